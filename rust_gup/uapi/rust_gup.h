@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * The ABI of /dev/rust_gup.
+ *
+ * This header is the only definition: the module and the user-land crates both generate their Rust types from it.
+ *
+ * How it grows
+ * ------------
+ * An ioctl number carries the size of the caller's structure (_IOC_SIZE), and the module dispatches on the rest of
+ * the number. A structure only ever grows at its end. What copy_struct_from_user() does for a system call is done
+ * for each call here:
+ *
+ * - A caller built against an older, smaller structure is served: the fields it does not know read as zero, and
+ *   only the bytes it has room for are written back.
+ * - A caller built against a newer, larger structure is served if all bytes that the module does not know are
+ *   zero, and refused with E2BIG otherwise. On return those bytes are zero.
+ * - A structure smaller than the first published one is refused with EINVAL.
+ *
+ * Unknown flags, and reserved fields that are not zero, are refused with EINVAL.
+ *
+ * Addresses and lengths are in bytes and need not be aligned. A request covers the bytes [addr, addr + len_bytes),
+ * is served with every page that holds one of them, and is never rounded silently: offsets into a handle count from
+ * addr, not from the start of a page.
+ */
+#ifndef _UAPI_RUST_GUP_H
+#define _UAPI_RUST_GUP_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Raised when a structure grows or a call is added; never when something is taken away, which does not happen. */
+#define RUST_GUP_ABI_VERSION	1
+
+#define RUST_GUP_DEVICE_PATH	"/dev/rust_gup"
+
+/* What is asked of a range: the flags of struct rust_gup_pin, rust_gup_compare and rust_gup_measure. */
+#define RUST_GUP_WRITE		(1U << 0)	/* FOLL_WRITE: the pages will be written to. */
+#define RUST_GUP_PIN		(1U << 1)	/* FOLL_PIN, pin_user_pages*(); without it FOLL_GET, get_user_pages*(). */
+#define RUST_GUP_LONGTERM	(1U << 2)	/* FOLL_LONGTERM; only together with RUST_GUP_PIN. */
+#define RUST_GUP_FAST_ONLY	(1U << 3)	/* Never fall back to the path that takes mmap_lock and faults. */
+
+/* Who takes the pages. */
+#define RUST_GUP_ENGINE_RUST		0U	/* The walk in Rust, kept as runs; the kernel's slow path for the rest. */
+#define RUST_GUP_ENGINE_KERNEL		1U	/* get_user_pages_fast(), pin_user_pages_fast(). */
+#define RUST_GUP_ENGINE_RUST_PAGES	2U	/* As RUST, written out as an array of pages; RUST_GUP_IOC_MEASURE only. */
+
+/* Why the fast walk stopped before the end of a range. Index of rust_gup_stats.stops. */
+#define RUST_GUP_STOP_NONE		0U	/* It did not: all was taken. */
+#define RUST_GUP_STOP_ABSENT		1U	/* Nothing is mapped there, or not yet, or it is swapped out or migrating. */
+#define RUST_GUP_STOP_PROT_NONE		2U	/* PROT_NONE, a NUMA hint, or an access marker of userfaultfd. */
+#define RUST_GUP_STOP_READ_ONLY		3U	/* Wanted for writing, mapped read-only (also copy-on-write, uffd-wp). */
+#define RUST_GUP_STOP_NOT_USER		4U	/* Mapped for the kernel alone. */
+#define RUST_GUP_STOP_PKEY		5U	/* The thread's protection keys deny the access. */
+#define RUST_GUP_STOP_SPECIAL		6U	/* A special mapping: it may have no struct page. */
+#define RUST_GUP_STOP_BAD		7U	/* A table entry that makes no sense; the kernel would call it bad. */
+#define RUST_GUP_STOP_CHANGED		8U	/* An entry changed between being read and the reference being taken. */
+#define RUST_GUP_STOP_UNREFERENCED	9U	/* The reference count was zero or overflowing: being freed, split, migrated. */
+#define RUST_GUP_STOP_SPLIT		10U	/* The folio was split while the reference was being taken. */
+#define RUST_GUP_STOP_DEVICE		11U	/* Device memory (ZONE_DEVICE): left to the slow path. */
+#define RUST_GUP_STOP_ZERO_PAGE		12U	/* The zero page, where its rules differ: left to the slow path. */
+#define RUST_GUP_STOP_LONGTERM		13U	/* Cannot be pinned for long where it lies: movable, CMA or isolated. */
+#define RUST_GUP_STOP_NO_MAPPING	14U	/* A small folio without an owner: truncated, or a driver's. */
+#define RUST_GUP_STOP_FILE_LONGTERM	15U	/* File-backed and wanted for writing for long: needs the VMA to decide. */
+#define RUST_GUP_STOP_SECRET		16U	/* Secret memory, or unevictable so that it could be. */
+#define RUST_GUP_STOP_UNSHARE		17U	/* Read-only and not exclusive: an R/O pin must unshare it first. */
+#define RUST_GUP_STOP_INACCESSIBLE	18U	/* The architecture could not make the folio accessible. */
+#define RUST_GUP_STOP_FORK		19U	/* fork() is write-protecting the address space, or was meanwhile. */
+#define RUST_GUP_STOP_RANGE		20U	/* Beyond what the page tables of this process can map. */
+#define RUST_GUP_STOP_OFF		21U	/* The fast walk is off on this machine (Xen PV). */
+#define RUST_GUP_STOP_SIGNAL		22U	/* A fatal signal is pending. */
+#define RUST_GUP_NR_STOPS		23U
+
+/* Page-table formats: rust_gup_info.format. */
+#define RUST_GUP_FORMAT_X86_64		1U
+
+/* rust_gup_info.features */
+#define RUST_GUP_FEATURE_FAST		(1ULL << 0)	/* The fast walk is on. */
+#define RUST_GUP_FEATURE_PKEYS		(1ULL << 1)	/* The CPU enforces protection keys; the walk checks them. */
+#define RUST_GUP_FEATURE_LA57		(1ULL << 2)	/* Five levels of tables. */
+#define RUST_GUP_FEATURE_HAS_PFN	(1ULL << 3)	/* The caller may see page frame numbers (CAP_SYS_ADMIN). */
+
+/* Levels are counted from the leaf: [0] counts base pages, [1] those under a PMD leaf, [2] those under a PUD leaf. */
+#define RUST_GUP_NR_LEVELS	5
+
+/**
+ * struct rust_gup_info - what this module is and what it runs on
+ * @abi_version: RUST_GUP_ABI_VERSION of the module.
+ * @format: RUST_GUP_FORMAT_*, the page-table format that is walked.
+ * @page_size_bytes: Size of a base page.
+ * @levels: How many levels the page tables have now.
+ * @features: RUST_GUP_FEATURE_*.
+ * @cycles_khz: Rate of the counter that the cycle fields of this ABI are in, or 0 if it is not known.
+ * @window_entries: Entries that the walk takes at most with interrupts off before it opens them again.
+ * @reserved: Zero.
+ * @module_version: Version of the module, a string that ends in a zero byte.
+ */
+struct rust_gup_info {
+	__u32		abi_version;
+	__u32		format;
+	__u32		page_size_bytes;
+	__u32		levels;
+	__aligned_u64	features;
+	__aligned_u64	cycles_khz;
+	__u32		window_entries;
+	__u32		reserved;
+	__u8		module_version[16];
+};
+
+/**
+ * struct rust_gup_pin - take the pages of a range of the calling process
+ * @addr: First byte.
+ * @len_bytes: Number of bytes, not 0.
+ * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM, _FAST_ONLY.
+ * @engine: RUST_GUP_ENGINE_RUST or _KERNEL. The kernel exports no fast-only pin, so _KERNEL with _PIN and
+ *	_FAST_ONLY is refused with EOPNOTSUPP.
+ * @handle: Out: names the pages until they are released, or 0 if there are none (only with _FAST_ONLY).
+ * @nr_pages: Out: pages taken, from the one that holds @addr on. Less than asked is no error as long as it is
+ *	more than nothing.
+ * @nr_fast: Out: how many of them the fast walk in Rust took.
+ * @nr_runs: Out: in how many physically contiguous runs they lie.
+ * @nr_by_level: Out: how many of @nr_fast were found under a leaf of each level.
+ * @stop_addr: Out: address of the page at which the fast walk first stopped, if @stop is not _STOP_NONE.
+ * @stop: Out: RUST_GUP_STOP_*, why.
+ * @reserved: Zero.
+ */
+struct rust_gup_pin {
+	__aligned_u64	addr;
+	__aligned_u64	len_bytes;
+	__u32		flags;
+	__u32		engine;
+	__aligned_u64	handle;
+	__aligned_u64	nr_pages;
+	__aligned_u64	nr_fast;
+	__aligned_u64	nr_runs;
+	__aligned_u64	nr_by_level[RUST_GUP_NR_LEVELS];
+	__aligned_u64	stop_addr;
+	__u32		stop;
+	__u32		reserved;
+};
+
+/**
+ * struct rust_gup_unpin - release a handle
+ * @handle: From struct rust_gup_pin. Never given out again for this open file.
+ */
+struct rust_gup_unpin {
+	__aligned_u64	handle;
+};
+
+/**
+ * struct rust_gup_copy - read or write memory through the pages of a handle
+ * @handle: From struct rust_gup_pin.
+ * @offset: First byte, counted from rust_gup_pin.addr.
+ * @len_bytes: Number of bytes. The range must lie within what was taken.
+ * @buf: Address of the caller's buffer.
+ *
+ * The copy goes through the kernel's mapping of the pages that are held, not through the page tables, so it shows
+ * what a device with DMA into the handle would see. Writing needs RUST_GUP_WRITE and marks the pages dirty when
+ * they are released.
+ */
+struct rust_gup_copy {
+	__aligned_u64	handle;
+	__aligned_u64	offset;
+	__aligned_u64	len_bytes;
+	__aligned_u64	buf;
+};
+
+/**
+ * struct rust_gup_run - physically contiguous pages
+ * @pfn: Frame number of the first page, or 0 for callers without CAP_SYS_ADMIN.
+ * @nr_pages: Number of pages.
+ */
+struct rust_gup_run {
+	__aligned_u64	pfn;
+	__aligned_u64	nr_pages;
+};
+
+/**
+ * struct rust_gup_runs - list the runs of a handle
+ * @handle: From struct rust_gup_pin.
+ * @first: Index of the first run wanted.
+ * @buf: Address of an array of struct rust_gup_run.
+ * @capacity: Elements of that array.
+ * @nr_runs: Out: elements written.
+ * @nr_total: Out: runs of the handle.
+ */
+struct rust_gup_runs {
+	__aligned_u64	handle;
+	__aligned_u64	first;
+	__aligned_u64	buf;
+	__aligned_u64	capacity;
+	__aligned_u64	nr_runs;
+	__aligned_u64	nr_total;
+};
+
+/* What the two engines can differ in: rust_gup_compare.differences. */
+#define RUST_GUP_DIFF_RESULT		(1U << 0)	/* Error number. */
+#define RUST_GUP_DIFF_NR_PAGES		(1U << 1)	/* Pages taken. */
+#define RUST_GUP_DIFF_PAGE		(1U << 2)	/* A page: another frame at the same address. */
+#define RUST_GUP_DIFF_REFCOUNT		(1U << 3)	/* What the taking added to a folio's reference count. */
+#define RUST_GUP_DIFF_PINCOUNT		(1U << 4)	/* What it added to a large folio's pin count. */
+#define RUST_GUP_DIFF_REFERENCED	(1U << 5)	/* Whether it set the folio's referenced flag. */
+
+/**
+ * struct rust_gup_compare - let both engines take the same range, and compare
+ * @addr: As in struct rust_gup_pin.
+ * @len_bytes: As in struct rust_gup_pin, at most RUST_GUP_COMPARE_MAX_BYTES.
+ * @flags: As in struct rust_gup_pin. RUST_GUP_FAST_ONLY together with RUST_GUP_PIN is refused with EOPNOTSUPP,
+ *	because the kernel exports no such function to compare with.
+ * @differences: Out: RUST_GUP_DIFF_*; 0 if the engines agree in everything.
+ * @errno_rust: Out: 0, or the error number (positive) that the Rust engine ended with.
+ * @errno_kernel: Out: the same for the kernel's.
+ * @nr_pages_rust: Out: pages that the Rust engine took.
+ * @nr_pages_kernel: Out: pages that the kernel's functions took.
+ * @nr_equal: Out: how many of them agree in everything.
+ * @nr_fast: Out: how many the fast walk in Rust took.
+ * @nr_runs: Out: in how many runs.
+ * @nr_by_level: Out: how many of @nr_fast were found under a leaf of each level.
+ * @diff_addr: Out: address of the first page that differs, if @differences is not 0.
+ * @stop_addr: Out: as in struct rust_gup_pin.
+ * @stop: Out: as in struct rust_gup_pin.
+ * @reserved: Zero.
+ *
+ * The range is first taken and released once by the kernel's function, so that both engines meet it in the same
+ * state; each then takes, is inspected and releases. Counts that others change meanwhile show as differences, so
+ * the range ought to be at rest. An error of the engines is reported in the structure, not as the call's result.
+ */
+struct rust_gup_compare {
+	__aligned_u64	addr;
+	__aligned_u64	len_bytes;
+	__u32		flags;
+	__u32		differences;
+	__s32		errno_rust;
+	__s32		errno_kernel;
+	__aligned_u64	nr_pages_rust;
+	__aligned_u64	nr_pages_kernel;
+	__aligned_u64	nr_equal;
+	__aligned_u64	nr_fast;
+	__aligned_u64	nr_runs;
+	__aligned_u64	nr_by_level[RUST_GUP_NR_LEVELS];
+	__aligned_u64	diff_addr;
+	__aligned_u64	stop_addr;
+	__u32		stop;
+	__u32		reserved;
+};
+
+#define RUST_GUP_COMPARE_MAX_BYTES	(4ULL << 30)
+
+/**
+ * struct rust_gup_sample - one round of a measurement
+ * @take_a: Cycles that engine A spent taking the range.
+ * @take_b: The same for engine B.
+ * @release_a: Cycles that were spent releasing what A took.
+ * @release_b: The same for B.
+ *
+ * Cycles are those of the time stamp counter. Under an emulator that counts instructions they are instructions.
+ */
+struct rust_gup_sample {
+	__aligned_u64	take_a;
+	__aligned_u64	take_b;
+	__aligned_u64	release_a;
+	__aligned_u64	release_b;
+};
+
+/**
+ * struct rust_gup_measure - time two engines on one range
+ * @addr: As in struct rust_gup_pin.
+ * @len_bytes: As in struct rust_gup_pin.
+ * @flags: As in struct rust_gup_pin, without RUST_GUP_FAST_ONLY.
+ * @rounds: How often, 1 to RUST_GUP_MEASURE_MAX_ROUNDS. Odd rounds run B before A.
+ * @engine_a: RUST_GUP_ENGINE_*.
+ * @engine_b: RUST_GUP_ENGINE_*.
+ * @pages_per_call: Into how many calls a round is cut, 1 to RUST_GUP_MEASURE_MAX_PAGES_PER_CALL.
+ * @reserved: Zero.
+ * @samples: Address of an array of @rounds struct rust_gup_sample.
+ * @rounds_done: Out: samples written.
+ * @nr_pages: Out: pages that each engine took in each round.
+ * @overhead_cycles: Out: what an empty measurement costs; it is contained in each sample once a call.
+ * @bookkeeping_a_bytes: Out: memory that the list of taken pages needs with engine A, for a whole call.
+ * @bookkeeping_b_bytes: Out: the same for B.
+ *
+ * The range must be resident: a round that takes fewer pages than the range has fails with EAGAIN.
+ */
+struct rust_gup_measure {
+	__aligned_u64	addr;
+	__aligned_u64	len_bytes;
+	__u32		flags;
+	__u32		rounds;
+	__u32		engine_a;
+	__u32		engine_b;
+	__u32		pages_per_call;
+	__u32		reserved;
+	__aligned_u64	samples;
+	__aligned_u64	rounds_done;
+	__aligned_u64	nr_pages;
+	__aligned_u64	overhead_cycles;
+	__aligned_u64	bookkeeping_a_bytes;
+	__aligned_u64	bookkeeping_b_bytes;
+};
+
+#define RUST_GUP_MEASURE_MAX_ROUNDS		100000U
+#define RUST_GUP_MEASURE_MAX_PAGES_PER_CALL	(1U << 20)
+
+#define RUST_GUP_NR_IRQS_OFF_BUCKETS	32
+
+/**
+ * struct rust_gup_stats - counters of the module since it was loaded
+ * @nr_fast: Pages that the fast walk took.
+ * @nr_slow: Pages that the kernel's slow path took because the fast walk had stopped.
+ * @nr_runs: Runs that the fast walk took, one reference operation each.
+ * @nr_windows: Sections with interrupts off.
+ * @nr_handles: Handles that exist now.
+ * @nr_held_pages: Pages that they hold now.
+ * @irqs_off_max_cycles: The longest section with interrupts off.
+ * @irqs_off: Sections by length: [i] counts those of 2^i up to 2^(i+1) - 1 cycles.
+ * @stops: Why the fast walk stopped, by RUST_GUP_STOP_*.
+ */
+struct rust_gup_stats {
+	__aligned_u64	nr_fast;
+	__aligned_u64	nr_slow;
+	__aligned_u64	nr_runs;
+	__aligned_u64	nr_windows;
+	__aligned_u64	nr_handles;
+	__aligned_u64	nr_held_pages;
+	__aligned_u64	irqs_off_max_cycles;
+	__aligned_u64	irqs_off[RUST_GUP_NR_IRQS_OFF_BUCKETS];
+	__aligned_u64	stops[RUST_GUP_NR_STOPS];
+};
+
+#define RUST_GUP_IOC_TYPE	'G'
+
+#define RUST_GUP_IOC_INFO	_IOR(RUST_GUP_IOC_TYPE, 0x40, struct rust_gup_info)
+#define RUST_GUP_IOC_PIN	_IOWR(RUST_GUP_IOC_TYPE, 0x41, struct rust_gup_pin)
+#define RUST_GUP_IOC_UNPIN	_IOW(RUST_GUP_IOC_TYPE, 0x42, struct rust_gup_unpin)
+#define RUST_GUP_IOC_READ	_IOW(RUST_GUP_IOC_TYPE, 0x43, struct rust_gup_copy)
+#define RUST_GUP_IOC_WRITE	_IOW(RUST_GUP_IOC_TYPE, 0x44, struct rust_gup_copy)
+#define RUST_GUP_IOC_RUNS	_IOWR(RUST_GUP_IOC_TYPE, 0x45, struct rust_gup_runs)
+#define RUST_GUP_IOC_COMPARE	_IOWR(RUST_GUP_IOC_TYPE, 0x46, struct rust_gup_compare)
+#define RUST_GUP_IOC_MEASURE	_IOWR(RUST_GUP_IOC_TYPE, 0x47, struct rust_gup_measure)
+#define RUST_GUP_IOC_STATS	_IOR(RUST_GUP_IOC_TYPE, 0x48, struct rust_gup_stats)
+
+#endif /* _UAPI_RUST_GUP_H */
