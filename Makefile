@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The targets people type; the work is in scripts/. What the module consists of
+# is in Kbuild.
+#
+# KVER=7.2 | 7.2.12 | RELEASE	which stock kernel (newest there is)
+# FLAVOUR=amd64			which flavour of it (cloud-amd64)
+# KDIR=DIR			build for this prepared kernel tree, with the host's own tools
+# MIRROR=URL			the Debian mirror (the one the host's apt uses)
+# RUST_GUP_CACHE=DIR		where the build root and the kernels are kept
+
+S := scripts
+
+# Make hands command-line variables to the scripts through the environment.
+export KVER FLAVOUR KDIR MIRROR RUST_GUP_CACHE RUSTC BINDGEN V
+
+ifeq ($(origin RUSTC),default)
+unexport RUSTC
+endif
+
+.DEFAULT_GOAL := module
+# The scripts share the cache, the build directories and the processors.
+.NOTPARALLEL:
+
+.PHONY: module
+module: ## build rust_gup.ko for the newest stock kernel (KVER=, FLAVOUR=) or for KDIR=
+	@$(S)/build-module
+
+.PHONY: user
+user: ## build gupctl, the self-tests and the sample programs, linked statically
+	@$(S)/cargo build-static
+
+.PHONY: all
+all: module user ## build everything
+
+.PHONY: vm
+vm: all ## boot the stock kernel with the module loaded, and give a shell
+	@$(S)/vm shell
+
+.PHONY: demo
+demo: ## show the walker at work in two VMs, with 5 and with 4 levels of tables
+	@$(S)/demo
+
+.PHONY: test
+test: ## run all checks and tests; the last line counts them
+	@$(S)/test
+
+.PHONY: test-host
+test-host: ## run the walker's tests on this machine, without a kernel
+	@$(S)/cargo test
+
+.PHONY: test-vm
+test-vm: all ## run the tests of the loaded module on every machine of selftests/vm/profiles
+	@$(S)/test-vm
+
+.PHONY: load
+load: ## load the module into the running kernel (which it must be built for)
+	@$(S)/load-module load
+
+.PHONY: unload
+unload: ## unload the module from the running kernel
+	@$(S)/load-module unload
+
+.PHONY: check
+check: check-layers fmt-check clippy shellcheck ## run all checks that need no VM
+
+.PHONY: check-layers
+check-layers: ## check what each layer of the source may touch
+	@$(S)/check-layers
+
+.PHONY: fmt
+fmt: ## format the Rust code
+	@$(S)/lint fmt
+
+.PHONY: fmt-check
+fmt-check: ## check the format of the Rust code
+	@$(S)/lint fmt-check
+
+.PHONY: clippy
+clippy: ## run clippy with the kernel's lints on the module and on user land
+	@$(S)/lint clippy
+
+.PHONY: shellcheck
+shellcheck: ## run shellcheck on the scripts
+	@$(S)/lint shellcheck
+
+.PHONY: update
+update: ## look for a newer stock kernel, and use it from now on
+	@$(S)/prepare-kernel.sh --update
+
+.PHONY: clean
+clean: ## delete what was built here
+	rm -rf build target
+
+.PHONY: clean-cache
+clean-cache: ## delete the build root, the kernels and the crates from the cache
+	@$(S)/clean-cache
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk '/^# [A-Z_]+=/ { sub(/^# /, "  "); print }' $(MAKEFILE_LIST) | expand -t 34

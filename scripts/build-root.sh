@@ -1,0 +1,98 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Makes the build root, a Debian trixie with compilers and QEMU in the user's
+# cache, unless it is there already. Prints its path.
+#
+# MIRROR=URL  the Debian mirror; otherwise the one the host's apt uses, and
+#             where that is none (not a Debian host) mmdebstrap's own default.
+
+. "$(dirname "$0")/lib.sh"
+
+SUITE=trixie
+
+packages() {
+	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$TOP/scripts/root-packages" | sort
+}
+
+root_key() {
+	{ echo "$SUITE"; packages; } | sha256sum | cut -c1-12
+}
+
+install_mmdebstrap() {
+	command -v mmdebstrap >/dev/null && return
+	# mmdebstrap checks the archive's signature with Debian's keys, which
+	# only Debian hosts have from the start.
+	set -- apt-get install -y --no-install-recommends mmdebstrap debian-archive-keyring
+	if [ "$(id -u)" -ne 0 ]; then
+		# An unprivileged mmdebstrap needs uidmap as well.
+		die "mmdebstrap is not installed" \
+			"run: sudo apt-get install mmdebstrap uidmap debian-archive-keyring"
+	fi
+	steps "host" 2
+	export DEBIAN_FRONTEND=noninteractive
+	step "look up packages (apt-get update)" apt_update_if_needed "${@:4}"
+	step "install mmdebstrap" "$@"
+}
+
+apt_update_if_needed() {
+	local p
+	for p in "$@"; do
+		if ! apt-cache policy "$p" | grep -q 'Candidate: [^(]'; then
+			apt-get update
+			return
+		fi
+	done
+	# The index may name versions that have left the mirror.
+	apt-get install -y --no-install-recommends --download-only "$@" || apt-get update
+}
+
+# extract DIR: mmdebstrap's tar becomes a tree that the caller owns and may
+# delete. Device nodes come from the host when a command is run inside.
+make_tree() {
+	local dir=$1 mirror
+	shift
+	set -- --variant=minbase --format=tar \
+		--include="$(packages | paste -sd,)" \
+		--aptopt='Acquire::Retries "3"' \
+		--dpkgopt=force-unsafe-io \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--dpkgopt='path-exclude=/usr/share/doc/*'
+	"$TOP/scripts/apt-source" proxy >"$dir.proxy"
+	if [ -s "$dir.proxy" ]; then
+		set -- "$@" --aptopt="$dir.proxy"
+	fi
+	set -- "$@" "$SUITE" -
+	mirror=$("$TOP/scripts/apt-source" mirror)
+	if [ -n "$mirror" ]; then
+		set -- "$@" "deb $mirror $SUITE main"
+	fi
+	mmdebstrap "$@" | tar -C "$dir" -x --no-same-owner --exclude='./dev/*'
+}
+
+main() {
+	local root tmp
+	make_cache
+	root=$CACHE/root/$SUITE-$(root_key)
+	if [ ! -d "$root" ]; then
+		install_mmdebstrap >&2
+		lock root
+		if [ ! -d "$root" ]; then
+			mkdir -p "$CACHE/root"
+			# What an interrupted run left, and nobody else is at it.
+			rm -rf "$CACHE"/root/tmp.*
+			tmp=$CACHE/root/tmp.$$
+			mkdir "$tmp"
+			steps "build root" 1
+			step "install Debian $SUITE with compilers and QEMU (about a minute)" make_tree "$tmp"
+			rm -f "$tmp.proxy"
+			mkdir -p "$tmp/dev" "$tmp/proc" "$tmp/sys" "$tmp/tmp"
+			mv -T "$tmp" "$root"
+		fi
+		unlock
+	fi
+	echo "$root"
+}
+
+main "$@"

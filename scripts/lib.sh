@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What all scripts share: where things live, how steps are shown, how failures
+# are told. Source it; it changes nothing but variables and functions.
+
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+CACHE=${RUST_GUP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rust_gup}
+FLAVOUR=${FLAVOUR:-cloud-amd64}
+BUILD=$TOP/build
+# User land for the VM is linked statically, so it runs on any kernel's initramfs.
+USER_TARGET=x86_64-unknown-linux-gnu
+# Read by the scripts that source this file.
+# shellcheck disable=SC2034
+USER_BIN=$BUILD/user/$USER_TARGET/release
+
+die() {
+	printf 'error: %s\n' "$1" >&2
+	shift
+	local line
+	for line in "$@"; do
+		printf '  %s\n' "$line" >&2
+	done
+	exit 1
+}
+
+# Kbuild and in-root's mounts cannot do with blanks or colons in paths.
+check_path() {
+	case $2 in
+	*[[:space:]:]*) die "the path of the $1 holds a blank or a colon: $2" ;;
+	/*) ;;
+	*) die "the path of the $1 is not absolute: $2" ;;
+	esac
+}
+check_path repository "$TOP"
+check_path cache "$CACHE"
+
+note() {
+	printf '%s\n' "$*" >&2
+}
+
+# make_cache: the cache, with the marker without which clean-cache deletes nothing.
+make_cache() {
+	mkdir -p "$CACHE/logs"
+	# A relative or linked path would not be the same inside the root.
+	CACHE=$(cd "$CACHE" && pwd -P)
+	[ -e "$CACHE/.rust_gup-cache" ] || : >"$CACHE/.rust_gup-cache"
+}
+
+# lock NAME: one run at a time does the work behind NAME; the others wait for it
+# and then find it done. The lock goes with this process.
+lock() {
+	make_cache
+	exec {LOCK_FD}>"$CACHE/.lock-$1"
+	if ! flock -n "$LOCK_FD"; then
+		note "waiting for another run that prepares the same ($1)"
+		flock "$LOCK_FD"
+	fi
+}
+
+unlock() {
+	exec {LOCK_FD}>&-
+}
+
+duration() {
+	local s=$1
+	if [ "$s" -ge 60 ]; then
+		printf '%d min %02d s' $((s / 60)) $((s % 60))
+	else
+		printf '%d s' "$s"
+	fi
+}
+
+# progress PID START LABEL LOG: a line that shows the seconds and the last line
+# of the log, as long as PID lives. For terminals only.
+progress() {
+	local width last
+	width=$(($(tput cols 2>/dev/null || echo 80) - 1))
+	while kill -0 "$1" 2>/dev/null; do
+		last=$(tail -c 400 "$4" 2>/dev/null | tr '\r\t' '\n ' | sed '/^ *$/d' | tail -n 1)
+		printf '\r\033[K%.*s' "$width" "$3 $(($(date +%s) - $2)) s  $last" >&2
+		sleep 1
+	done
+	printf '\r\033[K' >&2
+}
+
+# steps TITLE COUNT: names the job and how many step calls will follow.
+steps() {
+	STEP_TITLE=$1
+	STEP_COUNT=$2
+	STEP_NR=0
+}
+steps '' 0
+
+# step TEXT COMMAND...: runs COMMAND with its output in a log file and says what
+# is done, how far the job is, and how long it took. A failure ends the script
+# and names the step, the cause (the end of the log) and the log.
+step() {
+	local text=$1 label start status=0 pid log
+	shift
+	STEP_NR=$((STEP_NR + 1))
+	label="$STEP_TITLE [$STEP_NR/$STEP_COUNT] $text"
+	make_cache
+	log=$CACHE/logs/$(printf '%s' "$STEP_TITLE-$STEP_NR" | tr -c 'A-Za-z0-9.+-' '_').log
+	start=$(date +%s)
+	if [ -t 2 ]; then
+		"$@" >"$log" 2>&1 </dev/null &
+		pid=$!
+		progress "$pid" "$start" "$label" "$log"
+		wait "$pid" || status=$?
+	else
+		note "$label ..."
+		"$@" >"$log" 2>&1 </dev/null &
+		wait $! || status=$?
+	fi
+	if [ "$status" -ne 0 ]; then
+		note "$label: FAILED (status $status)"
+		tail -n 15 "$log" | sed 's/^/  | /' >&2
+		die "$STEP_TITLE: $text" "log: $log"
+	fi
+	note "$label: $(duration $(($(date +%s) - start)))"
+}

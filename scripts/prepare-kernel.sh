@@ -1,0 +1,191 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Makes a stock Debian kernel ready to build Rust modules for, and to boot, in
+# the user's cache, unless it is there already. Prints its directory, in which
+# are
+#   source/   the kernel's source (without most drivers)
+#   build/    what KDIR points to: the stock configuration, with Rust metadata
+#   vmlinuz   the stock image
+#   modules/  the stock modules, as lib/modules/RELEASE below it
+#   release   the kernel's release
+#
+# KVER=7.2, KVER=7.2.12 or KVER=RELEASE chooses the kernel, FLAVOUR=amd64 the
+# flavour; without KVER it is the newest of which everything is on the mirror.
+# The choice is remembered: --update looks it up anew.
+
+. "$(dirname "$0")/lib.sh"
+
+SUITE=trixie-backports
+IN_ROOT=$TOP/scripts/in-root
+
+# Most of the tree are drivers, and building a module reads none of their sources.
+NOT_NEEDED='drivers/*.c drivers/gpu/drm/*.h drivers/net/*.h drivers/media/*.h
+	drivers/staging/*.h sound/*.c arch/*/boot/dts/*.dts arch/*/boot/dts/*.dtsi tools/perf/*
+	tools/testing/selftests/bpf/* tools/testing/selftests/net/*'
+
+APT_DIR=$CACHE/apt
+
+apt_setup() {
+	local mirror
+	mirror=$("$TOP/scripts/apt-source" mirror)
+	if [ -z "$mirror" ]; then
+		# Not a Debian host: follow what mmdebstrap chose for the root.
+		mirror=$(awk '$1 == "deb" && / main/ { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' \
+			"$("$TOP/scripts/build-root.sh")/etc/apt/sources.list")
+	fi
+	[ -n "$mirror" ] || die "no Debian mirror known" "run: make MIRROR=URL"
+	mkdir -p "$APT_DIR/lists/partial"
+	echo "deb $mirror $SUITE main" >"$APT_DIR/sources.list"
+	"$TOP/scripts/apt-source" proxy >"$APT_DIR/proxy.conf"
+	{
+		cat "$APT_DIR/proxy.conf"
+		echo "Dir::State::lists \"$APT_DIR/lists\";"
+		echo "Dir::Etc::sourcelist \"$APT_DIR/sources.list\";"
+		echo 'Dir::Etc::sourceparts "-";'
+		echo "Dir::Cache::pkgcache \"\";"
+		echo "Dir::Cache::srcpkgcache \"\";"
+		# There is one user only in a user namespace.
+		echo 'APT::Sandbox::User "root";'
+		echo 'Acquire::Retries "3";'
+		echo 'Acquire::Languages "none";'
+	} >"$APT_DIR/apt.conf"
+}
+
+in_apt() {
+	"$IN_ROOT" env APT_CONFIG="$APT_DIR/apt.conf" "$@"
+}
+
+# list_packages FILE: what $SUITE holds, "package version" a line.
+list_packages() {
+	in_apt apt-get update -o APT::Update::Error-Mode=any
+	in_apt sh -c 'apt-get indextargets --format "\$(FILENAME)" "Created-By: Packages" |
+		xargs /usr/lib/apt/apt-helper cat-file' |
+		awk '/^Package: / { p = $2 } /^Version: / { print p, $2 }' >"$1"
+	grep -q '^linux-source-' "$1"
+}
+
+# choose FILE: looks the kernel up; FILE gets "version release source-package".
+choose() {
+	list_packages "$1.packages"
+	awk -v flavour="$FLAVOUR" -v want="$KVER" -f "$TOP/scripts/kernel-lookup.awk" \
+		"$1.packages" | sort -V >"$1.found"
+	if [ ! -s "$1.found" ]; then
+		echo "$SUITE has no kernel of flavour $FLAVOUR${KVER:+ and version $KVER} of which"
+		echo "image, modules, headers and source are there in one version. It has:"
+		awk -v flavour="$FLAVOUR" -v want= -f "$TOP/scripts/kernel-lookup.awk" "$1.packages" | sort -V
+		return 1
+	fi
+	tail -n 1 "$1.found" >"$1.new"
+	mv "$1.new" "$1"
+	rm -f "$1.packages" "$1.found"
+}
+
+download() {
+	rm -rf "$DIR/debs"
+	mkdir -p "$DIR/debs"
+	cd "$DIR/debs"
+	in_apt apt-get download "$SOURCE=$VERSION" "linux-headers-$RELEASE=$VERSION" \
+		"linux-binary-$RELEASE=$VERSION" "linux-modules-$RELEASE=$VERSION"
+	cd "$TOP"
+}
+
+unpack() {
+	local deb pattern
+	local exclude=(--anchored)
+	for deb in "$DIR"/debs/*.deb; do
+		echo "unpacking ${deb##*/}"
+		"$IN_ROOT" dpkg-deb --extract "$deb" "$DIR/unpacked"
+	done
+	set -f
+	for pattern in $NOT_NEEDED; do
+		exclude+=(--exclude="$SOURCE/$pattern")
+	done
+	set +f
+	mkdir -p "$DIR/source" "$DIR/modules/lib"
+	"$IN_ROOT" tar -C "$DIR/source" --strip-components=1 --no-same-owner \
+		"${exclude[@]}" -xf "$DIR/unpacked/usr/src/$SOURCE.tar.xz"
+	mv "$DIR/unpacked/usr/lib/modules" "$DIR/modules/lib/modules"
+	cp "$DIR/modules/lib/modules/$RELEASE/vmlinuz" "$DIR/vmlinuz" ||
+		cp "$DIR/unpacked/boot/vmlinuz-$RELEASE" "$DIR/vmlinuz"
+	"$IN_ROOT" depmod -b "$DIR/modules" "$RELEASE"
+	mv "$DIR/unpacked/usr/src/linux-headers-$RELEASE" "$DIR/headers"
+	rm -rf "$DIR/debs" "$DIR/unpacked"
+}
+
+kmake() {
+	"$IN_ROOT" make -C "$DIR/source" O="$DIR/build" -j"$(nproc)" "$@"
+}
+
+configure() {
+	mkdir -p "$DIR/build"
+	cp "$DIR/headers/.config" "$DIR/build/.config"
+	kmake olddefconfig
+	kmake rustavailable
+	# The stock kernel's own compilers, or the metadata would not fit it.
+	if ! grep -q '^CONFIG_RUST=y' "$DIR/build/.config"; then
+		echo "CONFIG_RUST is lost: the stock configuration does not fit this root's tools"
+		return 1
+	fi
+}
+
+metadata() {
+	kmake prepare
+	kmake modules_prepare
+}
+
+# What identifies the stock kernel: its symbols and its version magic.
+adopt() {
+	local f
+	for f in Module.symvers include/config/kernel.release include/generated/utsrelease.h; do
+		cp "$DIR/headers/$f" "$DIR/build/$f"
+	done
+	[ "$(cat "$DIR/build/include/config/kernel.release")" = "$RELEASE" ]
+	ls "$DIR"/build/rust/*.rmeta >/dev/null
+	rm -rf "$DIR/headers"
+	echo "$RELEASE" >"$DIR/release"
+}
+
+main() {
+	local choice
+	make_cache
+	KVER=${KVER:-}
+	choice=$CACHE/kernel/choice-${KVER:-newest}-$FLAVOUR
+	if [ "${1:-}" = --update ]; then
+		rm -f "$choice"
+	elif [ -s "$choice" ]; then
+		read -r VERSION RELEASE SOURCE <"$choice"
+		if [ -e "$CACHE/kernel/$RELEASE/.complete" ]; then
+			echo "$CACHE/kernel/$RELEASE"
+			return
+		fi
+	fi
+
+	"$TOP/scripts/build-root.sh" >/dev/null
+	lock kernel
+	mkdir -p "$CACHE/kernel"
+	apt_setup
+	if [ ! -s "$choice" ]; then
+		steps "kernel" 1
+		step "look up ${KVER:-the newest} for $FLAVOUR in $SUITE" choose "$choice"
+	fi
+	read -r VERSION RELEASE SOURCE <"$choice"
+	DIR=$CACHE/kernel/$RELEASE
+	if [ ! -e "$DIR/.complete" ]; then
+		# A build directory knows its own path, so it is made in place;
+		# the stamp comes last, and what has none is a leftover.
+		rm -rf "$DIR"
+		mkdir -p "$DIR"
+		steps "kernel $RELEASE" 5
+		step "download (about 220 MB)" download
+		step "unpack" unpack
+		step "configure as the stock kernel" configure
+		step "build the Rust metadata (about a minute)" metadata
+		step "adopt the stock symbols and version" adopt
+		: >"$DIR/.complete"
+	fi
+	unlock
+	echo "$DIR"
+}
+
+main "$@"
