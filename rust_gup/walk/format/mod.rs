@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page-table formats: what the bits of an entry mean.
+//!
+//! One file an architecture, written from its manual and from the kernel's headers. A format has constants and pure
+//! functions and touches no memory, so every format is built and tested on every host.
+
+pub mod x86_64;
+
+use super::{Geometry, Level, Pfn, PhysAddr, Stop};
+
+/// A page that an entry maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// First frame that the entry maps.
+    pub first: Pfn,
+    /// Whether the entry lets user space write.
+    #[doc(alias("pte_write", "pmd_write", "pud_write"))]
+    pub writable: bool,
+}
+
+/// What an entry above the table of base pages is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interior {
+    /// It points to a table; [`Format::table()`] says to which.
+    Table,
+    /// It maps a huge page.
+    Leaf(Leaf),
+}
+
+/// A page-table format.
+pub trait Format {
+    /// What decoding depends on besides the entry: the access wanted, and what the CPU has to say (protection keys, an
+    /// encryption bit in the addresses). Read once a window.
+    type Context: Copy;
+
+    /// Geometry of the tables, those of base pages first, up to the highest that can exist.
+    const LEVELS: &'static [Geometry];
+
+    /// Difference between two entries of a table of base pages that map consecutive frames and are otherwise alike.
+    const PAGE_STEP: u64;
+
+    /// Decodes an entry above the table of base pages.
+    ///
+    /// # Errors
+    ///
+    /// Why the walk ends here.
+    fn interior(raw: u64, level: Level, context: &Self::Context) -> Result<Interior, Stop>;
+
+    /// Decodes an entry of a table of base pages.
+    ///
+    /// # Errors
+    ///
+    /// Why the page cannot be had.
+    fn page(raw: u64, context: &Self::Context) -> Result<Leaf, Stop>;
+
+    /// Where the table lies that an entry of `level` points to, if it points to one.
+    fn table(raw: u64, level: Level, context: &Self::Context) -> Option<PhysAddr>;
+}

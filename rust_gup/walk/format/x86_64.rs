@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! x86-64, with four or five levels.
+//!
+//! Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3, sections 4.5 (4-level and 5-level
+//! paging) and 4.6.2 (protection keys); for the bits that hardware leaves to software,
+//! `arch/x86/include/asm/pgtable_types.h` and `pgtable.h` of Linux 7.2.
+
+use super::{Format, Interior, Leaf};
+use crate::walk::{Access, Geometry, Level, Pfn, PhysAddr, Stop};
+
+const PAGE_SHIFT: u32 = 12;
+
+const PRESENT: u64 = 1 << 0;
+const RW: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+const ACCESSED: u64 = 1 << 5;
+const DIRTY: u64 = 1 << 6;
+/// Set in a leaf above the table of base pages. The same bit is PAT in a table of base pages.
+const PSE: u64 = 1 << 7;
+/// `PROT_NONE` or a NUMA hint, if [`PRESENT`] is clear; the same bit as GLOBAL, which only kernel entries have.
+const PROTNONE: u64 = 1 << 8;
+/// Linux's: the mapping may have no `struct page`.
+const SPECIAL: u64 = 1 << 9;
+const PKEY_SHIFT: u32 = 59;
+const PKEY_MASK: u64 = 0xf;
+
+/// What a `pmd` that points to a table must have, and may have besides (`pmd_bad()`, `pgtable.h:1025`).
+const TABLE_BITS: u64 = PRESENT | RW | DIRTY;
+const TABLE_MAY: u64 = USER | ACCESSED;
+/// Frame bits end below this bit; flags follow.
+const PHYS_BITS: u32 = 52;
+const LOW_FLAGS: u64 = (1 << PAGE_SHIFT) - 1;
+
+/// The format.
+#[derive(Clone, Copy, Debug)]
+pub enum X86_64 {}
+
+/// What decoding depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// Bits that decide about a leaf, and what they have to be.
+    leaf_mask: u64,
+    leaf_want: u64,
+    /// Frame bits of a base page's entry: `physical_mask` without the offset. The bit that marks encrypted (SME) or
+    /// shared (TDX) memory is not one of them.
+    frame_mask: u64,
+    /// Bit n is set if protection key n denies the access.
+    denied_pkeys: u16,
+    write: bool,
+}
+
+impl Context {
+    /// For an access under protection keys as in the register `pkru`: two bits a key, access disable and write
+    /// disable (SDM 4.6.2). 0 allows everything; it is also right on a CPU without keys.
+    ///
+    /// `physical_mask` is the kernel's variable of this name.
+    #[doc(alias("__pkru_allows_pkey", "__pte_access_permitted"))]
+    pub fn new(access: Access, pkru: u32, physical_mask: u64) -> Self {
+        let rw = if access.is_write() { RW } else { 0 };
+        let mut denied_pkeys = 0;
+        for key in 0..=15u32 {
+            let key_bits = pkru >> (2 * key);
+            let access_disabled = key_bits & 1 != 0;
+            let write_disabled = key_bits & 2 != 0;
+            if access_disabled || (write_disabled && access.is_write()) {
+                denied_pkeys |= 1 << key;
+            }
+        }
+        Self {
+            leaf_mask: PRESENT | USER | SPECIAL | rw,
+            leaf_want: PRESENT | USER | rw,
+            frame_mask: physical_mask & !LOW_FLAGS,
+            denied_pkeys,
+            write: access.is_write(),
+        }
+    }
+
+    /// The checks that leaves of every level share, on the entry as it was read.
+    ///
+    /// `mm/gup.c` makes them in the order protnone, access, special, and all of them have to hold, so that one compare
+    /// serves; only a refusal is looked at more closely.
+    #[inline(always)]
+    fn check_leaf(&self, raw: u64) -> Result<(), Stop> {
+        if raw & self.leaf_mask != self.leaf_want {
+            return Err(self.why_not(raw));
+        }
+        if self.denied_pkeys != 0 && self.denied_pkeys >> (raw >> PKEY_SHIFT & PKEY_MASK) & 1 != 0 {
+            return Err(Stop::Pkey);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn why_not(&self, raw: u64) -> Stop {
+        if raw & PRESENT == 0 {
+            // A swap or migration entry has neither of the two bits (`pgtable_64.h`, "Encode and de-code a swap
+            // entry"). A huge page whose PRESENT `pmdp_invalidate()` has cleared keeps PSE: it is being split.
+            return if raw & PROTNONE != 0 {
+                Stop::ProtNone
+            } else if raw & PSE != 0 {
+                Stop::Changed
+            } else {
+                Stop::Absent
+            };
+        }
+        if raw & USER == 0 {
+            Stop::NotUser
+        } else if self.write && raw & RW == 0 {
+            Stop::ReadOnly
+        } else {
+            Stop::Special
+        }
+    }
+}
+
+/// The bits of an address within what an entry of `level` maps.
+const fn leaf_offset_mask(level: Level) -> u64 {
+    (1 << X86_64::LEVELS[level.index()].shift) - 1
+}
+
+impl Format for X86_64 {
+    type Context = Context;
+
+    const LEVELS: &'static [Geometry] = &[
+        Geometry { shift: 12, bits: 9 },
+        Geometry { shift: 21, bits: 9 },
+        Geometry { shift: 30, bits: 9 },
+        Geometry { shift: 39, bits: 9 },
+        Geometry { shift: 48, bits: 9 },
+    ];
+
+    const PAGE_STEP: u64 = 1 << PAGE_SHIFT;
+
+    #[inline(always)]
+    fn interior(raw: u64, level: Level, context: &Context) -> Result<Interior, Stop> {
+        // `pmd_leaf()` and `pud_leaf()` test PSE alone, and so does `pmd_present()` count a PMD as present that has PSE
+        // but not PRESENT; `check_leaf()` demands PRESENT. PSE is reserved in the levels above.
+        if raw & PSE == 0 {
+            return match Self::table(raw, level, context) {
+                Some(_) => Ok(Interior::Table),
+                None if raw & PRESENT == 0 => Err(context.why_not(raw)),
+                None => Err(Stop::Bad),
+            };
+        }
+        let offset_mask = match level {
+            Level::PMD => leaf_offset_mask(Level::PMD),
+            Level::PUD => leaf_offset_mask(Level::PUD),
+            _ => return Err(Stop::Bad),
+        };
+        context.check_leaf(raw)?;
+        // Bit 12 of a huge leaf is PAT and lies below its frame bits.
+        let frame = raw & context.frame_mask & !offset_mask;
+        Ok(Interior::Leaf(Leaf {
+            first: Pfn::new(frame >> PAGE_SHIFT),
+            writable: raw & RW != 0,
+        }))
+    }
+
+    #[inline(always)]
+    fn page(raw: u64, context: &Context) -> Result<Leaf, Stop> {
+        context.check_leaf(raw)?;
+        Ok(Leaf {
+            first: Pfn::new((raw & context.frame_mask) >> PAGE_SHIFT),
+            // A shadow stack page (dirty, not writable) is writable for C. Taking it for read-only is stricter: an
+            // R/O pin of one is left to the slow path unless it is exclusive.
+            writable: raw & RW != 0,
+        })
+    }
+
+    #[inline(always)]
+    fn table(raw: u64, level: Level, context: &Context) -> Option<PhysAddr> {
+        // `pmd_bad()`, but for the encryption bit, which lies among the frame bits. C makes this test above the tables
+        // of base pages only; the low flags are the same at all levels. The high ones are not: with PTI, entries of
+        // the root have NX set and may have NOPTISHADOW (`arch/x86/mm/pti.c:138`).
+        let low_flags = raw & LOW_FLAGS & !TABLE_MAY;
+        let high_flags = raw >> PHYS_BITS;
+        if low_flags == TABLE_BITS && (high_flags == 0 || level > Level::PMD) {
+            Some(PhysAddr::new(raw & context.frame_mask))
+        } else {
+            None
+        }
+    }
+}
+
+const _: () = {
+    assert!(X86_64::PAGE_STEP == 1 << X86_64::LEVELS[0].shift);
+    assert!(leaf_offset_mask(Level::PMD) == 0x1f_ffff);
+    assert!(leaf_offset_mask(Level::PUD) == 0x3fff_ffff);
+    assert!(TABLE_BITS & TABLE_MAY == 0 && TABLE_BITS | TABLE_MAY == 0x67);
+    // Each level begins where the one below ends.
+    let mut i = 1;
+    while i < X86_64::LEVELS.len() {
+        let (below, this) = (X86_64::LEVELS[i - 1], X86_64::LEVELS[i]);
+        assert!(below.shift + below.bits == this.shift);
+        i += 1;
+    }
+};

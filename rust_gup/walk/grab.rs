@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking references, and deciding about pages that are referenced.
+
+use core::marker::PhantomData;
+
+use super::{FolioState, Folios, Owner, Pfn, RefKind, Rules, Stop};
+
+/// What a pin adds to the reference count of a folio of one page, which has no pin count
+/// (`GUP_PIN_COUNTING_BIAS`, `include/linux/mm.h:2226`).
+#[doc(alias = "GUP_PIN_COUNTING_BIAS")]
+pub(super) const PIN_BIAS: u32 = 1024;
+
+/// A page and its folio before anything keeps them: a hint, good for choosing what to try.
+pub(super) struct Sighting<M: Folios> {
+    pub(super) page: M::Page,
+    folio: M::Folio,
+    large: bool,
+    referenced: bool,
+    /// How many pages there are from this one to the end of the folio; at least 1.
+    pub(super) nr_left: usize,
+}
+
+impl<M: Folios> Sighting<M> {
+    /// Looks at the folio of a frame.
+    ///
+    /// Device memory ends the walk before a reference is tried: `is_pci_p2pdma_page()` in C dereferences
+    /// `folio->pgmap` here, which can be NULL while an fsdax folio is being taken apart (`fs/dax.c`).
+    #[inline(always)]
+    pub(super) fn of(folios: &M, pfn: Pfn) -> Result<Self, Stop> {
+        let page = folios.page(pfn);
+        let folio = folios.folio(page);
+        let state = folios.state(folio);
+        if state.is_device() {
+            return Err(Stop::Device);
+        }
+        let large = state.is_large();
+        let nr_left = if large {
+            let nr_left = folios
+                .nr_pages(folio)
+                .wrapping_sub(folios.index(folio, page));
+            // Nonsense, should the folio be torn down right now; the grab finds out.
+            nr_left.max(1)
+        } else {
+            1
+        };
+        Ok(Self {
+            page,
+            folio,
+            large,
+            referenced: state.is_referenced(),
+            nr_left,
+        })
+    }
+
+    /// Takes references on `nr` pages from this one on, which are in its folio.
+    ///
+    /// On success the folio can neither be freed nor split nor migrated until the [`Held`] is gone, because all these
+    /// freeze the reference count at the value they expect (`folio_ref_freeze()`).
+    #[doc(alias("try_grab_folio_fast", "try_get_folio"))]
+    #[inline(always)]
+    pub(super) fn try_grab<'m, K: RefKind>(
+        &self,
+        folios: &'m M,
+        nr: u32,
+        rules: &Rules,
+    ) -> Result<Held<'m, M, K>, Stop> {
+        // C adds 1 and, once it knows that the folio is small, 1023 more. Here the size class is guessed, both are
+        // added at once, and the guess is checked below with the reference in hand.
+        let refs = if K::PINS && !self.large {
+            nr.wrapping_mul(PIN_BIAS)
+        } else {
+            nr
+        };
+        if !folios.try_add_refs(self.folio, refs) {
+            return Err(Stop::Unreferenced);
+        }
+        let mut held = Held {
+            folios,
+            folio: self.folio,
+            nr,
+            refs,
+            pincount: 0,
+            large: self.large,
+            kind: PhantomData,
+        };
+
+        // Between the look and the grab the folio may have been split, or freed and built anew. From here on its
+        // extent is fixed, and what matters is what it is now (`mm/gup.c:95`).
+        if folios.folio(self.page) != self.folio {
+            return Err(Stop::Split);
+        }
+        if folios.state(self.folio).is_large() != self.large {
+            return Err(Stop::Split);
+        }
+        if self.large {
+            // Without this, a folio that was split into smaller ones, the first page staying its head, would hand out
+            // pages that no reference was taken on.
+            let end = folios
+                .index(self.folio, self.page)
+                .wrapping_add(nr as usize);
+            if end > folios.nr_pages(self.folio) {
+                return Err(Stop::Split);
+            }
+        }
+
+        if rules.longterm && !folios.is_longterm_pinnable(self.folio) {
+            return Err(Stop::Longterm);
+        }
+
+        // The pin count after the reference, and before the entries are read again: pairs with `smp_mb()` in
+        // `__folio_try_share_anon_rmap()` (`include/linux/rmap.h:765`).
+        if K::PINS && self.large {
+            folios.add_pincount(self.folio, nr);
+            held.pincount = nr;
+        }
+        Ok(held)
+    }
+}
+
+/// References that were taken and are not yet handed over. Dropping gives them back.
+///
+/// # Invariants
+///
+/// This value owns `refs` references and `pincount` pins of `folio`.
+pub(super) struct Held<'m, M: Folios, K: RefKind> {
+    folios: &'m M,
+    folio: M::Folio,
+    nr: u32,
+    refs: u32,
+    pincount: u32,
+    large: bool,
+    kind: PhantomData<K>,
+}
+
+/// How an entry maps a page, which decides where an anonymous page keeps its exclusive flag.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum MappedBy {
+    /// An entry of a table of base pages: each page has its own flag.
+    Page,
+    /// A huge leaf: the folio's first page speaks for all.
+    Leaf,
+}
+
+impl<M: Folios, K: RefKind> Held<'_, M, K> {
+    /// Decides about the first `nr` pages, which start at the one that was sighted and whose entries were just found
+    /// unchanged.
+    ///
+    /// Returns how many of them may be had, and if it is not all, why.
+    #[inline(always)]
+    pub(super) fn admit(
+        &self,
+        sighting: &Sighting<M>,
+        nr: u32,
+        writable: bool,
+        mapped_by: MappedBy,
+        rules: &Rules,
+    ) -> (u32, Result<(), Stop>) {
+        if let Err(stop) = self.check_allowed(rules) {
+            return (0, Err(stop));
+        }
+
+        let mut nr_admitted = nr;
+        let mut verdict = Ok(());
+        // `FOLL_WRITE` needs no look: a writable entry of an anonymous page means that it is exclusive
+        // (`mm/internal.h:1683`).
+        if K::PINS && !rules.access.is_write() && !writable {
+            (nr_admitted, verdict) = self.check_exclusive(sighting.page, nr, mapped_by, rules);
+        }
+        if nr_admitted == 0 {
+            return (0, verdict);
+        }
+
+        if K::PINS && mapped_by == MappedBy::Page && !self.folios.make_accessible(self.folio) {
+            return (0, Err(Stop::Inaccessible));
+        }
+        // C sets the flag each time. Setting it where it is set costs a locked operation for nothing.
+        if !sighting.referenced {
+            self.folios.set_referenced(self.folio);
+        }
+        (nr_admitted, verdict)
+    }
+
+    /// Refuses secret memory, and what is file-backed and wanted for writing for long.
+    #[doc(alias = "gup_fast_folio_allowed")]
+    #[inline(always)]
+    fn check_allowed(&self, rules: &Rules) -> Result<(), Stop> {
+        let reject_file_backed = K::PINS && rules.longterm && rules.access.is_write();
+        // Secret memory comes in folios of one page only.
+        if !reject_file_backed && self.large {
+            return Ok(());
+        }
+        match self.folios.owner(self.folio) {
+            Owner::Anon | Owner::Hugetlb | Owner::Shmem => Ok(()),
+            Owner::File if !reject_file_backed => Ok(()),
+            Owner::File => Err(Stop::FileLongterm),
+            Owner::Unevictable => Err(Stop::Secret),
+            Owner::ZeroPage => Err(Stop::ZeroPage),
+            Owner::None => Err(Stop::NoMapping),
+            Owner::Other => Err(Stop::Bad),
+        }
+    }
+
+    /// Refuses an R/O pin of a page that others may share: its owner's next write would go to a copy, unseen by who
+    /// pinned it.
+    #[doc(alias("gup_must_unshare", "PageAnonExclusive"))]
+    fn check_exclusive(
+        &self,
+        first: M::Page,
+        nr: u32,
+        mapped_by: MappedBy,
+        rules: &Rules,
+    ) -> (u32, Result<(), Stop>) {
+        let folios = self.folios;
+        if !folios.is_anon(self.folio) {
+            // Only the VMA could tell whether this is a private mapping whose pages must be copied first.
+            return if rules.longterm {
+                (0, Err(Stop::Unshare))
+            } else {
+                (nr, Ok(()))
+            };
+        }
+        // The flags after the entries: pairs with `smp_mb__after_atomic()` in `__folio_try_share_anon_rmap()`
+        // (`include/linux/rmap.h`), between clearing the flag and restoring the entry.
+        folios.read_barrier();
+        if mapped_by == MappedBy::Leaf {
+            // `mm/gup.c:2960` asks for `&folio->page`.
+            let head = folios.nth(first, 0usize.wrapping_sub(folios.index(self.folio, first)));
+            return if folios.is_anon_exclusive(head) {
+                (nr, Ok(()))
+            } else {
+                (0, Err(Stop::Unshare))
+            };
+        }
+        for i in 0..nr {
+            if !folios.is_anon_exclusive(folios.nth(first, i as usize)) {
+                return (i, Err(Stop::Unshare));
+            }
+        }
+        (nr, Ok(()))
+    }
+
+    /// Hands the references on the first `nr` pages over to the caller, and gives back the rest.
+    #[inline(always)]
+    pub(super) fn keep(self, nr: u32) {
+        let surplus = self.nr.wrapping_sub(nr);
+        if surplus != 0 {
+            self.give_back(surplus);
+        }
+        if K::PINS {
+            self.folios.count_pinned(self.folio, nr);
+        }
+        // The references on `nr` pages are the caller's now.
+        core::mem::forget(self);
+    }
+
+    #[cold]
+    fn give_back(&self, nr: u32) {
+        let refs = if K::PINS && !self.large {
+            nr.wrapping_mul(PIN_BIAS)
+        } else {
+            nr
+        };
+        let pincount = if K::PINS && self.large { nr } else { 0 };
+        self.folios.put(self.folio, refs, pincount);
+    }
+}
+
+impl<M: Folios, K: RefKind> Drop for Held<'_, M, K> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.folios.put(self.folio, self.refs, self.pincount);
+    }
+}

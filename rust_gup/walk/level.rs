@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Levels of page tables, counted from the leaf.
+//!
+//! Counted from the leaf, a level means the same whatever the root is: tables that are folded at run time (x86 without
+//! LA57, arm64 without LPA2, s390 by the type of its tables) have a root that stands lower, and there is no folded
+//! level to pass through. The mistake of computing a table's address from the address of a local copy of an entry
+//! (s390, 2020) cannot be written.
+
+/// Which address bits index the tables of a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Lowest address bit of the index; an entry covers `1 << shift` bytes.
+    pub shift: u32,
+    /// Number of address bits of the index; a table has `1 << bits` entries.
+    pub bits: u32,
+}
+
+impl Geometry {
+    /// Number of entries of a table.
+    #[doc(alias(
+        "PTRS_PER_PTE",
+        "PTRS_PER_PMD",
+        "PTRS_PER_PUD",
+        "PTRS_PER_P4D",
+        "PTRS_PER_PGD"
+    ))]
+    #[inline(always)]
+    pub const fn nr_entries(&self) -> usize {
+        1 << self.bits
+    }
+
+    /// Index of the entry for `addr`.
+    #[doc(alias("pte_index", "pmd_index", "pud_index", "p4d_index", "pgd_index"))]
+    #[inline(always)]
+    pub const fn index(&self, addr: u64) -> usize {
+        (addr >> self.shift) as usize & self.nr_entries().wrapping_sub(1)
+    }
+}
+
+/// A level of tables: 1 is the table of base pages (`pte`), 2 the one above it (`pmd`), and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(u8);
+
+impl Level {
+    /// The table of base pages: `pte`.
+    pub const PTE: Self = Self(1);
+    /// The table above it: `pmd`.
+    pub const PMD: Self = Self(2);
+    /// The third: `pud`.
+    pub const PUD: Self = Self(3);
+    /// The fourth: `p4d`.
+    pub const P4D: Self = Self(4);
+    /// The fifth: `pgd`.
+    pub const PGD: Self = Self(5);
+
+    /// The level below, or `None` below the table of base pages.
+    #[inline(always)]
+    pub const fn below(self) -> Option<Self> {
+        match self.0 {
+            0 | 1 => None,
+            level => Some(Self(level - 1)),
+        }
+    }
+
+    /// Counted from 0: the index into arrays by level.
+    #[inline(always)]
+    pub const fn index(self) -> usize {
+        self.0.saturating_sub(1) as usize
+    }
+}

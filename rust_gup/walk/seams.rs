@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the walk needs of the machine it runs on: live tables, and folios.
+
+use super::{Format, Level, Pfn, Seen, Stop};
+
+/// Live page tables of one address space.
+///
+/// A value of an implementing type exists only as long as the tables cannot be freed.
+pub trait Tables<F: Format> {
+    /// Names one table. It was either the root or reached by [`descend`](Self::descend).
+    type Table: Copy;
+
+    /// The root and its level, above [`Level::PTE`]. Folding at run time is a lower level.
+    fn root(&self) -> (Self::Table, Level);
+
+    /// Reads an entry: once and untorn, a `READ_ONCE()`. Successive loads are ordered (`smp_rmb()` where loads are not
+    /// ordered by themselves).
+    #[doc(alias(
+        "ptep_get_lockless",
+        "pmdp_get_lockless",
+        "pudp_get",
+        "p4dp_get",
+        "pgdp_get"
+    ))]
+    fn load(&self, table: Self::Table, index: usize) -> u64;
+
+    /// The table that an entry of `level` points to. It takes what was read and not where it was read: a second read could
+    /// return something else.
+    ///
+    /// Returns [`Stop::Bad`] if the entry does not point to a table after all.
+    #[doc(alias(
+        "pmd_offset_lockless",
+        "pud_offset_lockless",
+        "p4d_offset_lockless",
+        "pte_offset_map"
+    ))]
+    fn descend(&self, entry: &Seen<Self::Table>, level: Level) -> Result<Self::Table, Stop>;
+}
+
+/// Flags of a folio, as they were at one moment.
+pub trait FolioState {
+    /// Consists of more than one page.
+    #[doc(alias = "folio_test_large")]
+    fn is_large(&self) -> bool;
+
+    /// Lies in `ZONE_DEVICE`.
+    #[doc(alias = "folio_is_zone_device")]
+    fn is_device(&self) -> bool;
+
+    /// Was accessed lately.
+    #[doc(alias = "folio_test_referenced")]
+    fn is_referenced(&self) -> bool;
+}
+
+/// Whose a folio is, as far as fast GUP has to know. From one read of `folio->mapping`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Anonymous memory, KSM included.
+    Anon,
+    /// hugetlbfs: neither dirty-tracked nor secret.
+    Hugetlb,
+    /// A file of tmpfs or the like.
+    Shmem,
+    /// Another file, whose pages can be evicted.
+    File,
+    /// A file whose pages cannot be evicted, not of tmpfs: it could be secret memory.
+    Unevictable,
+    /// The zero page.
+    ZeroPage,
+    /// None: truncated, or inserted by a driver.
+    None,
+    /// Something that must not be mapped into user space.
+    Other,
+}
+
+/// Pages and folios of the machine: each function is one access, none decides.
+///
+/// Functions that take a folio whose references are not held may return anything that the memory of a `struct folio`
+/// can hold, and what they return may be stale at once.
+pub trait Folios {
+    /// Names a page, referenced or not.
+    type Page: Copy;
+    /// Names a folio, referenced or not.
+    type Folio: Copy + PartialEq;
+    /// Flags of a folio.
+    type State: FolioState;
+
+    /// The page of a frame.
+    #[doc(alias = "pfn_to_page")]
+    fn page(&self, pfn: Pfn) -> Self::Page;
+
+    /// The page that comes `n` after `page` in its folio.
+    #[doc(alias = "folio_page")]
+    fn nth(&self, page: Self::Page, n: usize) -> Self::Page;
+
+    /// The folio that a page belongs to now.
+    #[doc(alias = "page_folio")]
+    fn folio(&self, page: Self::Page) -> Self::Folio;
+
+    /// The flags that it has now.
+    fn state(&self, folio: Self::Folio) -> Self::State;
+
+    /// Number of pages of a large folio. Stable only while a reference is held.
+    #[doc(alias = "folio_nr_pages")]
+    fn nr_pages(&self, folio: Self::Folio) -> usize;
+
+    /// Which page of its folio a page is.
+    #[doc(alias = "folio_page_idx")]
+    fn index(&self, folio: Self::Folio, page: Self::Page) -> usize;
+
+    /// Adds `n` references, unless there are none or their number is negative. A full barrier if it succeeds; pairs
+    /// with the barrier between clearing an entry and looking at the count, of which `smp_mb()` in
+    /// `__folio_try_share_anon_rmap()` is one.
+    #[doc(alias("folio_ref_try_add", "page_ref_add_unless_zero"))]
+    fn try_add_refs(&self, folio: Self::Folio, n: u32) -> bool;
+
+    /// Adds `n` to the pin count of a large folio that is referenced. A full barrier; same pair.
+    fn add_pincount(&self, folio: Self::Folio, n: u32);
+
+    /// Gives back what the two above added.
+    #[doc(alias("gup_put_folio", "folio_put_refs"))]
+    fn put(&self, folio: Self::Folio, refs: u32, pincount: u32);
+
+    /// Whether a referenced folio may be pinned for long where it lies.
+    #[doc(alias = "folio_is_longterm_pinnable")]
+    fn is_longterm_pinnable(&self, folio: Self::Folio) -> bool;
+
+    /// Whose a referenced folio is.
+    fn owner(&self, folio: Self::Folio) -> Owner;
+
+    /// Whether a referenced folio is anonymous.
+    #[doc(alias = "folio_test_anon")]
+    fn is_anon(&self, folio: Self::Folio) -> bool;
+
+    /// Orders earlier loads before later ones.
+    #[doc(alias = "smp_rmb")]
+    fn read_barrier(&self);
+
+    /// Whether a page of a referenced anonymous folio belongs to one process alone.
+    #[doc(alias = "PageAnonExclusive")]
+    fn is_anon_exclusive(&self, page: Self::Page) -> bool;
+
+    /// Makes the contents of a referenced folio accessible to devices, where that takes something.
+    #[doc(alias = "arch_make_folio_accessible")]
+    fn make_accessible(&self, folio: Self::Folio) -> bool;
+
+    /// Sets the referenced flag.
+    #[doc(alias = "folio_set_referenced")]
+    fn set_referenced(&self, folio: Self::Folio);
+
+    /// Notes that `nr_pages` pages of a folio were pinned, for `nr_foll_pin_acquired`.
+    #[doc(alias = "node_stat_mod_folio")]
+    fn count_pinned(&self, folio: Self::Folio, nr_pages: u32);
+}
