@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Generates the Rust types of the ABI from its C header, with the options that the module's own build uses.
+
+use std::{
+    env, fs, io,
+    path::{
+        Path,
+        PathBuf, //
+    },
+    process::{
+        exit,
+        Command, //
+    },
+};
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=BINDGEN");
+
+    let uapi = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../../rust_gup/uapi");
+    let header = uapi.join("bindgen.h");
+    let parameters = uapi.join("bindgen_parameters");
+    for path in [&header, &parameters, &uapi.join("rust_gup.h")] {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+
+    let bindgen = env::var("BINDGEN").unwrap_or_else(|_| "bindgen".into());
+    let output = Command::new(&bindgen)
+        .arg(&header)
+        .args(options(&parameters))
+        .output()
+        .unwrap_or_else(|err| {
+            let hint = if err.kind() == io::ErrorKind::NotFound {
+                "; install it (apt-get install bindgen), or name another one in the variable BINDGEN"
+            } else {
+                ""
+            };
+            fail(&format!("cannot run `{bindgen}`: {err}{hint}"))
+        });
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        fail(&format!(
+            "`{bindgen}` could not read {}; it needs libclang and the kernel's user-space headers \
+             (apt-get install libclang-dev linux-libc-dev)",
+            header.display()
+        ));
+    }
+
+    // See bindgen.h: the prefix only exists because C cannot have a constant and a macro of the same name.
+    let generated = String::from_utf8_lossy(&output.stdout).replace("CONST_RUST_GUP_", "RUST_GUP_");
+    let destination = PathBuf::from(variable("OUT_DIR")).join("rust_gup.rs");
+    if let Err(err) = fs::write(&destination, generated) {
+        fail(&format!("cannot write {}: {err}", destination.display()));
+    }
+}
+
+/// The options of bindgen, one a line, without comments.
+fn options(parameters: &Path) -> Vec<String> {
+    fs::read_to_string(parameters)
+        .unwrap_or_else(|err| fail(&format!("cannot read {}: {err}", parameters.display())))
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(String::from)
+        .collect()
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| fail(&format!("cargo did not set {name}")))
+}
+
+fn fail(message: &str) -> ! {
+    println!("cargo::error={message}");
+    exit(1);
+}

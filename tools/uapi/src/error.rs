@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors that say which call failed and what to do, and keep the error number.
+
+use std::{
+    error::Error,
+    fmt,
+    io, //
+};
+
+/// A failed call: what it was, the system's error, and what to do about it if that is known.
+#[derive(Debug)]
+pub struct CallError {
+    call: String,
+    hint: Option<&'static str>,
+    source: io::Error,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.call, self.source)?;
+        if let Some(hint) = self.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Adds the failed call and what to do to an error of the system.
+pub(crate) fn failed(
+    call: impl Into<String>,
+    source: io::Error,
+    hint: Option<&'static str>,
+) -> io::Error {
+    let kind = source.kind();
+    let call = call.into();
+    io::Error::new(kind, CallError { call, hint, source })
+}
+
+/// As [`failed`], for the call that set `errno` just now.
+pub(crate) fn last_failed(call: impl Into<String>, hint: Option<&'static str>) -> io::Error {
+    let source = io::Error::last_os_error();
+    failed(call, source, hint)
+}
+
+/// The error number of an error that this crate returned.
+///
+/// [`io::Error::raw_os_error`] does not see through the context that is added to it.
+pub fn errno_of(err: &io::Error) -> Option<i32> {
+    err.raw_os_error().or_else(|| {
+        err.get_ref()?
+            .downcast_ref::<CallError>()?
+            .source
+            .raw_os_error()
+    })
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is asked of a range, as enums instead of flags.
+
+use crate::{
+    memory::Mapping,
+    raw, //
+};
+
+/// What the pages are wanted for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// To be read only.
+    #[default]
+    Read,
+    /// To be written to, `FOLL_WRITE`.
+    Write,
+}
+
+impl Access {
+    /// Short name, as in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// How the pages are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum How {
+    /// By a reference, `FOLL_GET`: for those who look at the page itself.
+    Get,
+    /// By a pin, `FOLL_PIN`: for those who access what is in it, like DMA.
+    #[default]
+    Pin,
+    /// By a pin that may last for ever, `FOLL_PIN | FOLL_LONGTERM`: not from movable memory.
+    LongTerm,
+}
+
+impl How {
+    /// Short name, as in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Pin => "pin",
+            Self::LongTerm => "longterm",
+        }
+    }
+}
+
+/// What happens where the fast walk stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// The kernel's slow path takes the rest: it takes `mmap_lock` and faults.
+    #[default]
+    Slow,
+    /// Nothing: the count comes out short.
+    Never,
+}
+
+/// Who takes the pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The walk in Rust, kept as runs.
+    #[default]
+    Rust,
+    /// The kernel's `get_user_pages_fast()` and `pin_user_pages_fast()`.
+    Kernel,
+    /// The walk in Rust, written out as an array of pages. For measurements only.
+    RustPages,
+}
+
+impl Engine {
+    /// The number in the ABI.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Rust => raw::RUST_GUP_ENGINE_RUST,
+            Self::Kernel => raw::RUST_GUP_ENGINE_KERNEL,
+            Self::RustPages => raw::RUST_GUP_ENGINE_RUST_PAGES,
+        }
+    }
+
+    /// Short name, as in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Kernel => "kernel",
+            Self::RustPages => "rust-pages",
+        }
+    }
+}
+
+/// A range of the calling process and what is asked of it.
+///
+/// The default is a pin for reading, with the slow path where the fast walk stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// First byte.
+    pub addr: usize,
+    /// Number of bytes.
+    pub len_bytes: usize,
+    /// What the pages are wanted for.
+    pub access: Access,
+    /// How they are held.
+    pub how: How,
+    /// What happens where the fast walk stops.
+    pub fallback: Fallback,
+}
+
+impl Request {
+    /// Asks for the bytes from `addr` on.
+    pub fn new(addr: usize, len_bytes: usize) -> Self {
+        Self {
+            addr,
+            len_bytes,
+            access: Access::default(),
+            how: How::default(),
+            fallback: Fallback::default(),
+        }
+    }
+
+    /// Asks for all of a mapping.
+    pub fn of(mapping: &Mapping) -> Self {
+        Self::new(mapping.addr(), mapping.len_bytes())
+    }
+
+    /// Sets what the pages are wanted for.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Sets how the pages are held.
+    #[must_use]
+    pub fn how(mut self, how: How) -> Self {
+        self.how = how;
+        self
+    }
+
+    /// Sets what happens where the fast walk stops.
+    #[must_use]
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.fallback = fallback;
+        self
+    }
+
+    /// `RUST_GUP_WRITE`, `_PIN`, `_LONGTERM`, `_FAST_ONLY`.
+    pub fn flags(&self) -> u32 {
+        let access = match self.access {
+            Access::Read => 0,
+            Access::Write => raw::RUST_GUP_WRITE,
+        };
+        let how = match self.how {
+            How::Get => 0,
+            How::Pin => raw::RUST_GUP_PIN,
+            How::LongTerm => raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
+        };
+        let fallback = match self.fallback {
+            Fallback::Slow => 0,
+            Fallback::Never => raw::RUST_GUP_FAST_ONLY,
+        };
+        access | how | fallback
+    }
+}

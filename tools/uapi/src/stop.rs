@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Why the fast walk stopped, in words.
+
+use std::fmt;
+
+use crate::raw;
+
+/// Why the fast walk stopped: one of `RUST_GUP_STOP_*`.
+///
+/// `Display` writes one sentence: what it means and, where something can be done, what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stop(u32);
+
+impl Stop {
+    /// The reason with that number. Numbers of a newer module are fine, they only have no name here.
+    pub fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number in the ABI.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// All reasons that this crate knows, without `RUST_GUP_STOP_NONE`.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (raw::RUST_GUP_STOP_NONE + 1..raw::RUST_GUP_NR_STOPS).map(Self)
+    }
+
+    /// Short name, as in tables and JSON.
+    pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// Short name and sentence.
+    fn words(self) -> (&'static str, &'static str) {
+        match self.0 {
+            raw::RUST_GUP_STOP_NONE => ("none", "The fast walk took everything."),
+            raw::RUST_GUP_STOP_ABSENT => (
+                "absent",
+                "No page is mapped there (never touched, swapped out, migrating, or a hole): touch the memory first, \
+                 or let the slow path fault it in.",
+            ),
+            raw::RUST_GUP_STOP_PROT_NONE => (
+                "prot-none",
+                "The page is mapped without access rights (PROT_NONE, a NUMA hint, or a marker of userfaultfd): \
+                 mprotect() it, or let the slow path resolve the hint.",
+            ),
+            raw::RUST_GUP_STOP_READ_ONLY => (
+                "read-only",
+                "The page is wanted for writing but mapped read-only (copy-on-write, or write-protected): write to \
+                 it first, or let the slow path make it writable.",
+            ),
+            raw::RUST_GUP_STOP_NOT_USER => (
+                "not-user",
+                "The page belongs to the kernel: no user address leads to it, check the address.",
+            ),
+            raw::RUST_GUP_STOP_PKEY => (
+                "pkey",
+                "The thread's protection keys deny the access: change them with pkey_set().",
+            ),
+            raw::RUST_GUP_STOP_SPECIAL => (
+                "special",
+                "A special mapping (device memory, vvar): it may have no struct page, so it cannot be pinned.",
+            ),
+            raw::RUST_GUP_STOP_BAD => (
+                "bad",
+                "A page-table entry makes no sense: look at the kernel log, memory may be corrupted.",
+            ),
+            raw::RUST_GUP_STOP_CHANGED => (
+                "changed",
+                "The entry changed while its page was being taken: someone else is changing the mapping, trying \
+                 again is enough.",
+            ),
+            raw::RUST_GUP_STOP_UNREFERENCED => (
+                "unreferenced",
+                "The page could not be referenced (it is being freed, split or migrated, or has too many \
+                 references): trying again is enough.",
+            ),
+            raw::RUST_GUP_STOP_SPLIT => (
+                "split",
+                "The folio was split while it was being taken: trying again is enough.",
+            ),
+            raw::RUST_GUP_STOP_DEVICE => (
+                "device",
+                "Device memory (ZONE_DEVICE): only the slow path may take it.",
+            ),
+            raw::RUST_GUP_STOP_ZERO_PAGE => (
+                "zero-page",
+                "The zero page, which the slow path treats by its own rules: write to the memory to get a page of \
+                 your own.",
+            ),
+            raw::RUST_GUP_STOP_LONGTERM => (
+                "longterm",
+                "The page lies in movable memory or CMA and may not stay there for long: the slow path migrates it.",
+            ),
+            raw::RUST_GUP_STOP_NO_MAPPING => (
+                "no-mapping",
+                "A small folio without an owner (truncated meanwhile, or a driver's): the slow path decides.",
+            ),
+            raw::RUST_GUP_STOP_FILE_LONGTERM => (
+                "file-longterm",
+                "A page of a file wanted for writing for long: only tmpfs, memfd and hugetlb allow that, and only \
+                 the slow path can tell.",
+            ),
+            raw::RUST_GUP_STOP_SECRET => (
+                "secret",
+                "The page may be secret memory (memfd_secret), which nobody but its owner may read: the slow path \
+                 refuses secret memory and takes what only looked like it.",
+            ),
+            raw::RUST_GUP_STOP_UNSHARE => (
+                "unshare",
+                "The page is shared copy-on-write (after fork(), or KSM) and must be unshared before it is pinned \
+                 for reading: the slow path does that.",
+            ),
+            raw::RUST_GUP_STOP_INACCESSIBLE => (
+                "inaccessible",
+                "The machine could not make the page accessible (protected virtualization).",
+            ),
+            raw::RUST_GUP_STOP_FORK => (
+                "fork",
+                "fork() is copying the address space: trying again after it is enough.",
+            ),
+            raw::RUST_GUP_STOP_RANGE => (
+                "range",
+                "The range lies beyond what the page tables of this process can map: check address and length.",
+            ),
+            raw::RUST_GUP_STOP_OFF => (
+                "off",
+                "The fast walk is off on this machine (Xen PV): everything takes the slow path.",
+            ),
+            raw::RUST_GUP_STOP_SIGNAL => (
+                "signal",
+                "A fatal signal is pending: the process is about to die.",
+            ),
+            _ => (
+                "unknown",
+                "A reason that this program does not know: it is older than the module, update it.",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words().1)
+    }
+}
+
+/// Why and where the fast walk first stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopAt {
+    /// Why.
+    pub reason: Stop,
+    /// Address of the page.
+    pub addr: u64,
+}
+
+impl StopAt {
+    /// From the two fields of the ABI.
+    pub(crate) fn from_raw(stop: u32, addr: u64) -> Option<Self> {
+        (stop != raw::RUST_GUP_STOP_NONE).then_some(Self {
+            reason: Stop(stop),
+            addr,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_the_header_has_a_name_of_its_own() {
+        let mut names: Vec<_> = Stop::all().map(Stop::name).collect();
+        assert!(!names.contains(&"unknown"));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), raw::RUST_GUP_NR_STOPS as usize - 1);
+        assert_eq!(Stop::from_number(raw::RUST_GUP_NR_STOPS).name(), "unknown");
+    }
+}
