@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Takes the pages of a buffer, reads through them, and releases them.
+
+use rust_gup_uapi::{
+    Device,
+    Engine,
+    Request, //
+};
+
+fn main() -> std::io::Result<()> {
+    let buffer = b"hello, pin".repeat(10_000);
+
+    let device = Device::open()?;
+    let pinned = device.pin(
+        &Request::new(buffer.as_ptr().addr(), buffer.len()),
+        Engine::Rust,
+    )?;
+    println!(
+        "holding {} pages in {} runs, {} of them taken without a lock",
+        pinned.nr_pages(),
+        pinned.nr_runs(),
+        pinned.nr_fast(),
+    );
+
+    // Through the pages that are held, as a device with DMA would see them.
+    let mut copy = [0; 10];
+    pinned.read(50_000, &mut copy)?;
+    println!("read through them: {}", String::from_utf8_lossy(&copy));
+
+    pinned.release()
+}
