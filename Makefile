@@ -12,11 +12,7 @@
 S := scripts
 
 # Make hands command-line variables to the scripts through the environment.
-export KVER FLAVOUR KDIR MIRROR RUST_GUP_CACHE RUSTC BINDGEN V
-
-ifeq ($(origin RUSTC),default)
-unexport RUSTC
-endif
+export KVER FLAVOUR KDIR MIRROR RUST_GUP_CACHE
 
 .DEFAULT_GOAL := module
 # The scripts share the cache, the build directories and the processors.
@@ -99,4 +95,4 @@ clean-cache: ## delete the build root, the kernels and the crates from the cache
 .PHONY: help
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@awk '/^# [A-Z_]+=/ { sub(/^# /, "  "); print }' $(MAKEFILE_LIST) | expand -t 34
+	@awk '/^# [A-Z_]+=/ { sub(/^# /, ""); split($$0, f, /\t+/); printf "  %-28s %s\n", f[1], f[2] }' $(firstword $(MAKEFILE_LIST))
