@@ -19,15 +19,25 @@ root_key() {
 	{ echo "$SUITE"; packages; } | sha256sum | cut -c1-12
 }
 
+# Without root, user namespaces stand in for it, and mmdebstrap needs a range of ids.
+check_unprivileged() {
+	command -v newuidmap >/dev/null || die "uidmap is not installed" \
+		"run: sudo apt-get install uidmap"
+	grep -q "^$(id -un):" /etc/subuid || die "$(id -un) has no line in /etc/subuid" \
+		"run: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
+	unshare --user --map-root-user --mount true || die "this host allows no user namespaces" \
+		"run: sudo sysctl kernel.unprivileged_userns_clone=1                  (Debian)" \
+		"or:  sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0      (Ubuntu)" \
+		"or run make as root"
+}
+
 install_mmdebstrap() {
 	command -v mmdebstrap >/dev/null && return
 	# mmdebstrap checks the archive's signature with Debian's keys, which
 	# only Debian hosts have from the start.
 	set -- apt-get install -y --no-install-recommends mmdebstrap debian-archive-keyring
 	if [ "$(id -u)" -ne 0 ]; then
-		# An unprivileged mmdebstrap needs uidmap as well.
-		die "mmdebstrap is not installed" \
-			"run: sudo apt-get install mmdebstrap uidmap debian-archive-keyring"
+		die "mmdebstrap is not installed" "run: sudo apt-get install mmdebstrap"
 	fi
 	steps "host" 2
 	export DEBIAN_FRONTEND=noninteractive
@@ -77,6 +87,7 @@ main() {
 	root=$CACHE/root/$SUITE-$(root_key)
 	if [ ! -d "$root" ]; then
 		install_mmdebstrap >&2
+		[ "$(id -u)" -eq 0 ] || check_unprivileged
 		lock root
 		if [ ! -d "$root" ]; then
 			mkdir -p "$CACHE/root"
