@@ -35,29 +35,22 @@ install_mmdebstrap() {
 	command -v mmdebstrap >/dev/null && return
 	# mmdebstrap checks the archive's signature with Debian's keys, which
 	# only Debian hosts have from the start.
-	set -- apt-get install -y --no-install-recommends mmdebstrap debian-archive-keyring
+	local install=(apt-get install -y --no-install-recommends mmdebstrap debian-archive-keyring)
 	if [ "$(id -u)" -ne 0 ]; then
 		die "mmdebstrap is not installed" "run: sudo apt-get install mmdebstrap"
 	fi
 	steps "host" 2
 	export DEBIAN_FRONTEND=noninteractive
-	step "look up packages (apt-get update)" apt_update_if_needed "${@:4}"
-	step "install mmdebstrap" "$@"
+	step "look up packages (apt-get update, if needed)" update_if_needed "${install[@]}"
+	step "install mmdebstrap" "${install[@]}"
 }
 
-apt_update_if_needed() {
-	local p
-	for p in "$@"; do
-		if ! apt-cache policy "$p" | grep -q 'Candidate: [^(]'; then
-			apt-get update
-			return
-		fi
-	done
-	# The index may name versions that have left the mirror.
-	apt-get install -y --no-install-recommends --download-only "$@" || apt-get update
+# The host's package index may be missing, or name versions that have left the mirror.
+update_if_needed() {
+	"$@" --download-only || apt-get update
 }
 
-# extract DIR: mmdebstrap's tar becomes a tree that the caller owns and may
+# make_tree DIR: mmdebstrap's tar becomes a tree that the caller owns and may
 # delete. Device nodes come from the host when a command is run inside.
 make_tree() {
 	local dir=$1 mirror

@@ -59,6 +59,7 @@ in_apt() {
 # list_packages FILE: what $SUITE holds, "package version" a line.
 list_packages() {
 	in_apt apt-get update -o APT::Update::Error-Mode=any
+	# shellcheck disable=SC2016
 	in_apt sh -c 'apt-get indextargets --format "\$(FILENAME)" "Created-By: Packages" |
 		xargs /usr/lib/apt/apt-helper cat-file' |
 		awk '/^Package: / { p = $2 } /^Version: / { print p, $2 }' >"$1"

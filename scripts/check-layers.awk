@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What each layer of rust_gup/ may name. Reads Rust files, by their paths
+# relative to the repository; comments and the contents of strings do not count.
+
+function code(line,    out, c, i, n) {
+	out = ""
+	n = length(line)
+	for (i = 1; i <= n; i++) {
+		c = substr(line, i, 1)
+		if (in_comment) {
+			if (c == "*" && substr(line, i + 1, 1) == "/") {
+				in_comment = 0
+				i++
+			}
+		} else if (in_string) {
+			if (c == "\\")
+				i++
+			else if (c == "\"") {
+				in_string = 0
+				out = out c
+			}
+		} else if (c == "'" && substr(line, i, 3) == "'\"'") {
+			i += 2
+		} else if (c == "\"") {
+			in_string = 1
+			out = out c
+		} else if (c == "/" && substr(line, i + 1, 1) == "/") {
+			break
+		} else if (c == "/" && substr(line, i + 1, 1) == "*") {
+			in_comment = 1
+			i++
+		} else
+			out = out c
+	}
+	return out
+}
+
+function word(text, w) {
+	return text ~ ("(^|[^A-Za-z0-9_])" w "([^A-Za-z0-9_]|$)")
+}
+
+# path(text, "kernel"): is the path kernel:: named, from its start?
+function path(text, p) {
+	return text ~ ("(^|[^A-Za-z0-9_:])" p "[[:space:]]*::")
+}
+
+function report(rule) {
+	printf "%s:%d: %s\n", FILENAME, FNR, rule
+	printf "    %s\n", $0
+	bad = 1
+}
+
+FNR == 1 {
+	in_comment = in_string = 0
+	walk = FILENAME ~ /^rust_gup\/walk\//
+	format = FILENAME ~ /^rust_gup\/walk\/format/
+	gup = FILENAME ~ /^rust_gup\/gup\//
+	sys = FILENAME ~ /^rust_gup\/sys\//
+	device = FILENAME ~ /^rust_gup\/device\//
+}
+
+{
+	text = code($0)
+	if (text ~ /^[[:space:]]*$/)
+		next
+}
+
+!sys && word(text, "unsafe") {
+	report("`unsafe` outside of sys/")
+}
+
+!sys && text ~ /(^|[^A-Za-z0-9_])bindings[[:space:]]*::/ {
+	report("`bindings::` outside of sys/")
+}
+
+walk && text ~ /(^|[^A-Za-z0-9_])crate[[:space:]]*::/ && text !~ /(^|[^A-Za-z0-9_])crate::walk([^A-Za-z0-9_]|$)/ {
+	report("walk/ names another part of the crate")
+}
+
+walk && (path(text, "kernel") || path(text, "alloc") || path(text, "std") || path(text, "macros") ||
+	 text ~ /extern[[:space:]]+crate/) {
+	report("walk/ names a crate other than core")
+}
+
+walk && text ~ /^[[:space:]]*(pub(\([a-z: ]*\))?[[:space:]]+)?use[[:space:]]/ &&
+text !~ /use[[:space:]]+(::)?(core|super|self|crate)[[:space:]]*(::|;)/ && text !~ /use[[:space:]]+[A-Z{]/ {
+	# A module's own children may be re-exported.
+	split(text, part, /use[[:space:]]+/)
+	first = part[2]
+	sub(/[^A-Za-z0-9_].*/, "", first)
+	dir = FILENAME
+	sub(/[^\/]*$/, "", dir)
+	if (!((dir first) in module))
+		report("walk/ uses a path that is neither core nor its own")
+}
+
+walk && (word(text, "alloc") || word(text, "Box") || word(text, "Vec") || word(text, "KVec") || word(text, "KBox")) {
+	report("walk/ allocates")
+}
+
+walk && text ~ /target_arch|target_pointer_width|CONFIG_/ {
+	report("walk/ depends on the machine it is built for")
+}
+
+walk && !format && tolower(text) ~ /x86|aarch64|arm64|(^|[^a-z])arm([^a-z]|$)|arm_lpae|s390|riscv|(^|[^a-z])l?pae([^a-z]|$)/ {
+	report("walk/ names an architecture outside of format/")
+}
+
+gup && path(text, "crate::device") {
+	report("gup/ names device/")
+}
+
+device && (path(text, "crate::sys") || path(text, "crate::walk")) {
+	report("device/ goes past gup/")
+}
+
+END {
+	exit bad
+}
+
+BEGIN {
+	# Files and directories are the modules of the directory they are in.
+	for (i = 1; i < ARGC; i++) {
+		name = ARGV[i]
+		sub(/\.rs$/, "", name)
+		module[name] = 1
+		while (sub(/\/[^\/]*$/, "", name))
+			module[name] = 1
+	}
+}

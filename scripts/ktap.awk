@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Counts KTAP results. Prints the lines of failed and skipped tests after
+# -v name=PROFILE, and last "=PASSED FAILED SKIPPED". A result that was planned
+# and did not come is a failure, and so is a missing plan, or a machine that did
+# not end well (-v status=STATUS) with nothing to show for it.
+
+function fail(why, n) {
+	failed += n
+	print "  " name ": " why
+}
+
+{ sub(/\r$/, "") }
+
+/^1\.\.[0-9]+/ && !planned {
+	planned = 1
+	plan = substr($1, 4) + 0
+}
+
+/^Bail out!/ {
+	fail($0, 1)
+}
+
+/^(not )?ok [0-9]+/ {
+	number = $1 == "not" ? $3 : $2
+	results++
+	if (number + 0 != results && !disorder++)
+		fail("result " number " where " results " was due", 1)
+	if ($1 == "not") {
+		fail($0, 1)
+	} else if (/# SKIP/) {
+		skipped++
+		print "  " name ": " $0
+	} else
+		passed++
+}
+
+END {
+	if (!planned)
+		fail("no plan (1..N): the tests did not start", 1)
+	else if (plan == 0)
+		fail("an empty plan: nothing was tested", 1)
+	else if (results < plan)
+		fail(plan - results " of " plan " planned results are missing", plan - results)
+	else if (results > plan)
+		fail(results - plan " results more than the " plan " planned", 1)
+	# 4 is kselftest's "all skipped".
+	if (status != 0 && failed == 0 && !(status == 4 && passed == 0))
+		fail("ended with status " status " though no test failed", 1)
+	else if (status == 124 || status == 125)
+		fail("the machine did not end well (status " status ")", 1)
+	printf "=%d %d %d\n", passed, failed, skipped
+}
