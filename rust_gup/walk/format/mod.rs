@@ -6,6 +6,7 @@
 //! functions and touches no memory, so every format is built and tested on every host.
 
 pub mod x86_64;
+pub mod x86_pae;
 
 use super::{Geometry, Level, Pfn, PhysAddr, Stop};
 
@@ -56,4 +57,17 @@ pub trait Format {
 
     /// Where the table lies that an entry of `level` points to, if it points to one.
     fn table(raw: u64, level: Level, context: &Self::Context) -> Option<PhysAddr>;
+}
+
+/// Asserts that each level begins where the one below ends, and that together they have the address bits that they
+/// should have.
+const fn assert_geometry<F: Format>(address_bits: u32) {
+    let mut end = F::LEVELS[0].shift;
+    let mut i = 0;
+    while i < F::LEVELS.len() {
+        assert!(F::LEVELS[i].shift == end);
+        end += F::LEVELS[i].bits;
+        i += 1;
+    }
+    assert!(end == address_bits);
 }

@@ -188,11 +188,5 @@ const _: () = {
     assert!(leaf_offset_mask(Level::PMD) == 0x1f_ffff);
     assert!(leaf_offset_mask(Level::PUD) == 0x3fff_ffff);
     assert!(TABLE_BITS & TABLE_MAY == 0 && TABLE_BITS | TABLE_MAY == 0x67);
-    // Each level begins where the one below ends.
-    let mut i = 1;
-    while i < X86_64::LEVELS.len() {
-        let (below, this) = (X86_64::LEVELS[i - 1], X86_64::LEVELS[i]);
-        assert!(below.shift + below.bits == this.shift);
-        i += 1;
-    }
+    super::assert_geometry::<X86_64>(57);
 };

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Walks on the emulated machine, done the way the module does them: window after window.
+
+use crate::{
+    encode::Encode,
+    machine::Machine,
+    walk::{Access, Get, Pfn, Pin, Progress, Rules, Run, RunWriter, Stop, Walker},
+};
+
+/// The kind of reference, as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A plain reference.
+    Get,
+    /// A pin.
+    Pin,
+}
+
+impl Kind {
+    /// References and pins that so many pages of a folio cost.
+    pub fn cost(self, large: bool, nr_pages: u32) -> (u32, u32) {
+        match (self, large) {
+            (Self::Get, _) => (nr_pages, 0),
+            (Self::Pin, true) => (nr_pages, nr_pages),
+            (Self::Pin, false) => (nr_pages * 1024, 0),
+        }
+    }
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Address of the first page.
+    pub first: u64,
+    /// Number of pages.
+    pub nr_pages: u64,
+    /// The kind of reference.
+    pub kind: Kind,
+    /// What decides besides.
+    pub rules: Rules,
+    /// Entries to take in one window.
+    pub nr_entries: usize,
+    /// Room for runs in one window.
+    pub nr_room: usize,
+    /// Whether all anonymous pages were exclusive, so that those that are pinned must have stayed so.
+    pub was_exclusive: bool,
+}
+
+impl Ask {
+    /// For pages to read from.
+    pub const fn read(kind: Kind, first: u64, nr_pages: u64) -> Self {
+        Self {
+            first,
+            nr_pages,
+            kind,
+            rules: Rules {
+                access: Access::Read,
+                longterm: false,
+            },
+            nr_entries: 4096,
+            nr_room: 64,
+            was_exclusive: false,
+        }
+    }
+
+    /// For pages to write to.
+    pub const fn write(kind: Kind, first: u64, nr_pages: u64) -> Self {
+        let mut ask = Self::read(kind, first, nr_pages);
+        ask.rules.access = Access::Write;
+        ask
+    }
+
+    /// The same, to be held for long.
+    pub const fn longterm(mut self) -> Self {
+        self.rules.longterm = true;
+        self
+    }
+
+    /// The same, of pages that were all exclusive.
+    pub const fn of_exclusive(mut self) -> Self {
+        self.was_exclusive = true;
+        self
+    }
+
+    /// The same, in windows of so many entries and runs.
+    pub const fn in_windows(mut self, nr_entries: usize, nr_room: usize) -> Self {
+        self.nr_entries = nr_entries;
+        self.nr_room = nr_room;
+        self
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// Addresses and their pages.
+    pub pages: Vec<(u64, Pfn)>,
+    /// The runs they came in.
+    pub runs: Vec<Run>,
+    /// Why there are not more.
+    pub stop: Option<Stop>,
+    /// Where the walk stands.
+    pub progress: Progress,
+    /// How many windows it took.
+    pub nr_windows: usize,
+}
+
+/// Walks one window. Returns the runs that were written, without those before.
+fn one_window<F: Encode>(
+    machine: &Machine<F>,
+    ask: &Ask,
+    progress: &mut Progress,
+    runs: &mut Vec<Run>,
+) -> Result<(), Stop> {
+    let mut before = runs.pop().unwrap_or(Run::EMPTY);
+    let mut room = vec![Run::EMPTY; ask.nr_room];
+    let mut out = RunWriter::new(&mut before, &mut room);
+    let nr_left = progress.nr_left;
+    let mut walker = Walker {
+        tables: machine,
+        folios: machine,
+        context: machine.context(),
+        rules: ask.rules,
+        out: &mut out,
+        progress: &mut *progress,
+        nr_entries_left: ask.nr_entries,
+    };
+    let result = match ask.kind {
+        Kind::Get => walker.run::<Get>(),
+        Kind::Pin => walker.run::<Pin>(),
+    };
+    assert_eq!(out.nr_pages(), nr_left - progress.nr_left, "pages written");
+    let nr_used = out.nr_used();
+    if before != Run::EMPTY {
+        runs.push(before);
+    }
+    runs.extend(&room[..nr_used]);
+    result
+}
+
+/// Walks until all is taken or the walk stops.
+///
+/// # Panics
+///
+/// If a window gets nowhere and gives no reason.
+pub fn walk<F: Encode>(machine: &Machine<F>, ask: &Ask) -> Got {
+    machine.set_context(F::context(ask.rules.access));
+    walk_as_is(machine, ask)
+}
+
+/// The same with the context that the machine has.
+pub fn walk_as_is<F: Encode>(machine: &Machine<F>, ask: &Ask) -> Got {
+    let mut progress = Progress::new(ask.first, ask.nr_pages);
+    let mut runs = Vec::new();
+    let mut stop = None;
+    let mut nr_windows = 0;
+    while stop.is_none() && progress.nr_left != 0 {
+        let before = progress;
+        stop = one_window(machine, ask, &mut progress, &mut runs).err();
+        nr_windows += 1;
+        assert!(
+            stop.is_some() || progress.nr_left < before.nr_left,
+            "a window that gets nowhere"
+        );
+    }
+    let page_bytes = 1u64 << F::LEVELS[0].shift;
+    let mut addr = ask.first;
+    let mut pages = Vec::new();
+    for run in &runs {
+        assert_ne!(run.nr_pages(), 0, "an empty run");
+        for i in 0..run.nr_pages() {
+            pages.push((addr, run.first().add(i)));
+            addr = addr.wrapping_add(page_bytes);
+        }
+    }
+    assert_eq!(addr, progress.next, "where the walk stands");
+    assert_eq!(pages.len() as u64, ask.nr_pages - progress.nr_left);
+    assert_eq!(progress.nr_by_level.iter().sum::<u64>(), pages.len() as u64);
+    Got {
+        pages,
+        runs,
+        stop,
+        progress,
+        nr_windows,
+    }
+}

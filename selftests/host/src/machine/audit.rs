@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What has to hold after every walk, whatever the rival did.
+
+use super::{Machine, Table};
+use crate::{
+    drive::{Ask, Got, Kind},
+    encode::Encode,
+    walk::{Interior, Leaf, Level, Owner, Pfn},
+};
+
+/// What an address was mapped to at some moment: a page, as long as it had these contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    addr: u64,
+    first: Pfn,
+    contents: u32,
+}
+
+impl<F: Encode> Machine<F> {
+    /// What the tables say about an address, for the access that the context is for.
+    pub fn translate(&self, addr: u64) -> Option<Leaf> {
+        let context = self.context.get();
+        let (mut table, mut level) = self.root.get();
+        let memory = self.memory.borrow();
+        loop {
+            let raw = memory.get(table, F::LEVELS[level.index()].index(addr));
+            if level == Level::PTE {
+                return F::page(raw, &context).ok();
+            }
+            match F::interior(raw, level, &context).ok()? {
+                Interior::Table => {
+                    table = Table::found_at(F::table(raw, level, &context)?)?;
+                    level = level.below()?;
+                }
+                Interior::Leaf(leaf) => {
+                    let offset = addr & ((1 << F::LEVELS[level.index()].shift) - 1);
+                    return Some(Leaf {
+                        first: leaf.first.add(offset >> F::LEVELS[0].shift),
+                        ..leaf
+                    });
+                }
+            }
+        }
+    }
+
+    /// Notes what the range is mapped to at this moment.
+    pub fn record(&self, first: u64, nr_pages: u64) {
+        for i in 0..nr_pages {
+            let addr = first.wrapping_add(i << F::LEVELS[0].shift);
+            let Some(leaf) = self.translate(addr) else {
+                continue;
+            };
+            let memmap = self.memmap.borrow();
+            let Some(nr) = memmap.lookup(leaf.first) else {
+                continue;
+            };
+            let now = Translation {
+                addr,
+                first: leaf.first,
+                contents: memmap.page(nr).contents,
+            };
+            let mut legitimate = self.legitimate.borrow_mut();
+            if !legitimate.contains(&now) {
+                legitimate.push(now);
+            }
+        }
+    }
+
+    /// Checks what was handed out, and gives it back:
+    ///
+    /// - each folio has the references of its users, and those handed out, and no others;
+    /// - each page handed out was mapped at its address during the walk, and has not been free since;
+    /// - nobody acts on having found that nobody else has the page;
+    /// - a pinned anonymous page is exclusive.
+    ///
+    /// # Panics
+    ///
+    /// If one of these does not hold.
+    pub fn audit(&self, ask: &Ask, got: &Got) {
+        let nr_pages = self.memmap.borrow().nr_pages();
+        let mut nr_handed = vec![0u32; nr_pages];
+        for &(addr, pfn) in &got.pages {
+            let memmap = self.memmap.borrow();
+            let nr = memmap.nr(pfn);
+            let (page, folio) = (memmap.page(nr), memmap.folio(nr));
+            nr_handed[page.head] += 1;
+            let handed = Translation {
+                addr,
+                first: pfn,
+                contents: page.contents,
+            };
+            assert!(
+                self.legitimate.borrow().contains(&handed),
+                "page {nr} is not what {addr:#x} was mapped to"
+            );
+            assert!(!folio.sealed, "page {nr} was found to be unshared");
+            if ask.kind == Kind::Pin && folio.owner == Owner::Anon && !ask.rules.access.is_write() {
+                assert!(page.exclusive, "page {nr} is pinned and shared");
+            }
+            if ask.kind == Kind::Pin && folio.owner == Owner::Anon && ask.was_exclusive {
+                assert!(page.exclusive, "page {nr} was made shared and is pinned");
+            }
+        }
+        self.audit_counts(ask.kind, &nr_handed);
+
+        let mut memmap = self.memmap.borrow_mut();
+        let nr_pinned = if ask.kind == Kind::Pin {
+            got.pages.len()
+        } else {
+            0
+        };
+        assert_eq!(memmap.nr_pinned, nr_pinned as u64, "counted as pinned");
+        for (head, &nr) in nr_handed.iter().enumerate().filter(|(_, nr)| **nr != 0) {
+            let (refs, pincount) = ask.kind.cost(memmap.page(head).large, nr);
+            memmap.put(head, refs, pincount);
+        }
+        drop(memmap);
+        self.audit_counts(ask.kind, &vec![0; nr_pages]);
+    }
+
+    fn audit_counts(&self, kind: Kind, nr_handed: &[u32]) {
+        let memmap = self.memmap.borrow();
+        for (head, &nr) in nr_handed.iter().enumerate() {
+            let page = memmap.page(head);
+            if page.head != head {
+                continue;
+            }
+            let (refs, pincount) = kind.cost(page.large, nr);
+            assert_eq!(page.refs, page.owned + refs as i32, "references of {head}");
+            assert_eq!(page.pincount, pincount as i32, "pins of {head}");
+        }
+    }
+}

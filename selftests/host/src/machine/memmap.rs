@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pages of the machine: a `struct page` for each frame, and the folios they make up.
+
+use crate::walk::{Owner, Pfn};
+
+/// Which page: counted from the first frame.
+pub type PageNr = usize;
+
+/// What is known of a page. What belongs to a folio stands in that of its first page, as it does in the kernel.
+#[derive(Clone, Debug)]
+pub struct StructPage {
+    /// First page of its folio.
+    pub head: PageNr,
+    /// Has more than one page.
+    pub large: bool,
+    /// How many.
+    pub nr_pages: usize,
+    /// The reference count: 0 is free or frozen.
+    pub refs: i32,
+    /// References of everyone but the walker.
+    pub owned: i32,
+    /// The pin count, of large folios only.
+    pub pincount: i32,
+    /// Whose it is.
+    pub owner: Owner,
+    /// `ZONE_DEVICE`.
+    pub device: bool,
+    /// Can stay where it is.
+    pub longterm_pinnable: bool,
+    /// Can be made accessible.
+    pub accessible: bool,
+    /// Was accessed lately.
+    pub referenced: bool,
+    /// Belongs to one process alone. Each page has its own.
+    pub exclusive: bool,
+    /// What the page holds: no two uses of a page have the same.
+    pub contents: u32,
+    /// Somebody found that nobody else has the folio, and will act on that.
+    pub sealed: bool,
+}
+
+/// A folio to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    /// Number of pages.
+    pub nr_pages: usize,
+    /// References that its users have.
+    pub refs: i32,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The exclusive flag of all pages.
+    pub exclusive: bool,
+}
+
+impl Build {
+    /// Anonymous memory of one process, mapped once for each page.
+    pub const fn anon(nr_pages: usize) -> Self {
+        Self {
+            nr_pages,
+            refs: nr_pages as i32,
+            owner: Owner::Anon,
+            exclusive: true,
+        }
+    }
+
+    /// The same of another owner.
+    pub const fn owned_by(self, owner: Owner) -> Self {
+        Self {
+            owner,
+            exclusive: false,
+            ..self
+        }
+    }
+
+    /// The same, not exclusive.
+    pub const fn shared(self) -> Self {
+        Self {
+            exclusive: false,
+            ..self
+        }
+    }
+
+    /// The same with so many references.
+    pub const fn with_refs(self, refs: i32) -> Self {
+        Self { refs, ..self }
+    }
+}
+
+/// The pages.
+#[derive(Debug)]
+pub struct Memmap {
+    first: Pfn,
+    pages: Vec<StructPage>,
+    flags_seen: Vec<bool>,
+    nr_contents: u32,
+    /// What was counted as pinned.
+    pub nr_pinned: u64,
+    /// How often references were given back.
+    pub nr_puts: u64,
+}
+
+impl Memmap {
+    /// Pages for `nr_frames` frames, all free.
+    pub fn new(first: Pfn, nr_frames: usize) -> Self {
+        let free = StructPage {
+            head: 0,
+            large: false,
+            nr_pages: 1,
+            refs: 0,
+            owned: 0,
+            pincount: 0,
+            owner: Owner::None,
+            device: false,
+            longterm_pinnable: true,
+            accessible: true,
+            referenced: false,
+            exclusive: false,
+            contents: 0,
+            sealed: false,
+        };
+        let mut pages = vec![free; nr_frames];
+        for (nr, page) in pages.iter_mut().enumerate() {
+            page.head = nr;
+        }
+        Self {
+            first,
+            flags_seen: vec![false; nr_frames],
+            pages,
+            nr_contents: 0,
+            nr_pinned: 0,
+            nr_puts: 0,
+        }
+    }
+
+    /// The page of a frame. It is a mistake to ask for one that there is not.
+    pub fn nr(&self, pfn: Pfn) -> PageNr {
+        self.lookup(pfn)
+            .unwrap_or_else(|| panic!("frame {:#x} has no struct page", pfn.as_u64()))
+    }
+
+    /// The page of a frame, if it has one.
+    pub fn lookup(&self, pfn: Pfn) -> Option<PageNr> {
+        let nr = pfn.as_u64().checked_sub(self.first.as_u64())? as usize;
+        (nr < self.pages.len()).then_some(nr)
+    }
+
+    /// Number of pages.
+    pub fn nr_pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// What is known of a page.
+    pub fn page(&self, nr: PageNr) -> &StructPage {
+        &self.pages[nr]
+    }
+
+    /// The same, to change it.
+    pub fn page_mut(&mut self, nr: PageNr) -> &mut StructPage {
+        &mut self.pages[nr]
+    }
+
+    /// The folio of a page.
+    pub fn folio(&self, nr: PageNr) -> &StructPage {
+        &self.pages[self.pages[nr].head]
+    }
+
+    /// The same, to change it.
+    pub fn folio_mut(&mut self, nr: PageNr) -> &mut StructPage {
+        let head = self.pages[nr].head;
+        &mut self.pages[head]
+    }
+
+    fn next_contents(&mut self) -> u32 {
+        self.nr_contents += 1;
+        self.nr_contents
+    }
+
+    /// Makes a folio of free pages. Its flags are plain at once: a page that is reused has passed barriers.
+    pub fn build(&mut self, head: PageNr, build: Build) {
+        for nr in head..head + build.nr_pages {
+            assert_eq!(self.folio(nr).refs, 0, "page {nr} is in use");
+            let contents = self.next_contents();
+            let page = &mut self.pages[nr];
+            page.head = head;
+            page.large = false;
+            page.refs = 0;
+            page.exclusive = build.exclusive;
+            page.contents = contents;
+            page.sealed = false;
+            self.flags_seen[nr] = build.exclusive;
+        }
+        let folio = &mut self.pages[head];
+        folio.large = build.nr_pages > 1;
+        folio.nr_pages = build.nr_pages;
+        folio.refs = build.refs;
+        folio.owned = build.refs;
+        folio.pincount = 0;
+        folio.owner = build.owner;
+        folio.referenced = false;
+    }
+
+    /// Somebody other than the walker drops references. The last one frees.
+    pub fn drop_owned(&mut self, nr: PageNr, refs: i32) {
+        let folio = self.folio_mut(nr);
+        assert!(folio.owned >= refs, "the rival drops what it has not");
+        folio.owned -= refs;
+        folio.refs -= refs;
+        if folio.refs == 0 {
+            self.free(nr);
+        }
+    }
+
+    /// The walker drops references. The last one frees.
+    pub(super) fn put(&mut self, head: PageNr, refs: u32, pincount: u32) {
+        let folio = &mut self.pages[head];
+        assert_eq!(folio.head, head, "put to what is no folio any more");
+        assert!(
+            folio.refs - folio.owned >= refs as i32 && folio.pincount >= pincount as i32,
+            "more is given back than was taken"
+        );
+        folio.pincount -= pincount as i32;
+        folio.refs -= refs as i32;
+        self.nr_puts += 1;
+        if self.pages[head].refs == 0 {
+            self.free(head);
+        }
+    }
+
+    /// The folio falls apart into free pages, whose contents are gone.
+    fn free(&mut self, nr: PageNr) {
+        let head = self.pages[nr].head;
+        for nr in head..head + self.pages[head].nr_pages {
+            let contents = self.next_contents();
+            let page = &mut self.pages[nr];
+            page.head = nr;
+            page.large = false;
+            page.nr_pages = 1;
+            page.owner = Owner::None;
+            page.exclusive = false;
+            page.contents = contents;
+            page.sealed = false;
+        }
+    }
+
+    /// Whether a folio has no references but those of its users: what everyone asks who wants to take it away.
+    pub fn is_unshared(&self, nr: PageNr) -> bool {
+        self.folio(nr).refs == self.folio(nr).owned
+    }
+
+    /// `folio_maybe_dma_pinned()`.
+    pub fn is_maybe_pinned(&self, nr: PageNr) -> bool {
+        let folio = self.folio(nr);
+        if folio.large {
+            folio.pincount > 0
+        } else {
+            folio.refs >= 1024
+        }
+    }
+
+    /// Its owner will act on having found that nobody else has the folio.
+    pub fn seal(&mut self, nr: PageNr) {
+        self.folio_mut(nr).sealed = true;
+    }
+
+    /// `folio_ref_freeze()`: makes the count zero, if it is what the owner expects.
+    pub fn freeze(&mut self, nr: PageNr) -> bool {
+        let unshared = self.is_unshared(nr);
+        if unshared {
+            self.folio_mut(nr).refs = 0;
+        }
+        unshared
+    }
+
+    /// Makes the count of a frozen folio that of its users again.
+    pub fn unfreeze(&mut self, nr: PageNr) {
+        let folio = self.folio_mut(nr);
+        assert_eq!(folio.refs, 0, "not frozen");
+        folio.refs = folio.owned;
+    }
+
+    /// Splits a frozen folio into folios of `nr_pages` pages, frozen too, with a reference for each page.
+    pub fn split(&mut self, nr: PageNr, nr_pages: usize) {
+        let head = self.pages[nr].head;
+        let old = self.pages[head].clone();
+        assert_eq!(old.refs, 0, "not frozen");
+        for new_head in (head..head + old.nr_pages).step_by(nr_pages) {
+            for nr in new_head..new_head + nr_pages {
+                self.pages[nr].head = new_head;
+                self.pages[nr].large = false;
+            }
+            let page = &mut self.pages[new_head];
+            page.large = nr_pages > 1;
+            page.nr_pages = nr_pages;
+            page.refs = 0;
+            page.owned = nr_pages as i32;
+            page.pincount = 0;
+            page.owner = old.owner;
+            page.referenced = old.referenced;
+        }
+    }
+
+    /// The exclusive flag as a walker sees it whose loads may come early.
+    pub(super) fn flag_seen(&self, nr: PageNr) -> bool {
+        self.flags_seen[nr]
+    }
+
+    /// A barrier of the walker's.
+    pub(super) fn see_flags(&mut self) {
+        for (seen, page) in self.flags_seen.iter_mut().zip(&self.pages) {
+            *seen = page.exclusive;
+        }
+    }
+}

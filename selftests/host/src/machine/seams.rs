@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the walker sees of the machine.
+
+use super::{Machine, PageNr, Table, NO_TABLE};
+use crate::{
+    encode::Encode,
+    walk::{
+        format::x86_pae::read_untorn, FolioState, Folios, Level, Owner, Pfn, Seen, Stop, Tables,
+    },
+};
+
+impl<F: Encode> Tables<F> for Machine<F> {
+    type Table = Table;
+
+    fn root(&self) -> (Table, Level) {
+        self.root.get()
+    }
+
+    fn load(&self, table: Table, index: usize) -> u64 {
+        let get = || {
+            self.point();
+            self.memory.borrow().get(table, index)
+        };
+        if F::IN_HALVES {
+            read_untorn(|| get() as u32, || (get() >> 32) as u32, || ())
+        } else {
+            get()
+        }
+    }
+
+    fn descend(&self, entry: &Seen<Table>, level: Level) -> Result<Table, Stop> {
+        F::table(entry.raw(), level, &self.context.get())
+            .and_then(Table::found_at)
+            .filter(|table| self.memory.borrow().has(*table))
+            .ok_or(NO_TABLE)
+    }
+}
+
+/// Flags of a folio at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    large: bool,
+    device: bool,
+    referenced: bool,
+}
+
+impl FolioState for State {
+    fn is_large(&self) -> bool {
+        self.large
+    }
+
+    fn is_device(&self) -> bool {
+        self.device
+    }
+
+    fn is_referenced(&self) -> bool {
+        self.referenced
+    }
+}
+
+impl<F: Encode> Machine<F> {
+    /// For what may be asked of a folio only with a reference in hand.
+    fn held(&self, folio: PageNr, what: &str) {
+        self.point();
+        let memmap = self.memmap.borrow();
+        let page = memmap.page(folio);
+        assert!(
+            page.refs > page.owned && page.head == folio,
+            "{what} without a reference"
+        );
+    }
+}
+
+impl<F: Encode> Folios for Machine<F> {
+    type Page = PageNr;
+    type Folio = PageNr;
+    type State = State;
+
+    fn page(&self, pfn: Pfn) -> PageNr {
+        self.memmap.borrow().nr(pfn)
+    }
+
+    fn nth(&self, page: PageNr, n: usize) -> PageNr {
+        page.wrapping_add(n)
+    }
+
+    fn folio(&self, page: PageNr) -> PageNr {
+        self.point();
+        self.memmap.borrow().page(page).head
+    }
+
+    fn state(&self, folio: PageNr) -> State {
+        self.point();
+        let memmap = self.memmap.borrow();
+        let page = memmap.page(folio);
+        State {
+            large: page.large,
+            device: page.device,
+            referenced: page.referenced,
+        }
+    }
+
+    fn nr_pages(&self, folio: PageNr) -> usize {
+        self.point();
+        let memmap = self.memmap.borrow();
+        let page = memmap.page(folio);
+        if page.large {
+            page.nr_pages
+        } else {
+            // What lies there is something else by now.
+            [0, usize::MAX][self.nr_points.get() & 1]
+        }
+    }
+
+    fn index(&self, folio: PageNr, page: PageNr) -> usize {
+        page.wrapping_sub(folio)
+    }
+
+    fn try_add_refs(&self, folio: PageNr, n: u32) -> bool {
+        self.point();
+        let mut memmap = self.memmap.borrow_mut();
+        let page = memmap.page_mut(folio);
+        assert!(!page.device, "device memory is never referenced");
+        assert_ne!(n, 0, "no references are taken");
+        if page.refs <= 0 {
+            return false;
+        }
+        page.refs += n as i32;
+        memmap.see_flags();
+        true
+    }
+
+    fn add_pincount(&self, folio: PageNr, n: u32) {
+        self.held(folio, "the pin count is changed");
+        let mut memmap = self.memmap.borrow_mut();
+        let page = memmap.page_mut(folio);
+        assert!(page.large, "the pin count of a small folio");
+        page.pincount += n as i32;
+        memmap.see_flags();
+    }
+
+    fn put(&self, folio: PageNr, refs: u32, pincount: u32) {
+        self.point();
+        self.memmap.borrow_mut().put(folio, refs, pincount);
+    }
+
+    fn is_longterm_pinnable(&self, folio: PageNr) -> bool {
+        self.held(folio, "the page block is asked for");
+        self.memmap.borrow().page(folio).longterm_pinnable
+    }
+
+    fn owner(&self, folio: PageNr) -> Owner {
+        self.held(folio, "the owner is asked for");
+        self.memmap.borrow().page(folio).owner
+    }
+
+    fn is_anon(&self, folio: PageNr) -> bool {
+        self.held(folio, "the owner is asked for");
+        self.memmap.borrow().page(folio).owner == Owner::Anon
+    }
+
+    fn read_barrier(&self) {
+        self.point();
+        self.memmap.borrow_mut().see_flags();
+    }
+
+    fn is_anon_exclusive(&self, page: PageNr) -> bool {
+        let head = self.memmap.borrow().page(page).head;
+        self.held(head, "the exclusive flag is asked for");
+        let memmap = self.memmap.borrow();
+        if self.delay_flags.get() {
+            memmap.flag_seen(page)
+        } else {
+            memmap.page(page).exclusive
+        }
+    }
+
+    fn make_accessible(&self, folio: PageNr) -> bool {
+        self.held(folio, "made accessible");
+        self.memmap.borrow().page(folio).accessible
+    }
+
+    fn set_referenced(&self, folio: PageNr) {
+        self.held(folio, "a flag is set");
+        self.memmap.borrow_mut().page_mut(folio).referenced = true;
+    }
+
+    fn count_pinned(&self, _folio: PageNr, nr_pages: u32) {
+        self.memmap.borrow_mut().nr_pinned += u64::from(nr_pages);
+    }
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rival: what other CPUs do while the walk is under way.
+//!
+//! A rival has a program of a few steps, each of them atomic. A walk passes some dozen points. [`interleave`] tries each
+//! way in which the steps can fall between the points, all of them, and checks the machine after each.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    drive::{walk, Ask, Got},
+    encode::Encode,
+    machine::Machine,
+};
+
+/// How a program goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// With the next step.
+    Step,
+    /// Not at all: the rival has found somebody else there.
+    BackOff,
+}
+
+type Step<F> = Box<dyn FnMut(&Machine<F>) -> Next>;
+
+/// A program.
+pub struct Program<F: Encode> {
+    steps: Vec<Step<F>>,
+}
+
+impl<F: Encode> Default for Program<F> {
+    fn default() -> Self {
+        Self { steps: Vec::new() }
+    }
+}
+
+impl<F: Encode> Program<F> {
+    /// With one more step.
+    #[must_use]
+    pub fn then(mut self, mut step: impl FnMut(&Machine<F>) + 'static) -> Self {
+        self.steps.push(Box::new(move |machine| {
+            step(machine);
+            Next::Step
+        }));
+        self
+    }
+
+    /// With one more step, after which the program may end.
+    #[must_use]
+    pub fn then_if(mut self, step: impl FnMut(&Machine<F>) -> Next + 'static) -> Self {
+        self.steps.push(Box::new(step));
+        self
+    }
+
+    /// With the steps of another program after its own.
+    #[must_use]
+    pub fn and(mut self, mut other: Self) -> Self {
+        self.steps.append(&mut other.steps);
+        self
+    }
+}
+
+/// A program, and the points at which its steps are due.
+pub struct Rival<F: Encode> {
+    steps: Vec<Step<F>>,
+    due: Vec<usize>,
+    nr_done: usize,
+    backed_off: bool,
+    range: (u64, u64),
+}
+
+impl<F: Encode> Rival<F> {
+    /// The rival whose steps are due at these points, not falling. What the range of the walk is mapped to is noted after
+    /// each.
+    pub fn new(program: Program<F>, due: Vec<usize>, first: u64, nr_pages: u64) -> Self {
+        assert_eq!(program.steps.len(), due.len());
+        Self {
+            steps: program.steps,
+            due,
+            nr_done: 0,
+            backed_off: false,
+            range: (first, nr_pages),
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn act(&mut self, machine: &Machine<F>, now: usize) {
+        while !self.backed_off && self.nr_done < self.steps.len() && self.due[self.nr_done] <= now {
+            let next = self.steps[self.nr_done](machine);
+            self.backed_off = next == Next::BackOff;
+            self.nr_done += 1;
+            machine.record(self.range.0, self.range.1);
+        }
+    }
+
+    /// How many steps were done.
+    pub(crate) fn nr_done(&self) -> usize {
+        self.nr_done
+    }
+}
+
+/// What came of all interleavings.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many there were.
+    pub nr: usize,
+    /// How many times the walk ended in which way, and the most pages it took then.
+    pub ends: BTreeMap<String, (usize, usize)>,
+    /// How many times references were given back.
+    pub nr_puts: u64,
+}
+
+impl Tally {
+    fn add<F: Encode>(&mut self, machine: &Machine<F>, got: &Got) {
+        let end = got.stop.map_or("all".into(), |stop| format!("{stop:?}"));
+        let (nr, most) = self.ends.entry(end).or_default();
+        *nr += 1;
+        *most = got.pages.len().max(*most);
+        self.nr += 1;
+        self.nr_puts += machine.memmap().nr_puts;
+    }
+
+    /// Whether some walks ended in this way.
+    pub fn saw(&self, end: &str) -> bool {
+        self.ends.contains_key(end)
+    }
+
+    /// Asserts that walks ended in exactly these ways, so that a test cannot become vacuous unseen.
+    ///
+    /// # Panics
+    ///
+    /// If not.
+    pub fn assert_ends(&self, ends: &[&str]) {
+        let seen: Vec<_> = self.ends.keys().map(String::as_str).collect();
+        let mut ends = ends.to_vec();
+        ends.sort_unstable();
+        assert_eq!(seen, ends, "{self:?}");
+    }
+}
+
+/// Tries every way in which the steps of a program fall between the points of a walk, with the exclusive flags seen at
+/// once and as late as possible. `scene` sets up the machine and says what the rival does.
+///
+/// # Panics
+///
+/// If the machine finds something wrong, with the points at which the steps were due.
+pub fn interleave<F: Encode>(ask: &Ask, scene: impl Fn() -> (Machine<F>, Program<F>)) -> Tally {
+    interleave_with(ask, scene, walk)
+}
+
+/// The same, with a function that walks.
+pub fn interleave_with<F: Encode>(
+    ask: &Ask,
+    scene: impl Fn() -> (Machine<F>, Program<F>),
+    walk: impl Fn(&Machine<F>, &Ask) -> Got,
+) -> Tally {
+    let mut tally = Tally::default();
+    let nr_steps = scene().1.steps.len();
+    let mut due = vec![0; nr_steps];
+    loop {
+        let mut nr_points = 0;
+        let mut nr_done = 0;
+        for delay_flags in [false, true] {
+            let (machine, program) = scene();
+            machine.set_context(F::context(ask.rules.access));
+            machine.delay_flags(delay_flags);
+            machine.record(ask.first, ask.nr_pages);
+            let rival = Rival::new(program, due.clone(), ask.first, ask.nr_pages);
+            let report = Report { due: &due };
+            machine.set_rival(rival);
+            let got = walk(&machine, ask);
+            nr_points = machine.nr_points();
+            nr_done = machine.finish_rival();
+            tally.add(&machine, &got);
+            machine.audit(ask, &got);
+            drop(report);
+        }
+        // The next one: the last step that was not yet due after the walk is due one point later, and those after it
+        // not before it. Steps that were not reached need no other try.
+        let Some(last) = (0..nr_done).rev().find(|&i| due[i] < nr_points) else {
+            return tally;
+        };
+        let next = due[last] + 1;
+        due[last..].fill(next);
+    }
+}
+
+/// Says where the steps were due, should the test fail.
+struct Report<'a> {
+    due: &'a [usize],
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the steps of the rival were due at {:?}", self.due);
+        }
+    }
+}
