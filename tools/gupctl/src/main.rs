@@ -1,16 +1,75 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Command-line tool for `/dev/rust_gup`.
+//! `gupctl`: the command-line tool for `/dev/rust_gup`.
 
-fn main() -> std::process::ExitCode {
-    match rust_gup_uapi::Device::open().and_then(|device| device.info()) {
-        Ok(info) => {
-            println!("rust_gup {}", info.module_version());
-            std::process::ExitCode::SUCCESS
-        }
+mod bench;
+mod cli;
+mod compare;
+mod demo;
+mod info;
+mod machine;
+mod output;
+mod pin;
+mod sample;
+mod size;
+mod stats;
+
+use std::{
+    io,
+    process::ExitCode, //
+};
+
+use clap::Parser;
+use rust_gup_uapi::Device;
+
+use crate::{
+    cli::{
+        Cli,
+        Command, //
+    },
+    output::{
+        Format,
+        Output, //
+    },
+};
+
+/// What a command found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The engines agreed, or were not compared.
+    Agreed,
+    /// They did not, or a pin did not show the memory that was pinned.
+    Differed,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(Verdict::Agreed) => ExitCode::SUCCESS,
+        Ok(Verdict::Differed) => ExitCode::from(1),
+        // Whoever read the output has seen enough.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("gupctl: {err}");
-            std::process::ExitCode::from(2)
+            ExitCode::from(2)
         }
+    }
+}
+
+fn run(cli: &Cli) -> io::Result<Verdict> {
+    let format = match &cli.command {
+        _ if cli.json => Format::Json,
+        Command::Bench(args) if args.csv => Format::Csv,
+        _ => Format::Text,
+    };
+    let output = &mut Output::new(format);
+    let device = &Device::open()?;
+    match &cli.command {
+        Command::Info => info::run(device, output),
+        Command::Compare(args) => compare::run(device, args, output),
+        Command::Pin(args) => pin::run(device, args, output),
+        Command::Bench(args) => bench::run(device, args, output),
+        Command::Stats(args) => stats::run(device, args, output),
+        Command::Demo(args) => demo::run(device, args, output),
     }
 }

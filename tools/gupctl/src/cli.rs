@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+use clap::{
+    builder::{
+        PossibleValue,
+        PossibleValuesParser,
+        TypedValueParser, //
+    },
+    Args,
+    Parser,
+    Subcommand,
+    ValueEnum, //
+};
+use rust_gup_uapi::{
+    memory::Kind,
+    Access,
+    Engine,
+    Fallback,
+    How, //
+};
+
+use crate::size;
+
+/// Pins memory through /dev/rust_gup, compares the walk in Rust with the kernel's own, and times both.
+///
+/// rust_gup.ko walks the page tables of the running kernel without a lock, like the kernel's get_user_pages_fast()
+/// and pin_user_pages_fast(). Where its walk stops, the kernel's slow path takes the rest, and gupctl says why.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_long_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// Write one JSON document instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  gupctl info
+  gupctl compare                               both engines, all kinds of memory
+  gupctl compare --kind thp-2m --size 64M --how longterm --access write
+  gupctl pin --kind hugetlb-2m --size 4M       what is held, and where it lies
+  gupctl bench --kind anon-4k,thp-2m --size 2M,64M --csv
+  gupctl stats                                 why the fast walk stopped so far
+
+Kinds of memory that the machine cannot give are shown with what to do about it.
+
+Exit status:
+  0  the engines agreed
+  1  the engines differed, or a pin did not show the memory that was pinned
+  2  usage or setup: the message says what to do";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what the module is and what it runs on
+    Info,
+    /// Let both engines take the same memory, and compare pages, counts and flags
+    Compare(CompareArgs),
+    /// Pin memory, show what is held, and read it back through the pin
+    Pin(PinArgs),
+    /// Time the engines against each other
+    Bench(BenchArgs),
+    /// Show the module's counters: how much was fast, why it stopped, how long interrupts were off
+    Stats(StatsArgs),
+    /// Show all of it on all kinds of memory, and whether the engines agree
+    Demo(DemoArgs),
+}
+
+/// One kind, or all there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum KindChoice {
+    All,
+    One(Kind),
+}
+
+/// The kinds that were chosen, each once, in the order of [`Kind::ALL`].
+pub(crate) fn kinds(choices: &[KindChoice]) -> Vec<Kind> {
+    Kind::ALL
+        .into_iter()
+        .filter(|kind| {
+            choices.iter().any(|choice| match choice {
+                KindChoice::All => true,
+                KindChoice::One(one) => one == kind,
+            })
+        })
+        .collect()
+}
+
+fn kind_values() -> impl Iterator<Item = PossibleValue> {
+    Kind::ALL
+        .into_iter()
+        .map(|kind| PossibleValue::new(kind.name()).help(kind.summary()))
+}
+
+fn kind_choice() -> impl TypedValueParser<Value = KindChoice> {
+    let all = PossibleValue::new("all").help("each of them");
+    PossibleValuesParser::new(kind_values().chain([all]))
+        .map(|name| name.parse().map_or(KindChoice::All, KindChoice::One))
+}
+
+fn one_kind() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(kind_values())
+        .map(|name| name.parse().expect("only names of kinds are possible"))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Kinds of memory
+    #[arg(long, value_name = "KIND", value_delimiter = ',', default_value = "all", value_parser = kind_choice())]
+    pub(crate) kind: Vec<KindChoice>,
+    /// Bytes of each kind (4096, 64K, 2M, 1G), rounded up to whole huge pages
+    #[arg(long, default_value = "2M", value_parser = size::parse)]
+    pub(crate) size: usize,
+    /// What the pages are wanted for
+    #[arg(long, default_value = "read")]
+    pub(crate) access: AccessArg,
+    /// How the pages are held
+    #[arg(long, default_value = "pin")]
+    pub(crate) how: HowArg,
+    /// Never fall back to the slow path; only with --how get, the kernel exports no fast-only pin
+    #[arg(long)]
+    pub(crate) fast_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// Kind of memory
+    #[arg(long, default_value = "anon-4k", value_parser = one_kind())]
+    pub(crate) kind: Kind,
+    /// Bytes (4096, 64K, 2M, 1G), rounded up to whole huge pages
+    #[arg(long, default_value = "2M", value_parser = size::parse)]
+    pub(crate) size: usize,
+    /// What the pages are wanted for
+    #[arg(long, default_value = "write")]
+    pub(crate) access: AccessArg,
+    /// How the pages are held
+    #[arg(long, default_value = "pin")]
+    pub(crate) how: HowArg,
+    /// Who takes them
+    #[arg(long, default_value = "rust")]
+    pub(crate) engine: PinEngineArg,
+    /// Never fall back to the slow path: take what the fast walk gets
+    #[arg(long)]
+    pub(crate) fast_only: bool,
+    /// Show so many runs of contiguous pages
+    #[arg(long, value_name = "NUMBER", default_value_t = 16)]
+    pub(crate) runs: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Kinds of memory
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_delimiter = ',',
+        default_value = "anon-4k,mthp-64k,thp-2m,hugetlb-2m,memfd",
+        value_parser = kind_choice()
+    )]
+    pub(crate) kind: Vec<KindChoice>,
+    /// Bytes of each kind, rounded up to whole huge pages
+    #[arg(long, value_delimiter = ',', default_value = "2M", value_parser = size::parse)]
+    pub(crate) size: Vec<usize>,
+    /// What the pages are wanted for
+    #[arg(long, value_delimiter = ',', default_value = "write")]
+    pub(crate) access: Vec<AccessArg>,
+    /// How the pages are held
+    #[arg(long, value_delimiter = ',', default_value = "get,pin")]
+    pub(crate) how: Vec<HowArg>,
+    /// Which engine is measured against the kernel's
+    #[arg(long, value_delimiter = ',', default_value = "rust,rust-pages")]
+    pub(crate) engine: Vec<BenchEngineArg>,
+    /// Rounds of each engine, after the warm-up
+    #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub(crate) rounds: u32,
+    /// Rounds that do not count
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) warm_up: u32,
+    /// Pages that one call takes at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) pages_per_call: u32,
+    /// Write comma-separated values instead of text
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Also show reasons that never occurred
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Bytes of each kind, rounded up to whole huge pages
+    #[arg(long, default_value = "2M", value_parser = size::parse)]
+    pub(crate) size: usize,
+    /// Rounds of the measurement
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum AccessArg {
+    /// To be read only
+    Read,
+    /// To be written to (FOLL_WRITE)
+    Write,
+}
+
+impl From<AccessArg> for Access {
+    fn from(access: AccessArg) -> Self {
+        match access {
+            AccessArg::Read => Self::Read,
+            AccessArg::Write => Self::Write,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum HowArg {
+    /// By a reference (FOLL_GET)
+    Get,
+    /// By a pin (FOLL_PIN)
+    Pin,
+    /// By a pin that may last for ever (FOLL_PIN, FOLL_LONGTERM)
+    Longterm,
+}
+
+impl From<HowArg> for How {
+    fn from(how: HowArg) -> Self {
+        match how {
+            HowArg::Get => Self::Get,
+            HowArg::Pin => Self::Pin,
+            HowArg::Longterm => Self::LongTerm,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PinEngineArg {
+    /// The walk in Rust, and the kernel's slow path for the rest
+    Rust,
+    /// The kernel's own functions
+    Kernel,
+}
+
+impl From<PinEngineArg> for Engine {
+    fn from(engine: PinEngineArg) -> Self {
+        match engine {
+            PinEngineArg::Rust => Self::Rust,
+            PinEngineArg::Kernel => Self::Kernel,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BenchEngineArg {
+    /// The walk in Rust, kept as runs
+    Rust,
+    /// The walk in Rust, written out as an array of pages
+    RustPages,
+    /// The kernel's own, against itself: how much noise there is
+    Kernel,
+}
+
+impl From<BenchEngineArg> for Engine {
+    fn from(engine: BenchEngineArg) -> Self {
+        match engine {
+            BenchEngineArg::Rust => Self::Rust,
+            BenchEngineArg::RustPages => Self::RustPages,
+            BenchEngineArg::Kernel => Self::Kernel,
+        }
+    }
+}
+
+/// The enum for the switch.
+pub(crate) fn fallback(fast_only: bool) -> Fallback {
+    if fast_only {
+        Fallback::Never
+    } else {
+        Fallback::Slow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn kinds_come_once_and_in_order() {
+        let cli = Cli::try_parse_from(["gupctl", "compare", "--kind", "thp-2m,anon-4k,thp-2m"]);
+        let Ok(Command::Compare(args)) = cli.map(|cli| cli.command) else {
+            panic!("that is a valid command line");
+        };
+        assert_eq!(kinds(&args.kind), [Kind::Anon4k, Kind::Thp2m]);
+        assert_eq!(kinds(&[KindChoice::All]), Kind::ALL);
+    }
+}

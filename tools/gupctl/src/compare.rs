@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `gupctl compare`: both engines on the same memory.
+
+use std::{
+    collections::BTreeSet,
+    io, //
+};
+
+use rust_gup_uapi::{
+    memory::Kind,
+    raw::RUST_GUP_NR_LEVELS,
+    Access,
+    Compared,
+    Device,
+    Fallback,
+    How,
+    Request,
+    Stop,
+    StopAt, //
+};
+use serde::{
+    ser::SerializeMap,
+    Serialize,
+    Serializer, //
+};
+
+use crate::{
+    cli::{
+        fallback,
+        kinds,
+        CompareArgs, //
+    },
+    output::{
+        Align,
+        Output,
+        Table, //
+    },
+    sample::ratio,
+    size,
+    Verdict, //
+};
+
+/// Sizes of leaves, by level.
+const LEAVES: [&str; RUST_GUP_NR_LEVELS as usize] = ["4K", "2M", "1G", "512G", "256T"];
+
+/// Pages by the level of the leaf that they were found under.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByLeaf(pub(crate) [u64; RUST_GUP_NR_LEVELS as usize]);
+
+impl ByLeaf {
+    /// Like `512x 4K, 1x 2M`: leaves, or base pages.
+    pub(crate) fn text(self) -> String {
+        let parts: Vec<_> = (0u32..)
+            .zip(self.0)
+            .zip(LEAVES)
+            .filter(|((_, nr_pages), _)| *nr_pages != 0)
+            .map(|((level, nr_pages), leaf)| {
+                // A range may begin or end within a leaf.
+                let nr_leaves = nr_pages.div_ceil(1 << (9 * level));
+                format!("{nr_leaves}x {leaf}")
+            })
+            .collect();
+        if parts.is_empty() {
+            "-".into()
+        } else {
+            parts.join(", ")
+        }
+    }
+}
+
+impl Serialize for ByLeaf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        // No architecture has larger leaves.
+        for (nr_pages, leaf) in self.0.iter().zip(LEAVES).take(3) {
+            map.serialize_entry(leaf, nr_pages)?;
+        }
+        map.end()
+    }
+}
+
+/// Why and where the fast walk stopped, for machines.
+#[derive(Debug, Serialize)]
+pub(crate) struct StopReport {
+    pub(crate) reason: &'static str,
+    pub(crate) sentence: String,
+    pub(crate) offset: u64,
+}
+
+impl StopReport {
+    pub(crate) fn of(stop: StopAt, request: &Request) -> Self {
+        Self {
+            reason: stop.reason.name(),
+            sentence: stop.reason.to_string(),
+            offset: stop.addr.saturating_sub(request.addr as u64),
+        }
+    }
+}
+
+/// What became of one comparison.
+#[derive(Debug, Serialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    /// The machine cannot make such memory.
+    NotAvailable { reason: String },
+    /// The module refused to compare.
+    Refused { reason: String },
+    /// The engines were compared.
+    Compared {
+        is_equal: bool,
+        differences: Vec<&'static str>,
+        /// Where the first page that differs lies.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        diff_offset: Option<u64>,
+        errno_rust: i32,
+        errno_kernel: i32,
+        len_bytes: u64,
+        nr_pages_rust: u64,
+        nr_pages_kernel: u64,
+        nr_equal: u64,
+        nr_fast: u64,
+        nr_fast_by_leaf: ByLeaf,
+        nr_runs: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stop: Option<StopReport>,
+    },
+}
+
+/// One comparison.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    kind: &'static str,
+    access: &'static str,
+    how: &'static str,
+    fast_only: bool,
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
+}
+
+/// What is asked of each kind of memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    pub(crate) len_bytes: usize,
+    pub(crate) access: Access,
+    pub(crate) how: How,
+    pub(crate) fallback: Fallback,
+}
+
+impl Row {
+    /// Makes memory of a kind and lets both engines take it.
+    pub(crate) fn of(device: &Device, kind: Kind, question: Question) -> Self {
+        Self {
+            kind: kind.name(),
+            access: question.access.name(),
+            how: question.how.name(),
+            fast_only: question.fallback == Fallback::Never,
+            outcome: outcome(device, kind, question),
+        }
+    }
+
+    /// For the table.
+    fn cells(&self) -> Vec<String> {
+        let how = if self.fast_only {
+            format!("{}, fast only", self.how)
+        } else {
+            self.how.into()
+        };
+        let mut cells = vec![self.kind.into(), how, self.access.into()];
+        match &self.outcome {
+            Outcome::NotAvailable { reason } => {
+                cells.extend(vec!["-".into(); 6]);
+                cells.push(format!("not available: {reason}"));
+            }
+            Outcome::Refused { reason } => {
+                cells.extend(vec!["-".into(); 6]);
+                cells.push(format!("refused: {reason}"));
+            }
+            Outcome::Compared {
+                is_equal,
+                differences,
+                diff_offset,
+                errno_rust,
+                errno_kernel,
+                len_bytes,
+                nr_pages_rust,
+                nr_pages_kernel,
+                nr_fast,
+                nr_fast_by_leaf,
+                nr_runs,
+                stop,
+                ..
+            } => {
+                let nr_pages = if nr_pages_rust == nr_pages_kernel {
+                    nr_pages_rust.to_string()
+                } else {
+                    format!("{nr_pages_rust}, kernel {nr_pages_kernel}")
+                };
+                let stop = stop
+                    .as_ref()
+                    .map(|stop| format!("{} at +{}", stop.reason, size::format(stop.offset)));
+                let error =
+                    (*errno_kernel != 0).then(|| format!("both {}", errno_name(*errno_kernel)));
+                let error = if errno_rust == errno_kernel {
+                    error
+                } else {
+                    Some(format!(
+                        "rust {}, kernel {}",
+                        errno_name(*errno_rust),
+                        errno_name(*errno_kernel)
+                    ))
+                };
+                let differences = diff_offset.map(|offset| {
+                    format!(
+                        "differ in {} at +{}",
+                        differences.join(", "),
+                        size::format(offset)
+                    )
+                });
+                let notes: Vec<_> = [differences, error, stop].into_iter().flatten().collect();
+                cells.extend([
+                    size::format(*len_bytes),
+                    nr_pages,
+                    nr_fast_by_leaf.text(),
+                    nr_runs.to_string(),
+                    if *is_equal { "yes" } else { "NO" }.into(),
+                    percent(*nr_fast, *nr_pages_rust),
+                    notes.join("; "),
+                ]);
+            }
+        }
+        cells
+    }
+
+    /// Name of the reason why the fast walk stopped.
+    fn stop(&self) -> Option<&'static str> {
+        match &self.outcome {
+            Outcome::Compared {
+                stop: Some(stop), ..
+            } => Some(stop.reason),
+            _ => None,
+        }
+    }
+}
+
+/// All comparisons, and what they come to.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) nr_compared: usize,
+    pub(crate) nr_different: usize,
+    pub(crate) nr_refused: usize,
+    pub(crate) nr_pages: u64,
+    pub(crate) nr_fast: u64,
+    #[serde(skip)]
+    kinds: BTreeSet<&'static str>,
+    #[serde(skip)]
+    kinds_not_available: BTreeSet<&'static str>,
+}
+
+impl Summary {
+    pub(crate) fn of(rows: &[Row]) -> Self {
+        let mut summary = Self::default();
+        for row in rows {
+            match &row.outcome {
+                Outcome::NotAvailable { .. } => {
+                    summary.kinds_not_available.insert(row.kind);
+                }
+                Outcome::Refused { .. } => summary.nr_refused += 1,
+                Outcome::Compared {
+                    is_equal,
+                    nr_pages_rust,
+                    nr_fast,
+                    ..
+                } => {
+                    summary.kinds.insert(row.kind);
+                    summary.nr_compared += 1;
+                    summary.nr_different += usize::from(!is_equal);
+                    summary.nr_pages += nr_pages_rust;
+                    summary.nr_fast += nr_fast;
+                }
+            }
+        }
+        summary
+    }
+
+    pub(crate) fn nr_kinds(&self) -> usize {
+        self.kinds.len()
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        if self.nr_different == 0 {
+            Verdict::Agreed
+        } else {
+            Verdict::Differed
+        }
+    }
+
+    pub(crate) fn sentence(&self) -> String {
+        let not_available = match self.kinds_not_available.len() {
+            0 => String::new(),
+            nr => format!(" ({nr} more not available here)"),
+        };
+        let over = format!(
+            "{} ranges of {} kinds of memory{not_available}",
+            self.nr_compared,
+            self.nr_kinds()
+        );
+        match (self.nr_compared, self.nr_different) {
+            (0, _) => "Nothing could be compared.".into(),
+            (_, 0) => format!(
+                "The walk in Rust and the kernel agree on all {over}; the fast walk took {} of {} pages ({}).",
+                self.nr_fast,
+                self.nr_pages,
+                percent(self.nr_fast, self.nr_pages)
+            ),
+            (_, nr) => format!("THE WALK IN RUST AND THE KERNEL DIFFER on {nr} of {over}."),
+        }
+    }
+}
+
+fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
+    let mapping = match kind.map(question.len_bytes) {
+        Ok(mapping) => mapping,
+        Err(err) => {
+            return Outcome::NotAvailable {
+                reason: err.to_string(),
+            }
+        }
+    };
+    let request = Request::of(&mapping)
+        .access(question.access)
+        .how(question.how)
+        .fallback(question.fallback);
+    let compared = match device.compare(&request) {
+        Ok(compared) => compared,
+        Err(err) => {
+            return Outcome::Refused {
+                reason: err.to_string(),
+            }
+        }
+    };
+    let stop = compared.stop().map(|stop| StopReport::of(stop, &request));
+    let differences = compared.differences();
+    let is_equal = compared.is_equal();
+    let Compared { raw } = compared;
+    Outcome::Compared {
+        is_equal,
+        differences,
+        diff_offset: (!is_equal).then(|| raw.diff_addr.saturating_sub(raw.addr)),
+        errno_rust: raw.errno_rust,
+        errno_kernel: raw.errno_kernel,
+        len_bytes: raw.len_bytes,
+        nr_pages_rust: raw.nr_pages_rust,
+        nr_pages_kernel: raw.nr_pages_kernel,
+        nr_equal: raw.nr_equal,
+        nr_fast: raw.nr_fast,
+        nr_fast_by_leaf: ByLeaf(raw.nr_by_level),
+        nr_runs: raw.nr_runs,
+        stop,
+    }
+}
+
+/// Writes comparisons as a table, and what the reasons mean that occur in it.
+pub(crate) fn write_table(rows: &[Row], output: &mut Output) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("kind", Align::Left),
+        ("how", Align::Left),
+        ("access", Align::Left),
+        ("bytes", Align::Right),
+        ("pages", Align::Right),
+        ("leaves", Align::Right),
+        ("runs", Align::Right),
+        ("equal", Align::Right),
+        ("fast", Align::Right),
+        ("fast walk stopped by", Align::Left),
+    ]);
+    for row in rows {
+        table.row(row.cells());
+    }
+    output.table(&table)?;
+
+    let stops: BTreeSet<_> = rows.iter().filter_map(Row::stop).collect();
+    let stops: Vec<_> = Stop::all()
+        .filter(|stop| stops.contains(stop.name()))
+        .map(|stop| (stop.name(), stop.to_string()))
+        .collect();
+    if !stops.is_empty() {
+        output.line("\nWhy the fast walk stopped and the kernel's slow path took over:")?;
+        output.block(&stops)?;
+    }
+    Ok(())
+}
+
+/// So many percent, where all is not said of almost all.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".into();
+    }
+    let percent = 100.0 * ratio(part, whole);
+    if part == whole {
+        "100%".into()
+    } else {
+        format!("{:.1}%", percent.min(99.9))
+    }
+}
+
+/// Name of an error number that taking pages can end with.
+pub(crate) fn errno_name(errno: i32) -> String {
+    let name = match errno {
+        0 => "fine",
+        libc::EFAULT => "EFAULT",
+        libc::ENOMEM => "ENOMEM",
+        libc::EINVAL => "EINVAL",
+        libc::EAGAIN => "EAGAIN",
+        libc::EINTR => "EINTR",
+        libc::EPERM => "EPERM",
+        libc::EOPNOTSUPP => "EOPNOTSUPP",
+        libc::EREMOTEIO => "EREMOTEIO",
+        libc::EHWPOISON => "EHWPOISON",
+        _ => return format!("error {errno}"),
+    };
+    name.into()
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    comparisons: &'a [Row],
+    summary: &'a Summary,
+}
+
+pub(crate) fn run(device: &Device, args: &CompareArgs, output: &mut Output) -> io::Result<Verdict> {
+    let question = Question {
+        len_bytes: args.size,
+        access: args.access.into(),
+        how: args.how.into(),
+        fallback: fallback(args.fast_only),
+    };
+    let rows: Vec<_> = kinds(&args.kind)
+        .into_iter()
+        .map(|kind| Row::of(device, kind, question))
+        .collect();
+    let summary = Summary::of(&rows);
+    output.json(&Report {
+        comparisons: &rows,
+        summary: &summary,
+    })?;
+    write_table(&rows, output)?;
+    output.line(format!("\n{}", summary.sentence()))?;
+    if summary.nr_compared == 0 {
+        return Err(io::Error::other(
+            "nothing could be compared; each line says why",
+        ));
+    }
+    Ok(summary.verdict())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_shown_as_leaves() {
+        assert_eq!(ByLeaf([0; 5]).text(), "-");
+        assert_eq!(ByLeaf([512, 0, 0, 0, 0]).text(), "512x 4K");
+        assert_eq!(ByLeaf([3, 1024, 0, 0, 0]).text(), "3x 4K, 2x 2M");
+        assert_eq!(ByLeaf([0, 513, 1 << 18, 0, 0]).text(), "2x 2M, 1x 1G");
+    }
+
+    #[test]
+    fn almost_all_is_not_all() {
+        assert_eq!(percent(0, 0), "-");
+        assert_eq!(percent(1, 3), "33.3%");
+        assert_eq!(percent(99_999, 100_000), "99.9%");
+        assert_eq!(percent(7, 7), "100%");
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `gupctl demo`: all of it, on all kinds of memory.
+
+use std::io;
+
+use rust_gup_uapi::{
+    memory::Kind,
+    Access,
+    Device,
+    Engine,
+    Fallback,
+    How, //
+};
+use serde::Serialize;
+
+use crate::{
+    bench::{
+        self,
+        Contest,
+        Plan, //
+    },
+    cli::DemoArgs,
+    compare::{
+        self,
+        Question,
+        Summary, //
+    },
+    info::Module,
+    machine::{
+        stay_on_this_cpu,
+        Machine, //
+    },
+    output::Output,
+    Verdict, //
+};
+
+/// With fewer kinds of memory the demonstration shows nothing.
+const MIN_KINDS: usize = 6;
+
+const QUESTIONS: [(How, Access); 3] = [
+    (How::Get, Access::Read),
+    (How::Pin, Access::Write),
+    (How::LongTerm, Access::Write),
+];
+
+/// Of which the cost is measured.
+const MEASURED: [Kind; 5] = [
+    Kind::Anon4k,
+    Kind::Mthp64k,
+    Kind::Thp2m,
+    Kind::Hugetlb2m,
+    Kind::Memfd,
+];
+
+#[derive(Serialize)]
+struct Report<'a> {
+    module: &'a Module,
+    machine: &'a Machine,
+    comparisons: &'a [compare::Row],
+    measurements: &'a [bench::Row],
+    summary: &'a Summary,
+}
+
+pub(crate) fn run(device: &Device, args: &DemoArgs, output: &mut Output) -> io::Result<Verdict> {
+    stay_on_this_cpu()?;
+    let machine = Machine::this();
+    let module = Module::of(&device.info()?);
+    output.line(
+        "rust_gup: page tables walked in Rust, without a lock, beside the kernel's own GUP",
+    )?;
+    output.block(&machine.entries())?;
+    output.block(&module.entries())?;
+
+    output.line(
+        "\nBoth engines take the same memory; pages, reference counts and flags are compared:\n",
+    )?;
+    let mut comparisons = Vec::new();
+    for kind in Kind::ALL {
+        for (how, access) in QUESTIONS {
+            let question = Question {
+                len_bytes: args.size,
+                access,
+                how,
+                fallback: Fallback::Slow,
+            };
+            let row = compare::Row::of(device, kind, question);
+            let is_available = !matches!(row.outcome, compare::Outcome::NotAvailable { .. });
+            comparisons.push(row);
+            if !is_available {
+                break;
+            }
+        }
+    }
+    compare::write_table(&comparisons, output)?;
+
+    output.line("\nWhat a page costs, pinned for writing:\n")?;
+    let plan = Plan {
+        rounds: args.rounds,
+        warm_up: 10,
+        pages_per_call: 512,
+    };
+    let contest = Contest {
+        access: Access::Write,
+        how: How::Pin,
+        engine: Engine::Rust,
+    };
+    let measurements: Vec<_> = MEASURED
+        .into_iter()
+        .map(|kind| {
+            let mapping = kind.map(args.size).map_err(|err| err.to_string());
+            bench::Row::of(device, kind, &mapping, contest, plan, |_| ())
+        })
+        .collect();
+    bench::write_table(&measurements, &machine, output)?;
+
+    let summary = Summary::of(&comparisons);
+    output.json(&Report {
+        module: &module,
+        machine: &machine,
+        comparisons: &comparisons,
+        measurements: &measurements,
+        summary: &summary,
+    })?;
+    output.line(format!("\n{}", summary.sentence()))?;
+    conclude(&summary, &measurements)
+}
+
+fn conclude(summary: &Summary, measurements: &[bench::Row]) -> io::Result<Verdict> {
+    if summary.verdict() == Verdict::Differed {
+        return Ok(Verdict::Differed);
+    }
+    if summary.nr_refused != 0 {
+        return Err(io::Error::other(format!(
+            "the module refused {} of the comparisons; the table says why",
+            summary.nr_refused
+        )));
+    }
+    if summary.nr_kinds() < MIN_KINDS {
+        return Err(io::Error::other(format!(
+            "only {} kinds of memory could be made and {MIN_KINDS} are wanted; the table says what to do",
+            summary.nr_kinds()
+        )));
+    }
+    if !measurements.iter().any(bench::Row::is_measured) {
+        return Err(io::Error::other(
+            "nothing could be measured; the table says why",
+        ));
+    }
+    Ok(Verdict::Agreed)
+}

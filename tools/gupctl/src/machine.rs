@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The machine that this runs on, for the head of reports.
+
+use std::{
+    fs,
+    io,
+    mem, //
+};
+
+use serde::Serialize;
+
+/// What the cycle fields of the ABI count here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Unit {
+    /// Cycles of the time stamp counter.
+    TscCycles,
+    /// Instructions: an emulator drives the time stamp counter with them.
+    Instructions,
+}
+
+impl Unit {
+    /// Finds out.
+    ///
+    /// A loop of two instructions gets longer by exactly two counts a round only if instructions are counted. Time
+    /// would be close to that at best, and not each time.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let exact = (0..8)
+                .filter(|_| {
+                    let [once, twice] = [counts_of_loop(10_000), counts_of_loop(20_000)];
+                    twice.checked_sub(once) == Some(20_000)
+                })
+                .count();
+            if exact >= 4 {
+                return Self::Instructions;
+            }
+        }
+        Self::TscCycles
+    }
+
+    /// What one is called, in the plural.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::TscCycles => "cycles",
+            Self::Instructions => "instructions",
+        }
+    }
+
+    /// The sentence that belongs to each table of costs.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::TscCycles => "cycles of the time stamp counter, which is not the clock of the core",
+            Self::Instructions => {
+                "instructions, because this emulator drives the time stamp counter with them: a cache miss costs nothing"
+            }
+        }
+    }
+}
+
+/// How far the time stamp counter gets while a loop of two instructions runs `rounds` times.
+#[cfg(target_arch = "x86_64")]
+fn counts_of_loop(rounds: u64) -> u64 {
+    use std::arch::{
+        asm,
+        x86_64::_rdtsc, //
+    };
+
+    // SAFETY: All processors that 64-bit Linux runs on have the instruction.
+    let before = unsafe { _rdtsc() };
+    // SAFETY: Only a register and flags change.
+    unsafe {
+        asm!(
+            "2:",
+            "dec {rounds}",
+            "jnz 2b",
+            rounds = inout(reg) rounds => _,
+            options(nomem, nostack),
+        );
+    }
+    // SAFETY: As above.
+    let after = unsafe { _rdtsc() };
+    after.wrapping_sub(before)
+}
+
+/// The machine that this runs on.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) kernel: String,
+    pub(crate) cpu: String,
+    pub(crate) nr_cpus: usize,
+    /// Numbers from a virtual machine compare the engines, not machines.
+    pub(crate) hypervisor: bool,
+    pub(crate) unit: Unit,
+}
+
+impl Machine {
+    pub(crate) fn this() -> Self {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let field = |name: &str| {
+            cpuinfo
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .find(|(key, _)| key.trim() == name)
+                .map_or("", |(_, value)| value.trim())
+        };
+        Self {
+            kernel: kernel.trim().into(),
+            cpu: field("model name").into(),
+            nr_cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            hypervisor: field("flags").split(' ').any(|flag| flag == "hypervisor"),
+            unit: Unit::detect(),
+        }
+    }
+
+    /// For the head of a report.
+    pub(crate) fn entries(&self) -> Vec<(&'static str, String)> {
+        let virtual_machine = if self.hypervisor {
+            ", a virtual machine"
+        } else {
+            ""
+        };
+        vec![
+            ("kernel", self.kernel.clone()),
+            (
+                "machine",
+                format!("{} x {}{virtual_machine}", self.nr_cpus, self.cpu),
+            ),
+        ]
+    }
+}
+
+/// Keeps this process on the CPU that it is on, and says which.
+pub(crate) fn stay_on_this_cpu() -> io::Result<usize> {
+    // SAFETY: The call takes no pointers.
+    let cpu = unsafe { libc::sched_getcpu() };
+    let cpu = usize::try_from(cpu).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: All zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: The set has room for each CPU that the kernel of this machine numbers, and is bounds-checked.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: The set is of the size that is passed.
+    match unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &set) } {
+        0 => Ok(cpu),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sizes as people write them.
+
+/// Reads `4096`, `64K`, `2M`, `1G` (also `2MiB`): powers of 1024, no fractions, not 0.
+pub(crate) fn parse(text: &str) -> Result<usize, String> {
+    let digits_end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(digits_end);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return Err(format!("`{unit}` is not a unit of size, use K, M, G or T")),
+    };
+    digits
+        .parse::<usize>()
+        .ok()
+        .filter(|&number| number > 0)
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| format!("`{text}` is not a size, write 4096, 64K, 2M or 1G"))
+}
+
+/// Writes a size exactly, in the largest unit that needs no fraction.
+pub(crate) fn format(bytes: u64) -> String {
+    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    units
+        .into_iter()
+        .find(|(shift, _)| bytes != 0 && bytes % (1 << shift) == 0)
+        .map_or_else(
+            || format!("{bytes}"),
+            |(shift, unit)| format!("{}{unit}", bytes >> shift),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_come_back_as_they_went_in() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("4097", 4097),
+            ("4K", 4096),
+            ("2M", 2 << 20),
+            ("1G", 1 << 30),
+        ] {
+            assert_eq!(parse(text), Ok(bytes));
+            assert_eq!(format(bytes as u64), text);
+        }
+        assert_eq!(parse("2MiB"), parse("2048k"));
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in ["", "0", "M", "-1", "1.5G", "2X", "99999999999T"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
