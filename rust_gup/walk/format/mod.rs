@@ -61,7 +61,7 @@ pub trait Format {
 
 /// Asserts that each level begins where the one below ends, and that together they have the address bits that they
 /// should have.
-const fn assert_geometry<F: Format>(address_bits: u32) {
+pub const fn assert_geometry<F: Format>(address_bits: u32) {
     let mut end = F::LEVELS[0].shift;
     let mut i = 0;
     while i < F::LEVELS.len() {

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The calls of the ABI, one function each. `uapi/rust_gup.h` says what they do.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+
+use super::{convert, handles::Handles, ioctl::Argument, OpenFile};
+use crate::{
+    gup::{self, stats::STATS, PinnedRange, WINDOW_ENTRIES},
+    sys::{
+        abi::{self, write_element},
+        cpu, mm, Direction,
+    },
+};
+
+/// What a task without an address space gets; kernel threads do not make system calls.
+const NO_MM: Error = EFAULT;
+
+/// `RUST_GUP_IOC_INFO`.
+pub(super) fn info() -> abi::rust_gup_info {
+    let mut module_version = [0; 16];
+    for (to, from) in module_version.iter_mut().zip(crate::VERSION.bytes()) {
+        *to = from;
+    }
+    abi::rust_gup_info {
+        abi_version: abi::RUST_GUP_ABI_VERSION,
+        format: abi::RUST_GUP_FORMAT_X86_64,
+        page_size_bytes: cpu::PAGE_SIZE as u32,
+        levels: cpu::root_level().index() as u32 + 1,
+        features: convert::features(),
+        cycles_khz: cpu::cycles_khz(),
+        window_entries: WINDOW_ENTRIES.load(Relaxed),
+        reserved: 0,
+        module_version,
+    }
+}
+
+/// `RUST_GUP_IOC_PIN`.
+pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argument) -> Result {
+    if pin.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let request = convert::request(pin.addr, pin.len_bytes, pin.flags)?;
+    let engine = convert::engine(pin.engine)?;
+    let reservation = Handles::reserve()?;
+    let (range, taken) = mm::with_current(|mm| match engine {
+        gup::Engine::Rust => PinnedRange::take(mm, &request),
+        gup::Engine::Kernel => PinnedRange::take_with_kernel(mm, &request),
+        gup::Engine::RustPages => Err(EINVAL),
+    })
+    .ok_or(NO_MM)??;
+
+    (pin.stop, pin.stop_addr) = convert::stop(&taken);
+    pin.nr_pages = range.nr_pages();
+    pin.nr_fast = taken.nr_fast();
+    pin.nr_runs = range.nr_runs() as u64;
+    pin.nr_by_level = taken.nr_by_level;
+    if range.nr_pages() == 0 {
+        pin.handle = 0;
+        return argument.write(&pin);
+    }
+    let range = Arc::new(range, GFP_KERNEL_ACCOUNT)?;
+    // The caller learns the handle before it exists: if it cannot, nothing is left behind.
+    pin.handle = file.handles.lock().next();
+    argument.write(&pin)?;
+    file.handles.lock().insert(reservation, pin.handle, range);
+    Ok(())
+}
+
+/// `RUST_GUP_IOC_UNPIN`.
+pub(super) fn unpin(file: &OpenFile, unpin: abi::rust_gup_unpin) -> Result {
+    // Released after the lock is: that can take long, and sleep.
+    let range = file.handles.lock().remove(unpin.handle)?;
+    drop(range);
+    Ok(())
+}
+
+/// `RUST_GUP_IOC_READ`.
+pub(super) fn read(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
+    let range = file.handles.lock().get(copy.handle)?;
+    range.copy(Direction::FromPages, copy.offset, copy.len_bytes, copy.buf)
+}
+
+/// `RUST_GUP_IOC_WRITE`.
+pub(super) fn write(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
+    let range = file.handles.lock().get(copy.handle)?;
+    range.copy(Direction::ToPages, copy.offset, copy.len_bytes, copy.buf)
+}
+
+/// `RUST_GUP_IOC_RUNS`.
+pub(super) fn runs(file: &OpenFile, mut runs: abi::rust_gup_runs) -> Result<abi::rust_gup_runs> {
+    let range = file.handles.lock().get(runs.handle)?;
+    let may_see_pfns = cpu::may_see_pfns();
+    let mut nr_written = 0;
+    runs.nr_total = range.nr_runs() as u64;
+    if runs.first < runs.nr_total && runs.capacity != 0 {
+        let first = usize::try_from(runs.first)?;
+        let result = range.for_each_run(first, |run| {
+            if nr_written == runs.capacity {
+                // The end of the walk over the runs, not an error.
+                return Err(ENOSPC);
+            }
+            let element = abi::rust_gup_run {
+                pfn: if may_see_pfns {
+                    run.first().as_u64()
+                } else {
+                    0
+                },
+                nr_pages: run.nr_pages(),
+            };
+            write_element(runs.buf, nr_written, &element)?;
+            nr_written += 1;
+            Ok(())
+        });
+        match result {
+            Err(error) if error != ENOSPC => return Err(error),
+            _ => (),
+        }
+    }
+    runs.nr_runs = nr_written;
+    Ok(runs)
+}
+
+/// `RUST_GUP_IOC_COMPARE`.
+pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gup_compare> {
+    if compare.reserved != 0 || compare.len_bytes > abi::RUST_GUP_COMPARE_MAX_BYTES {
+        return Err(EINVAL);
+    }
+    let request = convert::request(compare.addr, compare.len_bytes, compare.flags)?;
+    let result = mm::with_current(|mm| gup::compare(mm, &request)).ok_or(NO_MM)??;
+
+    let mut differences = 0;
+    for (differs, difference) in [
+        (
+            result.rust.error != result.kernel.error,
+            abi::RUST_GUP_DIFF_RESULT,
+        ),
+        (
+            result.rust.nr_pages != result.kernel.nr_pages,
+            abi::RUST_GUP_DIFF_NR_PAGES,
+        ),
+        (result.page_differs, abi::RUST_GUP_DIFF_PAGE),
+        (result.refcount_differs, abi::RUST_GUP_DIFF_REFCOUNT),
+        (result.pincount_differs, abi::RUST_GUP_DIFF_PINCOUNT),
+        (result.referenced_differs, abi::RUST_GUP_DIFF_REFERENCED),
+    ] {
+        if differs {
+            differences |= difference;
+        }
+    }
+    compare.differences = differences;
+    compare.errno_rust = convert::errno(result.rust.error);
+    compare.errno_kernel = convert::errno(result.kernel.error);
+    compare.nr_pages_rust = result.rust.nr_pages;
+    compare.nr_pages_kernel = result.kernel.nr_pages;
+    compare.nr_equal = result.nr_equal;
+    compare.nr_runs = result.nr_runs as u64;
+    compare.diff_addr = result.first_difference.unwrap_or(0);
+    if let Some(taken) = &result.taken {
+        compare.nr_fast = taken.nr_fast();
+        compare.nr_by_level = taken.nr_by_level;
+        (compare.stop, compare.stop_addr) = convert::stop(taken);
+    }
+    Ok(compare)
+}
+
+/// `RUST_GUP_IOC_MEASURE`.
+pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gup_measure> {
+    let is_valid = measure.reserved == 0
+        && (1..=abi::RUST_GUP_MEASURE_MAX_ROUNDS).contains(&measure.rounds)
+        && (1..=abi::RUST_GUP_MEASURE_MAX_PAGES_PER_CALL).contains(&measure.pages_per_call)
+        && measure.flags & abi::RUST_GUP_FAST_ONLY == 0;
+    if !is_valid {
+        return Err(EINVAL);
+    }
+    let request = convert::request(measure.addr, measure.len_bytes, measure.flags)?;
+    let engines = (
+        convert::engine(measure.engine_a)?,
+        convert::engine(measure.engine_b)?,
+    );
+    let samples = measure.samples;
+    let result = mm::with_current(|mm| {
+        gup::measure(
+            mm,
+            &request,
+            engines,
+            measure.rounds,
+            measure.pages_per_call,
+            |round, sample| {
+                let element = abi::rust_gup_sample {
+                    take_a: sample.a.take,
+                    take_b: sample.b.take,
+                    release_a: sample.a.release,
+                    release_b: sample.b.release,
+                };
+                write_element(samples, round.into(), &element)
+            },
+        )
+    })
+    .ok_or(NO_MM)??;
+    measure.rounds_done = result.rounds_done.into();
+    measure.nr_pages = result.nr_pages;
+    measure.overhead_cycles = result.overhead_cycles;
+    measure.bookkeeping_a_bytes = result.bookkeeping_a_bytes as u64;
+    measure.bookkeeping_b_bytes = result.bookkeeping_b_bytes as u64;
+    Ok(measure)
+}
+
+/// `RUST_GUP_IOC_STATS`.
+pub(super) fn stats() -> abi::rust_gup_stats {
+    let value = |counter: &Atomic<u64>| counter.load(Relaxed);
+    let mut stats = abi::rust_gup_stats {
+        nr_fast: value(&STATS.nr_fast),
+        nr_slow: value(&STATS.nr_slow),
+        nr_runs: value(&STATS.nr_runs),
+        nr_windows: value(&STATS.nr_windows),
+        nr_handles: value(&STATS.nr_handles),
+        nr_held_pages: value(&STATS.nr_held_pages),
+        irqs_off_max_cycles: value(&STATS.irqs_off_max_cycles),
+        ..abi::rust_gup_stats::default()
+    };
+    for (to, from) in stats.irqs_off.iter_mut().zip(STATS.irqs_off.iter()) {
+        *to = value(from);
+    }
+    for (to, from) in stats.stops.iter_mut().zip(STATS.stops.iter()) {
+        *to = value(from);
+    }
+    stats
+}

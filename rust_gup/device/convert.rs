@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Between the numbers of the ABI and the types of `gup/`.
+
+use kernel::prelude::*;
+
+use crate::{
+    gup::{stats::NR_BUCKETS, Engine, Fallback, How, Request, Taken},
+    sys::{abi, cpu},
+    walk::{Access, Stop, MAX_LEVELS},
+};
+
+/// The numbers of `Stop` are those of the ABI.
+const _: () = {
+    assert!(Stop::COUNT as u32 == abi::RUST_GUP_NR_STOPS);
+    assert!(MAX_LEVELS as u32 == abi::RUST_GUP_NR_LEVELS);
+    assert!(NR_BUCKETS as u32 == abi::RUST_GUP_NR_IRQS_OFF_BUCKETS);
+    assert!(Stop::Absent as u32 == abi::RUST_GUP_STOP_ABSENT);
+    assert!(Stop::ProtNone as u32 == abi::RUST_GUP_STOP_PROT_NONE);
+    assert!(Stop::ReadOnly as u32 == abi::RUST_GUP_STOP_READ_ONLY);
+    assert!(Stop::NotUser as u32 == abi::RUST_GUP_STOP_NOT_USER);
+    assert!(Stop::Pkey as u32 == abi::RUST_GUP_STOP_PKEY);
+    assert!(Stop::Special as u32 == abi::RUST_GUP_STOP_SPECIAL);
+    assert!(Stop::Bad as u32 == abi::RUST_GUP_STOP_BAD);
+    assert!(Stop::Changed as u32 == abi::RUST_GUP_STOP_CHANGED);
+    assert!(Stop::Unreferenced as u32 == abi::RUST_GUP_STOP_UNREFERENCED);
+    assert!(Stop::Split as u32 == abi::RUST_GUP_STOP_SPLIT);
+    assert!(Stop::Device as u32 == abi::RUST_GUP_STOP_DEVICE);
+    assert!(Stop::ZeroPage as u32 == abi::RUST_GUP_STOP_ZERO_PAGE);
+    assert!(Stop::Longterm as u32 == abi::RUST_GUP_STOP_LONGTERM);
+    assert!(Stop::NoMapping as u32 == abi::RUST_GUP_STOP_NO_MAPPING);
+    assert!(Stop::FileLongterm as u32 == abi::RUST_GUP_STOP_FILE_LONGTERM);
+    assert!(Stop::Secret as u32 == abi::RUST_GUP_STOP_SECRET);
+    assert!(Stop::Unshare as u32 == abi::RUST_GUP_STOP_UNSHARE);
+    assert!(Stop::Inaccessible as u32 == abi::RUST_GUP_STOP_INACCESSIBLE);
+    assert!(Stop::Fork as u32 == abi::RUST_GUP_STOP_FORK);
+    assert!(Stop::Range as u32 == abi::RUST_GUP_STOP_RANGE);
+    assert!(Stop::Off as u32 == abi::RUST_GUP_STOP_OFF);
+    assert!(Stop::Signal as u32 == abi::RUST_GUP_STOP_SIGNAL);
+};
+
+const KNOWN_FLAGS: u32 =
+    abi::RUST_GUP_WRITE | abi::RUST_GUP_PIN | abi::RUST_GUP_LONGTERM | abi::RUST_GUP_FAST_ONLY;
+
+/// The request that a call makes.
+///
+/// # Errors
+///
+/// `EINVAL` for flags that are unknown or do not go together; otherwise as [`Request::new()`].
+pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
+    if flags & !KNOWN_FLAGS != 0 {
+        return Err(EINVAL);
+    }
+    let has = |flag| flags & flag != 0;
+    let how = match (has(abi::RUST_GUP_PIN), has(abi::RUST_GUP_LONGTERM)) {
+        (false, false) => How::Get,
+        (true, false) => How::Pin,
+        (true, true) => How::PinLongterm,
+        // `mm/gup.c` does not allow FOLL_LONGTERM without FOLL_PIN either.
+        (false, true) => return Err(EINVAL),
+    };
+    let access = if has(abi::RUST_GUP_WRITE) {
+        Access::Write
+    } else {
+        Access::Read
+    };
+    let fallback = if has(abi::RUST_GUP_FAST_ONLY) {
+        Fallback::None
+    } else {
+        Fallback::Slow
+    };
+    Request::new(addr, len_bytes, access, how, fallback)
+}
+
+/// The engine of a number.
+///
+/// # Errors
+///
+/// `EINVAL` if there is none.
+pub(super) fn engine(number: u32) -> Result<Engine> {
+    match number {
+        abi::RUST_GUP_ENGINE_RUST => Ok(Engine::Rust),
+        abi::RUST_GUP_ENGINE_KERNEL => Ok(Engine::Kernel),
+        abi::RUST_GUP_ENGINE_RUST_PAGES => Ok(Engine::RustPages),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Why and where the fast walk first stopped, as two fields of the ABI.
+pub(super) fn stop(taken: &Taken) -> (u32, u64) {
+    match taken.first_stop {
+        None => (abi::RUST_GUP_STOP_NONE, 0),
+        Some((stop, addr)) => (stop as u32, addr),
+    }
+}
+
+/// An error as the ABI reports it, positive; 0 for none.
+pub(super) fn errno(error: Option<Error>) -> i32 {
+    error.map_or(0, |error| error.to_errno().wrapping_neg())
+}
+
+/// What the module can do here and now.
+pub(super) fn features() -> u64 {
+    let mut features = 0;
+    if cpu::has_native_entries() {
+        features |= abi::RUST_GUP_FEATURE_FAST;
+    }
+    if cpu::has_pkeys() {
+        features |= abi::RUST_GUP_FEATURE_PKEYS;
+    }
+    if cpu::root_level() == crate::walk::Level::PGD {
+        features |= abi::RUST_GUP_FEATURE_LA57;
+    }
+    if cpu::may_see_pfns() {
+        features |= abi::RUST_GUP_FEATURE_HAS_PFN;
+    }
+    features.into()
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which call is meant, and its structure in and out.
+
+use core::mem::size_of;
+
+use kernel::{ioctl::_IOC_SIZE, prelude::*};
+
+use super::{calls, OpenFile};
+use crate::sys::abi::{self, read_struct, write_struct, Abi};
+
+/// The bits of an ioctl number that say how large its structure is.
+const SIZE_BITS: u32 = kernel::uapi::_IOC_SIZEMASK << kernel::uapi::_IOC_SIZESHIFT;
+
+/// The number without the size: what is dispatched on, so that a structure can grow.
+const fn call(cmd: u32) -> u32 {
+    cmd & !SIZE_BITS
+}
+
+const INFO: u32 = call(abi::RUST_GUP_IOC_INFO);
+const PIN: u32 = call(abi::RUST_GUP_IOC_PIN);
+const UNPIN: u32 = call(abi::RUST_GUP_IOC_UNPIN);
+const READ: u32 = call(abi::RUST_GUP_IOC_READ);
+const WRITE: u32 = call(abi::RUST_GUP_IOC_WRITE);
+const RUNS: u32 = call(abi::RUST_GUP_IOC_RUNS);
+const COMPARE: u32 = call(abi::RUST_GUP_IOC_COMPARE);
+const MEASURE: u32 = call(abi::RUST_GUP_IOC_MEASURE);
+const STATS: u32 = call(abi::RUST_GUP_IOC_STATS);
+
+/// The caller's structure.
+pub(super) struct Argument {
+    addr: usize,
+    size: usize,
+}
+
+impl Argument {
+    /// Reads it. The size of version 1 of the ABI, which is that of `T` until `T` grows, is the least there is.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is smaller than that, `E2BIG` if it has fields that are not known and not zero, `EFAULT`.
+    fn read<T: Abi>(&self) -> Result<T> {
+        if self.size < size_of::<T>() {
+            return Err(EINVAL);
+        }
+        read_struct(self.addr, self.size)
+    }
+
+    /// Writes it back.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`.
+    pub(super) fn write<T: Abi>(&self, value: &T) -> Result {
+        write_struct(self.addr, self.size, value)
+    }
+}
+
+/// Serves an ioctl.
+///
+/// # Errors
+///
+/// `ENOTTY` if there is no such call; otherwise what the call returns.
+pub(super) fn dispatch(file: &OpenFile, cmd: u32, arg: usize) -> Result<isize> {
+    let argument = Argument {
+        addr: arg,
+        size: _IOC_SIZE(cmd),
+    };
+    match call(cmd) {
+        INFO => {
+            if argument.size < size_of::<abi::rust_gup_info>() {
+                return Err(EINVAL);
+            }
+            argument.write(&calls::info())?;
+        }
+        PIN => calls::pin(file, argument.read()?, &argument)?,
+        UNPIN => calls::unpin(file, argument.read()?)?,
+        READ => calls::read(file, argument.read()?)?,
+        WRITE => calls::write(file, argument.read()?)?,
+        RUNS => argument.write(&calls::runs(file, argument.read()?)?)?,
+        COMPARE => argument.write(&calls::compare(argument.read()?)?)?,
+        MEASURE => argument.write(&calls::measure(argument.read()?)?)?,
+        STATS => {
+            if argument.size < size_of::<abi::rust_gup_stats>() {
+                return Err(EINVAL);
+            }
+            argument.write(&calls::stats())?;
+        }
+        _ => return Err(ENOTTY),
+    }
+    Ok(0)
+}

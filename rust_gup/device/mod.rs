@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/rust_gup`.
+
+mod calls;
+mod convert;
+mod handles;
+mod ioctl;
+
+use kernel::{new_mutex, prelude::*, sync::Mutex};
+
+use self::handles::Handles;
+use crate::sys::chardev::CharDevice;
+
+/// An open file: the handles that were made through it.
+///
+/// The file is the capability. Who has it, by fork() or over a socket, can use its handles; a pin always takes pages of
+/// the process that calls. The last close releases everything.
+#[pin_data]
+pub(crate) struct OpenFile {
+    #[pin]
+    handles: Mutex<Handles>,
+}
+
+impl CharDevice for OpenFile {
+    fn open() -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self {
+                handles <- new_mutex!(Handles::new()),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
+        ioctl::dispatch(self, cmd, arg)
+    }
+}

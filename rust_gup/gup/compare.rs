@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Both engines on one range.
+
+use kernel::prelude::*;
+
+use super::{
+    pinned::take_with_kernel,
+    request::{How, Request},
+    take::{take, Taken},
+};
+use crate::{
+    sys::{
+        cpu, errno::operation_not_supported, inspect, mm::CurrentMm, Contents, HeldPages,
+        LockedPages,
+    },
+    walk::{Get, Pfn, Pin, RefKind},
+};
+
+/// What the engines did, and where they differ.
+#[derive(Default)]
+pub(crate) struct Comparison {
+    /// What the Rust engine returned.
+    pub(crate) rust: Outcome,
+    /// What the kernel's functions returned.
+    pub(crate) kernel: Outcome,
+    /// How the Rust engine served the request.
+    pub(crate) taken: Option<Taken>,
+    /// In how many runs.
+    pub(crate) nr_runs: usize,
+    /// Pages that agree in everything.
+    pub(crate) nr_equal: u64,
+    /// They took different pages.
+    pub(crate) page_differs: bool,
+    /// They added different amounts to a reference count.
+    pub(crate) refcount_differs: bool,
+    /// They added different amounts to a pin count.
+    pub(crate) pincount_differs: bool,
+    /// They left a referenced flag different.
+    pub(crate) referenced_differs: bool,
+    /// Address of the first page that differs.
+    pub(crate) first_difference: Option<u64>,
+}
+
+/// What an engine returned.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// How many pages.
+    pub(crate) nr_pages: u64,
+    /// Which error.
+    pub(crate) error: Option<Error>,
+}
+
+/// A page, and what taking the range did to its folio.
+#[derive(Clone, Copy)]
+struct Record {
+    pfn: Pfn,
+    counts: inspect::Counts,
+}
+
+/// Lets both engines take the range of `request`, and compares.
+///
+/// # Errors
+///
+/// `ENOMEM`, for the records or by `RLIMIT_MEMLOCK`; `EOPNOTSUPP` for what the kernel does not export. What the engines
+/// return is part of the comparison.
+pub(crate) fn compare(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
+    let _charge = LockedPages::charge(mm, usize::try_from(request.range.nr_pages())?)?;
+    match request.how {
+        How::Get => compare_kind::<Get>(mm, request),
+        How::Pin | How::PinLongterm => compare_kind::<Pin>(mm, request),
+    }
+}
+
+fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
+    let mut pages = HeldPages::<K>::new();
+    // Brings the range into the state that both engines shall meet. An error comes again below.
+    match take_with_kernel(mm, request, &mut pages) {
+        Err(error) if error == operation_not_supported() => return Err(error),
+        _ => (),
+    }
+    inspect::clear_referenced(&pages);
+    pages.release(Contents::Unchanged);
+
+    let (by_kernel, kernel, _, _) = record(&mut pages, |p| take_with_kernel(mm, request, p))?;
+    let (by_rust, rust, taken, nr_runs) = record(&mut pages, |p| take(mm, request, p))?;
+
+    let mut comparison = Comparison {
+        rust,
+        kernel,
+        taken,
+        nr_runs,
+        ..Comparison::default()
+    };
+    for (i, (a, b)) in by_kernel.iter().zip(by_rust.iter()).enumerate() {
+        let page_differs = a.pfn != b.pfn;
+        let refcount_differs = a.counts.refs != b.counts.refs;
+        let pincount_differs = a.counts.pins != b.counts.pins;
+        let referenced_differs = a.counts.referenced != b.counts.referenced;
+        comparison.page_differs |= page_differs;
+        comparison.refcount_differs |= refcount_differs;
+        comparison.pincount_differs |= pincount_differs;
+        comparison.referenced_differs |= referenced_differs;
+        if page_differs || refcount_differs || pincount_differs || referenced_differs {
+            let addr = request
+                .range
+                .first()
+                .wrapping_add((i as u64) << cpu::PAGE_SHIFT);
+            comparison.first_difference.get_or_insert(addr);
+        } else {
+            comparison.nr_equal = comparison.nr_equal.wrapping_add(1);
+        }
+    }
+    if comparison.rust != comparison.kernel {
+        let nr_both = comparison.rust.nr_pages.min(comparison.kernel.nr_pages);
+        let addr = request
+            .range
+            .first()
+            .wrapping_add(nr_both << cpu::PAGE_SHIFT);
+        comparison.first_difference.get_or_insert(addr);
+    }
+    Ok(comparison)
+}
+
+/// Lets an engine take the range, records what it did to the pages, and releases them.
+#[allow(clippy::type_complexity)]
+fn record<K: RefKind>(
+    pages: &mut HeldPages<K>,
+    take: impl FnOnce(&mut HeldPages<K>) -> Result<Taken>,
+) -> Result<(KVVec<Record>, Outcome, Option<Taken>, usize)> {
+    let result = take(pages);
+    let outcome = Outcome {
+        nr_pages: pages.nr_pages(),
+        error: result.as_ref().err().copied(),
+    };
+    let nr_runs = pages.nr_runs();
+    let mut records = KVVec::with_capacity(pages.nr_pages() as usize, GFP_KERNEL_ACCOUNT)?;
+    for run in pages.runs() {
+        for i in 0..run.nr_pages() {
+            let pfn = run.first().add(i);
+            let counts = inspect::counts(pfn);
+            records.push(Record { pfn, counts }, GFP_KERNEL_ACCOUNT)?;
+        }
+    }
+    inspect::clear_referenced(pages);
+    pages.release(Contents::Unchanged);
+    for record in records.iter_mut() {
+        // The owner's mappings keep the pages, as the range is at rest.
+        let base = inspect::counts(record.pfn);
+        record.counts.refs = record.counts.refs.wrapping_sub(base.refs);
+        record.counts.pins = record.counts.pins.wrapping_sub(base.pins);
+    }
+    Ok((records, outcome, result.ok(), nr_runs))
+}

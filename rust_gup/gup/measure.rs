@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Two engines on one range, timed.
+
+use kernel::prelude::*;
+
+use super::{
+    request::{How, Request},
+    take::take,
+};
+use crate::{
+    sys::{cpu, mm::CurrentMm, Contents, HeldPages, LockedPages, PageArray},
+    walk::{Get, Pin, RefKind, UserRange},
+};
+
+/// What is timed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// The Rust walk, kept as runs.
+    Rust,
+    /// The Rust walk, written out as an array of pages.
+    RustPages,
+    /// The kernel's functions.
+    Kernel,
+}
+
+/// Cycles that an engine spent.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cost {
+    /// For taking the range.
+    pub(crate) take: u64,
+    /// For releasing it.
+    pub(crate) release: u64,
+}
+
+/// One round of both engines.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sample {
+    /// Of engine A.
+    pub(crate) a: Cost,
+    /// Of engine B.
+    pub(crate) b: Cost,
+}
+
+/// What else there is to say about a measurement.
+#[derive(Default)]
+pub(crate) struct Measurement {
+    /// Rounds done.
+    pub(crate) rounds_done: u32,
+    /// Pages that each engine took in each round.
+    pub(crate) nr_pages: u64,
+    /// What measuring nothing costs.
+    pub(crate) overhead_cycles: u64,
+    /// Memory for the list of pages of one call, of engine A.
+    pub(crate) bookkeeping_a_bytes: usize,
+    /// The same of engine B.
+    pub(crate) bookkeeping_b_bytes: usize,
+}
+
+/// Measures `rounds` rounds of `engines`, A and B, on the range of `request`, cut into calls of `pages_per_call`. After
+/// each round `report` gets its sample.
+///
+/// The memory that either engine writes to is allocated before, as a caller of `mm/gup.c` does.
+///
+/// # Errors
+///
+/// `EAGAIN` if an engine did not take the whole range, `ENOMEM`, `EINTR`, and what the engines and `report` return.
+pub(crate) fn measure(
+    mm: CurrentMm<'_>,
+    request: &Request,
+    engines: (Engine, Engine),
+    rounds: u32,
+    pages_per_call: u32,
+    report: impl FnMut(u32, Sample) -> Result,
+) -> Result<Measurement> {
+    let nr_pages = u64::from(pages_per_call).min(request.range.nr_pages());
+    let _charge = LockedPages::charge(mm, nr_pages as usize)?;
+    match request.how {
+        How::Get => measure_kind::<Get>(mm, request, engines, rounds, nr_pages, report),
+        How::Pin | How::PinLongterm => {
+            measure_kind::<Pin>(mm, request, engines, rounds, nr_pages, report)
+        }
+    }
+}
+
+fn measure_kind<K: RefKind>(
+    mm: CurrentMm<'_>,
+    request: &Request,
+    (engine_a, engine_b): (Engine, Engine),
+    rounds: u32,
+    pages_per_call: u64,
+    mut report: impl FnMut(u32, Sample) -> Result,
+) -> Result<Measurement> {
+    let mut a = Bench::<K>::new(engine_a, mm, *request, pages_per_call)?;
+    let mut b = Bench::<K>::new(engine_b, mm, *request, pages_per_call)?;
+    let mut measurement = Measurement {
+        overhead_cycles: overhead_cycles(),
+        nr_pages: request.range.nr_pages(),
+        ..Measurement::default()
+    };
+    for round in 0..rounds {
+        // ABBA: what the one leaves in the caches serves the other as often as the other way round.
+        let sample = if round % 2 == 0 {
+            let cost_a = a.round()?;
+            let cost_b = b.round()?;
+            Sample {
+                a: cost_a,
+                b: cost_b,
+            }
+        } else {
+            let cost_b = b.round()?;
+            let cost_a = a.round()?;
+            Sample {
+                a: cost_a,
+                b: cost_b,
+            }
+        };
+        report(round, sample)?;
+        measurement.rounds_done = round.wrapping_add(1);
+    }
+    measurement.bookkeeping_a_bytes = a.bookkeeping_bytes();
+    measurement.bookkeeping_b_bytes = b.bookkeeping_bytes();
+    Ok(measurement)
+}
+
+/// The least of some empty measurements.
+fn overhead_cycles() -> u64 {
+    let empty = |_| {
+        let begin = cpu::cycles();
+        cpu::cycles().wrapping_sub(begin)
+    };
+    (0..64).map(empty).min().unwrap_or(0)
+}
+
+/// One engine with the memory that it needs.
+struct Bench<'a, K: RefKind> {
+    engine: Engine,
+    mm: CurrentMm<'a>,
+    request: Request,
+    pages_per_call: u64,
+    array: PageArray,
+    pages: HeldPages<K>,
+}
+
+impl<'a, K: RefKind> Bench<'a, K> {
+    fn new(
+        engine: Engine,
+        mm: CurrentMm<'a>,
+        request: Request,
+        pages_per_call: u64,
+    ) -> Result<Self> {
+        let nr_array = if engine == Engine::Rust {
+            0
+        } else {
+            pages_per_call as usize
+        };
+        Ok(Self {
+            engine,
+            mm,
+            request,
+            pages_per_call,
+            array: PageArray::new(nr_array)?,
+            pages: HeldPages::new(),
+        })
+    }
+
+    /// Takes and releases the range once.
+    fn round(&mut self) -> Result<Cost> {
+        let mut cost = Cost::default();
+        let mut addr = self.request.range.first();
+        let mut nr_left = self.request.range.nr_pages();
+        while nr_left != 0 {
+            let nr_pages = nr_left.min(self.pages_per_call);
+            self.call(addr, nr_pages, &mut cost)?;
+            addr = addr.wrapping_add(nr_pages << cpu::PAGE_SHIFT);
+            nr_left = nr_left.wrapping_sub(nr_pages);
+            if cpu::fatal_signal_pending() {
+                return Err(EINTR);
+            }
+            cpu::cond_resched();
+        }
+        Ok(cost)
+    }
+
+    fn call(&mut self, addr: u64, nr_pages: u64, cost: &mut Cost) -> Result {
+        let begin;
+        let taken;
+        let nr_taken;
+        if self.engine == Engine::Kernel {
+            let rules = self.request.rules();
+            let array = &mut self.array;
+            begin = cpu::cycles();
+            (nr_taken, taken) = array.with_kernel_taken::<K, _>(
+                self.mm,
+                addr,
+                nr_pages as usize,
+                &rules,
+                |nr_taken| (nr_taken as u64, cpu::cycles()),
+            )?;
+        } else {
+            let mut request = self.request;
+            let len_bytes = nr_pages << cpu::PAGE_SHIFT;
+            begin = cpu::cycles();
+            // What the kernel's function does with its arguments.
+            request.range = UserRange::new(addr, len_bytes, cpu::PAGE_SHIFT, cpu::user_limit())
+                .map_err(|_| EFAULT)?;
+            take(self.mm, &request, &mut self.pages)?;
+            if self.engine == Engine::RustPages {
+                self.pages.write_pages(&mut self.array);
+            }
+            taken = cpu::cycles();
+            nr_taken = self.pages.nr_pages();
+            self.pages.release(Contents::Unchanged);
+        }
+        let released = cpu::cycles();
+        if nr_taken != nr_pages {
+            return Err(EAGAIN);
+        }
+        cost.take = cost.take.wrapping_add(taken.wrapping_sub(begin));
+        cost.release = cost.release.wrapping_add(released.wrapping_sub(taken));
+        Ok(())
+    }
+
+    fn bookkeeping_bytes(&self) -> usize {
+        match self.engine {
+            Engine::Rust => self.pages.bookkeeping_bytes(),
+            Engine::RustPages | Engine::Kernel => self
+                .array
+                .capacity()
+                .wrapping_mul(core::mem::size_of::<usize>()),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ranges that are held, with what has to be given back with them.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+};
+
+use super::{
+    request::{How, Request},
+    stats::{self, STATS},
+    take::{take, Taken},
+};
+use crate::{
+    sys::{mm::CurrentMm, Contents, Direction, HeldPages, LockedPages, PageArray, SLOW_BATCH_MAX},
+    walk::{Get, Pin, RefKind, Run},
+};
+
+/// A range of user memory that is held until this value is dropped.
+pub(crate) struct Pinned<K: RefKind> {
+    pages: HeldPages<K>,
+    /// `RLIMIT_MEMLOCK`, charged to the address space that the pages were taken from.
+    charge: LockedPages,
+    /// Of the first byte in the first page.
+    offset: u64,
+    /// Bytes that were asked for and taken.
+    len_bytes: u64,
+    writable: bool,
+    written: Atomic<u32>,
+}
+
+impl<K: RefKind> Pinned<K> {
+    fn new(
+        mm: CurrentMm<'_>,
+        request: &Request,
+        take: impl FnOnce(&mut HeldPages<K>) -> Result<Taken>,
+    ) -> Result<(Self, Taken)> {
+        let nr_pages = usize::try_from(request.range.nr_pages())?;
+        let mut charge = LockedPages::charge(mm, nr_pages)?;
+        let mut pages = HeldPages::new();
+        let taken = take(&mut pages)?;
+        charge.shrink_to(pages.nr_pages() as usize);
+
+        let offset = request.range.offset();
+        let nr_bytes = pages.nr_pages() << crate::sys::cpu::PAGE_SHIFT;
+        stats::add(&STATS.nr_handles, 1);
+        stats::add(&STATS.nr_held_pages, pages.nr_pages());
+        let pinned = Self {
+            len_bytes: request.len_bytes.min(nr_bytes.saturating_sub(offset)),
+            pages,
+            charge,
+            offset,
+            writable: request.access.is_write(),
+            written: Atomic::new(0),
+        };
+        Ok((pinned, taken))
+    }
+
+    fn copy(&self, direction: Direction, offset: u64, len_bytes: u64, user: u64) -> Result {
+        let end = offset.checked_add(len_bytes).ok_or(EINVAL)?;
+        if end > self.len_bytes {
+            return Err(EINVAL);
+        }
+        if direction == Direction::ToPages {
+            if !self.writable {
+                return Err(EACCES);
+            }
+            self.written.store(1, Relaxed);
+        }
+        let offset = self.offset.wrapping_add(offset);
+        self.pages.copy(
+            direction,
+            offset as usize,
+            len_bytes as usize,
+            user as usize,
+        )
+    }
+}
+
+impl<K: RefKind> Drop for Pinned<K> {
+    fn drop(&mut self) {
+        stats::sub(&STATS.nr_handles, 1);
+        stats::sub(&STATS.nr_held_pages, self.pages.nr_pages());
+        self.pages.release(if self.written.load(Relaxed) != 0 {
+            Contents::Written
+        } else {
+            Contents::Unchanged
+        });
+        // After the pages, so that the limit is never exceeded.
+        self.charge.shrink_to(0);
+    }
+}
+
+/// A held range of either kind.
+pub(crate) enum PinnedRange {
+    /// Held with plain references.
+    Get(Pinned<Get>),
+    /// Pinned.
+    Pin(Pinned<Pin>),
+}
+
+impl PinnedRange {
+    /// Takes a range with the Rust walk.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if `RLIMIT_MEMLOCK` does not allow as many pages as are asked for; otherwise as [`take()`].
+    pub(crate) fn take(mm: CurrentMm<'_>, request: &Request) -> Result<(Self, Taken)> {
+        Ok(match request.how {
+            How::Get => {
+                let (pinned, taken) = Pinned::new(mm, request, |p| take(mm, request, p))?;
+                (Self::Get(pinned), taken)
+            }
+            How::Pin | How::PinLongterm => {
+                let (pinned, taken) = Pinned::new(mm, request, |p| take(mm, request, p))?;
+                (Self::Pin(pinned), taken)
+            }
+        })
+    }
+
+    /// Takes a range with the kernel's functions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::take()`], `EOPNOTSUPP` for what the kernel does not export.
+    pub(crate) fn take_with_kernel(mm: CurrentMm<'_>, request: &Request) -> Result<(Self, Taken)> {
+        Ok(match request.how {
+            How::Get => {
+                let (pinned, taken) =
+                    Pinned::new(mm, request, |p| take_with_kernel(mm, request, p))?;
+                (Self::Get(pinned), taken)
+            }
+            How::Pin | How::PinLongterm => {
+                let (pinned, taken) =
+                    Pinned::new(mm, request, |p| take_with_kernel(mm, request, p))?;
+                (Self::Pin(pinned), taken)
+            }
+        })
+    }
+
+    /// Copies between a buffer of the caller and the range.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the bytes are not all within what was taken, `EACCES` for writing to a range that was not taken for
+    /// writing, `EFAULT` if the buffer is not accessible, `EINTR`.
+    pub(crate) fn copy(
+        &self,
+        direction: Direction,
+        offset: u64,
+        len_bytes: u64,
+        user: u64,
+    ) -> Result {
+        match self {
+            Self::Get(pinned) => pinned.copy(direction, offset, len_bytes, user),
+            Self::Pin(pinned) => pinned.copy(direction, offset, len_bytes, user),
+        }
+    }
+
+    /// How many pages are held.
+    pub(crate) fn nr_pages(&self) -> u64 {
+        match self {
+            Self::Get(pinned) => pinned.pages.nr_pages(),
+            Self::Pin(pinned) => pinned.pages.nr_pages(),
+        }
+    }
+
+    /// In how many runs.
+    pub(crate) fn nr_runs(&self) -> usize {
+        match self {
+            Self::Get(pinned) => pinned.pages.nr_runs(),
+            Self::Pin(pinned) => pinned.pages.nr_runs(),
+        }
+    }
+
+    /// Calls `f` with each run from the one with index `first` on, until it returns an error.
+    pub(crate) fn for_each_run(&self, first: usize, f: impl FnMut(Run) -> Result) -> Result {
+        match self {
+            Self::Get(pinned) => pinned.pages.runs().skip(first).try_for_each(f),
+            Self::Pin(pinned) => pinned.pages.runs().skip(first).try_for_each(f),
+        }
+    }
+}
+
+/// Takes pages with the kernel's functions, in batches.
+pub(super) fn take_with_kernel<K: RefKind>(
+    mm: CurrentMm<'_>,
+    request: &Request,
+    pages: &mut HeldPages<K>,
+) -> Result<Taken> {
+    use super::request::Fallback;
+
+    let taken = Taken {
+        nr_slow: 0,
+        nr_by_level: [0; crate::walk::MAX_LEVELS],
+        first_stop: None,
+    };
+    let rules = request.rules();
+    let mut addr = request.range.first();
+    let mut nr_left = request.range.nr_pages();
+    let mut array = PageArray::new(nr_left.min(SLOW_BATCH_MAX as u64) as usize)?;
+    while nr_left != 0 {
+        let nr_wanted = nr_left.min(array.capacity() as u64) as usize;
+        let result = match request.fallback {
+            Fallback::Slow => pages.add_kernel_fast(mm, &mut array, addr, nr_wanted, &rules),
+            Fallback::None => pages.add_kernel_fast_only(mm, &mut array, addr, nr_wanted, &rules),
+        };
+        let nr_taken = match result {
+            Err(error) if pages.nr_pages() == 0 => return Err(error),
+            Err(_) => break,
+            Ok(nr_taken) => nr_taken as u64,
+        };
+        addr = addr.wrapping_add(nr_taken << crate::sys::cpu::PAGE_SHIFT);
+        nr_left = nr_left.wrapping_sub(nr_taken);
+        // A short count is the end; so is a signal.
+        if nr_taken < nr_wanted as u64 || crate::sys::cpu::fatal_signal_pending() {
+            break;
+        }
+        if request.fallback == Fallback::Slow {
+            crate::sys::cpu::cond_resched();
+        }
+    }
+    Ok(taken)
+}

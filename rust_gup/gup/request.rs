@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is asked for.
+
+use kernel::prelude::*;
+
+use crate::{
+    sys::cpu,
+    walk::{Access, RangeError, Rules, UserRange},
+};
+
+/// The kind of reference that is wanted, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// A plain reference.
+    Get,
+    /// A pin that is soon released.
+    Pin,
+    /// A pin that user space may keep for as long as it likes.
+    PinLongterm,
+}
+
+/// What to do where the fast walk stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// Ask the slow path, which may sleep.
+    #[doc(alias = "gup_fast_fallback")]
+    Slow,
+    /// Leave it at what the fast walk got.
+    #[doc(alias = "FOLL_FAST_ONLY")]
+    None,
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// Of which pages.
+    pub(crate) range: UserRange,
+    /// How many bytes were asked for.
+    pub(crate) len_bytes: u64,
+    /// What for.
+    pub(crate) access: Access,
+    /// Which kind of reference.
+    pub(crate) how: How,
+    /// Whether the slow path may be used.
+    pub(crate) fallback: Fallback,
+}
+
+impl Request {
+    /// A request for the bytes `[addr, addr + len_bytes)` of the current process.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for no bytes, `EOVERFLOW` if the range wraps around, `EFAULT` if it reaches beyond user space.
+    pub(crate) fn new(
+        addr: u64,
+        len_bytes: u64,
+        access: Access,
+        how: How,
+        fallback: Fallback,
+    ) -> Result<Self> {
+        let addr = cpu::untagged(addr);
+        let range = UserRange::new(addr, len_bytes, cpu::PAGE_SHIFT, cpu::user_limit()).map_err(
+            |error| match error {
+                RangeError::Empty => EINVAL,
+                RangeError::Overflow => EOVERFLOW,
+                RangeError::BeyondUserSpace => EFAULT,
+            },
+        )?;
+        Ok(Self {
+            range,
+            len_bytes,
+            access,
+            how,
+            fallback,
+        })
+    }
+
+    /// What decides about a page.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            access: self.access,
+            longterm: self.how == How::PinLongterm,
+        }
+    }
+}

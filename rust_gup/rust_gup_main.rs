@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Fast GUP in Rust.
+//!
+//! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `device/` the device.
+//! `Documentation/design.rst` is the guide.
+
+use core::borrow::Borrow;
+
+use kernel::{prelude::*, sync::atomic::Relaxed};
+
+mod device;
+mod gup;
+mod sys;
+pub mod walk;
+
+use self::{device::OpenFile, sys::chardev::Registration};
+
+/// Version of the module.
+const VERSION: &str = "0.1.0";
+
+module! {
+    type: RustGup,
+    name: "rust_gup",
+    authors: ["The rust_gup authors"],
+    description: "Fast GUP in Rust: a lockless page-table walk, and a device to compare it with the kernel's",
+    license: "GPL",
+    params: {
+        window_entries: u32 {
+            default: 256,
+            description: "Page-table entries taken at most with interrupts off, 1 to 65536",
+        },
+    },
+}
+
+/// The loaded module.
+#[pin_data]
+struct RustGup {
+    #[pin]
+    device: Registration<OpenFile>,
+}
+
+impl kernel::InPlaceModule for RustGup {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _: {
+                sys::layout::check()?;
+                let window_entries = plain(module_parameters::window_entries.value());
+                if !(1..=65536).contains(&window_entries) {
+                    return Err(EINVAL);
+                }
+                gup::WINDOW_ENTRIES.store(window_entries, Relaxed);
+            },
+            device <- Registration::new(module, c"rust_gup", 0o600),
+        })
+    }
+}
+
+/// The value of a parameter: `value()` returns a reference in Linux 7.2, and the value itself from 7.3 on.
+fn plain(value: impl Borrow<u32>) -> u32 {
+    *value.borrow()
+}

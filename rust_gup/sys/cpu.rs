@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What this machine is.
+
+use kernel::bindings;
+
+use super::raw;
+use crate::walk::{
+    format::x86_64::{Context, X86_64},
+    Access, Level,
+};
+
+/// The page-table format of this kernel.
+pub(crate) type LiveFormat = X86_64;
+
+/// Size of a base page, as a power of two.
+pub(crate) const PAGE_SHIFT: u32 = bindings::PAGE_SHIFT;
+
+/// Size of a base page.
+pub(crate) const PAGE_SIZE: usize = 1 << PAGE_SHIFT;
+
+/// Level of the root now: folded at run time on CPUs without LA57, or with `no5lvl`.
+#[doc(alias = "pgtable_l5_enabled")]
+pub(crate) fn root_level() -> Level {
+    // SAFETY: Always safe to call.
+    if unsafe { raw::rust_gup_pgtable_l5_enabled() } {
+        Level::PGD
+    } else {
+        Level::P4D
+    }
+}
+
+/// Whether entries hold the frame numbers that they seem to. In a Xen PV guest they hold machine frames, which only
+/// `pv_ops` can translate (`xen_pte_val()`, `arch/x86/xen/mmu_pv.c:387`); the fast walk is off there.
+#[doc(alias = "X86_FEATURE_XENPV")]
+pub(crate) fn has_native_entries() -> bool {
+    // SAFETY: Always safe to call.
+    !unsafe { raw::rust_gup_is_xen_pv() }
+}
+
+/// Whether protection keys are enforced.
+#[doc(alias = "X86_FEATURE_OSPKE")]
+pub(crate) fn has_pkeys() -> bool {
+    // SAFETY: Always safe to call.
+    unsafe { raw::rust_gup_has_pkeys() }
+}
+
+/// What decoding depends on, for the thread that runs now.
+///
+/// In a system call the register `PKRU` has the value that the thread set in user space.
+#[doc(alias("read_pkru", "physical_mask"))]
+#[inline(always)]
+pub(crate) fn decode_context(access: Access) -> Context {
+    // SAFETY: Always safe to call; it reads the register only where it exists.
+    let pkru = unsafe { raw::rust_gup_read_pkru() };
+    // SAFETY: The variable is written at boot only.
+    let physical_mask = unsafe { core::ptr::addr_of!(bindings::physical_mask).read() };
+    Context::new(access, pkru, physical_mask)
+}
+
+/// Reads the time stamp counter.
+#[doc(alias = "get_cycles")]
+#[inline(always)]
+pub(crate) fn cycles() -> u64 {
+    // SAFETY: Always safe to call.
+    unsafe { raw::rust_gup_get_cycles() }
+}
+
+/// Rate of that counter in kHz, or 0 if the kernel does not know it.
+#[doc(alias = "tsc_khz")]
+pub(crate) fn cycles_khz() -> u64 {
+    // SAFETY: Always safe to call.
+    u64::from(unsafe { raw::rust_gup_cycles_khz() })
+}
+
+/// First address that is not user space.
+#[doc(alias = "TASK_SIZE_MAX")]
+#[inline(always)]
+pub(crate) fn user_limit() -> u64 {
+    // SAFETY: Always safe to call.
+    unsafe { raw::rust_gup_task_size_max() as u64 }
+}
+
+/// The address without the bits that the CPU ignores.
+#[doc(alias = "untagged_addr")]
+#[inline(always)]
+pub(crate) fn untagged(addr: u64) -> u64 {
+    // SAFETY: Always safe to call.
+    unsafe { raw::rust_gup_untagged_addr(addr as usize) as u64 }
+}
+
+/// Whether the current task has been killed.
+#[inline(always)]
+pub(crate) fn fatal_signal_pending() -> bool {
+    // SAFETY: Always safe to call in process context.
+    unsafe { raw::rust_gup_fatal_signal_pending() }
+}
+
+/// Lets others run, if it is their turn. May sleep.
+pub(crate) fn cond_resched() {
+    // SAFETY: In process context, with interrupts on: the callers are ioctls.
+    unsafe { raw::rust_gup_cond_resched() }
+}
+
+/// Whether the current task may see page frame numbers.
+pub(crate) fn may_see_pfns() -> bool {
+    // SAFETY: Always safe to call in process context.
+    unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
+}

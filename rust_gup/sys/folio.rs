@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct page` and `struct folio`, field by field.
+
+use core::sync::atomic::{AtomicI32, Ordering};
+
+use kernel::bindings;
+
+use super::raw;
+use crate::walk::{FolioState, Pfn};
+
+/// A `struct page`, which may or may not be referenced.
+///
+/// # Invariants
+///
+/// Points into the memory map, which is always readable for frames that page tables map as ordinary memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PagePtr(*mut bindings::page);
+
+/// A `struct folio`, which may or may not be referenced.
+///
+/// # Invariants
+///
+/// As for [`PagePtr`]; was the head of some folio when it was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FolioPtr(*mut bindings::folio);
+
+/// The flags word.
+#[derive(Clone, Copy)]
+pub(crate) struct State(usize);
+
+/// Where the memory map begins. `struct page`s of consecutive frames follow each other (`SPARSEMEM_VMEMMAP`).
+#[doc(alias = "vmemmap")]
+#[derive(Clone, Copy)]
+pub(crate) struct MemoryMap(usize);
+
+impl MemoryMap {
+    /// The kernel's.
+    #[inline(always)]
+    pub(crate) fn get() -> Self {
+        // SAFETY: The variable is written at boot only.
+        Self(unsafe { core::ptr::addr_of!(bindings::vmemmap_base).read() } as usize)
+    }
+
+    /// The page of a frame.
+    #[doc(alias = "pfn_to_page")]
+    #[inline(always)]
+    pub(crate) fn page(self, pfn: Pfn) -> PagePtr {
+        let offset = (pfn.as_u64() as usize).wrapping_mul(raw::SIZEOF_PAGE);
+        // INVARIANT: The frame comes from an entry that is not special.
+        PagePtr(self.0.wrapping_add(offset) as *mut bindings::page)
+    }
+
+    /// The frame of a page.
+    #[doc(alias = "page_to_pfn")]
+    #[inline(always)]
+    pub(crate) fn pfn(self, page: PagePtr) -> Pfn {
+        Pfn::new(((page.0 as usize).wrapping_sub(self.0) / raw::SIZEOF_PAGE) as u64)
+    }
+}
+
+impl PagePtr {
+    /// The page that the kernel knows by this pointer.
+    ///
+    /// # Safety
+    ///
+    /// It must point to a `struct page` of the memory map.
+    pub(super) unsafe fn from_raw(page: *mut bindings::page) -> Self {
+        // INVARIANT: By the contract of this function.
+        Self(page)
+    }
+
+    /// The pointer.
+    #[inline(always)]
+    pub(super) fn as_ptr(self) -> *mut bindings::page {
+        self.0
+    }
+
+    /// The `n`th page from this one.
+    #[doc(alias("nth_page", "folio_page"))]
+    #[inline(always)]
+    pub(super) fn nth(self, n: usize) -> Self {
+        let page = (self.0 as usize).wrapping_add(n.wrapping_mul(raw::SIZEOF_PAGE));
+        // INVARIANT: The callers stay within the folio.
+        Self(page as *mut bindings::page)
+    }
+
+    #[inline(always)]
+    fn field<T>(self, offset: usize) -> *mut T {
+        (self.0 as usize).wrapping_add(offset) as *mut T
+    }
+
+    /// The folio that the page belongs to now.
+    #[doc(alias("page_folio", "_compound_head", "compound_info"))]
+    #[inline(always)]
+    pub(super) fn folio(self) -> FolioPtr {
+        // SAFETY: By the invariant; other CPUs may change the field.
+        let info = unsafe { self.field::<usize>(raw::PAGE_COMPOUND_INFO).read_volatile() };
+        let head = if info & 1 == 0 {
+            self.0 as usize
+        } else if raw::COMPOUND_INFO_HAS_MASK != 0 {
+            // A tail holds a mask that leaves of its own address that of the head. The mask has bit 0 set, the address
+            // has not.
+            self.0 as usize & info
+        } else {
+            info - 1
+        };
+        // INVARIANT: By what the field means.
+        FolioPtr(head as *mut bindings::folio)
+    }
+
+    /// Whether this page of an anonymous folio is exclusive. hugetlb has one flag for all pages, on the head.
+    #[doc(alias = "PageAnonExclusive")]
+    #[inline(always)]
+    pub(super) fn is_anon_exclusive(self) -> bool {
+        // SAFETY: By the invariant; other CPUs may change the field.
+        let flags = unsafe { self.field::<usize>(raw::PAGE_FLAGS).read_volatile() };
+        flags >> raw::PG_ANON_EXCLUSIVE & 1 != 0
+    }
+}
+
+impl FolioState for State {
+    #[inline(always)]
+    fn is_large(&self) -> bool {
+        self.0 >> raw::PG_HEAD & 1 != 0
+    }
+
+    #[inline(always)]
+    fn is_device(&self) -> bool {
+        self.zone() == raw::ZONE_DEVICE
+    }
+
+    #[inline(always)]
+    fn is_referenced(&self) -> bool {
+        self.0 >> raw::PG_REFERENCED & 1 != 0
+    }
+}
+
+impl State {
+    #[inline(always)]
+    fn zone(self) -> usize {
+        self.0 >> raw::ZONES_SHIFT & raw::ZONES_MASK
+    }
+
+    /// The NUMA node.
+    #[doc(alias = "folio_nid")]
+    #[inline(always)]
+    pub(super) fn node(self) -> usize {
+        self.0 >> raw::NODES_SHIFT & raw::NODES_MASK
+    }
+
+    /// Whether the folio lies in `ZONE_MOVABLE`.
+    #[doc(alias = "folio_is_zone_movable")]
+    #[inline(always)]
+    pub(super) fn is_movable(self) -> bool {
+        self.zone() == raw::ZONE_MOVABLE
+    }
+}
+
+impl FolioPtr {
+    /// The pointer.
+    #[inline(always)]
+    pub(super) fn as_ptr(self) -> *mut bindings::folio {
+        self.0
+    }
+
+    /// Its first page.
+    #[inline(always)]
+    pub(super) fn head(self) -> PagePtr {
+        // INVARIANT: As for the folio.
+        PagePtr(self.0.cast())
+    }
+
+    #[inline(always)]
+    fn field<T>(self, offset: usize) -> *mut T {
+        (self.0 as usize).wrapping_add(offset) as *mut T
+    }
+
+    /// Its flags now.
+    #[inline(always)]
+    pub(super) fn state(self) -> State {
+        // SAFETY: By the invariant; other CPUs may change the field.
+        State(unsafe { self.field::<usize>(raw::PAGE_FLAGS).read_volatile() })
+    }
+
+    /// Number of pages, if it is large.
+    #[doc(alias("folio_large_nr_pages", "_nr_pages"))]
+    #[inline(always)]
+    pub(super) fn nr_pages(self) -> usize {
+        // SAFETY: By the invariant: heads of folios come in at least even frames, so that a second `struct page` is
+        // there. Other CPUs may change the field.
+        unsafe { self.field::<u32>(raw::FOLIO_NR_PAGES).read_volatile() as usize }
+    }
+
+    /// Which of its pages `page` is.
+    #[doc(alias = "folio_page_idx")]
+    #[inline(always)]
+    pub(super) fn index(self, page: PagePtr) -> usize {
+        (page.0 as usize).wrapping_sub(self.0 as usize) / raw::SIZEOF_PAGE
+    }
+
+    /// Its reference count.
+    ///
+    /// Rust's atomics and not the kernel crate's: those are calls into C. On x86 each of them is an instruction with
+    /// LOCK, which orders what the kernel's memory model wants of a fully ordered operation.
+    #[doc(alias = "_refcount")]
+    #[inline(always)]
+    pub(super) fn refcount(&self) -> &AtomicI32 {
+        // SAFETY: By the invariant, the field is readable and aligned; the kernel accesses it with atomic operations.
+        unsafe { AtomicI32::from_ptr(self.field(raw::FOLIO_REFCOUNT)) }
+    }
+
+    /// The pin count of a large folio.
+    #[doc(alias = "_pincount")]
+    #[inline(always)]
+    pub(super) fn pincount(&self) -> &AtomicI32 {
+        // SAFETY: As above.
+        unsafe { AtomicI32::from_ptr(self.field(raw::FOLIO_PINCOUNT)) }
+    }
+
+    /// The type of a page that has one; of a page that is mapped, the number of its mappings.
+    #[inline(always)]
+    fn page_type(self) -> usize {
+        // SAFETY: By the invariant; other CPUs may change the field.
+        let word = unsafe { self.field::<u32>(raw::PAGE_TYPE).read_volatile() };
+        word as usize >> raw::PAGE_TYPE_SHIFT
+    }
+
+    /// Belongs to the slab allocator, so that other fields mean something else.
+    #[doc(alias = "folio_test_slab")]
+    #[inline(always)]
+    pub(super) fn is_slab(self) -> bool {
+        self.page_type() == raw::PAGE_TYPE_SLAB
+    }
+
+    /// Belongs to hugetlbfs.
+    #[doc(alias = "folio_test_hugetlb")]
+    #[inline(always)]
+    pub(super) fn is_hugetlb(self) -> bool {
+        self.page_type() == raw::PAGE_TYPE_HUGETLB
+    }
+
+    /// `folio->mapping`, flags in the low bits included: a `READ_ONCE()`.
+    #[inline(always)]
+    pub(super) fn mapping(self) -> usize {
+        // SAFETY: By the invariant; other CPUs may change the field.
+        unsafe { self.field::<usize>(raw::FOLIO_MAPPING).read_volatile() }
+    }
+
+    /// Is the zero page.
+    #[doc(alias = "is_zero_folio")]
+    #[inline(always)]
+    pub(super) fn is_zero(self) -> bool {
+        // SAFETY: By the invariant; only the address matters.
+        unsafe { raw::rust_gup_is_zero_folio(self.0) }
+    }
+
+    /// Gives references back, and frees the folio if they were the last.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns that many.
+    #[doc(alias = "folio_put_refs")]
+    #[inline(always)]
+    pub(super) unsafe fn put_refs(self, refs: u32) {
+        if self.refcount().fetch_sub(refs as i32, Ordering::SeqCst) == refs as i32 {
+            // SAFETY: These were the last references.
+            unsafe { bindings::__folio_put(self.0) };
+        }
+    }
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The folios of the running kernel, as the walk uses them.
+
+use core::{cell::Cell, marker::PhantomData, sync::atomic::Ordering};
+
+use kernel::bindings;
+
+use super::{
+    folio::{FolioPtr, MemoryMap, PagePtr, State},
+    irq::IrqsOff,
+    node_count::NodeCount,
+    raw,
+};
+use crate::walk::{Folios, Owner, Pfn};
+
+/// References that have to be given back after the section with interrupts off.
+///
+/// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` those sleep. A
+/// reference held a little longer harms nobody. At most one run of a window is given back, since the walk ends with it.
+#[derive(Default)]
+pub(crate) struct Parking(Cell<Option<Surplus>>);
+
+#[derive(Clone, Copy)]
+struct Surplus {
+    folio: FolioPtr,
+    refs: u32,
+    pincount: u32,
+}
+
+impl Surplus {
+    /// Gives the references back, pins first as in `gup_put_folio()`.
+    fn give_back(self) {
+        if self.pincount != 0 {
+            self.folio
+                .pincount()
+                .fetch_sub(self.pincount as i32, Ordering::SeqCst);
+        }
+        // SAFETY: `Folios::put()` is called with references that were taken by `try_add_refs()`, once.
+        unsafe { self.folio.put_refs(self.refs) };
+    }
+}
+
+impl Parking {
+    /// Gives back what is parked. With interrupts on, in process context.
+    #[inline(always)]
+    pub(crate) fn empty(&self) {
+        if let Some(surplus) = self.0.take() {
+            surplus.give_back();
+        }
+    }
+}
+
+/// The folios of the running kernel, while interrupts are off.
+pub(crate) struct LiveFolios<'irq> {
+    memory_map: MemoryMap,
+    parking: &'irq Parking,
+    acquired: NodeCount,
+    irqs_off: PhantomData<&'irq IrqsOff>,
+}
+
+impl<'irq> LiveFolios<'irq> {
+    /// For one window. What has to be given back goes to `parking`.
+    #[inline(always)]
+    pub(crate) fn new(_irqs_off: &'irq IrqsOff, parking: &'irq Parking) -> Self {
+        Self {
+            memory_map: MemoryMap::get(),
+            parking,
+            acquired: NodeCount::new(count_acquired),
+            irqs_off: PhantomData,
+        }
+    }
+}
+
+/// Adds to a node's `nr_foll_pin_acquired` in `/proc/vmstat`.
+fn count_acquired(node: usize, nr_pages: usize) {
+    // SAFETY: The node is that of a folio, so it exists.
+    unsafe { raw::rust_gup_count_pinned(node as i32, nr_pages as isize) };
+}
+
+impl Folios for LiveFolios<'_> {
+    type Page = PagePtr;
+    type Folio = FolioPtr;
+    type State = State;
+
+    #[inline(always)]
+    fn page(&self, pfn: Pfn) -> PagePtr {
+        self.memory_map.page(pfn)
+    }
+
+    #[inline(always)]
+    fn nth(&self, page: PagePtr, n: usize) -> PagePtr {
+        page.nth(n)
+    }
+
+    #[inline(always)]
+    fn folio(&self, page: PagePtr) -> FolioPtr {
+        page.folio()
+    }
+
+    #[inline(always)]
+    fn state(&self, folio: FolioPtr) -> State {
+        folio.state()
+    }
+
+    #[inline(always)]
+    fn nr_pages(&self, folio: FolioPtr) -> usize {
+        folio.nr_pages()
+    }
+
+    #[inline(always)]
+    fn index(&self, folio: FolioPtr, page: PagePtr) -> usize {
+        folio.index(page)
+    }
+
+    #[inline(always)]
+    fn try_add_refs(&self, folio: FolioPtr, n: u32) -> bool {
+        let refcount = folio.refcount();
+        let mut now = refcount.load(Ordering::Relaxed);
+        loop {
+            // None: being freed, split or migrated. Negative: overflowing, where C warns and refuses too.
+            if now <= 0 {
+                return false;
+            }
+            let new = now.wrapping_add(n as i32);
+            match refcount.compare_exchange_weak(now, new, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(changed) => now = changed,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_pincount(&self, folio: FolioPtr, n: u32) {
+        folio.pincount().fetch_add(n as i32, Ordering::SeqCst);
+    }
+
+    #[cold]
+    fn put(&self, folio: FolioPtr, refs: u32, pincount: u32) {
+        let surplus = Surplus {
+            folio,
+            refs,
+            pincount,
+        };
+        if let Some(earlier) = self.parking.0.replace(Some(surplus)) {
+            // Does not happen, see `Parking`; `mm/gup.c` always gives back at once.
+            earlier.give_back();
+        }
+    }
+
+    fn is_longterm_pinnable(&self, folio: FolioPtr) -> bool {
+        // `folio_migratetype()` is not exported to modules; this reads what `get_pfnblock_migratetype()` reads
+        // (`mm/page_alloc.c:387`), as racily. The reference keeps the section.
+        let pfn = self.memory_map.pfn(folio.head()).as_u64() as usize;
+        let block = (pfn & (raw::PAGES_PER_SECTION - 1)) >> raw::PAGEBLOCK_ORDER;
+        let bit = block.wrapping_mul(raw::NR_PAGEBLOCK_BITS);
+        // SAFETY: The frame has a section, since it has a folio that is referenced; its map has the bits of each of its
+        // blocks.
+        let word = unsafe {
+            raw::rust_gup_pfn_usemap(pfn)
+                .add(bit / usize::BITS as usize)
+                .read_volatile()
+        };
+        let flags = word >> (bit % usize::BITS as usize);
+        let is_isolated = flags & raw::PAGEBLOCK_ISO_MASK != 0;
+        let migratetype = flags & raw::PAGEBLOCK_MIGRATETYPE_MASK;
+        if is_isolated || migratetype == raw::MIGRATE_CMA {
+            return false;
+        }
+        // Device memory was refused before, which C refuses in parts here.
+        !folio.state().is_movable()
+    }
+
+    #[inline(always)]
+    fn owner(&self, folio: FolioPtr) -> Owner {
+        if folio.is_slab() {
+            return Owner::Other;
+        }
+        let mapping = folio.mapping();
+        if mapping & raw::MAPPING_FLAGS != 0 {
+            return if mapping & raw::MAPPING_ANON != 0 {
+                Owner::Anon
+            } else {
+                Owner::Other
+            };
+        }
+        file_owner(folio, mapping)
+    }
+
+    #[inline(always)]
+    fn is_anon(&self, folio: FolioPtr) -> bool {
+        folio.mapping() & raw::MAPPING_ANON != 0
+    }
+
+    #[inline(always)]
+    fn read_barrier(&self) {
+        // x86 does not reorder loads; the compiler must not either.
+        core::sync::atomic::fence(Ordering::Acquire);
+    }
+
+    #[inline(always)]
+    fn is_anon_exclusive(&self, page: PagePtr) -> bool {
+        page.is_anon_exclusive()
+    }
+
+    #[inline(always)]
+    fn make_accessible(&self, folio: FolioPtr) -> bool {
+        // SAFETY: The folio is referenced.
+        unsafe { raw::rust_gup_make_folio_accessible(folio.as_ptr()) == 0 }
+    }
+
+    #[cold]
+    fn set_referenced(&self, folio: FolioPtr) {
+        // SAFETY: The folio is referenced.
+        unsafe { raw::rust_gup_folio_set_referenced(folio.as_ptr()) };
+    }
+
+    #[inline(always)]
+    fn count_pinned(&self, folio: FolioPtr, nr_pages: u32) {
+        self.acquired.add(folio.state().node(), nr_pages as usize);
+    }
+}
+
+/// Whose a folio is that is not anonymous.
+///
+/// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2776`).
+fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
+    if folio.is_hugetlb() {
+        return Owner::Hugetlb;
+    }
+    if mapping == 0 {
+        return if folio.is_zero() {
+            Owner::ZeroPage
+        } else {
+            Owner::None
+        };
+    }
+    let mapping = mapping as *mut bindings::address_space;
+    // SAFETY: The folio is referenced and its entry was found unchanged, so `mapping` was its file's when it was read;
+    // it cannot have been freed since, as interrupts are off.
+    unsafe {
+        if raw::shmem_mapping(mapping) {
+            Owner::Shmem
+        } else if raw::rust_gup_mapping_unevictable(mapping) {
+            Owner::Unevictable
+        } else {
+            Owner::File
+        }
+    }
+}

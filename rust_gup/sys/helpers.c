@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The kernel's inline functions as functions that Rust can call: one each, without a decision. They are compiled with
+ * the headers of the kernel that the module is built for, and the kernel patches them like its own code (alternatives,
+ * paravirt calls, static keys).
+ */
+#include "kernel_api.h"
+
+#include <asm/cpufeature.h>
+#include <asm/pkru.h>
+#include <asm/tsc.h>
+
+#ifdef NODE_NOT_IN_PAGE_FLAGS
+#error "Released pins are counted by the node number in the page flags."
+#endif
+
+static_assert(GUP_PIN_COUNTING_BIAS == 1024);
+/* The walk takes a read that is not torn, and LOCK as a full barrier, for granted. */
+static_assert(!IS_ENABLED(CONFIG_GUP_GET_PXX_LOW_HIGH));
+static_assert(IS_ENABLED(CONFIG_MMU_GATHER_RCU_TABLE_FREE));
+static_assert(IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
+
+/* Clang told Rust where these lie; this is what the compiler of the kernel says. */
+const unsigned long rust_gup_layout[] = {
+	sizeof(struct page),
+	offsetof(struct page, flags),
+	offsetof(struct page, compound_info),
+	offsetof(struct page, page_type),
+	offsetof(struct page, _refcount),
+	offsetof(struct folio, mapping),
+	offsetof(struct folio, _pincount),
+	offsetof(struct folio, _nr_pages),
+};
+
+bool rust_gup_compound_info_has_mask(void)
+{
+	return compound_info_has_mask();
+}
+
+unsigned long rust_gup_local_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+
+void rust_gup_local_irq_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+
+unsigned long rust_gup_task_size_max(void)
+{
+	return TASK_SIZE_MAX;
+}
+
+unsigned long rust_gup_untagged_addr(unsigned long addr)
+{
+	return untagged_addr(addr);
+}
+
+pgd_t *rust_gup_mm_pgd(struct mm_struct *mm)
+{
+	return READ_ONCE(mm->pgd);
+}
+
+bool rust_gup_mm_has_pinned(struct mm_struct *mm)
+{
+	return mm_flags_test(MMF_HAS_PINNED, mm);
+}
+
+void rust_gup_mm_set_has_pinned(struct mm_struct *mm)
+{
+	mm_flags_set(MMF_HAS_PINNED, mm);
+}
+
+bool rust_gup_write_protect_try_begin(struct mm_struct *mm, unsigned int *seq)
+{
+	return raw_seqcount_try_begin(&mm->write_protect_seq, *seq);
+}
+
+bool rust_gup_write_protect_retry(struct mm_struct *mm, unsigned int seq)
+{
+	return read_seqcount_retry(&mm->write_protect_seq, seq);
+}
+
+bool rust_gup_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+void rust_gup_cond_resched(void)
+{
+	cond_resched();
+}
+
+bool rust_gup_is_xen_pv(void)
+{
+	return cpu_feature_enabled(X86_FEATURE_XENPV);
+}
+
+bool rust_gup_pgtable_l5_enabled(void)
+{
+	return pgtable_l5_enabled();
+}
+
+bool rust_gup_has_pkeys(void)
+{
+	return cpu_feature_enabled(X86_FEATURE_OSPKE);
+}
+
+u32 rust_gup_read_pkru(void)
+{
+	return read_pkru();
+}
+
+u64 rust_gup_get_cycles(void)
+{
+	return get_cycles();
+}
+
+unsigned int rust_gup_cycles_khz(void)
+{
+	return tsc_khz;
+}
+
+bool rust_gup_is_zero_folio(struct folio *folio)
+{
+	return is_zero_folio(folio);
+}
+
+bool rust_gup_mapping_unevictable(struct address_space *mapping)
+{
+	return mapping_unevictable(mapping);
+}
+
+unsigned long *rust_gup_pfn_usemap(unsigned long pfn)
+{
+	return section_to_usemap(__pfn_to_section(pfn));
+}
+
+int rust_gup_make_folio_accessible(struct folio *folio)
+{
+	return arch_make_folio_accessible(folio);
+}
+
+void rust_gup_folio_set_referenced(struct folio *folio)
+{
+	folio_set_referenced(folio);
+}
+
+void rust_gup_folio_clear_referenced(struct folio *folio)
+{
+	folio_clear_referenced(folio);
+}
+
+void rust_gup_count_pinned(int nid, long nr_pages)
+{
+	mod_node_page_state(NODE_DATA(nid), NR_FOLL_PIN_ACQUIRED, nr_pages);
+}
+
+void rust_gup_count_unpinned(int nid, long nr_pages)
+{
+	mod_node_page_state(NODE_DATA(nid), NR_FOLL_PIN_RELEASED, nr_pages);
+}

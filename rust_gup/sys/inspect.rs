@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looking at the counts of pages, to compare what two engines did to them.
+
+use core::sync::atomic::Ordering;
+
+use super::{folio::MemoryMap, pages::HeldPages, raw};
+use crate::walk::{FolioState, Pfn, RefKind};
+
+/// Counts of the folio that a page belongs to.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Its reference count.
+    pub(crate) refs: i32,
+    /// Its pin count, or 0 if it consists of one page.
+    pub(crate) pins: i32,
+    /// Its referenced flag.
+    pub(crate) referenced: bool,
+}
+
+/// Reads the counts of the folio that a frame belongs to now. Of a folio that is not held they may be anything.
+pub(crate) fn counts(pfn: Pfn) -> Counts {
+    let folio = MemoryMap::get().page(pfn).folio();
+    let state = folio.state();
+    Counts {
+        refs: folio.refcount().load(Ordering::Relaxed),
+        pins: if state.is_large() {
+            folio.pincount().load(Ordering::Relaxed)
+        } else {
+            0
+        },
+        referenced: state.is_referenced(),
+    }
+}
+
+/// Clears the referenced flag of all folios, so that what the next engine does to it can be seen.
+pub(crate) fn clear_referenced<K: RefKind>(pages: &HeldPages<K>) {
+    let memory_map = MemoryMap::get();
+    for run in pages.runs() {
+        for i in 0..run.nr_pages() {
+            let folio = memory_map.page(run.first().add(i)).folio();
+            // SAFETY: The folio is held.
+            unsafe { raw::rust_gup_folio_clear_referenced(folio.as_ptr()) };
+        }
+    }
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What rust_gup needs of the kernel's headers and does not find in the kernel crate: inline functions, which helpers.c
+ * wraps one by one, and offsets and constants. bindgen reads this file with the configuration of the kernel that the
+ * module is built for, so the numbers are that kernel's.
+ */
+#ifndef RUST_GUP_KERNEL_API_H
+#define RUST_GUP_KERNEL_API_H
+
+#include <linux/capability.h>
+#include <linux/hugetlb.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/pageblock-flags.h>
+#include <linux/sched/signal.h>
+#include <linux/shmem_fs.h>
+#include <linux/timex.h>
+
+/* Fields of struct page and struct folio. */
+static const unsigned long CONST_SIZEOF_PAGE = sizeof(struct page);
+static const unsigned long CONST_PAGE_FLAGS = offsetof(struct folio, flags);
+static const unsigned long CONST_PAGE_COMPOUND_INFO = offsetof(struct page, compound_info);
+static const unsigned long CONST_PAGE_TYPE = offsetof(struct page, page_type);
+static const unsigned long CONST_FOLIO_MAPPING = offsetof(struct folio, mapping);
+static const unsigned long CONST_FOLIO_REFCOUNT = offsetof(struct folio, _refcount);
+static const unsigned long CONST_FOLIO_PINCOUNT = offsetof(struct folio, _pincount);
+static const unsigned long CONST_FOLIO_NR_PAGES = offsetof(struct folio, _nr_pages);
+
+/* The same by the compiler that built the kernel; both have to agree (sys/layout.rs). */
+#define RUST_GUP_NR_LAYOUT 8
+extern const unsigned long rust_gup_layout[RUST_GUP_NR_LAYOUT];
+bool rust_gup_compound_info_has_mask(void);
+
+/* compound_info_has_mask() as a constant. */
+static const unsigned long CONST_COMPOUND_INFO_HAS_MASK =
+	IS_ENABLED(CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP) && !(sizeof(struct page) & (sizeof(struct page) - 1));
+
+/* Their flags. */
+static const unsigned long CONST_PG_HEAD = PG_head;
+static const unsigned long CONST_PG_REFERENCED = PG_referenced;
+static const unsigned long CONST_PG_ANON_EXCLUSIVE = PG_anon_exclusive;
+static const unsigned long CONST_ZONES_SHIFT = ZONES_PGSHIFT;
+static const unsigned long CONST_ZONES_MASK = ZONES_MASK;
+static const unsigned long CONST_NODES_SHIFT = NODES_PGSHIFT;
+static const unsigned long CONST_NODES_MASK = NODES_MASK;
+static const unsigned long CONST_ZONE_DEVICE = ZONE_DEVICE;
+static const unsigned long CONST_ZONE_MOVABLE = ZONE_MOVABLE;
+static const unsigned long CONST_PAGE_TYPE_SHIFT = 24;
+static const unsigned long CONST_PAGE_TYPE_SLAB = PGTY_slab;
+static const unsigned long CONST_PAGE_TYPE_HUGETLB = PGTY_hugetlb;
+static const unsigned long CONST_MAPPING_FLAGS = FOLIO_MAPPING_FLAGS;
+static const unsigned long CONST_MAPPING_ANON = FOLIO_MAPPING_ANON;
+
+/* Pageblocks. */
+static const unsigned long CONST_PAGES_PER_SECTION = PAGES_PER_SECTION;
+static const unsigned long CONST_PAGEBLOCK_ORDER = pageblock_order;
+static const unsigned long CONST_NR_PAGEBLOCK_BITS = NR_PAGEBLOCK_BITS;
+static const unsigned long CONST_PAGEBLOCK_ISO_MASK = PAGEBLOCK_ISO_MASK;
+static const unsigned long CONST_PAGEBLOCK_MIGRATETYPE_MASK = PAGEBLOCK_MIGRATETYPE_MASK;
+#ifdef CONFIG_CMA
+static const unsigned long CONST_MIGRATE_CMA = MIGRATE_CMA;
+#else
+static const unsigned long CONST_MIGRATE_CMA = MIGRATE_TYPES;	/* No block has it. */
+#endif
+
+/* The section that keeps tables from being freed. */
+unsigned long rust_gup_local_irq_save(void);
+void rust_gup_local_irq_restore(unsigned long flags);
+
+/* The current process. */
+unsigned long rust_gup_task_size_max(void);
+unsigned long rust_gup_untagged_addr(unsigned long addr);
+pgd_t *rust_gup_mm_pgd(struct mm_struct *mm);
+bool rust_gup_mm_has_pinned(struct mm_struct *mm);
+void rust_gup_mm_set_has_pinned(struct mm_struct *mm);
+bool rust_gup_write_protect_try_begin(struct mm_struct *mm, unsigned int *seq);
+bool rust_gup_write_protect_retry(struct mm_struct *mm, unsigned int seq);
+bool rust_gup_fatal_signal_pending(void);
+void rust_gup_cond_resched(void);
+
+/* The CPU. */
+bool rust_gup_is_xen_pv(void);
+bool rust_gup_pgtable_l5_enabled(void);
+bool rust_gup_has_pkeys(void);
+u32 rust_gup_read_pkru(void);
+u64 rust_gup_get_cycles(void);
+unsigned int rust_gup_cycles_khz(void);
+
+/* Folios. */
+bool rust_gup_is_zero_folio(struct folio *folio);
+bool rust_gup_mapping_unevictable(struct address_space *mapping);
+unsigned long *rust_gup_pfn_usemap(unsigned long pfn);
+int rust_gup_make_folio_accessible(struct folio *folio);
+void rust_gup_folio_set_referenced(struct folio *folio);
+void rust_gup_folio_clear_referenced(struct folio *folio);
+
+/* Statistics. */
+void rust_gup_count_pinned(int nid, long nr_pages);
+void rust_gup_count_unpinned(int nid, long nr_pages);
+
+#endif /* RUST_GUP_KERNEL_API_H */

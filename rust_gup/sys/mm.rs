@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The address space of the current process.
+
+use core::marker::PhantomData;
+
+use kernel::{bindings, mm::Mm, sync::aref::ARef};
+
+use super::raw;
+
+/// The address space that the current task runs in.
+///
+/// Only the current one: interrupts off do not keep the tables of another process.
+///
+/// # Invariants
+///
+/// `mm` is `current->mm` for `'a`, and not null.
+#[derive(Clone, Copy)]
+pub(crate) struct CurrentMm<'a> {
+    mm: *mut bindings::mm_struct,
+    task: PhantomData<&'a kernel::task::CurrentTask>,
+}
+
+/// fork()'s count, as it was when a window was opened.
+pub(crate) struct WriteProtectSeq(u32);
+
+/// Calls `f` with the address space of the current task, or returns `None` if it has none (a kernel thread).
+pub(crate) fn with_current<R>(f: impl FnOnce(CurrentMm<'_>) -> R) -> Option<R> {
+    let task = kernel::current!();
+    let mm = task.mm()?.as_raw();
+    // INVARIANT: A task keeps its `mm` while it is in a system call, which outlasts `f`.
+    Some(f(CurrentMm {
+        mm,
+        task: PhantomData,
+    }))
+}
+
+impl CurrentMm<'_> {
+    /// A reference that keeps the `mm_struct`, but not the mappings, for after the process is gone.
+    #[doc(alias = "mmgrab")]
+    pub(crate) fn grab(&self) -> ARef<Mm> {
+        // SAFETY: By the invariant, `mm` is valid; `Mm` is a transparent wrapper around it.
+        unsafe { Mm::from_raw(self.mm) }.into()
+    }
+
+    /// The root of the page tables: the kernel's copy where PTI has two.
+    #[inline(always)]
+    pub(super) fn root(&self) -> *const u64 {
+        // SAFETY: By the invariant, `mm` is valid.
+        unsafe { raw::rust_gup_mm_pgd(self.mm) }.cast()
+    }
+
+    /// Says that this process pins pages, so that fork copies pages that may be pinned instead of sharing them.
+    ///
+    /// It comes before [`write_protect_begin`](Self::write_protect_begin). fork raises its count first and reads this
+    /// flag then (`folio_needs_cow_for_dma()`, `include/linux/mm.h:2690`), so that a fork that does not see the flag
+    /// is seen by its count. Once set the flag stays.
+    #[doc(alias("mm_set_has_pinned_flag", "MMF_HAS_PINNED"))]
+    #[inline(always)]
+    pub(crate) fn set_has_pinned(&self) {
+        // SAFETY: By the invariant, `mm` is valid.
+        unsafe {
+            if !raw::rust_gup_mm_has_pinned(self.mm) {
+                raw::rust_gup_mm_set_has_pinned(self.mm);
+            }
+        }
+    }
+
+    /// Reads fork()'s count, or returns `None` while a fork is at work. Never waits for it: the writer can sleep
+    /// (`mm/memory.c:1537`).
+    #[doc(alias("raw_seqcount_try_begin", "write_protect_seq"))]
+    #[inline(always)]
+    pub(crate) fn write_protect_begin(&self) -> Option<WriteProtectSeq> {
+        let mut seq = 0;
+        // SAFETY: By the invariant, `mm` is valid; `seq` is a local variable.
+        if unsafe { raw::rust_gup_write_protect_try_begin(self.mm, &mut seq) } {
+            Some(WriteProtectSeq(seq))
+        } else {
+            None
+        }
+    }
+
+    /// Whether a fork was at work since. Orders the loads of the walk before it.
+    #[doc(alias = "read_seqcount_retry")]
+    #[inline(always)]
+    pub(crate) fn write_protect_retry(&self, seq: WriteProtectSeq) -> bool {
+        // SAFETY: By the invariant, `mm` is valid.
+        unsafe { raw::rust_gup_write_protect_retry(self.mm, seq.0) }
+    }
+}

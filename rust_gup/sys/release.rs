@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Giving pages back.
+
+use core::sync::atomic::Ordering;
+
+use kernel::bindings;
+
+use super::{
+    folio::{FolioPtr, MemoryMap},
+    node_count::NodeCount,
+    raw,
+};
+use crate::walk::{FolioState, RefKind, Run};
+
+/// What a pin adds to the count of a folio of one page.
+const PIN_BIAS: u32 = bindings::GUP_PIN_COUNTING_BIAS as u32;
+
+/// What happened to the contents of pages that are given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// They were at most read.
+    Unchanged,
+    /// They were written to, and the owner's file system has to know.
+    Written,
+}
+
+/// Gives runs back.
+///
+/// In process context with interrupts on: giving back the last reference frees. Marking pages dirty sleeps.
+pub(super) struct Releaser {
+    memory_map: MemoryMap,
+    released: NodeCount,
+}
+
+/// Adds to a node's `nr_foll_pin_released` in `/proc/vmstat`.
+fn count_released(node: usize, nr_pages: usize) {
+    // SAFETY: The node is that of a folio, so it exists.
+    unsafe { raw::rust_gup_count_unpinned(node as i32, nr_pages as isize) };
+}
+
+impl Releaser {
+    /// Begins to give back.
+    pub(super) fn new() -> Self {
+        Self {
+            memory_map: MemoryMap::get(),
+            released: NodeCount::new(count_released),
+        }
+    }
+
+    /// Gives back all pages of `run`.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns one reference of kind `K` on each page of the run, and gives it up.
+    #[doc(alias(
+        "unpin_user_page_range_dirty_lock",
+        "unpin_user_pages",
+        "gup_put_folio"
+    ))]
+    #[inline(always)]
+    pub(super) unsafe fn release<K: RefKind>(&mut self, run: Run, contents: Contents) {
+        if contents == Contents::Written {
+            // SAFETY: As for this function.
+            unsafe { self.release_written::<K>(run) };
+            return;
+        }
+        let mut page = self.memory_map.page(run.first());
+        let mut nr_left = run.nr_pages() as usize;
+        while nr_left != 0 {
+            let folio = page.folio();
+            let nr = if folio.state().is_large() {
+                // The references fix the geometry.
+                folio
+                    .nr_pages()
+                    .wrapping_sub(folio.index(page))
+                    .min(nr_left)
+            } else {
+                1
+            };
+            // SAFETY: As for this function.
+            unsafe { self.release_pages::<K>(folio, nr as u32) };
+            page = page.nth(nr);
+            nr_left = nr_left.wrapping_sub(nr);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns references of kind `K` on `nr` pages of the folio, and gives them up.
+    #[inline(always)]
+    unsafe fn release_pages<K: RefKind>(&mut self, folio: FolioPtr, nr: u32) {
+        if !K::PINS {
+            // SAFETY: As for this function.
+            unsafe { folio.put_refs(nr) };
+            return;
+        }
+        // The zero page is not counted when it is pinned (`mm/gup.c:540`).
+        if folio.is_zero() {
+            return;
+        }
+        let state = folio.state();
+        self.released.add(state.node(), nr as usize);
+        let refs = if state.is_large() {
+            folio.pincount().fetch_sub(nr as i32, Ordering::SeqCst);
+            nr
+        } else {
+            nr.wrapping_mul(PIN_BIAS)
+        };
+        // SAFETY: As for this function.
+        unsafe { folio.put_refs(refs) };
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::release()`].
+    #[cold]
+    unsafe fn release_written<K: RefKind>(&mut self, run: Run) {
+        let page = self.memory_map.page(run.first());
+        if K::PINS {
+            // SAFETY: The pages are pinned, and the pins given up.
+            unsafe {
+                bindings::unpin_user_page_range_dirty_lock(
+                    page.as_ptr(),
+                    run.nr_pages() as usize,
+                    true,
+                )
+            };
+            return;
+        }
+        for i in 0..run.nr_pages() as usize {
+            let page = page.nth(i);
+            // SAFETY: The page is referenced, and that reference is given up.
+            unsafe {
+                bindings::set_page_dirty_lock(page.as_ptr());
+                page.folio().put_refs(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's own functions: the slow path, and the fast one to compare with.
+
+use kernel::{bindings, error::to_result, prelude::*};
+
+use super::{
+    errno::operation_not_supported,
+    folio::{MemoryMap, PagePtr},
+    mm::CurrentMm,
+    pages::HeldPages,
+};
+use crate::walk::{RefKind, Rules, Run};
+
+/// The most pages that one call of a slow function is asked for.
+pub(crate) const SLOW_BATCH_MAX: usize = 512;
+
+/// An array of pages, as the kernel's functions fill it. What it names is held by somebody else.
+pub(crate) struct PageArray {
+    pages: KVVec<*mut bindings::page>,
+}
+
+// SAFETY: The pointers name pages; nothing is dereferenced that belongs to a thread.
+unsafe impl Send for PageArray {}
+
+/// Which of the kernel's functions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Unlocked,
+    Fast,
+    FastOnly,
+}
+
+/// The public flags for these rules. The kernel adds `FOLL_PIN` and `FOLL_GET` itself.
+fn foll_flags(rules: &Rules) -> u32 {
+    let mut flags = 0;
+    if rules.access.is_write() {
+        flags |= bindings::FOLL_WRITE;
+    }
+    if rules.longterm {
+        flags |= bindings::FOLL_LONGTERM;
+    }
+    flags as u32
+}
+
+impl PageArray {
+    /// Room for `nr_pages` pages. Returns `ENOMEM` if there is no memory for it.
+    pub(crate) fn new(nr_pages: usize) -> Result<Self> {
+        let pages = KVVec::from_elem(core::ptr::null_mut(), nr_pages, GFP_KERNEL_ACCOUNT)?;
+        Ok(Self { pages })
+    }
+
+    /// Room for how many pages.
+    pub(crate) fn capacity(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Writes the pages of `runs`, as many as there is room for.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, runs: impl Iterator<Item = Run>) {
+        let memory_map = MemoryMap::get();
+        let mut slots = self.pages.iter_mut();
+        for run in runs {
+            let mut page = memory_map.page(run.first());
+            for slot in slots.by_ref().take(run.nr_pages() as usize) {
+                *slot = page.as_ptr();
+                page = page.nth(1);
+            }
+        }
+    }
+
+    /// Calls one of the kernel's functions for `nr_pages` pages from `addr` on. Returns how many it took.
+    ///
+    /// The caller owns a reference of kind `K` on each.
+    #[inline(always)]
+    fn call<K: RefKind>(
+        &mut self,
+        _mm: CurrentMm<'_>,
+        function: Function,
+        addr: u64,
+        nr_pages: usize,
+        rules: &Rules,
+    ) -> Result<usize> {
+        let nr_pages = nr_pages.min(self.pages.len());
+        let flags = foll_flags(rules);
+        let (addr, pages) = (addr as usize, self.pages.as_mut_ptr());
+        let ret = match (function, K::PINS) {
+            // SAFETY: `pages` has room for `nr_pages`, which is below `INT_MAX`; mmap_lock is not held. The current
+            // task has an address space, of which `_mm` is the witness. The same holds for the calls below.
+            (Function::Unlocked, true) => unsafe {
+                bindings::pin_user_pages_unlocked(addr, nr_pages, pages, flags) as isize
+            },
+            // SAFETY: As above.
+            (Function::Unlocked, false) => unsafe {
+                bindings::get_user_pages_unlocked(addr, nr_pages, pages, flags) as isize
+            },
+            // SAFETY: As above.
+            (Function::Fast, true) => unsafe {
+                bindings::pin_user_pages_fast(addr, nr_pages as i32, flags, pages) as isize
+            },
+            // SAFETY: As above.
+            (Function::Fast, false) => unsafe {
+                bindings::get_user_pages_fast(addr, nr_pages as i32, flags, pages) as isize
+            },
+            // SAFETY: As above.
+            (Function::FastOnly, false) => unsafe {
+                bindings::get_user_pages_fast_only(addr, nr_pages as i32, flags, pages) as isize
+            },
+            // The kernel exports no such function.
+            (Function::FastOnly, true) => return Err(operation_not_supported()),
+        };
+        if ret < 0 {
+            to_result(ret as i32)?;
+        }
+        Ok(ret as usize)
+    }
+
+    /// Takes pages with the kernel's fast function, which falls back to the slow path by itself.
+    ///
+    /// # Safety
+    ///
+    /// The caller releases what was taken with [`Self::release()`].
+    #[doc(alias("get_user_pages_fast", "pin_user_pages_fast"))]
+    #[inline(always)]
+    unsafe fn take_fast<K: RefKind>(
+        &mut self,
+        mm: CurrentMm<'_>,
+        addr: u64,
+        nr_pages: usize,
+        rules: &Rules,
+    ) -> Result<usize> {
+        self.call::<K>(mm, Function::Fast, addr, nr_pages, rules)
+    }
+
+    /// Lets the kernel take pages, and release them again; `between` is called in between with how many it took.
+    #[inline(always)]
+    pub(crate) fn with_kernel_taken<K: RefKind, R>(
+        &mut self,
+        mm: CurrentMm<'_>,
+        addr: u64,
+        nr_pages: usize,
+        rules: &Rules,
+        between: impl FnOnce(usize) -> R,
+    ) -> Result<R> {
+        // SAFETY: They are released below.
+        let nr_taken = unsafe { self.take_fast::<K>(mm, addr, nr_pages, rules)? };
+        let result = between(nr_taken);
+        // SAFETY: These were taken above.
+        unsafe { self.release::<K>(nr_taken) };
+        Ok(result)
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns references of kind `K` on the first `nr_pages` pages, and gives them up.
+    #[doc(alias("unpin_user_pages", "release_pages"))]
+    #[inline(always)]
+    unsafe fn release<K: RefKind>(&mut self, nr_pages: usize) {
+        let pages = self.pages.as_mut_ptr();
+        // SAFETY: As for this function.
+        unsafe {
+            if K::PINS {
+                bindings::unpin_user_pages(pages, nr_pages);
+            } else {
+                let arg = bindings::release_pages_arg {
+                    pages: pages.cast(),
+                };
+                bindings::release_pages(arg, nr_pages as i32);
+            }
+        }
+    }
+}
+
+impl<K: RefKind> HeldPages<K> {
+    /// Takes up to `nr_pages` pages from `addr` on through the slow path, with `array` in between, and adds them.
+    ///
+    /// Returns how many. May sleep, and takes `mmap_lock`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel's function returns, with nothing added; `ENOMEM`.
+    #[doc(alias("get_user_pages_unlocked", "pin_user_pages_unlocked"))]
+    pub(crate) fn add_slow(
+        &mut self,
+        mm: CurrentMm<'_>,
+        array: &mut PageArray,
+        addr: u64,
+        nr_pages: usize,
+        rules: &Rules,
+    ) -> Result<usize> {
+        let nr_taken = array.call::<K>(mm, Function::Unlocked, addr, nr_pages, rules)?;
+        // SAFETY: These were just taken.
+        unsafe { self.add_array(array, nr_taken) }
+    }
+
+    /// The same with the kernel's fast function.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_slow()`](Self::add_slow).
+    #[doc(alias("get_user_pages_fast", "pin_user_pages_fast"))]
+    pub(crate) fn add_kernel_fast(
+        &mut self,
+        mm: CurrentMm<'_>,
+        array: &mut PageArray,
+        addr: u64,
+        nr_pages: usize,
+        rules: &Rules,
+    ) -> Result<usize> {
+        let nr_taken = array.call::<K>(mm, Function::Fast, addr, nr_pages, rules)?;
+        // SAFETY: These were just taken.
+        unsafe { self.add_array(array, nr_taken) }
+    }
+
+    /// The same with the kernel's function that never sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_slow()`](Self::add_slow); `EOPNOTSUPP` for pins, for which the kernel exports no such function.
+    #[doc(alias = "get_user_pages_fast_only")]
+    pub(crate) fn add_kernel_fast_only(
+        &mut self,
+        mm: CurrentMm<'_>,
+        array: &mut PageArray,
+        addr: u64,
+        nr_pages: usize,
+        rules: &Rules,
+    ) -> Result<usize> {
+        let nr_taken = array.call::<K>(mm, Function::FastOnly, addr, nr_pages, rules)?;
+        // SAFETY: These were just taken.
+        unsafe { self.add_array(array, nr_taken) }
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns references of kind `K` on the first `nr_pages` pages of the array, and hands them over, also if
+    /// this fails.
+    unsafe fn add_array(&mut self, array: &PageArray, nr_pages: usize) -> Result<usize> {
+        let memory_map = MemoryMap::get();
+        let mut result = Ok(nr_pages);
+        for &page in array.pages.iter().take(nr_pages) {
+            // SAFETY: The kernel wrote pointers to `struct page`s.
+            let pfn = memory_map.pfn(unsafe { PagePtr::from_raw(page) });
+            // SAFETY: The reference is handed over; `push()` releases it if it fails, and the next ones after that
+            // fail or are added, so none is lost.
+            if let Err(error) = unsafe { self.push(pfn, nr_pages as u64) } {
+                result = Err(error);
+            }
+        }
+        result
+    }
+}

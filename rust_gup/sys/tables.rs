@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The live page tables.
+
+use core::marker::PhantomData;
+
+use kernel::bindings;
+
+use super::{cpu, irq::IrqsOff, mm::CurrentMm};
+use crate::walk::{
+    format::x86_64::{Context, X86_64},
+    Format, Level, Seen, Stop, Tables,
+};
+
+/// Entries of a table, the same number at each level.
+const NR_ENTRIES: usize = X86_64::LEVELS[0].nr_entries();
+
+const _: () = {
+    let mut i = 0;
+    while i < X86_64::LEVELS.len() {
+        assert!(X86_64::LEVELS[i].nr_entries() == NR_ENTRIES);
+        i += 1;
+    }
+};
+
+/// A page table.
+///
+/// # Invariants
+///
+/// Points to the [`NR_ENTRIES`] entries of a page table that is not freed while interrupts are off.
+#[derive(Clone, Copy)]
+pub(crate) struct Table(*const u64);
+
+/// The tables of the current process.
+pub(crate) struct LiveTables<'irq> {
+    root: Table,
+    root_level: Level,
+    context: Context,
+    page_offset: usize,
+    irqs_off: PhantomData<&'irq IrqsOff>,
+}
+
+impl<'irq> LiveTables<'irq> {
+    /// The tables of `mm`, while interrupts are off.
+    #[inline(always)]
+    pub(crate) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>, context: Context) -> Self {
+        Self {
+            // INVARIANT: The root lives as long as the `mm`, which is the current one.
+            root: Table(mm.root()),
+            root_level: cpu::root_level(),
+            context,
+            // SAFETY: The variable is written at boot only.
+            page_offset: unsafe { core::ptr::addr_of!(bindings::page_offset_base).read() } as usize,
+            irqs_off: PhantomData,
+        }
+    }
+}
+
+impl Tables<X86_64> for LiveTables<'_> {
+    type Table = Table;
+
+    #[inline(always)]
+    fn root(&self) -> (Table, Level) {
+        (self.root, self.root_level)
+    }
+
+    /// A volatile load of an aligned `u64` is not torn, and x86 does not reorder loads.
+    #[inline(always)]
+    fn load(&self, table: Table, index: usize) -> u64 {
+        // SAFETY: By the invariant of `Table` there are `NR_ENTRIES` entries, and the mask keeps the index below that.
+        // Hardware and other CPUs change entries at any time; the read is a volatile one for that.
+        unsafe { table.0.add(index & (NR_ENTRIES - 1)).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn descend(&self, entry: &Seen<Table>, level: Level) -> Result<Table, Stop> {
+        let table = X86_64::table(entry.raw(), level, &self.context).ok_or(Stop::Bad)?;
+        let virt = self.page_offset.wrapping_add(table.as_u64() as usize);
+        // INVARIANT: The entry was read from a live table while interrupts were off (`Seen`), and pointed to a table
+        // then. A table that is taken out of the tree afterwards is not freed before interrupts are on again: it is
+        // freed through RCU, or after `tlb_remove_table_sync_one()`. All memory is in the direct map.
+        Ok(Table(virt as *const u64))
+    }
+}

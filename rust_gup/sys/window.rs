@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One window: interrupts off, walk, interrupts on.
+
+use super::{
+    cpu::{self, LiveFormat},
+    folios::{LiveFolios, Parking},
+    irq::with_irqs_off,
+    mm::CurrentMm,
+    pages::HeldPages,
+    tables::LiveTables,
+};
+use crate::walk::{Format, Progress, RefKind, Rules, Stop, Walker};
+
+/// What a window was like.
+pub(crate) struct Window {
+    /// How it ended: with all that fitted into it, or why not.
+    pub(crate) result: Result<(), Stop>,
+    /// How long interrupts were off.
+    pub(crate) irqs_off_cycles: u64,
+}
+
+/// Takes pages from `progress` on, `nr_entries` at most, adds them to `pages` and moves `progress` on.
+///
+/// `pages` must have room for a run. For pins, the caller has set `MMF_HAS_PINNED` before. In process context, with
+/// interrupts on.
+#[doc(alias = "gup_fast")]
+#[inline(always)]
+pub(crate) fn walk_window<K: RefKind>(
+    mm: CurrentMm<'_>,
+    context: <LiveFormat as Format>::Context,
+    rules: Rules,
+    nr_entries: usize,
+    progress: &mut Progress,
+    pages: &mut HeldPages<K>,
+) -> Window {
+    // fork() write-protects under its count; what was pinned meanwhile could be shared with the child. Pairs with
+    // `raw_write_seqcount_begin(&mm->write_protect_seq)` in `copy_page_range()`.
+    let mut undo = None;
+    if K::PINS {
+        match mm.write_protect_begin() {
+            Some(seq) => undo = Some((seq, pages.mark(), *progress)),
+            None => {
+                return Window {
+                    result: Err(Stop::Fork),
+                    irqs_off_cycles: 0,
+                }
+            }
+        }
+    }
+
+    let parking = Parking::default();
+    // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those.
+    let (result, irqs_off_cycles) = unsafe {
+        pages.write_with(|out| {
+            with_irqs_off(|irqs_off| {
+                let begin = cpu::cycles();
+                let tables = LiveTables::new(irqs_off, mm, context);
+                let folios = LiveFolios::new(irqs_off, &parking);
+                let result = Walker::<LiveFormat, _, _> {
+                    tables: &tables,
+                    folios: &folios,
+                    context,
+                    rules,
+                    out,
+                    progress,
+                    nr_entries_left: nr_entries,
+                }
+                .run::<K>();
+                (result, cpu::cycles().wrapping_sub(begin))
+            })
+        })
+    };
+    parking.empty();
+
+    if let Some((seq, mark, progress_before)) = undo {
+        if mm.write_protect_retry(seq) {
+            // All of the window, also what was pinned before the fork began.
+            pages.release_since(mark);
+            *progress = progress_before;
+            return Window {
+                result: Err(Stop::Fork),
+                irqs_off_cycles,
+            };
+        }
+    }
+    Window {
+        result,
+        irqs_off_cycles,
+    }
+}
