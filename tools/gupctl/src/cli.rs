@@ -25,10 +25,11 @@ use crate::size;
 
 /// Pins memory through /dev/rust_gup, compares the walk in Rust with the kernel's own, and times both.
 ///
-/// rust_gup.ko walks the page tables of the running kernel without a lock, like the kernel's get_user_pages_fast()
-/// and pin_user_pages_fast(). Where its walk stops, the kernel's slow path takes the rest, and gupctl says why.
+/// rust_gup.ko walks the page tables of the running kernel without a lock, as the kernel's
+/// get_user_pages_fast() and pin_user_pages_fast() do. Where its walk stops, the kernel's slow
+/// path takes the rest, and gupctl says why.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(version, verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Write one JSON document instead of text
     #[arg(long, global = true)]
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Pin memory, show what is held, and read it back through the pin
     Pin(PinArgs),
+    /// List the kinds of memory, and which of them this machine can give; needs no module
+    Kinds,
     /// Time the engines against each other
     Bench(BenchArgs),
     /// Show the module's counters: how much was fast, why it stopped, how long interrupts were off

@@ -7,6 +7,7 @@ mod cli;
 mod compare;
 mod demo;
 mod info;
+mod kinds;
 mod machine;
 mod output;
 mod pin;
@@ -63,13 +64,13 @@ fn run(cli: &Cli) -> io::Result<Verdict> {
         _ => Format::Text,
     };
     let output = &mut Output::new(format);
-    let device = &Device::open()?;
     match &cli.command {
-        Command::Info => info::run(device, output),
-        Command::Compare(args) => compare::run(device, args, output),
-        Command::Pin(args) => pin::run(device, args, output),
-        Command::Bench(args) => bench::run(device, args, output),
-        Command::Stats(args) => stats::run(device, args, output),
-        Command::Demo(args) => demo::run(device, args, output),
+        Command::Kinds => kinds::run(output),
+        Command::Info => info::run(&Device::open()?, output),
+        Command::Compare(args) => compare::run(&Device::open()?, args, output),
+        Command::Pin(args) => pin::run(&Device::open()?, args, output),
+        Command::Bench(args) => bench::run(&Device::open()?, args, output),
+        Command::Stats(args) => stats::run(&Device::open()?, args, output),
+        Command::Demo(args) => demo::run(&Device::open()?, args, output),
     }
 }

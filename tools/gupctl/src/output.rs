@@ -124,8 +124,14 @@ impl Table {
             });
         }
         let mut text = String::new();
+        // The rule ends with the header: a remark in the last column may be long.
+        let mut width = usize::MAX;
         for line in table.lines() {
-            text.extend([" ", line.trim_end(), "\n"]);
+            let line = line.trim_end();
+            width = width.min(line.len());
+            let is_rule = line.bytes().all(|byte| byte == b'-');
+            let line = if is_rule { &line[..width] } else { line };
+            text.extend([" ", line, "\n"]);
         }
         text
     }

@@ -424,8 +424,8 @@ impl Mapping {
         let pool = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", leaf_bytes >> 10);
         if !Path::new(&pool).exists() {
             return Err(unavailable(format!(
-                "this machine has no huge pages of {} MiB",
-                leaf_bytes >> 20
+                "this machine has no huge pages of {}",
+                leaf_text(leaf_bytes)
             )));
         }
         let nr_wanted = area.len_bytes / leaf_bytes;
@@ -435,8 +435,8 @@ impl Mapping {
             .unwrap_or(0usize);
         if nr_free < nr_wanted {
             return Err(unavailable(format!(
-                "{nr_free} huge pages of {} MiB are free and {nr_wanted} are wanted: echo {} > {pool}/nr_hugepages",
-                leaf_bytes >> 20,
+                "{nr_free} huge pages of {} are free and {nr_wanted} are wanted: echo {} > {pool}/nr_hugepages",
+                leaf_text(leaf_bytes),
                 nr_wanted.max(if leaf_bytes == THP_BYTES { 16 } else { 1 }),
             )));
         }
@@ -862,6 +862,14 @@ fn check_available(len_bytes: usize) -> io::Result<()> {
         )));
     }
     Ok(())
+}
+
+fn leaf_text(leaf_bytes: usize) -> &'static str {
+    if leaf_bytes == GIGANTIC_BYTES {
+        "1 GiB"
+    } else {
+        "2 MiB"
+    }
 }
 
 /// A file without a name on a tmpfs that nobody else sees.
