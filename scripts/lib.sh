@@ -73,17 +73,16 @@ duration() {
 	fi
 }
 
-# progress PID START LABEL LOG: a line that shows the seconds and the last line
-# of the log, as long as PID lives. For terminals only.
+# progress START LABEL LOG: a line that shows the seconds and the last line of the
+# log, as long as this script lives and nobody ends it. For terminals only.
 progress() {
 	local width last
 	width=$(($(tput cols 2>/dev/null || echo 80) - 1))
-	while kill -0 "$1" 2>/dev/null; do
-		last=$(tail -c 400 "$4" 2>/dev/null | tr '\r\t' '\n ' | sed '/^ *$/d' | tail -n 1)
-		printf '\r\033[K%.*s' "$width" "$3 $(($(date +%s) - $2)) s  $last" >&2
+	while kill -0 $$ 2>/dev/null; do
+		last=$(tail -c 400 "$3" 2>/dev/null | tr '\r\t' '\n ' | sed '/^ *$/d' | tail -n 1)
+		printf '\r\033[K%.*s' "$width" "$2 $(($(date +%s) - $1)) s  $last" >&2
 		sleep 1
 	done
-	printf '\r\033[K' >&2
 }
 
 # steps TITLE COUNT: names the job and how many step calls will follow.
@@ -98,7 +97,7 @@ steps '' 0
 # is done, how far the job is, and how long it took. A failure ends the script
 # and names the step, the cause (the end of the log) and the log.
 step() {
-	local text=$1 label start status=0 pid log
+	local text=$1 label start status=0 shown='' log
 	shift
 	STEP_NR=$((STEP_NR + 1))
 	label="$STEP_TITLE [$STEP_NR/$STEP_COUNT] $text"
@@ -106,14 +105,21 @@ step() {
 	log=$CACHE/logs/$(printf '%s' "$STEP_TITLE-$STEP_NR" | tr -c 'A-Za-z0-9.+-' '_').log
 	start=$(date +%s)
 	if [ -t 2 ]; then
-		"$@" >"$log" 2>&1 </dev/null &
-		pid=$!
-		progress "$pid" "$start" "$label" "$log"
-		wait "$pid" || status=$?
+		progress "$start" "$label" "$log" &
+		shown=$!
 	else
 		note "$label ..."
-		"$@" >"$log" 2>&1 </dev/null &
-		wait $! || status=$?
+	fi
+	# In the foreground, so that Ctrl-C ends it; not in a condition, where a
+	# function would go on after an error.
+	set +e
+	(set -e; "$@") >"$log" 2>&1 </dev/null
+	status=$?
+	set -e
+	if [ -n "$shown" ]; then
+		kill "$shown" 2>/dev/null || true
+		wait "$shown" 2>/dev/null || true
+		printf '\r\033[K' >&2
 	fi
 	if [ "$status" -ne 0 ]; then
 		note "$label: FAILED (status $status)"
