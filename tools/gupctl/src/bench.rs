@@ -4,10 +4,6 @@
 
 use std::io;
 
-use indicatif::{
-    ProgressBar,
-    ProgressStyle, //
-};
 use rust_gup_uapi::{
     errno_of,
     memory::{
@@ -39,6 +35,7 @@ use crate::{
         Output,
         Table, //
     },
+    progress,
     sample::{
         Cost,
         Costs, //
@@ -234,11 +231,61 @@ pub(crate) fn write_table(rows: &[Row], machine: &Machine, output: &mut Output) 
     }
     output.table(&table)?;
     output.line(format!(
-        "\nmin, p50 and p99: {} a page to take it: {}.\n\
-         take, release: how many times as fast as the kernel the engine is, by the medians.\n\
-         list: bytes that the list of taken pages needs for one call.",
-        machine.unit.name(),
-        machine.unit.sentence()
+        "\n min, p50, p99: what it costs to take one page, in {}.\n\
+         \x20take, release: how many times as fast as the kernel the engine is, by the medians.\n\
+         \x20list: bytes that the list of taken pages needs for one call.",
+        machine.unit.explained()
+    ))
+}
+
+/// As [`write_table`], for rows that only differ in the kind of memory.
+pub(crate) fn write_short_table(
+    rows: &[Row],
+    machine: &Machine,
+    output: &mut Output,
+) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("kind", Align::Left),
+        ("bytes", Align::Right),
+        ("pages", Align::Right),
+        ("kernel", Align::Right),
+        ("rust", Align::Right),
+        ("take", Align::Right),
+        ("release", Align::Right),
+        ("fast", Align::Right),
+        ("", Align::Left),
+    ]);
+    for row in rows {
+        let cells = match &row.outcome {
+            Outcome::NotAvailable { reason } => {
+                let mut cells = vec!["-".into(); 7];
+                cells.push(format!("not available: {reason}"));
+                cells
+            }
+            Outcome::Measured {
+                nr_pages,
+                nr_fast,
+                kernel,
+                other,
+                ..
+            } => vec![
+                size::format(row.len_bytes as u64),
+                nr_pages.to_string(),
+                format!("{:.1}", kernel.take.median),
+                format!("{:.1}", other.take.median),
+                times(kernel.take.median, other.take.median),
+                times(kernel.release.median, other.release.median),
+                percent(*nr_fast, *nr_pages),
+                String::new(),
+            ],
+        };
+        table.row([vec![row.kind.into()], cells].concat());
+    }
+    output.table(&table)?;
+    output.line(format!(
+        "\n kernel, rust: what it costs to take one page, in {}: medians.\n\
+         \x20take, release: how many times as fast as the kernel the walk in Rust is.",
+        machine.unit.explained()
     ))
 }
 
@@ -318,9 +365,9 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(device: &Device, args: &BenchArgs, output: &mut Output) -> io::Result<Verdict> {
+    let machine = Machine::this();
     let pinned_to_cpu = stay_on_this_cpu()?;
     let cycles_khz = device.info()?.raw.cycles_khz;
-    let machine = Machine::this();
     let plan = Plan {
         rounds: args.rounds,
         warm_up: args.warm_up,
@@ -329,8 +376,8 @@ pub(crate) fn run(device: &Device, args: &BenchArgs, output: &mut Output) -> io:
     let kinds = kinds(&args.kind);
 
     output.line("rust_gup bench: the kernel's get_user_pages_fast(), pin_user_pages_fast() against the walk in Rust")?;
-    output.block(&machine.entries())?;
-    output.block(&[
+    let mut entries = machine.entries();
+    entries.extend([
         ("pinned to CPU", pinned_to_cpu.to_string()),
         (
             "rounds",
@@ -340,17 +387,16 @@ pub(crate) fn run(device: &Device, args: &BenchArgs, output: &mut Output) -> io:
             ),
         ),
         ("pages a call", plan.pages_per_call.to_string()),
-    ])?;
+    ]);
+    output.block(&entries)?;
     output.line("")?;
 
     let nr_rows =
         kinds.len() * args.size.len() * args.how.len() * args.access.len() * args.engine.len();
-    // Invisible unless standard error is a terminal.
-    let progress = ProgressBar::new(nr_rows as u64 * u64::from(plan.rounds + plan.warm_up))
-        .with_style(
-            ProgressStyle::with_template("{msg:40} {wide_bar} {pos}/{len} rounds, {eta} left")
-                .map_err(io::Error::other)?,
-        );
+    let progress = progress::bar(
+        nr_rows as u64 * u64::from(plan.rounds + plan.warm_up),
+        "rounds",
+    );
     let mut rows = Vec::with_capacity(nr_rows);
     for kind in kinds {
         for &len_bytes in &args.size {

@@ -9,10 +9,16 @@ use std::{
 
 use rust_gup_uapi::{
     memory::Kind,
-    raw::RUST_GUP_NR_LEVELS,
+    raw::{
+        RUST_GUP_DIFF_PINCOUNT,
+        RUST_GUP_DIFF_REFCOUNT,
+        RUST_GUP_DIFF_REFERENCED,
+        RUST_GUP_NR_LEVELS, //
+    },
     Access,
     Compared,
     Device,
+    Engine,
     Fallback,
     How,
     Request,
@@ -29,9 +35,11 @@ use crate::{
     cli::{
         fallback,
         kinds,
-        CompareArgs, //
+        CompareArgs,
+        HowArg, //
     },
     output::{
+        count,
         Align,
         Output,
         Table, //
@@ -107,24 +115,111 @@ pub(crate) enum Outcome {
     /// The module refused to compare.
     Refused { reason: String },
     /// The engines were compared.
-    Compared {
-        is_equal: bool,
-        differences: Vec<&'static str>,
-        /// Where the first page that differs lies.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        diff_offset: Option<u64>,
-        errno_rust: i32,
-        errno_kernel: i32,
-        len_bytes: u64,
-        nr_pages_rust: u64,
-        nr_pages_kernel: u64,
-        nr_equal: u64,
-        nr_fast: u64,
-        nr_fast_by_leaf: ByLeaf,
-        nr_runs: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        stop: Option<StopReport>,
-    },
+    Compared(Box<Comparison>),
+}
+
+/// What both engines took of the same range.
+#[derive(Debug, Serialize)]
+pub(crate) struct Comparison {
+    is_equal: bool,
+    /// How often the engines were compared: counts that others change meanwhile differ once, not each time.
+    nr_tries: u32,
+    differences: Vec<&'static str>,
+    /// Where the first page that differs lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff_offset: Option<u64>,
+    errno_rust: i32,
+    errno_kernel: i32,
+    len_bytes: u64,
+    nr_pages_rust: u64,
+    nr_pages_kernel: u64,
+    nr_equal: u64,
+    nr_fast: u64,
+    nr_fast_by_leaf: ByLeaf,
+    nr_runs: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<StopReport>,
+    /// What the fast walk met before anyone had taken the memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<First>,
+}
+
+impl Comparison {
+    /// The last cells of a row of the table.
+    fn cells(&self) -> [String; 8] {
+        let nr_pages = if self.nr_pages_rust == self.nr_pages_kernel {
+            self.nr_pages_rust.to_string()
+        } else {
+            format!("{}, kernel {}", self.nr_pages_rust, self.nr_pages_kernel)
+        };
+        let first_fast = self
+            .first
+            .as_ref()
+            .map_or("-".into(), |first| percent(first.nr_fast, first.nr_pages));
+        [
+            size::format(self.len_bytes),
+            nr_pages,
+            self.nr_fast_by_leaf.text(),
+            self.nr_runs.to_string(),
+            if self.is_equal { "yes" } else { "NO" }.into(),
+            percent(self.nr_fast, self.nr_pages_rust),
+            first_fast,
+            self.notes(),
+        ]
+    }
+
+    /// What does not fit into numbers.
+    fn notes(&self) -> String {
+        let differences = self.diff_offset.map(|offset| {
+            let differences = self.differences.join(", ");
+            format!("differ in {differences} at +{}", size::format(offset))
+        });
+        let error = match (self.errno_rust, self.errno_kernel) {
+            (0, 0) => None,
+            (rust, kernel) if rust == kernel => Some(format!("both {}", errno_name(rust))),
+            (rust, kernel) => Some(format!(
+                "rust {}, kernel {}",
+                errno_name(rust),
+                errno_name(kernel)
+            )),
+        };
+        let stop = self
+            .first
+            .as_ref()
+            .map_or(&self.stop, |first| &first.stop)
+            .as_ref()
+            .map(|stop| format!("{} at +{}", stop.reason, size::format(stop.offset)));
+        let tries = (self.nr_tries > 1).then(|| format!("compared {} times", self.nr_tries));
+        let notes: Vec<_> = [differences, error, stop, tries]
+            .into_iter()
+            .flatten()
+            .collect();
+        notes.join("; ")
+    }
+}
+
+/// What the fast walk meets in memory that nobody has taken yet.
+///
+/// A comparison first lets the kernel take the range once. After that much of what stops the walk is gone:
+/// copy-on-write is broken, pages are unshared and migrated.
+#[derive(Debug, Serialize)]
+pub(crate) struct First {
+    nr_pages: u64,
+    nr_fast: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<StopReport>,
+}
+
+impl First {
+    /// `None` if the memory cannot be taken at all.
+    fn of(device: &Device, request: &Request) -> Option<Self> {
+        let pinned = device.pin(request, Engine::Rust).ok()?;
+        Some(Self {
+            nr_pages: pinned.nr_pages(),
+            nr_fast: pinned.nr_fast(),
+            stop: pinned.stop().map(|stop| StopReport::of(stop, request)),
+        })
+    }
 }
 
 /// One comparison.
@@ -169,77 +264,29 @@ impl Row {
         let mut cells = vec![self.kind.into(), how, self.access.into()];
         match &self.outcome {
             Outcome::NotAvailable { reason } => {
-                cells.extend(vec!["-".into(); 6]);
+                cells.extend(vec!["-".into(); 7]);
                 cells.push(format!("not available: {reason}"));
             }
             Outcome::Refused { reason } => {
-                cells.extend(vec!["-".into(); 6]);
+                cells.extend(vec!["-".into(); 7]);
                 cells.push(format!("refused: {reason}"));
             }
-            Outcome::Compared {
-                is_equal,
-                differences,
-                diff_offset,
-                errno_rust,
-                errno_kernel,
-                len_bytes,
-                nr_pages_rust,
-                nr_pages_kernel,
-                nr_fast,
-                nr_fast_by_leaf,
-                nr_runs,
-                stop,
-                ..
-            } => {
-                let nr_pages = if nr_pages_rust == nr_pages_kernel {
-                    nr_pages_rust.to_string()
-                } else {
-                    format!("{nr_pages_rust}, kernel {nr_pages_kernel}")
-                };
-                let stop = stop
-                    .as_ref()
-                    .map(|stop| format!("{} at +{}", stop.reason, size::format(stop.offset)));
-                let error =
-                    (*errno_kernel != 0).then(|| format!("both {}", errno_name(*errno_kernel)));
-                let error = if errno_rust == errno_kernel {
-                    error
-                } else {
-                    Some(format!(
-                        "rust {}, kernel {}",
-                        errno_name(*errno_rust),
-                        errno_name(*errno_kernel)
-                    ))
-                };
-                let differences = diff_offset.map(|offset| {
-                    format!(
-                        "differ in {} at +{}",
-                        differences.join(", "),
-                        size::format(offset)
-                    )
-                });
-                let notes: Vec<_> = [differences, error, stop].into_iter().flatten().collect();
-                cells.extend([
-                    size::format(*len_bytes),
-                    nr_pages,
-                    nr_fast_by_leaf.text(),
-                    nr_runs.to_string(),
-                    if *is_equal { "yes" } else { "NO" }.into(),
-                    percent(*nr_fast, *nr_pages_rust),
-                    notes.join("; "),
-                ]);
-            }
+            Outcome::Compared(comparison) => cells.extend(comparison.cells()),
         }
         cells
     }
 
-    /// Name of the reason why the fast walk stopped.
-    fn stop(&self) -> Option<&'static str> {
-        match &self.outcome {
-            Outcome::Compared {
-                stop: Some(stop), ..
-            } => Some(stop.reason),
+    /// Names of the reasons why the fast walk stopped.
+    fn stops(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let comparison = match &self.outcome {
+            Outcome::Compared(comparison) => Some(comparison),
             _ => None,
-        }
+        };
+        let stop = comparison.and_then(|comparison| comparison.stop.as_ref());
+        let first = comparison
+            .and_then(|comparison| comparison.first.as_ref())
+            .and_then(|first| first.stop.as_ref());
+        stop.into_iter().chain(first).map(|stop| stop.reason)
     }
 }
 
@@ -266,17 +313,12 @@ impl Summary {
                     summary.kinds_not_available.insert(row.kind);
                 }
                 Outcome::Refused { .. } => summary.nr_refused += 1,
-                Outcome::Compared {
-                    is_equal,
-                    nr_pages_rust,
-                    nr_fast,
-                    ..
-                } => {
+                Outcome::Compared(comparison) => {
                     summary.kinds.insert(row.kind);
                     summary.nr_compared += 1;
-                    summary.nr_different += usize::from(!is_equal);
-                    summary.nr_pages += nr_pages_rust;
-                    summary.nr_fast += nr_fast;
+                    summary.nr_different += usize::from(!comparison.is_equal);
+                    summary.nr_pages += comparison.nr_pages_rust;
+                    summary.nr_fast += comparison.nr_fast;
                 }
             }
         }
@@ -301,14 +343,14 @@ impl Summary {
             nr => format!(" ({nr} more not available here)"),
         };
         let over = format!(
-            "{} ranges of {} kinds of memory{not_available}",
-            self.nr_compared,
-            self.nr_kinds()
+            "{} of {} of memory{not_available}",
+            count(self.nr_compared as u64, "range"),
+            count(self.nr_kinds() as u64, "kind")
         );
         match (self.nr_compared, self.nr_different) {
             (0, _) => "Nothing could be compared.".into(),
             (_, 0) => format!(
-                "The walk in Rust and the kernel agree on all {over}; the fast walk took {} of {} pages ({}).",
+                "The walk in Rust and the kernel agree on {over}; the fast walk took {} of {} pages ({}).",
                 self.nr_fast,
                 self.nr_pages,
                 percent(self.nr_fast, self.nr_pages)
@@ -331,8 +373,9 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
         .access(question.access)
         .how(question.how)
         .fallback(question.fallback);
-    let compared = match device.compare(&request) {
-        Ok(compared) => compared,
+    let first = First::of(device, &request);
+    let (compared, nr_tries) = match compare_at_rest(device, &request) {
+        Ok(result) => result,
         Err(err) => {
             return Outcome::Refused {
                 reason: err.to_string(),
@@ -343,8 +386,9 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
     let differences = compared.differences();
     let is_equal = compared.is_equal();
     let Compared { raw } = compared;
-    Outcome::Compared {
+    Outcome::Compared(Box::new(Comparison {
         is_equal,
+        nr_tries,
         differences,
         diff_offset: (!is_equal).then(|| raw.diff_addr.saturating_sub(raw.addr)),
         errno_rust: raw.errno_rust,
@@ -357,6 +401,22 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
         nr_fast_by_leaf: ByLeaf(raw.nr_by_level),
         nr_runs: raw.nr_runs,
         stop,
+        first,
+    }))
+}
+
+/// Compares, and compares again where only counts differ: the kernel takes references of its own now and then.
+fn compare_at_rest(device: &Device, request: &Request) -> io::Result<(Compared, u32)> {
+    const COUNTS: u32 = RUST_GUP_DIFF_REFCOUNT | RUST_GUP_DIFF_PINCOUNT | RUST_GUP_DIFF_REFERENCED;
+    const MAX_TRIES: u32 = 4;
+    let mut nr_tries = 1;
+    loop {
+        let compared = device.compare(request)?;
+        let only_counts = compared.raw.differences & !COUNTS == 0;
+        if compared.is_equal() || !only_counts || nr_tries == MAX_TRIES {
+            return Ok((compared, nr_tries));
+        }
+        nr_tries += 1;
     }
 }
 
@@ -372,20 +432,25 @@ pub(crate) fn write_table(rows: &[Row], output: &mut Output) -> io::Result<()> {
         ("runs", Align::Right),
         ("equal", Align::Right),
         ("fast", Align::Right),
-        ("fast walk stopped by", Align::Left),
+        ("at first", Align::Right),
+        ("stopped at first by", Align::Left),
     ]);
     for row in rows {
         table.row(row.cells());
     }
     output.table(&table)?;
 
-    let stops: BTreeSet<_> = rows.iter().filter_map(Row::stop).collect();
+    output.line(
+        "\n fast: pages that the walk in Rust took without a lock; the kernel's slow path took the rest.\n\
+         \x20at first: the same, before the kernel had taken the memory once and made it ready.",
+    )?;
+    let stops: BTreeSet<_> = rows.iter().flat_map(Row::stops).collect();
     let stops: Vec<_> = Stop::all()
         .filter(|stop| stops.contains(stop.name()))
         .map(|stop| (stop.name(), stop.to_string()))
         .collect();
     if !stops.is_empty() {
-        output.line("\nWhy the fast walk stopped and the kernel's slow path took over:")?;
+        output.line("\nWhy the fast walk stopped:")?;
         output.block(&stops)?;
     }
     Ok(())
@@ -429,6 +494,11 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(device: &Device, args: &CompareArgs, output: &mut Output) -> io::Result<Verdict> {
+    if args.fast_only && !matches!(args.how, HowArg::Get) {
+        return Err(io::Error::other(
+            "the kernel exports no fast-only pin to compare with: add --how get, or leave out --fast-only",
+        ));
+    }
     let question = Question {
         len_bytes: args.size,
         access: args.access.into(),

@@ -41,7 +41,7 @@ const MIN_KINDS: usize = 6;
 const QUESTIONS: [(How, Access); 3] = [
     (How::Get, Access::Read),
     (How::Pin, Access::Write),
-    (How::LongTerm, Access::Write),
+    (How::LongTerm, Access::Read),
 ];
 
 /// Of which the cost is measured.
@@ -63,14 +63,13 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(device: &Device, args: &DemoArgs, output: &mut Output) -> io::Result<Verdict> {
-    stay_on_this_cpu()?;
     let machine = Machine::this();
+    stay_on_this_cpu()?;
     let module = Module::of(&device.info()?);
     output.line(
         "rust_gup: page tables walked in Rust, without a lock, beside the kernel's own GUP",
     )?;
-    output.block(&machine.entries())?;
-    output.block(&module.entries())?;
+    output.block(&[machine.entries(), module.entries()].concat())?;
 
     output.line(
         "\nBoth engines take the same memory; pages, reference counts and flags are compared:\n",
@@ -112,7 +111,7 @@ pub(crate) fn run(device: &Device, args: &DemoArgs, output: &mut Output) -> io::
             bench::Row::of(device, kind, &mapping, contest, plan, |_| ())
         })
         .collect();
-    bench::write_table(&measurements, &machine, output)?;
+    bench::write_short_table(&measurements, &machine, output)?;
 
     let summary = Summary::of(&comparisons);
     output.json(&Report {

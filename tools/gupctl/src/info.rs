@@ -94,7 +94,6 @@ pub(crate) fn run(device: &Device, output: &mut Output) -> io::Result<Verdict> {
     };
     output.json(&report)?;
     output.line("rust_gup")?;
-    output.block(&report.module.entries())?;
-    output.block(&report.machine.entries())?;
+    output.block(&[report.machine.entries(), report.module.entries()].concat())?;
     Ok(Verdict::Agreed)
 }

@@ -41,20 +41,12 @@ impl Unit {
         Self::TscCycles
     }
 
-    /// What one is called, in the plural.
-    pub(crate) fn name(self) -> &'static str {
+    /// What one is, exactly.
+    pub(crate) fn explained(self) -> &'static str {
         match self {
-            Self::TscCycles => "cycles",
-            Self::Instructions => "instructions",
-        }
-    }
-
-    /// The sentence that belongs to each table of costs.
-    pub(crate) fn sentence(self) -> &'static str {
-        match self {
-            Self::TscCycles => "cycles of the time stamp counter, which is not the clock of the core",
+            Self::TscCycles => "cycles of the time stamp counter (not of the core's clock)",
             Self::Instructions => {
-                "instructions, because this emulator drives the time stamp counter with them: a cache miss costs nothing"
+                "instructions (this emulator drives the time stamp counter with them; cache misses cost nothing)"
             }
         }
     }
@@ -118,17 +110,16 @@ impl Machine {
 
     /// For the head of a report.
     pub(crate) fn entries(&self) -> Vec<(&'static str, String)> {
-        let virtual_machine = if self.hypervisor {
+        let kind = if self.cpu.contains("TCG") {
+            ", emulated: times compare the engines, and say nothing about real machines"
+        } else if self.hypervisor {
             ", a virtual machine"
         } else {
             ""
         };
         vec![
             ("kernel", self.kernel.clone()),
-            (
-                "machine",
-                format!("{} x {}{virtual_machine}", self.nr_cpus, self.cpu),
-            ),
+            ("machine", format!("{} x {}{kind}", self.nr_cpus, self.cpu)),
         ]
     }
 }

@@ -11,6 +11,7 @@ mod kinds;
 mod machine;
 mod output;
 mod pin;
+mod progress;
 mod sample;
 mod size;
 mod stats;

@@ -4,7 +4,6 @@
 
 use std::io;
 
-use indicatif::ProgressBar;
 use rust_gup_uapi::{
     memory::{
         Mapping,
@@ -34,6 +33,7 @@ use crate::{
         Output,
         Table, //
     },
+    progress,
     size,
     Verdict, //
 };
@@ -125,12 +125,12 @@ pub(crate) fn run(device: &Device, args: &PinArgs, output: &mut Output) -> io::R
 
 fn write_text(report: &Report, nr_runs: usize, output: &mut Output) -> io::Result<()> {
     output.line(format!(
-        "{} of {}, {} for {} by the engine `{}`",
+        "{} of {}, taken by the engine {} (how: {}, access: {})",
         size::format(report.len_bytes as u64),
         report.kind,
+        report.engine,
         report.how,
-        report.access,
-        report.engine
+        report.access
     ))?;
     let stop = report.stop.as_ref().map_or("nowhere".into(), |stop| {
         format!(
@@ -206,11 +206,7 @@ fn read_back(pinned: &Pinned<'_>, mapping: &Mapping) -> io::Result<Content> {
             reason: "no page is held".into(),
         });
     }
-    let progress = if len_bytes >= 256 << 20 {
-        ProgressBar::new(len_bytes as u64)
-    } else {
-        ProgressBar::hidden()
-    };
+    let progress = progress::bar((len_bytes >> 20) as u64, "MiB");
     let mut seen = vec![0; CHUNK_BYTES];
     let mut held = vec![0; CHUNK_BYTES];
     for offset in (0..len_bytes).step_by(CHUNK_BYTES) {
@@ -227,7 +223,7 @@ fn read_back(pinned: &Pinned<'_>, mapping: &Mapping) -> io::Result<Content> {
                 offset: (offset + at) as u64,
             });
         }
-        progress.inc(chunk_bytes as u64);
+        progress.set_position((offset >> 20) as u64);
     }
     progress.finish_and_clear();
     Ok(Content::Equal {

@@ -14,6 +14,7 @@ use crate::{
     cli::StatsArgs,
     compare::percent,
     output::{
+        count,
         Align,
         Output,
         Table, //
@@ -104,8 +105,9 @@ pub(crate) fn run(device: &Device, args: &StatsArgs, output: &mut Output) -> io:
         (
             "held now",
             format!(
-                "{} pages by {} handles",
-                report.nr_held_pages, report.nr_handles
+                "{} by {}",
+                count(report.nr_held_pages, "page"),
+                count(report.nr_handles, "handle")
             ),
         ),
         (

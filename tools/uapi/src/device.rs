@@ -191,6 +191,7 @@ fn hint(err: &io::Error) -> Option<&'static str> {
         libc::EFAULT => Some("some memory of the range cannot be accessed that way"),
         libc::ENOMEM => Some("the limit of locked memory may be too low: raise it with ulimit -l"),
         libc::ENOTTY => Some("the module is older than this program: load a newer module"),
+        libc::EOPNOTSUPP => Some("the kernel exports no fast-only pin, only a fast-only get"),
         libc::EPERM => Some("run this as root"),
         _ => None,
     }

@@ -62,7 +62,8 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_SPECIAL => (
                 "special",
-                "A special mapping (device memory, vvar): it may have no struct page, so it cannot be pinned.",
+                "A special mapping: the zero page under memory that was only read so far, or device memory, which may \
+                 have no struct page; only the slow path can tell.",
             ),
             raw::RUST_GUP_STOP_BAD => (
                 "bad",
@@ -111,8 +112,8 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_UNSHARE => (
                 "unshare",
-                "The page is shared copy-on-write (after fork(), or KSM) and must be unshared before it is pinned \
-                 for reading: the slow path does that.",
+                "The page is shared copy-on-write (after fork(), by KSM, or with a file) and must be unshared before \
+                 it is pinned for reading: the slow path does that.",
             ),
             raw::RUST_GUP_STOP_INACCESSIBLE => (
                 "inaccessible",
