@@ -78,13 +78,10 @@ impl<F: Encode> Machine<F> {
     ///
     /// If one of these does not hold.
     pub fn audit(&self, ask: &Ask, got: &Got) {
-        let nr_pages = self.memmap.borrow().nr_pages();
-        let mut nr_handed = vec![0u32; nr_pages];
         for &(addr, pfn) in &got.pages {
             let memmap = self.memmap.borrow();
             let nr = memmap.nr(pfn);
             let (page, folio) = (memmap.page(nr), memmap.folio(nr));
-            nr_handed[page.head] += 1;
             let handed = Translation {
                 addr,
                 first: pfn,
@@ -94,7 +91,7 @@ impl<F: Encode> Machine<F> {
                 self.legitimate.borrow().contains(&handed),
                 "page {nr} is not what {addr:#x} was mapped to"
             );
-            assert!(!folio.sealed, "page {nr} was found to be unshared");
+            assert!(!page.sealed, "page {nr} was found to be unshared");
             if ask.kind == Kind::Pin && folio.owner == Owner::Anon && !ask.rules.access.is_write() {
                 assert!(page.exclusive, "page {nr} is pinned and shared");
             }
@@ -102,21 +99,38 @@ impl<F: Encode> Machine<F> {
                 assert!(page.exclusive, "page {nr} was made shared and is pinned");
             }
         }
-        self.audit_counts(ask.kind, &nr_handed);
-
-        let mut memmap = self.memmap.borrow_mut();
+        self.audit_counts(ask.kind, &self.count_by_folio(got));
         let nr_pinned = if ask.kind == Kind::Pin {
             got.pages.len()
         } else {
             0
         };
-        assert_eq!(memmap.nr_pinned, nr_pinned as u64, "counted as pinned");
+        let counted = std::mem::take(&mut self.memmap.borrow_mut().nr_pinned);
+        assert_eq!(counted, nr_pinned as u64, "counted as pinned");
+        self.give_back(ask.kind, got);
+        let nothing = vec![0; self.memmap.borrow().nr_pages()];
+        self.audit_counts(ask.kind, &nothing);
+    }
+
+    /// Gives back what was handed out.
+    pub fn give_back(&self, kind: Kind, got: &Got) {
+        let nr_handed = self.count_by_folio(got);
+        let mut memmap = self.memmap.borrow_mut();
         for (head, &nr) in nr_handed.iter().enumerate().filter(|(_, nr)| **nr != 0) {
-            let (refs, pincount) = ask.kind.cost(memmap.page(head).large, nr);
+            let (refs, pincount) = kind.cost(memmap.page(head).large, nr);
             memmap.put(head, refs, pincount);
         }
-        drop(memmap);
-        self.audit_counts(ask.kind, &vec![0; nr_pages]);
+        memmap.nr_pinned = 0;
+    }
+
+    /// How many pages of each folio were handed out, by its first page.
+    fn count_by_folio(&self, got: &Got) -> Vec<u32> {
+        let memmap = self.memmap.borrow();
+        let mut nr_handed = vec![0; memmap.nr_pages()];
+        for &(_, pfn) in &got.pages {
+            nr_handed[memmap.page(memmap.nr(pfn)).head] += 1;
+        }
+        nr_handed
     }
 
     fn audit_counts(&self, kind: Kind, nr_handed: &[u32]) {

@@ -36,7 +36,7 @@ pub struct StructPage {
     pub exclusive: bool,
     /// What the page holds: no two uses of a page have the same.
     pub contents: u32,
-    /// Somebody found that nobody else has the folio, and will act on that.
+    /// Somebody found that nobody else has the page, and will act on that.
     pub sealed: bool,
 }
 
@@ -258,9 +258,9 @@ impl Memmap {
         }
     }
 
-    /// Its owner will act on having found that nobody else has the folio.
+    /// Its owner will act on having found that nobody else has the page.
     pub fn seal(&mut self, nr: PageNr) {
-        self.folio_mut(nr).sealed = true;
+        self.pages[nr].sealed = true;
     }
 
     /// `folio_ref_freeze()`: makes the count zero, if it is what the owner expects.

@@ -176,6 +176,11 @@ impl<F: Encode> Machine<F> {
         rival.nr_done()
     }
 
+    /// A point outside of the walk, for what the module does before and after it.
+    pub fn pause(&self) {
+        self.point();
+    }
+
     /// A point: the rival may act before the walker goes on.
     fn point(&self) {
         let now = self.nr_points.get();

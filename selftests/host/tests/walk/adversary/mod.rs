@@ -1,1 +1,115 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! What others do while the walk is under way, at every point. The table in `Documentation/races.rst` names the tests
+//! in here.
+
+mod contents;
+mod events;
+mod exclusive;
+mod fork;
+mod shape;
+mod tables;
+
+use rust_gup_host::{
+    drive::{Ask, Kind},
+    encode::{Encode, Page},
+    machine::{Build, Machine},
+    walk::{Access, Level, Pfn},
+};
+
+/// The frame of the first page; the pages of the tests are those from here on.
+const FIRST_PFN: u64 = 0x200;
+
+/// How many more there are, which are free.
+const NR_FREE: usize = 4;
+
+/// A machine whose address space begins with a table of base pages, with folios made one after the other from page 0 on,
+/// and mapped there.
+struct Setup {
+    folios: Vec<Build>,
+    /// How many pages are mapped.
+    nr_mapped: u64,
+    writable: bool,
+}
+
+impl Setup {
+    /// With anonymous folios of so many pages, all exclusive and writable.
+    fn anon(sizes: &[usize]) -> Self {
+        Self {
+            folios: sizes.iter().map(|size| Build::anon(*size)).collect(),
+            nr_mapped: sizes.iter().sum::<usize>() as u64,
+            writable: true,
+        }
+    }
+
+    /// The same, mapped read-only.
+    fn read_only(self) -> Self {
+        Self {
+            writable: false,
+            ..self
+        }
+    }
+
+    fn page(&self, nr: u64) -> Page {
+        Page {
+            first: Pfn::new(FIRST_PFN + nr),
+            writable: self.writable,
+        }
+    }
+
+    fn build<F: Encode>(&self, root: Level) -> Machine<F> {
+        let context = F::context(Access::Read);
+        let nr_frames = self
+            .folios
+            .iter()
+            .map(|folio| folio.nr_pages)
+            .sum::<usize>()
+            + NR_FREE;
+        let machine = Machine::new(root, Pfn::new(FIRST_PFN), nr_frames, context);
+        let mut head = 0;
+        for folio in &self.folios {
+            machine.memmap().build(head, *folio);
+            head += folio.nr_pages;
+        }
+        machine
+    }
+
+    /// Mapped by base pages.
+    fn by_pages<F: Encode>(&self) -> Machine<F> {
+        let machine = self.build(Level::PMD);
+        machine.map(0, (0..self.nr_mapped).map(|nr| self.page(nr)));
+        machine
+    }
+
+    /// Mapped by a huge leaf. The folio is as large as the leaf of the tiny format, or as if it were.
+    fn by_leaf<F: Encode>(&self) -> Machine<F> {
+        let machine = self.build(Level::PMD);
+        machine.install(0, Level::PMD, F::leaf(Level::PMD, self.page(0)));
+        machine
+    }
+}
+
+/// The ways to ask for pages that are writable.
+fn every_ask(nr_pages: u64) -> [Ask; 4] {
+    [
+        Ask::read(Kind::Get, 0, nr_pages),
+        Ask::write(Kind::Get, 0, nr_pages),
+        Ask::read(Kind::Pin, 0, nr_pages).of_exclusive(),
+        Ask::write(Kind::Pin, 0, nr_pages).of_exclusive(),
+    ]
+}
+
+/// Tries a program in all interleavings with a walk over base pages, on two formats. The ends are the ways in which the
+/// walks have to end, each of them at least once.
+macro_rules! on_pages {
+    ($setup:expr, $ask:expr, $program:expr, $ends:expr $(,)?) => {{
+        let (setup, ask): (&$crate::adversary::Setup, &Ask) = (&$setup, &$ask);
+        let tally = rust_gup_host::rival::interleave::<Tiny>(ask, || (setup.by_pages(), $program));
+        tally.assert_ends(&$ends);
+        let tally =
+            rust_gup_host::rival::interleave::<X86_64>(ask, || (setup.by_pages(), $program));
+        tally.assert_ends(&$ends);
+    }};
+}
+
+use on_pages;

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can happen, step by step: each function is the program of one event. Comments name the C that goes this way.
+
+use rust_gup_host::{
+    encode::{Encode, Page},
+    machine::{Build, Machine},
+    rival::{
+        Next::{BackOff, Step},
+        Program,
+    },
+    walk::{Level, Pfn},
+};
+
+use super::FIRST_PFN;
+
+/// The address that page `nr` is mapped at by the setup.
+pub(super) const fn addr(nr: usize) -> u64 {
+    (nr as u64) << 12
+}
+
+/// An entry of a base page.
+pub(super) fn leaf<F: Encode>(nr: usize, writable: bool) -> u64 {
+    let first = Pfn::new(FIRST_PFN + nr as u64);
+    F::leaf(Level::PTE, Page { first, writable })
+}
+
+/// A huge leaf.
+pub(super) fn huge_leaf<F: Encode>(nr: usize, writable: bool) -> u64 {
+    let first = Pfn::new(FIRST_PFN + nr as u64);
+    F::leaf(Level::PMD, Page { first, writable })
+}
+
+pub(super) fn clear<F: Encode>(machine: &Machine<F>, nr: usize) {
+    machine.install(addr(nr), Level::PTE, F::empty(Level::PTE));
+}
+
+/// The entry of a page is cleared, and the mapping's reference dropped (`zap_present_ptes()`).
+pub(super) fn zap<F: Encode>(nr: usize) -> Program<F> {
+    Program::default()
+        .then(move |m| clear(m, nr))
+        .then(move |m| m.memmap().drop_owned(nr, 1))
+}
+
+/// A page that is free by now gets another use.
+pub(super) fn reuse<F: Encode>(nr: usize, build: Build) -> Program<F> {
+    Program::default().then_if(move |m| {
+        let mut memmap = m.memmap();
+        let is_free = (nr..nr + build.nr_pages).all(|nr| memmap.folio(nr).refs == 0);
+        if !is_free {
+            return BackOff;
+        }
+        memmap.build(nr, build);
+        Step
+    })
+}
+
+/// A page is mapped again, with the entry that it had.
+pub(super) fn map_again<F: Encode>(nr: usize, writable: bool) -> Program<F> {
+    Program::default().then(move |m| {
+        m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+    })
+}
+
+/// The entry of a page becomes that of another (`wp_page_copy()`).
+pub(super) fn replace<F: Encode>(nr: usize, by: usize) -> Program<F> {
+    Program::default().then(move |m| {
+        m.install(addr(nr), Level::PTE, leaf::<F>(by, true));
+    })
+}
+
+/// The entry is taken away, and then the count looked at; who finds nobody else takes the folio (`try_to_migrate_one()`
+/// and `folio_ref_freeze()`, `shrink_folio_list()`, `wp_can_reuse_anon_folio()`), and who finds somebody puts the entry
+/// back.
+pub(super) fn unmap_and_look<F: Encode>(nr: usize, writable: bool) -> Program<F> {
+    Program::default()
+        .then(move |m| clear(m, nr))
+        .then_if(move |m| {
+            if m.memmap().is_unshared(nr) {
+                m.memmap().seal(nr);
+                return Step;
+            }
+            m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+            BackOff
+        })
+}
+
+/// A page ceases to be exclusive, unless it is pinned (`folio_try_share_anon_rmap_pte()`: KSM, swapping out, migrating).
+/// What is put back is read-only and maps the same page.
+pub(super) fn share<F: Encode>(nr: usize, writable: bool) -> Program<F> {
+    Program::default()
+        .then(move |m| clear(m, nr))
+        .then_if(move |m| {
+            if m.memmap().is_maybe_pinned(nr) {
+                m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+                return BackOff;
+            }
+            Step
+        })
+        .then(move |m| m.memmap().page_mut(nr).exclusive = false)
+        .then(move |m| {
+            m.install(addr(nr), Level::PTE, leaf::<F>(nr, false));
+        })
+}
+
+/// The same for a huge leaf, which is invalidated and not cleared (`__split_huge_pmd_locked()` with
+/// `folio_try_share_anon_rmap_pmd()`).
+pub(super) fn share_leaf<F: Encode>(writable: bool) -> Program<F> {
+    let invalid = F::invalidated(Level::PMD, huge_leaf::<F>(0, writable));
+    Program::default()
+        .then(move |m| {
+            m.install(0, Level::PMD, invalid);
+        })
+        .then_if(move |m| {
+            if m.memmap().is_maybe_pinned(0) {
+                m.install(0, Level::PMD, huge_leaf::<F>(0, writable));
+                return BackOff;
+            }
+            Step
+        })
+        .then(|m| m.memmap().page_mut(0).exclusive = false)
+        .then(|m| {
+            m.install(0, Level::PMD, huge_leaf::<F>(0, false));
+        })
+}
+
+/// A huge leaf becomes a table, with the same pages (`__split_huge_pmd_locked()` without freezing).
+pub(super) fn split_leaf<F: Encode>(writable: bool) -> Program<F> {
+    let invalid = F::invalidated(Level::PMD, huge_leaf::<F>(0, writable));
+    Program::default()
+        .then(move |m| {
+            m.install(0, Level::PMD, invalid);
+        })
+        .then(move |m| {
+            let table = m.memory().add_table::<F>(Level::PTE);
+            for nr in 0..F::LEVELS[0].nr_entries() {
+                let raw = leaf::<F>(nr, writable);
+                m.memory().set(table, nr, raw);
+            }
+            m.install(0, Level::PMD, F::link(Level::PMD, table.at()));
+        })
+}
+
+/// A folio is split: its pages are unmapped, its count frozen, its pages dealt out, the count thawed, and the pages
+/// mapped again with the entries that they had (`__folio_split()`).
+pub(super) fn split_folio<F: Encode>(nr_pages: usize, into: usize, writable: bool) -> Program<F> {
+    Program::default()
+        .then(move |m| (0..nr_pages).for_each(|nr| clear(m, nr)))
+        .then_if(move |m| {
+            if m.memmap().freeze(0) {
+                return Step;
+            }
+            (0..nr_pages).for_each(|nr| {
+                m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+            });
+            BackOff
+        })
+        .then(move |m| {
+            let mut memmap = m.memmap();
+            memmap.split(0, into);
+            (0..nr_pages)
+                .step_by(into)
+                .for_each(|nr| memmap.unfreeze(nr));
+        })
+        .then(move |m| {
+            (0..nr_pages).for_each(|nr| {
+                m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+            });
+        })
+}
+
+/// The same in fewer steps: nobody sees the folio frozen.
+pub(super) fn split_folio_at_once<F: Encode>(
+    nr_pages: usize,
+    into: usize,
+    writable: bool,
+) -> Program<F> {
+    Program::default()
+        .then_if(move |m| {
+            let mut memmap = m.memmap();
+            if !memmap.freeze(0) {
+                return BackOff;
+            }
+            memmap.split(0, into);
+            (0..nr_pages)
+                .step_by(into)
+                .for_each(|nr| memmap.unfreeze(nr));
+            drop(memmap);
+            (0..nr_pages).for_each(|nr| clear(m, nr));
+            Step
+        })
+        .then(move |m| {
+            (0..nr_pages).for_each(|nr| {
+                m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+            });
+        })
+}
+
+/// The table of the first pages is taken out of the tree with its entries still standing, and the pages go if nobody has
+/// them (`collapse_huge_page()`, on a machine whose page-table locks do not wait for the walk).
+pub(super) fn collapse<F: Encode>(nr_pages: usize) -> Program<F> {
+    take_table_away::<F>(nr_pages)
+        .then(move |m| {
+            (0..nr_pages).for_each(|nr| m.memmap().drop_owned(nr, 1));
+        })
+        .and(reuse(0, Build::anon(nr_pages)))
+        .then(|m| {
+            m.install(0, Level::PMD, huge_leaf::<F>(0, true));
+        })
+}
+
+/// The first two steps of that: take the table out, and look at the counts.
+pub(super) fn take_table_away<F: Encode>(nr_pages: usize) -> Program<F> {
+    let link = move |m: &Machine<F>| m.entry(0, Level::PMD);
+    let before = std::rc::Rc::new(std::cell::Cell::new(0));
+    let (put, get) = (before.clone(), before);
+    Program::default()
+        .then(move |m| {
+            put.set(link(m));
+            m.install(0, Level::PMD, F::empty(Level::PMD));
+        })
+        .then_if(move |m| {
+            if (0..nr_pages).all(|nr| m.memmap().is_unshared(nr)) {
+                (0..nr_pages).for_each(|nr| m.memmap().seal(nr));
+                return Step;
+            }
+            m.install(0, Level::PMD, get.get());
+            BackOff
+        })
+}
+
+/// The accessed bit of a page's entry changes.
+pub(super) fn touch<F: Encode>(nr: usize) -> Program<F> {
+    Program::default().then(move |m| {
+        let raw = F::touched(m.entry(addr(nr), Level::PTE));
+        m.install(addr(nr), Level::PTE, raw);
+    })
+}
+
+/// A page is made read-only (`mprotect()`, userfaultfd, the cleaning of a file's pages).
+pub(super) fn write_protect<F: Encode>(nr: usize) -> Program<F> {
+    Program::default().then(move |m| {
+        m.install(addr(nr), Level::PTE, leaf::<F>(nr, false));
+    })
+}
