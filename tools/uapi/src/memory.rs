@@ -323,7 +323,7 @@ impl Mapping {
     fn anon_4k(kind: Kind, area: Area) -> io::Result<Self> {
         area.map_anon(0)?;
         area.advise(libc::MADV_NOHUGEPAGE)?;
-        area.fill();
+        area.fill()?;
         area.expect_present()?;
         area.expect("AnonHugePages", 0, "khugepaged was faster; try again")?;
         Ok(Self::ready(kind, area, None))
@@ -332,7 +332,7 @@ impl Mapping {
     fn zero_page(kind: Kind, area: Area) -> io::Result<Self> {
         area.map_anon(0)?;
         area.advise(libc::MADV_NOHUGEPAGE)?;
-        area.touch();
+        area.touch()?;
         area.expect_present()?;
         // Resident memory does not count the zero page.
         area.expect("Rss", 0, "the kernel gave pages of their own for reading")?;
@@ -354,7 +354,7 @@ impl Mapping {
                 Some("this kernel was built without them"),
             )
         })?;
-        area.fill();
+        area.fill()?;
         if area.smaps("AnonHugePages")? != area.len_bytes {
             // Best effort: the check is below.
             let _ = area.advise(libc::MADV_COLLAPSE);
@@ -402,7 +402,7 @@ impl Mapping {
             let _not_larger = Setting::set(sizes.join("hugepages-2048kB/enabled"), "never")?;
             let _wanted = Setting::set(size.join("enabled"), "always")?;
             let before = allocated()?;
-            area.fill();
+            area.fill()?;
             let nr_folios = allocated()? - before;
             if nr_folios < area.len_bytes / MTHP_BYTES {
                 return Err(unavailable(format!(
@@ -441,7 +441,7 @@ impl Mapping {
             )));
         }
         area.map_anon(libc::MAP_HUGETLB | size)?;
-        area.fill();
+        area.fill()?;
         area.expect("KernelPageSize", leaf_bytes, "the kernel gave another size")?;
         area.expect_present()?;
         Ok(Self::ready(kind, area, None))
@@ -455,7 +455,7 @@ impl Mapping {
     fn tmpfs_huge(kind: Kind, area: Area) -> io::Result<Self> {
         let file = tmpfs_file(c"always", area.len_bytes)?;
         area.map_file(&file, libc::MAP_SHARED)?;
-        area.fill();
+        area.fill()?;
         area.expect(
             "ShmemPmdMapped",
             area.len_bytes,
@@ -472,7 +472,7 @@ impl Mapping {
     fn shared(kind: Kind, area: Area, file: File) -> io::Result<Self> {
         area.map_file(&file, libc::MAP_SHARED)?;
         area.advise(libc::MADV_NOHUGEPAGE)?;
-        area.fill();
+        area.fill()?;
         area.expect("ShmemPmdMapped", 0, "the kernel gave huge pages")?;
         area.expect_present()?;
         Ok(Self::ready(kind, area, Some(file)))
@@ -486,7 +486,7 @@ impl Mapping {
         }
         area.map_file(&file, libc::MAP_PRIVATE)?;
         area.advise(libc::MADV_NOHUGEPAGE)?;
-        area.touch();
+        area.touch()?;
         area.expect("Anonymous", 0, "the kernel copied pages for reading")?;
         area.expect_present()?;
         Ok(Self::ready(kind, area, Some(file)))
@@ -495,7 +495,7 @@ impl Mapping {
     fn file_private_cow(kind: Kind, area: Area) -> io::Result<Self> {
         let mapping = Self::file_private(kind, area)?;
         let area = &mapping.area;
-        area.fill();
+        area.fill()?;
         area.expect(
             "Anonymous",
             area.len_bytes,
@@ -518,7 +518,7 @@ impl Mapping {
                 "{err}; secret memory counts as locked, raise the limit with ulimit -l"
             ))
         })?;
-        area.fill();
+        area.fill_by_faults()?;
         area.expect_present()?;
         Ok(Self::ready(kind, area, Some(file)))
     }
@@ -656,7 +656,46 @@ impl Area {
     }
 
     /// Writes data of its own to each page, so that it is present and can be recognized.
-    fn fill(&self) {
+    fn fill(&self) -> io::Result<()> {
+        // A fault that fails kills; this says so instead.
+        self.advise(libc::MADV_POPULATE_WRITE).map_err(|err| {
+            unavailable(format!(
+                "the kernel could not give the memory: {err}; ask for less"
+            ))
+        })?;
+        self.write_pattern();
+        Ok(())
+    }
+
+    /// As [`Area::fill`], for shared memory that only its owner's own faults may make present.
+    fn fill_by_faults(&self) -> io::Result<()> {
+        // SAFETY: The child only writes to the area, which is safe after fork() in a process with threads.
+        let pid = match unsafe { libc::fork() } {
+            -1 => return Err(last_failed("fork()", None)),
+            0 => {
+                self.write_pattern();
+                // SAFETY: The child ends without a word to anybody.
+                unsafe { libc::_exit(0) }
+            }
+            pid => pid,
+        };
+        let mut status = 0;
+        // SAFETY: It is our child, and the status is written to a variable of our own.
+        if unsafe { libc::waitpid(pid, &mut status, 0) } != pid {
+            return Err(last_failed("waitpid()", None));
+        }
+        if !libc::WIFEXITED(status) {
+            return Err(unavailable(
+                "the kernel could not give the memory and killed who touched it; ask for less, or raise the limit of \
+                 locked memory with ulimit -l"
+                    .into(),
+            ));
+        }
+        self.write_pattern();
+        Ok(())
+    }
+
+    fn write_pattern(&self) {
         for offset in (0..self.len_bytes).step_by(PAGE_BYTES) {
             let offset_number = u64::try_from(offset).expect("an offset has at most 64 bits");
             // SAFETY: The area is mapped for writing when this is called, and pages are aligned.
@@ -670,11 +709,17 @@ impl Area {
     }
 
     /// Reads from each page, so that it is present.
-    fn touch(&self) {
+    fn touch(&self) -> io::Result<()> {
+        self.advise(libc::MADV_POPULATE_READ).map_err(|err| {
+            unavailable(format!(
+                "the kernel could not give the memory: {err}; ask for less"
+            ))
+        })?;
         for offset in (0..self.len_bytes).step_by(PAGE_BYTES) {
             // SAFETY: The area is mapped for reading when this is called.
             unsafe { self.base.add(offset).read_volatile() };
         }
+        Ok(())
     }
 
     fn nr_present(&self) -> io::Result<usize> {
