@@ -71,10 +71,31 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     /// Why the page at `progress.next` cannot be had.
     #[doc(alias = "gup_fast")]
     pub fn run<K: RefKind>(&mut self) -> Result<(), Stop> {
+        if !self.is_in_reach() {
+            return Err(Stop::Range);
+        }
         while self.progress.nr_left != 0 && self.nr_entries_left != 0 {
             self.descend::<K>()?;
         }
         Ok(())
+    }
+
+    /// Whether the tables reach the last page that is wanted. Beyond, the index of the root would wrap around, and give
+    /// the page of another address.
+    #[doc(alias = "gup_fast_permitted")]
+    fn is_in_reach(&self) -> bool {
+        let (_, root) = self.tables.root();
+        let Some(geometry) = F::LEVELS.get(root.index()) else {
+            return false;
+        };
+        let Some(nr_more_pages) = self.progress.nr_left.checked_sub(1) else {
+            return true;
+        };
+        let nr_more_bytes = nr_more_pages << F::LEVELS[0].shift;
+        let last = self.progress.next.wrapping_add(nr_more_bytes);
+        // The shift is 64 where the tables reach the end of all addresses.
+        let end_shift = geometry.shift.wrapping_add(geometry.bits);
+        last.checked_shr(end_shift).unwrap_or(0) == 0
     }
 
     /// Goes from the root to the leaf, or the table of base pages, that maps the next page, and takes what is there.
@@ -122,6 +143,11 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         let nr = nr_in_leaf.wrapping_sub(offset).min(self.progress.nr_left);
 
         let sighting = Sighting::of(self.folios, leaf.first.add(offset))?;
+        // A leaf lies within one folio. If it does not, the folio is another one by now, and a small one would be held
+        // by its first page alone; that it is no smaller than it looks is checked once it is referenced.
+        if nr > sighting.nr_left as u64 {
+            return Err(Stop::Split);
+        }
         let held = sighting.try_grab::<K>(self.folios, nr as u32, &self.rules)?;
         // The references are there: now look again.
         if !seen.is_current(self.tables) {
