@@ -106,8 +106,12 @@ pub struct Got {
     pub nr_windows: usize,
 }
 
-/// Walks one window. Returns the runs that were written, without those before.
-fn one_window<F: Encode>(
+/// Walks one window, and appends the runs that were written.
+///
+/// # Errors
+///
+/// Why the walk stops.
+pub fn one_window<F: Encode>(
     machine: &Machine<F>,
     ask: &Ask,
     progress: &mut Progress,

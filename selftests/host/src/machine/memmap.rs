@@ -26,6 +26,8 @@ pub struct StructPage {
     pub owner: Owner,
     /// `ZONE_DEVICE`.
     pub device: bool,
+    /// Is of hugetlbfs, whose first page has the exclusive flag of all.
+    pub hugetlb: bool,
     /// Can stay where it is.
     pub longterm_pinnable: bool,
     /// Can be made accessible.
@@ -96,6 +98,8 @@ pub struct Memmap {
     nr_contents: u32,
     /// What was counted as pinned.
     pub nr_pinned: u64,
+    /// How often the referenced flag was set.
+    pub nr_flags_set: u64,
     /// How often references were given back.
     pub nr_puts: u64,
 }
@@ -112,6 +116,7 @@ impl Memmap {
             pincount: 0,
             owner: Owner::None,
             device: false,
+            hugetlb: false,
             longterm_pinnable: true,
             accessible: true,
             referenced: false,
@@ -129,6 +134,7 @@ impl Memmap {
             pages,
             nr_contents: 0,
             nr_pinned: 0,
+            nr_flags_set: 0,
             nr_puts: 0,
         }
     }

@@ -169,6 +169,11 @@ impl<F: Encode> Folios for Machine<F> {
         let head = self.memmap.borrow().page(page).head;
         self.held(head, "the exclusive flag is asked for");
         let memmap = self.memmap.borrow();
+        let page = if memmap.page(head).hugetlb {
+            head
+        } else {
+            page
+        };
         if self.delay_flags.get() {
             memmap.flag_seen(page)
         } else {
@@ -183,7 +188,9 @@ impl<F: Encode> Folios for Machine<F> {
 
     fn set_referenced(&self, folio: PageNr) {
         self.held(folio, "a flag is set");
-        self.memmap.borrow_mut().page_mut(folio).referenced = true;
+        let mut memmap = self.memmap.borrow_mut();
+        memmap.page_mut(folio).referenced = true;
+        memmap.nr_flags_set += 1;
     }
 
     fn count_pinned(&self, _folio: PageNr, nr_pages: u32) {

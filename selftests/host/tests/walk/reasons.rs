@@ -1,1 +1,348 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! What the walk refuses, and why. Whatever the reason, nothing stays behind: the audit checks every count.
+
+use rust_gup_host::{
+    drive::{walk, Ask, Got, Kind},
+    encode::{ro, rw, Encode},
+    machine::{Build, Machine},
+    tiny::Tiny,
+    walk::{Access, FolioState, Folios, Level, Owner, Pfn, Stop},
+};
+
+/// A machine with one folio of so many pages, mapped from 0 on.
+fn machine(build: Build, writable: bool) -> Machine<Tiny> {
+    let machine = Machine::new(Level::PMD, Pfn::new(8), 8, Access::Read);
+    machine.memmap().build(0, build);
+    let page = |nr| if writable { rw(8 + nr) } else { ro(8 + nr) };
+    machine.map(0, (0..build.nr_pages.min(4) as u64).map(page));
+    machine
+}
+
+/// The same, mapped by a huge leaf.
+fn machine_with_leaf(build: Build, writable: bool) -> Machine<Tiny> {
+    let machine = machine(build, writable);
+    let page = if writable { rw(8) } else { ro(8) };
+    machine.install(0, Level::PMD, Tiny::leaf(Level::PMD, page));
+    machine
+}
+
+fn ask(machine: &Machine<Tiny>, ask: Ask) -> Got {
+    machine.record(ask.first, ask.nr_pages);
+    let got = walk(machine, &ask);
+    machine.audit(&ask, &got);
+    got
+}
+
+/// Asserts that the first page is refused.
+fn refused(machine: &Machine<Tiny>, request: Ask, stop: Stop) {
+    let got = ask(machine, request);
+    assert_eq!((got.pages.len(), got.stop), (0, Some(stop)), "{request:?}");
+}
+
+/// Asserts that all pages are had.
+fn granted(machine: &Machine<Tiny>, request: Ask) {
+    let got = ask(machine, request);
+    assert_eq!(got.stop, None, "{request:?}");
+}
+
+const READ: [Ask; 2] = [Ask::read(Kind::Get, 0, 1), Ask::read(Kind::Pin, 0, 1)];
+const WRITE: [Ask; 2] = [Ask::write(Kind::Get, 0, 1), Ask::write(Kind::Pin, 0, 1)];
+const LONGTERM: [Ask; 2] = [
+    Ask::read(Kind::Pin, 0, 1).longterm(),
+    Ask::write(Kind::Pin, 0, 1).longterm(),
+];
+
+mod counts {
+    use super::*;
+
+    #[test]
+    fn a_folio_without_references_is_left_alone() {
+        let machine = machine(Build::anon(1), true);
+        assert!(machine.memmap().freeze(0));
+        machine.set_context(Access::Read);
+        for request in READ {
+            assert_eq!(walk(&machine, &request).stop, Some(Stop::Unreferenced));
+        }
+        assert_eq!(machine.memmap().page(0).refs, 0);
+    }
+
+    #[test]
+    fn a_negative_count_is_left_alone() {
+        let machine = machine(Build::anon(1).with_refs(-5), true);
+        for request in READ {
+            refused(&machine, request, Stop::Unreferenced);
+        }
+    }
+
+    #[test]
+    fn a_pin_of_a_small_folio_counts_1024_and_of_a_large_one_1_and_a_pin() {
+        for (build, nr_pages, refs, pincount) in [
+            (Build::anon(1), 1, 1 + 1024, 0),
+            (Build::anon(4), 1, 4 + 1, 1),
+            (Build::anon(4), 3, 4 + 3, 3),
+        ] {
+            let machine = machine(build, true);
+            let request = Ask::write(Kind::Pin, 0, nr_pages);
+            let got = walk(&machine, &request);
+            let folio = machine.memmap().page(0).clone();
+            assert_eq!((folio.refs, folio.pincount), (refs, pincount));
+            assert_eq!(machine.memmap().nr_pinned, nr_pages);
+            machine.record(0, nr_pages);
+            machine.audit(&request, &got);
+        }
+    }
+
+    #[test]
+    fn a_plain_reference_counts_one_a_page_and_is_not_counted_as_a_pin() {
+        let machine = machine(Build::anon(4), true);
+        let request = Ask::write(Kind::Get, 0, 3);
+        let got = walk(&machine, &request);
+        let folio = machine.memmap().page(0).clone();
+        assert_eq!((folio.refs, folio.pincount), (4 + 3, 0));
+        assert_eq!(machine.memmap().nr_pinned, 0);
+        machine.record(0, 3);
+        machine.audit(&request, &got);
+    }
+
+    #[test]
+    fn a_huge_leaf_is_one_grab() {
+        let machine = machine_with_leaf(Build::anon(4), true);
+        let got = ask(&machine, Ask::write(Kind::Pin, 0, 2));
+        assert_eq!(got.progress.nr_grabs, 1);
+        assert_eq!(got.progress.nr_by_level[Level::PMD.index()], 2);
+    }
+
+    #[test]
+    fn a_huge_leaf_that_is_longer_than_its_folio_is_refused() {
+        for build in [Build::anon(1), Build::anon(2)] {
+            let machine = Machine::<Tiny>::new(Level::PUD, Pfn::new(8), 8, Access::Read);
+            machine.memmap().build(0, build);
+            machine.install(0, Level::PUD, Tiny::leaf(Level::PUD, rw(8)));
+            for kind in [Kind::Get, Kind::Pin] {
+                refused(&machine, Ask::read(kind, 0, 3), Stop::Split);
+            }
+        }
+    }
+
+    #[test]
+    fn the_referenced_flag_is_set_once() {
+        for kind in [Kind::Get, Kind::Pin] {
+            let machine = machine(Build::anon(1), true);
+            assert!(!machine.state(0).is_referenced());
+            granted(&machine, Ask::read(kind, 0, 1));
+            assert!(machine.state(0).is_referenced());
+            granted(&machine, Ask::read(kind, 0, 1));
+            assert_eq!(machine.memmap().nr_flags_set, 1);
+        }
+    }
+}
+
+mod entries {
+    use super::*;
+
+    #[test]
+    fn nothing_mapped_is_absent() {
+        let machine = Machine::<Tiny>::new(Level::PUD, Pfn::new(8), 8, Access::Read);
+        for request in READ {
+            refused(&machine, request, Stop::Absent);
+        }
+    }
+
+    #[test]
+    fn a_read_only_page_is_not_had_for_writing() {
+        let pages = machine(Build::anon(1), false);
+        let leaf = machine_with_leaf(Build::anon(2), false);
+        for machine in [pages, leaf] {
+            WRITE
+                .iter()
+                .for_each(|request| refused(&machine, *request, Stop::ReadOnly));
+            READ.iter().for_each(|request| granted(&machine, *request));
+        }
+    }
+
+    #[test]
+    fn an_entry_that_leads_to_no_table_is_bad() {
+        let machine = Machine::<Tiny>::new(Level::PUD, Pfn::new(8), 8, Access::Read);
+        machine.install(0, Level::PUD, 0x7777_0001);
+        for request in READ {
+            refused(&machine, request, Stop::Bad);
+        }
+    }
+}
+
+mod owners {
+    use super::*;
+
+    fn of(owner: Owner, nr_pages: usize) -> Machine<Tiny> {
+        machine(Build::anon(nr_pages).owned_by(owner), true)
+    }
+
+    #[test]
+    fn small_folios_are_refused_by_who_owns_them() {
+        for (owner, stop) in [
+            (Owner::Unevictable, Stop::Secret),
+            (Owner::ZeroPage, Stop::ZeroPage),
+            (Owner::None, Stop::NoMapping),
+            (Owner::Other, Stop::Bad),
+        ] {
+            for request in [READ, WRITE, LONGTERM].concat() {
+                refused(&of(owner, 1), request, stop);
+            }
+        }
+    }
+
+    #[test]
+    fn small_folios_of_files_and_tmpfs_are_had() {
+        for owner in [Owner::File, Owner::Shmem, Owner::Hugetlb] {
+            for request in [READ, WRITE].concat() {
+                granted(&of(owner, 1), request);
+            }
+        }
+    }
+
+    #[test]
+    fn large_folios_are_had_whoever_owns_them() {
+        // Secret memory and the zero page come in small folios only.
+        for owner in [Owner::File, Owner::Shmem, Owner::Unevictable, Owner::None] {
+            for request in [READ, WRITE].concat() {
+                granted(&of(owner, 2), request);
+            }
+        }
+    }
+
+    #[test]
+    fn a_files_pages_are_not_pinned_for_writing_for_long() {
+        let longterm = Ask::write(Kind::Pin, 0, 1).longterm();
+        for nr_pages in [1, 2] {
+            refused(&of(Owner::File, nr_pages), longterm, Stop::FileLongterm);
+            refused(&of(Owner::None, nr_pages), longterm, Stop::NoMapping);
+            refused(&of(Owner::Unevictable, nr_pages), longterm, Stop::Secret);
+            granted(&of(Owner::Shmem, nr_pages), longterm);
+            granted(&of(Owner::Hugetlb, nr_pages), longterm);
+            granted(&of(Owner::Anon, nr_pages), longterm);
+        }
+    }
+
+    #[test]
+    fn what_is_not_anonymous_is_not_pinned_read_only_for_long_where_it_may_be_private() {
+        for nr_pages in [1, 2] {
+            let build = Build::anon(nr_pages).owned_by(Owner::Shmem);
+            let longterm = Ask::read(Kind::Pin, 0, 1).longterm();
+            refused(&machine(build, false), longterm, Stop::Unshare);
+            granted(&machine(build, false), Ask::read(Kind::Pin, 0, 1));
+            // Writable: the mapping is not private, or the page would be anonymous.
+            granted(&machine(build, true), longterm);
+        }
+        let leaf = machine_with_leaf(Build::anon(2).owned_by(Owner::Shmem), false);
+        refused(&leaf, Ask::read(Kind::Pin, 0, 2).longterm(), Stop::Unshare);
+    }
+
+    #[test]
+    fn device_memory_is_not_even_referenced() {
+        let pages = machine(Build::anon(1), true);
+        let leaf = machine_with_leaf(Build::anon(2), true);
+        for machine in [pages, leaf] {
+            machine.memmap().page_mut(0).device = true;
+            for request in [READ, WRITE, LONGTERM].concat() {
+                refused(&machine, request, Stop::Device);
+            }
+            assert_eq!(machine.memmap().nr_puts, 0);
+        }
+    }
+
+    #[test]
+    fn what_cannot_stay_is_not_pinned_for_long() {
+        let pages = machine(Build::anon(1), true);
+        let leaf = machine_with_leaf(Build::anon(2), true);
+        for machine in [pages, leaf] {
+            machine.memmap().page_mut(0).longterm_pinnable = false;
+            LONGTERM
+                .iter()
+                .for_each(|request| refused(&machine, *request, Stop::Longterm));
+            [READ, WRITE]
+                .concat()
+                .iter()
+                .for_each(|request| granted(&machine, *request));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_made_accessible_is_not_pinned() {
+        let machine = machine(Build::anon(2), true);
+        machine.memmap().page_mut(0).accessible = false;
+        for pin in [Ask::read(Kind::Pin, 0, 2), Ask::write(Kind::Pin, 0, 2)] {
+            refused(&machine, pin, Stop::Inaccessible);
+        }
+        for get in [Ask::read(Kind::Get, 0, 2), Ask::write(Kind::Get, 0, 2)] {
+            granted(&machine, get);
+        }
+    }
+}
+
+mod exclusive {
+    use super::*;
+
+    #[test]
+    fn a_shared_page_is_not_pinned_read_only() {
+        for nr_pages in [1, 2] {
+            let shared = Build::anon(nr_pages).shared();
+            let pin = Ask::read(Kind::Pin, 0, 1);
+            refused(&machine(shared, false), pin, Stop::Unshare);
+            refused(&machine(shared, false), pin.longterm(), Stop::Unshare);
+            granted(&machine(Build::anon(nr_pages), false), pin);
+            granted(&machine(Build::anon(nr_pages), false), pin.longterm());
+        }
+    }
+
+    #[test]
+    fn of_a_run_the_exclusive_pages_before_the_first_shared_one_are_had() {
+        for first_shared in 1..4 {
+            let machine = machine(Build::anon(4), false);
+            machine.memmap().page_mut(first_shared).exclusive = false;
+            let got = ask(&machine, Ask::read(Kind::Pin, 0, 4));
+            assert_eq!(got.stop, Some(Stop::Unshare));
+            // Two entries a table, so that page 3 lies in the second run.
+            assert_eq!(got.pages.len(), first_shared);
+        }
+    }
+
+    #[test]
+    fn of_a_huge_leaf_the_first_page_speaks_for_all() {
+        let pin = Ask {
+            first: 1 << 12,
+            ..Ask::read(Kind::Pin, 0, 1)
+        };
+        let leaf = machine_with_leaf(Build::anon(2), false);
+        leaf.memmap().page_mut(1).exclusive = false;
+        let got = walk(&leaf, &pin);
+        assert_eq!(got.stop, None);
+
+        let leaf = machine_with_leaf(Build::anon(2), false);
+        leaf.memmap().page_mut(0).exclusive = false;
+        refused(&leaf, pin, Stop::Unshare);
+    }
+
+    #[test]
+    fn hugetlb_keeps_the_flag_in_its_first_page_however_it_is_mapped() {
+        // By base pages, as arm64 maps 64 KiB of it with the contiguous bit.
+        let build = Build::anon(4).with_refs(1);
+        let machine = machine(build, false);
+        machine.memmap().page_mut(0).hugetlb = true;
+        for nr in 1..4 {
+            machine.memmap().page_mut(nr).exclusive = false;
+        }
+        let request = Ask::read(Kind::Pin, 0, 4);
+        let got = walk(&machine, &request);
+        assert_eq!((got.pages.len(), got.stop), (4, None));
+        machine.memmap().page_mut(0).exclusive = false;
+        let got = walk(&machine, &request);
+        assert_eq!((got.pages.len(), got.stop), (0, Some(Stop::Unshare)));
+    }
+}
+
+#[test]
+fn only_what_changed_is_worth_another_look() {
+    assert!(Stop::Changed.is_race() && Stop::Split.is_race());
+    assert!(!Stop::Absent.is_race() && !Stop::Unreferenced.is_race());
+}
