@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests share: opening the device, raw calls to it, and what they are expected to answer.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::with_exposed_provenance_mut;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::{errno_of, raw, Access, Device, Engine, Fallback, How, Pinned, Request};
+
+pub(crate) const PAGE: usize = 4096;
+/// What one leaf of the second level maps.
+pub(crate) const HUGE: usize = 2 << 20;
+/// How the pages of a range can be asked for.
+pub(crate) const HOWS: [How; 3] = [How::Get, How::Pin, How::LongTerm];
+pub(crate) const ACCESSES: [Access; 2] = [Access::Read, Access::Write];
+
+/// Turns the result of a C function into one of Rust.
+pub(crate) fn check<T: PartialOrd + Default>(result: T) -> io::Result<T> {
+    if result < T::default() {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+pub(crate) fn open() -> Device {
+    Device::open().expect("the device opens")
+}
+
+/// The module's counters.
+pub(crate) fn stats() -> io::Result<raw::rust_gup_stats> {
+    Ok(Device::open()?.stats()?.raw)
+}
+
+/// The error number of a failed call, 0 if it did not fail.
+#[track_caller]
+pub(crate) fn errno<T>(result: io::Result<T>) -> i32 {
+    match result {
+        Ok(_) => 0,
+        Err(e) => errno_of(&e).unwrap_or_else(|| panic!("not an error of the system: {e}")),
+    }
+}
+
+/// Fails unless `result` is the error `expected`.
+#[track_caller]
+pub(crate) fn refused<T>(result: io::Result<T>, expected: i32, what: &str) {
+    let got = errno(result);
+    assert_eq!(
+        got,
+        expected,
+        "{what}: got {}, expected {}",
+        errno_name(got),
+        errno_name(expected)
+    );
+}
+
+fn errno_name(errno: i32) -> String {
+    match errno {
+        0 => "success".into(),
+        _ => io::Error::from_raw_os_error(errno).to_string(),
+    }
+}
+
+/// The ioctl `number` with a structure of the test's own; its error number, 0 if there was none.
+pub(crate) fn call<T>(device: &Device, number: u32, argument: &mut T) -> i32 {
+    call_at(
+        device,
+        number,
+        std::ptr::from_mut(argument).expose_provenance(),
+    )
+}
+
+/// The ioctl `number` with whatever lies at `addr`; its error number, 0 if there was none.
+pub(crate) fn call_at(device: &Device, number: u32, addr: usize) -> i32 {
+    let argument = with_exposed_provenance_mut::<u8>(addr);
+    // SAFETY: The tests name only memory that is mapped for the purpose, or no memory at all.
+    errno(unsafe { device.ioctl(number, argument) })
+}
+
+/// As [`call`], for who has but the descriptor.
+pub(crate) fn call_fd<T>(fd: &impl AsFd, number: u32, argument: &mut T) -> i32 {
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: The callers pass the structure of the call, and buffers of the size that it says.
+    let result = unsafe {
+        libc::ioctl(
+            fd,
+            libc::c_ulong::from(number),
+            std::ptr::from_mut(argument),
+        )
+    };
+    errno(check(result))
+}
+
+/// A request for writing, by a pin.
+pub(crate) fn writable(addr: usize, len_bytes: usize) -> Request {
+    Request::new(addr, len_bytes).access(Access::Write)
+}
+
+#[track_caller]
+pub(crate) fn pin<'d>(device: &'d Device, request: &Request) -> Pinned<'d> {
+    let pinned = device.pin(request, Engine::Rust);
+    pinned.unwrap_or_else(|e| panic!("{request:x?}: {e}"))
+}
+
+/// Asks for what is there, without the slow path.
+pub(crate) fn fast_only(request: Request) -> Request {
+    request.fallback(Fallback::Never)
+}
+
+/// Fails unless the bytes of `pinned` from `offset` on are `expected`.
+#[track_caller]
+pub(crate) fn holds(pinned: &Pinned<'_>, offset: usize, expected: &[u8]) {
+    let mut found = vec![0; expected.len()];
+    pinned
+        .read(offset as u64, &mut found)
+        .expect("the handle can be read");
+    if found == expected {
+        return;
+    }
+    if let Some(at) = (0..found.len()).find(|&i| found[i] != expected[i]) {
+        panic!(
+            "the pages show {:#x} at offset {}, expected {:#x}",
+            found[at],
+            offset + at,
+            expected[at]
+        );
+    }
+}
+
+/// Writes through `pinned`.
+#[track_caller]
+pub(crate) fn store(pinned: &Pinned<'_>, offset: usize, data: &[u8]) {
+    // SAFETY: The tests access pinned memory by `Map` alone, which lends no references.
+    unsafe { pinned.write(offset as u64, data) }.expect("the handle can be written to");
+}
+
+/// `len` bytes that differ from page to page and from seed to seed. A shorter one is the beginning of a longer one.
+pub(crate) fn pattern(seed: usize, len: usize) -> Vec<u8> {
+    const WORD: usize = size_of::<u64>();
+    let mut bytes = vec![0; len.next_multiple_of(WORD)];
+    let mut word = (seed as u64 + 1) << 32;
+    for place in bytes.chunks_exact_mut(WORD) {
+        place.copy_from_slice(&word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        word += 1;
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// The number after `name` at the beginning of a line.
+pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+    let number = line.strip_prefix([' ', '\t']).unwrap_or(line);
+    number.split_whitespace().next()?.parse().ok()
+}
+
+/// Runs `body` and fails if it takes longer than `limit`.
+#[track_caller]
+pub(crate) fn within<T>(limit: Duration, body: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = body();
+    let took = start.elapsed();
+    assert!(took <= limit, "took {took:?}, expected at most {limit:?}");
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::field;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let text = "nr_foll_pin_acquired 17\nnr_foll_pin 3\nVmLck:\t     8 kB\n";
+        assert_eq!(field(text, "nr_foll_pin_acquired"), Some(17));
+        assert_eq!(field(text, "VmLck:"), Some(8));
+        assert_eq!(field(text, "VmPin:"), None);
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `gup-selftest [FILTER...]`: the tests of the loaded module.
+//!
+//! Runs as root inside a test machine and prints KTAP. With filters, only the tests run whose name holds one of them;
+//! `--list` prints the names. The exit status is 0 if nothing failed.
+//!
+//! Each file of tests begins with its promises. What is promised for all of them is in [`guard`] and [`runner`].
+
+mod abi;
+mod concurrency;
+mod cow;
+mod fixture;
+mod guard;
+mod handles;
+mod kinds;
+mod ktap;
+mod layout;
+mod lifetime;
+mod measure;
+mod memlock;
+mod memory;
+mod privileges;
+mod process;
+mod races;
+mod ranges;
+mod runner;
+mod stops;
+mod unload;
+
+use std::process::ExitCode;
+
+use runner::Test;
+
+/// All tests, those that unload the module last.
+fn all_tests() -> Vec<Test> {
+    [
+        abi::tests(),
+        layout::tests(),
+        ranges::tests(),
+        privileges::tests(),
+        handles::tests(),
+        kinds::tests(),
+        stops::tests(),
+        cow::tests(),
+        measure::tests(),
+        lifetime::tests(),
+        memlock::tests(),
+        concurrency::tests(),
+        races::tests(),
+        unload::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(option) = arguments
+        .iter()
+        .find(|a| a.starts_with('-') && *a != "--list")
+    {
+        eprintln!(
+            "gup-selftest: unknown option {option}\nusage: gup-selftest [--list] [FILTER...]"
+        );
+        return ExitCode::from(2);
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|a| *a != "--list").collect();
+    let tests: Vec<Test> = all_tests()
+        .into_iter()
+        .filter(|t| filters.is_empty() || filters.iter().any(|f| t.name.contains(*f)))
+        .collect();
+    if filters.len() < arguments.len() {
+        for test in &tests {
+            println!("{}", test.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    if tests.is_empty() {
+        eprintln!("gup-selftest: no test has such a name; see gup-selftest --list");
+        return ExitCode::from(2);
+    }
+    match runner::run_all(&tests) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            println!("Bail out! {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

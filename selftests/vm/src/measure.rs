@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that MEASURE
+//!
+//! - times each engine against each other, and says what it took and what that cost;
+//! - cuts a round into calls as it is told, also where they do not divide the range;
+//! - refuses senseless numbers with EINVAL, and a range that cannot be taken as a whole with EAGAIN;
+//! - holds nothing in the end and writes no sample beyond those asked for.
+
+use rust_gup_uapi::{raw, Access, Engine, How, Request};
+
+use crate::fixture::{call, open, pattern, stats, ACCESSES, HOWS, PAGE};
+use crate::memory::Map;
+use crate::runner::tests;
+
+tests![
+    engines_against_each_other,
+    cut_into_calls,
+    senseless_numbers,
+    not_resident,
+    samples_stay_in_their_buffer,
+];
+
+const ENGINES: [Engine; 3] = [Engine::Rust, Engine::Kernel, Engine::RustPages];
+
+fn engines_against_each_other() {
+    let device = open();
+    let map = Map::anon(32);
+    for a in ENGINES {
+        for b in ENGINES {
+            for (how, access) in HOWS.into_iter().flat_map(|h| ACCESSES.map(|a| (h, a))) {
+                let request = map.request().how(how).access(access);
+                let measured = device.measure(&request, [a, b], 3, 32).expect("MEASURE");
+                let what = format!("{a:?} against {b:?}, {how:?}, {access:?}");
+                assert_eq!(
+                    (measured.raw.rounds_done, measured.raw.nr_pages),
+                    (3, 32),
+                    "{what}"
+                );
+                for s in &measured.samples {
+                    let all = [s.take_a, s.take_b, s.release_a, s.release_b];
+                    assert!(
+                        all.iter().all(|c| (1..1 << 40).contains(c)),
+                        "{what}: {all:?}"
+                    );
+                    assert!(
+                        s.take_a >= measured.raw.overhead_cycles / 4,
+                        "{what}: {all:?}"
+                    );
+                }
+            }
+        }
+    }
+    let list_of = |engine| {
+        let measured = device.measure(&map.request(), [engine, Engine::Kernel], 1, 32);
+        measured.expect("MEASURE").raw
+    };
+    // An array of pages costs a pointer each.
+    assert_eq!(list_of(Engine::RustPages).bookkeeping_a_bytes, 32 * 8);
+    assert_eq!(list_of(Engine::Rust).bookkeeping_b_bytes, 32 * 8);
+    let huge = Map::huge(1);
+    let measured = device.measure(&huge.request(), [Engine::Rust, Engine::Kernel], 1, 512);
+    let raw = measured.expect("MEASURE").raw;
+    assert!(raw.bookkeeping_a_bytes < raw.bookkeeping_b_bytes, "{raw:?}");
+}
+
+fn cut_into_calls() {
+    let device = open();
+    let map = Map::anon(20);
+    for pages_per_call in [1, 3, 7, 19, 20, 21, 512, 1 << 20] {
+        for (start, len) in [(0, 20 * PAGE), (100, 19 * PAGE), (PAGE - 1, 2), (5, 1)] {
+            let request = Request::new(map.addr + start, len);
+            let nr_pages = (start + len - 1) / PAGE - start / PAGE + 1;
+            let engines = [Engine::Rust, Engine::Kernel];
+            let measured = device
+                .measure(&request, engines, 2, pages_per_call)
+                .expect("MEASURE");
+            assert_eq!(
+                measured.raw.nr_pages, nr_pages as u64,
+                "{len} bytes from {start}, {pages_per_call} pages a call"
+            );
+        }
+    }
+}
+
+fn senseless_numbers() {
+    let device = open();
+    let map = Map::anon(2);
+    let mut samples = vec![raw::rust_gup_sample::default(); 8];
+    let sane = raw::rust_gup_measure {
+        addr: map.addr as u64,
+        len_bytes: map.len_bytes as u64,
+        rounds: 2,
+        engine_b: raw::RUST_GUP_ENGINE_KERNEL,
+        pages_per_call: 2,
+        samples: samples.as_mut_ptr().expose_provenance() as u64,
+        ..Default::default()
+    };
+    let with = |change: fn(&mut raw::rust_gup_measure)| {
+        let mut measure = sane;
+        change(&mut measure);
+        call(&device, raw::RUST_GUP_IOC_MEASURE, &mut measure)
+    };
+    assert_eq!(with(|_| ()), 0);
+    assert_eq!(with(|m| m.rounds = 0), libc::EINVAL);
+    assert_eq!(
+        with(|m| m.rounds = raw::RUST_GUP_MEASURE_MAX_ROUNDS + 1),
+        libc::EINVAL
+    );
+    assert_eq!(with(|m| m.rounds = u32::MAX), libc::EINVAL);
+    assert_eq!(with(|m| m.pages_per_call = 0), libc::EINVAL);
+    let too_many = |m: &mut raw::rust_gup_measure| {
+        m.pages_per_call = raw::RUST_GUP_MEASURE_MAX_PAGES_PER_CALL + 1;
+    };
+    assert_eq!(with(too_many), libc::EINVAL);
+    assert_eq!(with(|m| m.pages_per_call = u32::MAX), libc::EINVAL);
+    assert_eq!(with(|m| m.engine_b = 3), libc::EINVAL);
+    assert_eq!(with(|m| m.engine_b = u32::MAX), libc::EINVAL);
+}
+
+fn not_resident() {
+    let device = open();
+    let map = Map::anon(8);
+    map.unmap(5 * PAGE, PAGE);
+    let engines = [Engine::Rust, Engine::Kernel];
+    for pages_per_call in [1, 8] {
+        for how in [How::Get, How::Pin] {
+            let request = map.request().how(how).access(Access::Read);
+            let result = device.measure(&request, engines, 2, pages_per_call);
+            // A call that takes nothing at all says why.
+            let expected = if pages_per_call == 1 {
+                libc::EFAULT
+            } else {
+                libc::EAGAIN
+            };
+            crate::fixture::refused(result, expected, "a range with a hole");
+            assert_eq!(stats().expect("STATS").nr_held_pages, 0);
+        }
+    }
+}
+
+fn samples_stay_in_their_buffer() {
+    let device = open();
+    let map = Map::anon(2);
+    // Followed by a page that is not there: one more sample would be an error.
+    let buffer = Map::anon(2);
+    buffer.unmap(PAGE, PAGE);
+    for rounds in [1, 3] {
+        let size = rounds as usize * size_of::<raw::rust_gup_sample>();
+        let before = pattern(0, PAGE);
+        buffer.store(0, &before);
+        let mut measure = raw::rust_gup_measure {
+            addr: map.addr as u64,
+            len_bytes: map.len_bytes as u64,
+            rounds,
+            engine_b: raw::RUST_GUP_ENGINE_KERNEL,
+            pages_per_call: 2,
+            samples: (buffer.addr + PAGE - size) as u64,
+            ..Default::default()
+        };
+        assert_eq!(call(&device, raw::RUST_GUP_IOC_MEASURE, &mut measure), 0);
+        assert_eq!(measure.rounds_done, u64::from(rounds));
+        assert!(
+            buffer.load(0, PAGE - size) == before[..PAGE - size],
+            "bytes before the samples"
+        );
+    }
+}

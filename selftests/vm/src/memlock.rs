@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that
+//!
+//! - pages that are held count as locked memory of the process that took them: those taken, not those asked for;
+//! - a process without CAP_IPC_LOCK is refused with ENOMEM beyond its RLIMIT_MEMLOCK, and nothing stays taken or
+//!   charged; root is charged all the same;
+//! - the charge goes back to the process that was charged, whoever closes the file;
+//! - comparing and measuring obey the limit as well, and leave no charge.
+
+use rust_gup_uapi::{raw, Device, Engine, Request};
+
+use crate::fixture::{check, fast_only, open, pin, refused, stats, HOWS, PAGE};
+use crate::memory::Map;
+use crate::process::{become_nobody, locked_kib, Child, Rendezvous};
+use crate::runner::tests;
+
+tests![
+    charge_is_what_was_taken,
+    charge_of_a_short_count,
+    charge_per_handle,
+    limit_without_privilege,
+    limit_of_nothing,
+    root_is_charged_but_not_limited,
+    charge_follows_the_one_who_pinned,
+    charge_returns_when_another_closes,
+    comparing_and_measuring,
+];
+
+const PAGE_KIB: u64 = 4;
+
+fn limit_locked_memory(nr_pages: usize) {
+    let bytes = (nr_pages * PAGE) as libc::rlim_t;
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: bytes,
+    };
+    // SAFETY: `limit` is valid for reading.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }).expect("setrlimit");
+}
+
+fn charge_is_what_was_taken() {
+    let device = open();
+    let map = Map::anon(16);
+    for how in HOWS {
+        for engine in [Engine::Rust, Engine::Kernel] {
+            for (start, len, nr_pages) in [
+                (0, 16 * PAGE, 16),
+                (0, 1, 1),
+                (PAGE - 1, 2, 2),
+                (3 * PAGE + 1, PAGE, 2),
+            ] {
+                let request = Request::new(map.addr + start, len).how(how);
+                let pinned = device.pin(&request, engine).expect("PIN");
+                assert_eq!(
+                    locked_kib(),
+                    nr_pages * PAGE_KIB,
+                    "{request:x?} by {engine:?}"
+                );
+                pinned.release().expect("UNPIN");
+                assert_eq!(locked_kib(), 0, "after {request:x?} by {engine:?}");
+            }
+        }
+    }
+}
+
+fn charge_of_a_short_count() {
+    let device = open();
+    let map = Map::anon(9);
+    map.unmap(4 * PAGE, PAGE);
+    for how in HOWS {
+        for request in [map.request().how(how), fast_only(map.request().how(how))] {
+            let pinned = pin(&device, &request);
+            assert_eq!(pinned.nr_pages(), 4);
+            assert_eq!(locked_kib(), 4 * PAGE_KIB, "{request:x?}");
+        }
+    }
+    let untouched = Map::untouched(4);
+    let nothing = pin(&device, &fast_only(untouched.request()));
+    assert_eq!((nothing.nr_pages(), locked_kib()), (0, 0));
+}
+
+fn charge_per_handle() {
+    let device = open();
+    let map = Map::anon(4);
+    let a = pin(&device, &map.request());
+    let b = pin(&device, &map.request());
+    assert_eq!(locked_kib(), 8 * PAGE_KIB, "the same pages twice");
+    drop(a);
+    assert_eq!(locked_kib(), 4 * PAGE_KIB);
+    b.into_handle();
+    drop(device);
+    assert_eq!(locked_kib(), 0, "after closing the device");
+}
+
+/// Runs `body` without privileges, with an open device and a limit of locked memory.
+fn limited(nr_pages: usize, body: impl FnOnce(&Device)) {
+    let device = open();
+    Child::run(|| {
+        limit_locked_memory(nr_pages);
+        become_nobody();
+        body(&device);
+        assert_eq!(locked_kib(), 0, "VmLck in the end");
+    })
+    .join();
+}
+
+fn limit_without_privilege() {
+    limited(8, |device| {
+        let map = Map::anon(9);
+        let held = || {
+            let raw = device.stats().expect("STATS").raw;
+            (raw.nr_handles, raw.nr_held_pages)
+        };
+        let before = held();
+        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        for how in HOWS {
+            for engine in [Engine::Rust, Engine::Kernel] {
+                let try_pin = |nr_pages| device.pin(&part(nr_pages).how(how), engine);
+                refused(try_pin(9), libc::ENOMEM, "more than the limit");
+                assert_eq!((held(), locked_kib()), (before, 0), "after the refusal");
+                let all = try_pin(8).expect("exactly the limit");
+                refused(try_pin(1), libc::ENOMEM, "one page more");
+                assert_eq!(locked_kib(), 8 * PAGE_KIB);
+                drop(all);
+                let most = try_pin(7).expect("less than the limit");
+                refused(try_pin(2), libc::ENOMEM, "together more than the limit");
+                let last = try_pin(1).expect("together the limit");
+                drop((most, last));
+                assert_eq!((held(), locked_kib()), (before, 0), "after releasing");
+            }
+            refused(
+                device.pin(&fast_only(map.request().how(how)), Engine::Rust),
+                libc::ENOMEM,
+                "more than the limit, fast",
+            );
+        }
+    });
+}
+
+fn limit_of_nothing() {
+    limited(0, |device| {
+        let map = Map::anon(1);
+        for how in HOWS {
+            refused(
+                device.pin(&map.request().how(how), Engine::Rust),
+                libc::ENOMEM,
+                "one page",
+            );
+        }
+        // The pages are free again: the machine can be told so by nobody but the counters.
+        assert_eq!(device.stats().expect("STATS").raw.nr_held_pages, 0);
+    });
+}
+
+fn root_is_charged_but_not_limited() {
+    Child::run(|| {
+        limit_locked_memory(0);
+        let device = open();
+        let map = Map::anon(10);
+        let pinned = pin(&device, &map.request());
+        assert_eq!((pinned.nr_pages(), locked_kib()), (10, 10 * PAGE_KIB));
+        drop(pinned);
+        assert_eq!(locked_kib(), 0);
+    })
+    .join();
+}
+
+fn charge_follows_the_one_who_pinned() {
+    let device = open();
+    Child::run(|| {
+        let map = Map::anon(3);
+        let pinned = pin(&device, &map.request());
+        assert_eq!(locked_kib(), 3 * PAGE_KIB);
+        pinned.into_handle();
+    })
+    .join();
+    assert_eq!(locked_kib(), 0, "the one who opened the device");
+    // The child is gone, what it took is not.
+    assert_eq!(stats().expect("STATS").nr_held_pages, 3);
+}
+
+fn charge_returns_when_another_closes() {
+    let device = open();
+    let (ours, theirs) = Rendezvous::pair();
+    let map = Map::anon(6);
+    let request = map.request();
+    let handle = pin(&device, &request).into_handle();
+    let child = Child::run(|| {
+        theirs.wait();
+        let mut unpin = raw::rust_gup_unpin { handle };
+        let second = pin(&device, &request);
+        assert_eq!(locked_kib(), 6 * PAGE_KIB, "the child's own");
+        second.release().expect("UNPIN");
+        assert_eq!(locked_kib(), 0, "the child's own");
+        assert_eq!(
+            crate::fixture::call(&device, raw::RUST_GUP_IOC_UNPIN, &mut unpin),
+            0
+        );
+        assert_eq!(locked_kib(), 0, "the child");
+    });
+    assert_eq!(locked_kib(), 6 * PAGE_KIB);
+    ours.signal();
+    child.join();
+    assert_eq!(locked_kib(), 0, "released by the child");
+
+    // The same by the last close of the file instead of a release.
+    pin(&device, &request).into_handle();
+    let child = Child::run(|| theirs.wait());
+    drop(device);
+    assert_eq!(locked_kib(), 6 * PAGE_KIB, "the child has the file open");
+    ours.signal();
+    child.join();
+    assert_eq!(locked_kib(), 0, "closed by the child");
+}
+
+fn comparing_and_measuring() {
+    limited(4, |device| {
+        let map = Map::anon(5);
+        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        let engines = [Engine::Rust, Engine::Kernel];
+        for how in HOWS {
+            // Both engines in turn: never more at a time than what was asked for.
+            let compared = device.compare(&part(4).how(how)).expect("COMPARE").raw;
+            assert_eq!((compared.differences, compared.nr_equal), (0, 4));
+            assert_eq!(locked_kib(), 0, "after comparing");
+            refused(device.compare(&part(5).how(how)), libc::ENOMEM, "COMPARE");
+            // A round takes no more at a time than a call.
+            let measured = device
+                .measure(&part(5).how(how), engines, 2, 4)
+                .expect("MEASURE");
+            assert_eq!((measured.samples.len(), locked_kib()), (2, 0));
+            refused(
+                device.measure(&part(5).how(how), engines, 2, 5),
+                libc::ENOMEM,
+                "MEASURE",
+            );
+            assert_eq!(locked_kib(), 0, "after the refusals");
+        }
+    });
+}

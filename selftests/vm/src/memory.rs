@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests share: memory of this process, and what the kernel says about it.
+
+use std::fs::{self, File};
+use std::io;
+use std::mem::size_of;
+use std::os::unix::fs::FileExt;
+use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+use std::sync::OnceLock;
+
+use libc::c_int;
+use rust_gup_uapi::memory::{Kind, Mapping};
+use rust_gup_uapi::{Device, Engine, How, Request};
+
+use crate::fixture::{check, field, pattern, HUGE, PAGE};
+use crate::runner::skip;
+
+pub(crate) const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
+
+/// A mapping of this process, of which nobody gets a reference.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub(crate) addr: usize,
+    pub(crate) len_bytes: usize,
+    /// Who unmaps it, if not this.
+    owner: Option<Mapping>,
+}
+
+impl Map {
+    /// Maps as mmap(2) does.
+    pub(crate) fn new(
+        addr: usize,
+        len_bytes: usize,
+        prot: c_int,
+        flags: c_int,
+        fd: c_int,
+    ) -> io::Result<Self> {
+        let hint = with_exposed_provenance_mut(addr);
+        // SAFETY: Without MAP_FIXED, which no test uses on memory that is in use, nothing is replaced.
+        let start = unsafe { libc::mmap(hint, len_bytes, prot, flags, fd, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let addr = start.expose_provenance();
+        Ok(Self {
+            addr,
+            len_bytes,
+            owner: None,
+        })
+    }
+
+    /// Private anonymous memory in small pages, not touched yet.
+    pub(crate) fn untouched(nr_pages: usize) -> Self {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let map = Self::new(0, nr_pages * PAGE, RW, flags, -1).expect("anonymous memory");
+        // Fails where the kernel has no huge pages, and then it need not succeed.
+        let _ = map.try_advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
+        map
+    }
+
+    /// Private anonymous memory in small pages, filled with a pattern.
+    pub(crate) fn anon(nr_pages: usize) -> Self {
+        let map = Self::untouched(nr_pages);
+        map.fill(0);
+        map.settle(0, map.len_bytes);
+        map
+    }
+
+    /// Memory of a kind that not each machine has; skips the test where it is missing.
+    pub(crate) fn of(kind: Kind, len_bytes: usize) -> Self {
+        match kind.map(len_bytes) {
+            Ok(mapping) => {
+                let map = Self {
+                    addr: mapping.addr(),
+                    len_bytes: mapping.len_bytes(),
+                    owner: Some(mapping),
+                };
+                map.settle(0, map.len_bytes);
+                map
+            }
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => skip(&format!("{kind}: {e}")),
+            Err(e) => panic!("{kind}: {e}"),
+        }
+    }
+
+    /// Private anonymous memory in huge pages, filled with a pattern.
+    pub(crate) fn huge(nr_huge: usize) -> Self {
+        let map = Self::of(Kind::Thp2m, nr_huge * HUGE);
+        map.fill(0);
+        map
+    }
+
+    /// Moves it to where it may stay for long, on a machine with memory where it may not, so that a test need not care.
+    pub(crate) fn settle(&self, offset: usize, len: usize) {
+        static HAS_MOVABLE_MEMORY: OnceLock<bool> = OnceLock::new();
+        if *HAS_MOVABLE_MEMORY.get_or_init(has_movable_memory) {
+            let request = Request::new(self.addr + offset, len).how(How::LongTerm);
+            // Fails for memory that may not be taken at all, which stays where it is.
+            if let Ok(device) = Device::open() {
+                drop(device.pin(&request, Engine::Kernel));
+            }
+        }
+    }
+
+    pub(crate) fn end(&self) -> usize {
+        self.addr + self.len_bytes
+    }
+
+    pub(crate) fn nr_pages(&self) -> usize {
+        self.len_bytes / PAGE
+    }
+
+    /// A request for reading all of it, by a pin.
+    pub(crate) fn request(&self) -> Request {
+        Request::new(self.addr, self.len_bytes)
+    }
+
+    /// Reads memory as the owner.
+    pub(crate) fn load(&self, offset: usize, len: usize) -> Vec<u8> {
+        assert!(offset + len <= self.len_bytes);
+        let mut data = vec![0; len];
+        let from = with_exposed_provenance::<u8>(self.addr + offset);
+        // SAFETY: The range lies in the mapping; `data` is as long.
+        unsafe { from.copy_to_nonoverlapping(data.as_mut_ptr(), len) };
+        data
+    }
+
+    /// Writes memory as the owner.
+    pub(crate) fn store(&self, offset: usize, data: &[u8]) {
+        assert!(offset + data.len() <= self.len_bytes);
+        let to = with_exposed_provenance_mut::<u8>(self.addr + offset);
+        // SAFETY: The range lies in the mapping, of which no reference exists.
+        unsafe { to.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+    }
+
+    pub(crate) fn get(&self, offset: usize) -> u8 {
+        assert!(offset < self.len_bytes);
+        // SAFETY: The byte lies in the mapping.
+        unsafe { with_exposed_provenance::<u8>(self.addr + offset).read_volatile() }
+    }
+
+    pub(crate) fn set(&self, offset: usize, value: u8) {
+        assert!(offset < self.len_bytes);
+        // SAFETY: The byte lies in the mapping, of which no reference exists.
+        unsafe { with_exposed_provenance_mut::<u8>(self.addr + offset).write_volatile(value) };
+    }
+
+    /// Fills it with the pattern of `seed`.
+    pub(crate) fn fill(&self, seed: usize) -> Vec<u8> {
+        let data = pattern(seed, self.len_bytes);
+        self.store(0, &data);
+        data
+    }
+
+    #[track_caller]
+    pub(crate) fn protect(&self, offset: usize, len: usize, prot: c_int) {
+        let start = with_exposed_provenance_mut(self.addr + offset);
+        assert!(offset + len <= self.len_bytes);
+        // SAFETY: The range lies in the mapping; the tests do not touch what they forbid themselves to.
+        check(unsafe { libc::mprotect(start, len, prot) }).expect("mprotect");
+    }
+
+    pub(crate) fn try_advise(&self, offset: usize, len: usize, advice: c_int) -> io::Result<()> {
+        let start = with_exposed_provenance_mut(self.addr + offset);
+        assert!(offset + len <= self.len_bytes);
+        // SAFETY: The range lies in the mapping, of whose contents no reference exists.
+        check(unsafe { libc::madvise(start, len, advice) }).map(drop)
+    }
+
+    #[track_caller]
+    pub(crate) fn advise(&self, offset: usize, len: usize, advice: c_int) {
+        self.try_advise(offset, len, advice).expect("madvise");
+    }
+
+    #[track_caller]
+    pub(crate) fn unmap(&self, offset: usize, len: usize) {
+        if len == 0 {
+            return;
+        }
+        let start = with_exposed_provenance_mut(self.addr + offset);
+        // SAFETY: The range lies in the mapping, of which no reference exists.
+        check(unsafe { libc::munmap(start, len) }).expect("munmap");
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        if self.owner.is_none() {
+            // What the test unmapped itself does not matter: the tests map nothing in its place.
+            self.unmap(0, self.len_bytes);
+        }
+    }
+}
+
+/// A kernel file of one number, with its value put back in the end.
+pub(crate) struct Setting {
+    path: &'static str,
+    before: String,
+}
+
+impl Setting {
+    /// Sets it; none if the kernel has no such file.
+    pub(crate) fn set(path: &'static str, value: &str) -> Option<Self> {
+        let before = fs::read_to_string(path).ok()?;
+        fs::write(path, value).ok()?;
+        Some(Self { path, before })
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = fs::write(self.path, self.before.trim());
+    }
+}
+
+/// Sees to it that `nr` huge pages of the pool are there, as long as the result lives. If there are none to be had,
+/// the kind of memory says so.
+pub(crate) fn hugetlb_pool(nr: usize) -> Option<Setting> {
+    Setting::set("/proc/sys/vm/nr_hugepages", &nr.to_string())
+}
+
+/// Whether the machine has memory that is to stay movable.
+pub(crate) fn has_movable_memory() -> bool {
+    let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
+    zones
+        .split("\nNode ")
+        .filter(|z| z.contains("zone  Movable"))
+        .filter_map(|z| z.lines().find_map(|l| l.trim().strip_prefix("managed")))
+        .any(|managed| managed.trim() != "0")
+}
+
+/// Memory that can still be had, in KiB.
+pub(crate) fn available_kib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    field(&text, "MemAvailable:").expect("MemAvailable in /proc/meminfo")
+}
+
+/// The frame number of each page of a range, by /proc/self/pagemap; 0 where none is present.
+pub(crate) fn frames(addr: usize, nr_pages: usize) -> Vec<u64> {
+    const PRESENT: u64 = 1 << 63;
+    const FRAME: u64 = (1 << 55) - 1;
+    let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
+    let mut entries = vec![0; nr_pages * size_of::<u64>()];
+    let at = addr / PAGE * size_of::<u64>();
+    pagemap
+        .read_exact_at(&mut entries, at as u64)
+        .expect("pagemap entries");
+    entries
+        .chunks_exact(size_of::<u64>())
+        .map(|e| u64::from_ne_bytes(e.try_into().expect("eight bytes")))
+        .map(|e| if e & PRESENT != 0 { e & FRAME } else { 0 })
+        .collect()
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests share: other processes.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::process::exit;
+
+use libc::{c_int, pid_t};
+
+use crate::fixture::{check, field};
+
+/// User and group without any privilege.
+pub(crate) const NOBODY: u32 = 65534;
+
+/// A child process that runs a part of a test.
+#[derive(Debug)]
+pub(crate) struct Child(pub(crate) pid_t);
+
+impl Child {
+    /// Forks, and runs `body` in the child, which ends with it.
+    pub(crate) fn run(body: impl FnOnce()) -> Self {
+        // SAFETY: No other thread of a test runs while it forks, but where it does not matter in what state it is.
+        let pid = check(unsafe { libc::fork() }).expect("fork");
+        if pid != 0 {
+            return Self(pid);
+        }
+        let result = catch_unwind(AssertUnwindSafe(body));
+        exit(i32::from(result.is_err()));
+    }
+
+    /// Ends it by a signal that it cannot catch.
+    pub(crate) fn kill(&self) {
+        // SAFETY: Takes no pointers; the child was not waited for yet, so the number is still its own.
+        check(unsafe { libc::kill(self.0, libc::SIGKILL) }).expect("kill");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(self) -> c_int {
+        let mut status = 0;
+        // SAFETY: `status` is valid for writing.
+        check(unsafe { libc::waitpid(self.0, &mut status, 0) }).expect("waitpid");
+        status
+    }
+
+    /// Waits for its end and fails if it failed.
+    #[track_caller]
+    pub(crate) fn join(self) {
+        assert_eq!(self.wait(), 0, "status of the child process");
+    }
+}
+
+/// Two processes tell each other how far they are: each end of a socket pair.
+#[derive(Debug)]
+pub(crate) struct Rendezvous(UnixStream);
+
+impl Rendezvous {
+    pub(crate) fn pair() -> (Self, Self) {
+        let (a, b) = UnixStream::pair().expect("socket pair");
+        (Self(a), Self(b))
+    }
+
+    /// Tells the other side to go on.
+    pub(crate) fn signal(&self) {
+        (&self.0)
+            .write_all(&[1])
+            .expect("the other process listens");
+    }
+
+    /// Waits until the other side says so.
+    pub(crate) fn wait(&self) {
+        assert!(self.wait_for_more(), "the other process lives");
+    }
+
+    /// Waits until the other side says something; false if it will say nothing any more.
+    pub(crate) fn wait_for_more(&self) -> bool {
+        (&self.0).read_exact(&mut [0]).is_ok()
+    }
+
+    /// Tells the other side that nothing more will come.
+    pub(crate) fn end(&self) {
+        self.0.shutdown(Shutdown::Both).expect("shutdown");
+    }
+
+    pub(crate) fn fd(&self) -> c_int {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Gives up all privileges for good.
+pub(crate) fn become_nobody() {
+    // SAFETY: Takes no pointers but a null one, to a list of no groups.
+    unsafe {
+        check(libc::setgroups(0, std::ptr::null())).expect("setgroups");
+        check(libc::setresgid(NOBODY, NOBODY, NOBODY)).expect("setresgid");
+        check(libc::setresuid(NOBODY, NOBODY, NOBODY)).expect("setresuid");
+    }
+}
+
+/// Locked memory of this process in KiB.
+pub(crate) fn locked_kib() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
+    field(&text, "VmLck:").expect("VmLck in /proc/self/status")
+}
