@@ -82,7 +82,7 @@ shellcheck: ## run shellcheck on the scripts
 
 .PHONY: update
 update: ## look for a newer stock kernel, and use it from now on
-	@$(S)/prepare-kernel.sh --update
+	@dir=$$($(S)/prepare-kernel.sh --update) && echo "the stock kernel is now the one in $$dir"
 
 .PHONY: clean
 clean: ## delete what was built here

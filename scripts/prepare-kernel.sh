@@ -147,32 +147,36 @@ adopt() {
 	echo "$RELEASE" >"$DIR/release"
 }
 
+# ready: is the kernel that was chosen earlier complete?
+ready() {
+	[ -s "$CHOICE" ] || return 1
+	read -r VERSION RELEASE SOURCE <"$CHOICE"
+	DIR=$CACHE/kernel/$RELEASE
+	[ -e "$DIR/.complete" ]
+}
+
 main() {
-	local choice
+	local update=''
 	make_cache
 	KVER=${KVER:-}
-	choice=$CACHE/kernel/choice-${KVER:-newest}-$FLAVOUR
+	CHOICE=$CACHE/kernel/choice-${KVER:-newest}-$FLAVOUR
 	if [ "${1:-}" = --update ]; then
-		rm -f "$choice"
-	elif [ -s "$choice" ]; then
-		read -r VERSION RELEASE SOURCE <"$choice"
-		if [ -e "$CACHE/kernel/$RELEASE/.complete" ]; then
-			echo "$CACHE/kernel/$RELEASE"
-			return
-		fi
+		update=yes
+	elif ready; then
+		echo "$DIR"
+		return
 	fi
 
 	"$TOP/scripts/build-root.sh" >/dev/null
 	lock kernel
-	mkdir -p "$CACHE/kernel"
-	apt_setup
-	if [ ! -s "$choice" ]; then
+	# Another run may have done it while this one waited.
+	if [ -n "$update" ] || ! ready; then
+		mkdir -p "$CACHE/kernel"
+		apt_setup
 		steps "kernel" 1
-		step "look up ${KVER:-the newest} for $FLAVOUR in $SUITE" choose "$choice"
+		step "look up ${KVER:-the newest} for $FLAVOUR in $SUITE" choose "$CHOICE"
 	fi
-	read -r VERSION RELEASE SOURCE <"$choice"
-	DIR=$CACHE/kernel/$RELEASE
-	if [ ! -e "$DIR/.complete" ]; then
+	if ! ready; then
 		# A build directory knows its own path, so it is made in place;
 		# the stamp comes last, and what has none is a leftover.
 		rm -rf "$DIR"
