@@ -2,13 +2,28 @@
 
 //! Takes the pages of a buffer, reads through them, and releases them.
 
+use std::{
+    io,
+    process::ExitCode, //
+};
+
 use rust_gup_uapi::{
     Device,
     Engine,
     Request, //
 };
 
-fn main() -> std::io::Result<()> {
+fn main() -> ExitCode {
+    match hello() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("hello_pin: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn hello() -> io::Result<()> {
     let buffer = b"hello, pin".repeat(10_000);
 
     let device = Device::open()?;
