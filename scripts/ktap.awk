@@ -21,6 +21,11 @@ function fail(why, n) {
 	fail($0, 1)
 }
 
+# Diagnostics come before the result they belong to.
+/^#/ {
+	diagnostics = diagnostics "      " $0 "\n"
+}
+
 /^(not )?ok [0-9]+/ {
 	number = $1 == "not" ? $3 : $2
 	results++
@@ -28,11 +33,13 @@ function fail(why, n) {
 		fail("result " number " where " results " was due", 1)
 	if ($1 == "not") {
 		fail($0, 1)
+		printf "%s", diagnostics
 	} else if (/# SKIP/) {
 		skipped++
 		print "  " name ": " $0
 	} else
 		passed++
+	diagnostics = ""
 }
 
 END {
