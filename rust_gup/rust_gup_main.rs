@@ -45,6 +45,8 @@ impl kernel::InPlaceModule for RustGup {
         try_pin_init!(Self {
             _: {
                 sys::layout::check()?;
+                sys::cpu::init();
+                sys::counters::init();
                 let window_entries = plain(module_parameters::window_entries.value());
                 if !(1..=65536).contains(&window_entries) {
                     return Err(EINVAL);

@@ -4,19 +4,21 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Arc,
-    },
+    sync::{atomic::Relaxed, Arc},
 };
 
 use super::{convert, handles::Handles, ioctl::Argument, OpenFile};
 use crate::{
-    gup::{self, stats::STATS, PinnedRange, WINDOW_ENTRIES},
+    gup::{
+        self,
+        stats::{Counter, IRQS_OFF_MAX_CYCLES, NR_HANDLES, NR_HELD_PAGES},
+        PinnedRange, WINDOW_ENTRIES,
+    },
     sys::{
         abi::{self, write_element},
         cpu, mm, Direction,
     },
+    walk::Stop,
 };
 
 /// What a task without an address space gets; kernel threads do not make system calls.
@@ -214,22 +216,23 @@ pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gu
 
 /// `RUST_GUP_IOC_STATS`.
 pub(super) fn stats() -> abi::rust_gup_stats {
-    let value = |counter: &Atomic<u64>| counter.load(Relaxed);
     let mut stats = abi::rust_gup_stats {
-        nr_fast: value(&STATS.nr_fast),
-        nr_slow: value(&STATS.nr_slow),
-        nr_runs: value(&STATS.nr_runs),
-        nr_windows: value(&STATS.nr_windows),
-        nr_handles: value(&STATS.nr_handles),
-        nr_held_pages: value(&STATS.nr_held_pages),
-        irqs_off_max_cycles: value(&STATS.irqs_off_max_cycles),
+        nr_fast: Counter::Fast.sum(),
+        nr_slow: Counter::Slow.sum(),
+        nr_runs: Counter::Grabs.sum(),
+        nr_handles: NR_HANDLES.load(Relaxed),
+        nr_held_pages: NR_HELD_PAGES.load(Relaxed),
+        irqs_off_max_cycles: IRQS_OFF_MAX_CYCLES.load(core::sync::atomic::Ordering::Relaxed),
         ..abi::rust_gup_stats::default()
     };
-    for (to, from) in stats.irqs_off.iter_mut().zip(STATS.irqs_off.iter()) {
-        *to = value(from);
+    for (bucket, nr_windows) in stats.irqs_off.iter_mut().enumerate() {
+        *nr_windows = Counter::IrqsOff(bucket).sum();
+        stats.nr_windows = stats.nr_windows.wrapping_add(*nr_windows);
     }
-    for (to, from) in stats.stops.iter_mut().zip(STATS.stops.iter()) {
-        *to = value(from);
+    for stop in Stop::ALL {
+        if let Some(nr_stops) = stats.stops.get_mut(stop as usize) {
+            *nr_stops = Counter::Stop(stop).sum();
+        }
     }
     stats
 }

@@ -9,7 +9,7 @@ use kernel::{
 
 use super::{
     request::{How, Request},
-    stats::{self, STATS},
+    stats,
     take::{take, Taken},
 };
 use crate::{
@@ -44,8 +44,7 @@ impl<K: RefKind> Pinned<K> {
 
         let offset = request.range.offset();
         let nr_bytes = pages.nr_pages() << crate::sys::cpu::PAGE_SHIFT;
-        stats::add(&STATS.nr_handles, 1);
-        stats::add(&STATS.nr_held_pages, pages.nr_pages());
+        stats::count_handle(pages.nr_pages());
         let pinned = Self {
             len_bytes: request.len_bytes.min(nr_bytes.saturating_sub(offset)),
             pages,
@@ -80,8 +79,7 @@ impl<K: RefKind> Pinned<K> {
 
 impl<K: RefKind> Drop for Pinned<K> {
     fn drop(&mut self) {
-        stats::sub(&STATS.nr_handles, 1);
-        stats::sub(&STATS.nr_held_pages, self.pages.nr_pages());
+        stats::uncount_handle(self.pages.nr_pages());
         self.pages.release(if self.written.load(Relaxed) != 0 {
             Contents::Written
         } else {

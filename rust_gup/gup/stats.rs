@@ -4,87 +4,84 @@
 
 use kernel::sync::atomic::{Atomic, Relaxed};
 
-use crate::walk::Stop;
+use crate::{sys::counters, walk::Stop};
 
 /// Lengths of sections with interrupts off are counted by their power of two.
 pub(crate) const NR_BUCKETS: usize = 32;
 
-/// The counters. Each is read and written on its own; a snapshot of them need not add up.
-pub(crate) struct Stats {
+/// What is counted by CPU. A sum over the CPUs is no snapshot: the counters need not add up.
+#[derive(Clone, Copy)]
+pub(crate) enum Counter {
     /// Pages that the fast walk took.
-    pub(crate) nr_fast: Atomic<u64>,
+    Fast,
     /// Pages that the slow path took after it.
-    pub(crate) nr_slow: Atomic<u64>,
+    Slow,
     /// Times that the fast walk took references.
-    pub(crate) nr_runs: Atomic<u64>,
-    /// Sections with interrupts off.
-    pub(crate) nr_windows: Atomic<u64>,
-    /// Handles that exist.
-    pub(crate) nr_handles: Atomic<u64>,
-    /// Pages that they hold.
-    pub(crate) nr_held_pages: Atomic<u64>,
-    /// Length of the longest section with interrupts off.
-    pub(crate) irqs_off_max_cycles: Atomic<u64>,
-    /// Sections by length.
-    pub(crate) irqs_off: [Atomic<u64>; NR_BUCKETS],
-    /// Stops by reason.
-    pub(crate) stops: [Atomic<u64>; Stop::COUNT],
+    Grabs,
+    /// Sections with interrupts off of 2^n cycles and more, but less than twice that.
+    IrqsOff(usize),
+    /// Stops for a reason.
+    Stop(Stop),
 }
 
-/// The module's.
-pub(crate) static STATS: Stats = Stats {
-    nr_fast: Atomic::new(0),
-    nr_slow: Atomic::new(0),
-    nr_runs: Atomic::new(0),
-    nr_windows: Atomic::new(0),
-    nr_handles: Atomic::new(0),
-    nr_held_pages: Atomic::new(0),
-    irqs_off_max_cycles: Atomic::new(0),
-    irqs_off: [const { Atomic::new(0) }; NR_BUCKETS],
-    stops: [const { Atomic::new(0) }; Stop::COUNT],
-};
+const FIRST_BUCKET: usize = 3;
+const FIRST_STOP: usize = FIRST_BUCKET + NR_BUCKETS;
+const _: () = assert!(FIRST_STOP + Stop::COUNT <= counters::NR_COUNTERS);
 
-/// Adds to a counter.
-#[inline(always)]
-pub(crate) fn add(counter: &Atomic<u64>, n: u64) {
-    counter.add(n, Relaxed);
-}
-
-/// Takes away from a counter.
-pub(crate) fn sub(counter: &Atomic<u64>, n: u64) {
-    counter.add(n.wrapping_neg(), Relaxed);
-}
-
-impl Stats {
-    /// Counts a section with interrupts off.
+impl Counter {
     #[inline(always)]
-    pub(crate) fn count_window(&self, cycles: u64) {
-        add(&self.nr_windows, 1);
-        let bucket = (cycles | 1).ilog2() as usize;
-        if let Some(counter) = self.irqs_off.get(bucket.min(NR_BUCKETS - 1)) {
-            add(counter, 1);
-        }
-        if cycles > self.irqs_off_max_cycles.load(Relaxed) {
-            self.raise_max(cycles);
-        }
-    }
-
-    #[cold]
-    fn raise_max(&self, cycles: u64) {
-        let max = &self.irqs_off_max_cycles;
-        let mut now = max.load(Relaxed);
-        while cycles > now {
-            match max.cmpxchg(now, cycles, Relaxed) {
-                Ok(_) => return,
-                Err(changed) => now = changed,
-            }
+    fn index(self) -> usize {
+        match self {
+            Self::Fast => 0,
+            Self::Slow => 1,
+            Self::Grabs => 2,
+            Self::IrqsOff(bucket) => FIRST_BUCKET + bucket.min(NR_BUCKETS - 1),
+            Self::Stop(stop) => FIRST_STOP + stop as usize,
         }
     }
 
-    /// Counts a stop.
-    pub(crate) fn count_stop(&self, stop: Stop) {
-        if let Some(counter) = self.stops.get(stop as usize) {
-            add(counter, 1);
-        }
+    /// Adds to it.
+    #[inline(always)]
+    pub(crate) fn add(self, n: u64) {
+        counters::add(self.index(), n);
     }
+
+    /// Its value.
+    pub(crate) fn sum(self) -> u64 {
+        counters::sum(self.index())
+    }
+}
+
+/// Handles that exist.
+pub(crate) static NR_HANDLES: Atomic<u64> = Atomic::new(0);
+/// Pages that they hold.
+pub(crate) static NR_HELD_PAGES: Atomic<u64> = Atomic::new(0);
+/// Length of the longest section with interrupts off.
+pub(crate) static IRQS_OFF_MAX_CYCLES: core::sync::atomic::AtomicU64 =
+    core::sync::atomic::AtomicU64::new(0);
+
+/// Counts a section with interrupts off.
+#[inline(always)]
+pub(crate) fn count_window(cycles: u64) {
+    Counter::IrqsOff((cycles | 1).ilog2() as usize).add(1);
+    if cycles > IRQS_OFF_MAX_CYCLES.load(core::sync::atomic::Ordering::Relaxed) {
+        raise_max(cycles);
+    }
+}
+
+#[cold]
+fn raise_max(cycles: u64) {
+    IRQS_OFF_MAX_CYCLES.fetch_max(cycles, core::sync::atomic::Ordering::Relaxed);
+}
+
+/// Counts a handle that comes with `nr_pages` pages.
+pub(crate) fn count_handle(nr_pages: u64) {
+    NR_HANDLES.add(1, Relaxed);
+    NR_HELD_PAGES.add(nr_pages, Relaxed);
+}
+
+/// Counts it as gone.
+pub(crate) fn uncount_handle(nr_pages: u64) {
+    NR_HANDLES.add(1u64.wrapping_neg(), Relaxed);
+    NR_HELD_PAGES.add(nr_pages.wrapping_neg(), Relaxed);
 }

@@ -9,7 +9,7 @@ use kernel::{
 
 use super::{
     request::{Fallback, Request},
-    stats::{self, STATS},
+    stats::{self, Counter},
 };
 use crate::{
     sys::{cpu, mm::CurrentMm, walk_window, HeldPages, PageArray, SLOW_BATCH_MAX},
@@ -72,10 +72,10 @@ pub(crate) fn take<K: RefKind>(
 
     let mut taken = take.taken;
     taken.nr_by_level = progress.nr_by_level;
-    stats::add(&STATS.nr_fast, taken.nr_fast());
-    stats::add(&STATS.nr_runs, progress.nr_grabs);
+    Counter::Fast.add(taken.nr_fast());
+    Counter::Grabs.add(progress.nr_grabs);
     if taken.nr_slow != 0 {
-        stats::add(&STATS.nr_slow, taken.nr_slow);
+        Counter::Slow.add(taken.nr_slow);
     }
     match result {
         // Who has some pages has to release them, so there is no room for an error (`mm/gup.c:3217`).
@@ -103,7 +103,6 @@ impl Take<'_> {
         }
         let context = cpu::decode_context(self.rules.access);
         let nr_entries = WINDOW_ENTRIES.load(Relaxed) as usize;
-        // Not at module load: the answer costs one instruction that the kernel patches.
         let is_on = cpu::has_native_entries();
         let mut nr_races = 0;
 
@@ -112,7 +111,7 @@ impl Take<'_> {
             let nr_left_before = progress.nr_left;
             let result = if is_on {
                 let window = walk_window(self.mm, context, self.rules, nr_entries, progress, pages);
-                STATS.count_window(window.irqs_off_cycles);
+                stats::count_window(window.irqs_off_cycles);
                 window.result
             } else {
                 Err(Stop::Off)
@@ -193,7 +192,7 @@ impl Take<'_> {
 
     #[cold]
     fn note_stop(&mut self, stop: Stop, addr: u64) {
-        STATS.count_stop(stop);
+        Counter::Stop(stop).add(1);
         self.taken.first_stop.get_or_insert((stop, addr));
     }
 }

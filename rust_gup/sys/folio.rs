@@ -218,12 +218,17 @@ impl FolioPtr {
         unsafe { AtomicI32::from_ptr(self.field(raw::FOLIO_PINCOUNT)) }
     }
 
-    /// The type of a page that has one; of a page that is mapped, the number of its mappings.
+    /// The type of a page that has one, the highest byte of the word; of a page that is mapped, the word counts its
+    /// mappings.
     #[inline(always)]
     fn page_type(self) -> usize {
+        const HIGHEST_BYTE: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
         // SAFETY: By the invariant; other CPUs may change the field.
-        let word = unsafe { self.field::<u32>(raw::PAGE_TYPE).read_volatile() };
-        word as usize >> raw::PAGE_TYPE_SHIFT
+        let byte = unsafe {
+            self.field::<u8>(raw::PAGE_TYPE + HIGHEST_BYTE)
+                .read_volatile()
+        };
+        usize::from(byte)
     }
 
     /// Belongs to the slab allocator, so that other fields mean something else.

@@ -177,12 +177,11 @@ impl Folios for LiveFolios<'_> {
             return Owner::Other;
         }
         let mapping = folio.mapping();
+        if mapping & raw::MAPPING_ANON != 0 {
+            return Owner::Anon;
+        }
         if mapping & raw::MAPPING_FLAGS != 0 {
-            return if mapping & raw::MAPPING_ANON != 0 {
-                Owner::Anon
-            } else {
-                Owner::Other
-            };
+            return Owner::Other;
         }
         file_owner(folio, mapping)
     }

@@ -7,7 +7,6 @@
 #include "kernel_api.h"
 
 #include <asm/cpufeature.h>
-#include <asm/pkru.h>
 #include <asm/tsc.h>
 
 #ifdef NODE_NOT_IN_PAGE_FLAGS
@@ -30,6 +29,9 @@ const unsigned long rust_gup_layout[] = {
 	offsetof(struct folio, mapping),
 	offsetof(struct folio, _pincount),
 	offsetof(struct folio, _nr_pages),
+	offsetof(struct mm_struct, pgd),
+	offsetof(struct mm_struct, flags),
+	offsetof(struct mm_struct, write_protect_seq) + offsetof(seqcount_t, sequence),
 };
 
 bool rust_gup_compound_info_has_mask(void)
@@ -60,29 +62,9 @@ unsigned long rust_gup_untagged_addr(unsigned long addr)
 	return untagged_addr(addr);
 }
 
-pgd_t *rust_gup_mm_pgd(struct mm_struct *mm)
-{
-	return READ_ONCE(mm->pgd);
-}
-
-bool rust_gup_mm_has_pinned(struct mm_struct *mm)
-{
-	return mm_flags_test(MMF_HAS_PINNED, mm);
-}
-
 void rust_gup_mm_set_has_pinned(struct mm_struct *mm)
 {
 	mm_flags_set(MMF_HAS_PINNED, mm);
-}
-
-bool rust_gup_write_protect_try_begin(struct mm_struct *mm, unsigned int *seq)
-{
-	return raw_seqcount_try_begin(&mm->write_protect_seq, *seq);
-}
-
-bool rust_gup_write_protect_retry(struct mm_struct *mm, unsigned int seq)
-{
-	return read_seqcount_retry(&mm->write_protect_seq, seq);
 }
 
 bool rust_gup_fatal_signal_pending(void)
@@ -108,16 +90,6 @@ bool rust_gup_pgtable_l5_enabled(void)
 bool rust_gup_has_pkeys(void)
 {
 	return cpu_feature_enabled(X86_FEATURE_OSPKE);
-}
-
-u32 rust_gup_read_pkru(void)
-{
-	return read_pkru();
-}
-
-u64 rust_gup_get_cycles(void)
-{
-	return get_cycles();
 }
 
 unsigned int rust_gup_cycles_khz(void)
@@ -163,4 +135,22 @@ void rust_gup_count_pinned(int nid, long nr_pages)
 void rust_gup_count_unpinned(int nid, long nr_pages)
 {
 	mod_node_page_state(NODE_DATA(nid), NR_FOLL_PIN_RELEASED, nr_pages);
+}
+
+/* Counters, one set a CPU: no cache line is shared by who counts. */
+static DEFINE_PER_CPU(u64[RUST_GUP_NR_COUNTERS], rust_gup_counters);
+
+unsigned long rust_gup_counters_base(void)
+{
+	return (unsigned long)&rust_gup_counters;
+}
+
+u64 rust_gup_counter_of_cpu(unsigned int cpu, unsigned int index)
+{
+	return READ_ONCE(per_cpu(rust_gup_counters, cpu)[index]);
+}
+
+unsigned int rust_gup_next_possible_cpu(int cpu)
+{
+	return cpumask_next(cpu, cpu_possible_mask);
 }

@@ -26,8 +26,15 @@ static const unsigned long CONST_FOLIO_REFCOUNT = offsetof(struct folio, _refcou
 static const unsigned long CONST_FOLIO_PINCOUNT = offsetof(struct folio, _pincount);
 static const unsigned long CONST_FOLIO_NR_PAGES = offsetof(struct folio, _nr_pages);
 
+/* Fields of struct mm_struct. */
+static const unsigned long CONST_MM_PGD = offsetof(struct mm_struct, pgd);
+static const unsigned long CONST_MM_FLAGS = offsetof(struct mm_struct, flags);
+static const unsigned long CONST_MM_WRITE_PROTECT_SEQ =
+	offsetof(struct mm_struct, write_protect_seq) + offsetof(seqcount_t, sequence);
+static const unsigned long CONST_MM_HAS_PINNED = MMF_HAS_PINNED;
+
 /* The same by the compiler that built the kernel; both have to agree (sys/layout.rs). */
-#define RUST_GUP_NR_LAYOUT 8
+#define RUST_GUP_NR_LAYOUT 11
 extern const unsigned long rust_gup_layout[RUST_GUP_NR_LAYOUT];
 bool rust_gup_compound_info_has_mask(void);
 
@@ -45,7 +52,6 @@ static const unsigned long CONST_NODES_SHIFT = NODES_PGSHIFT;
 static const unsigned long CONST_NODES_MASK = NODES_MASK;
 static const unsigned long CONST_ZONE_DEVICE = ZONE_DEVICE;
 static const unsigned long CONST_ZONE_MOVABLE = ZONE_MOVABLE;
-static const unsigned long CONST_PAGE_TYPE_SHIFT = 24;
 static const unsigned long CONST_PAGE_TYPE_SLAB = PGTY_slab;
 static const unsigned long CONST_PAGE_TYPE_HUGETLB = PGTY_hugetlb;
 static const unsigned long CONST_MAPPING_FLAGS = FOLIO_MAPPING_FLAGS;
@@ -70,11 +76,7 @@ void rust_gup_local_irq_restore(unsigned long flags);
 /* The current process. */
 unsigned long rust_gup_task_size_max(void);
 unsigned long rust_gup_untagged_addr(unsigned long addr);
-pgd_t *rust_gup_mm_pgd(struct mm_struct *mm);
-bool rust_gup_mm_has_pinned(struct mm_struct *mm);
 void rust_gup_mm_set_has_pinned(struct mm_struct *mm);
-bool rust_gup_write_protect_try_begin(struct mm_struct *mm, unsigned int *seq);
-bool rust_gup_write_protect_retry(struct mm_struct *mm, unsigned int seq);
 bool rust_gup_fatal_signal_pending(void);
 void rust_gup_cond_resched(void);
 
@@ -82,8 +84,6 @@ void rust_gup_cond_resched(void);
 bool rust_gup_is_xen_pv(void);
 bool rust_gup_pgtable_l5_enabled(void);
 bool rust_gup_has_pkeys(void);
-u32 rust_gup_read_pkru(void);
-u64 rust_gup_get_cycles(void);
 unsigned int rust_gup_cycles_khz(void);
 
 /* Folios. */
@@ -95,6 +95,11 @@ void rust_gup_folio_set_referenced(struct folio *folio);
 void rust_gup_folio_clear_referenced(struct folio *folio);
 
 /* Statistics. */
+#define RUST_GUP_NR_COUNTERS 64
+static const unsigned long CONST_NR_COUNTERS = RUST_GUP_NR_COUNTERS;
+unsigned long rust_gup_counters_base(void);
+u64 rust_gup_counter_of_cpu(unsigned int cpu, unsigned int index);
+unsigned int rust_gup_next_possible_cpu(int cpu);
 void rust_gup_count_pinned(int nid, long nr_pages);
 void rust_gup_count_unpinned(int nid, long nr_pages);
 

@@ -7,7 +7,7 @@ use kernel::prelude::*;
 use super::raw;
 
 /// Where clang, through bindgen, says that the fields lie that the walk reads; in the order of `rust_gup_layout`.
-const LAYOUT: [usize; 8] = [
+const LAYOUT: [usize; 11] = [
     raw::SIZEOF_PAGE,
     raw::PAGE_FLAGS,
     raw::PAGE_COMPOUND_INFO,
@@ -16,6 +16,9 @@ const LAYOUT: [usize; 8] = [
     raw::FOLIO_MAPPING,
     raw::FOLIO_PINCOUNT,
     raw::FOLIO_NR_PAGES,
+    raw::MM_PGD,
+    raw::MM_FLAGS,
+    raw::MM_WRITE_PROTECT_SEQ,
 ];
 
 /// Asks the compiler that built the kernel.

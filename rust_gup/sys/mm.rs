@@ -2,7 +2,10 @@
 
 //! The address space of the current process.
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    sync::atomic::{fence, AtomicU32, Ordering},
+};
 
 use kernel::{bindings, mm::Mm, sync::aref::ARef};
 
@@ -43,27 +46,40 @@ impl CurrentMm<'_> {
         unsafe { Mm::from_raw(self.mm) }.into()
     }
 
+    #[inline(always)]
+    fn field<T>(&self, offset: usize) -> *mut T {
+        (self.mm as usize).wrapping_add(offset) as *mut T
+    }
+
     /// The root of the page tables: the kernel's copy where PTI has two.
     #[inline(always)]
     pub(super) fn root(&self) -> *const u64 {
-        // SAFETY: By the invariant, `mm` is valid.
-        unsafe { raw::rust_gup_mm_pgd(self.mm) }.cast()
+        // SAFETY: By the invariant, `mm` is valid. The field does not change.
+        unsafe { self.field::<*const u64>(raw::MM_PGD).read_volatile() }
     }
 
     /// Says that this process pins pages, so that fork copies pages that may be pinned instead of sharing them.
     ///
     /// It comes before [`write_protect_begin`](Self::write_protect_begin). fork raises its count first and reads this
     /// flag then (`folio_needs_cow_for_dma()`, `include/linux/mm.h:2690`), so that a fork that does not see the flag
-    /// is seen by its count. Once set the flag stays.
+    /// is seen by its count; the locked operation that sets it is the full barrier between the two. Once set the flag
+    /// stays.
     #[doc(alias("mm_set_has_pinned_flag", "MMF_HAS_PINNED"))]
     #[inline(always)]
     pub(crate) fn set_has_pinned(&self) {
-        // SAFETY: By the invariant, `mm` is valid.
-        unsafe {
-            if !raw::rust_gup_mm_has_pinned(self.mm) {
-                raw::rust_gup_mm_set_has_pinned(self.mm);
-            }
+        // SAFETY: By the invariant, `mm` is valid; other CPUs may change the field.
+        let flags = unsafe { self.field::<usize>(raw::MM_FLAGS).read_volatile() };
+        if flags >> raw::MM_HAS_PINNED & 1 == 0 {
+            // SAFETY: By the invariant, `mm` is valid.
+            unsafe { raw::rust_gup_mm_set_has_pinned(self.mm) };
         }
+    }
+
+    /// fork()'s count: odd while one is at work.
+    #[inline(always)]
+    fn write_protect_seq(&self) -> &AtomicU32 {
+        // SAFETY: By the invariant, `mm` is valid; the kernel writes the field with `WRITE_ONCE()` or as good as that.
+        unsafe { AtomicU32::from_ptr(self.field(raw::MM_WRITE_PROTECT_SEQ)) }
     }
 
     /// Reads fork()'s count, or returns `None` while a fork is at work. Never waits for it: the writer can sleep
@@ -71,20 +87,15 @@ impl CurrentMm<'_> {
     #[doc(alias("raw_seqcount_try_begin", "write_protect_seq"))]
     #[inline(always)]
     pub(crate) fn write_protect_begin(&self) -> Option<WriteProtectSeq> {
-        let mut seq = 0;
-        // SAFETY: By the invariant, `mm` is valid; `seq` is a local variable.
-        if unsafe { raw::rust_gup_write_protect_try_begin(self.mm, &mut seq) } {
-            Some(WriteProtectSeq(seq))
-        } else {
-            None
-        }
+        let seq = self.write_protect_seq().load(Ordering::Acquire);
+        (seq & 1 == 0).then_some(WriteProtectSeq(seq))
     }
 
     /// Whether a fork was at work since. Orders the loads of the walk before it.
     #[doc(alias = "read_seqcount_retry")]
     #[inline(always)]
     pub(crate) fn write_protect_retry(&self, seq: WriteProtectSeq) -> bool {
-        // SAFETY: By the invariant, `mm` is valid.
-        unsafe { raw::rust_gup_write_protect_retry(self.mm, seq.0) }
+        fence(Ordering::Acquire);
+        self.write_protect_seq().load(Ordering::Relaxed) != seq.0
     }
 }

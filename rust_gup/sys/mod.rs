@@ -8,6 +8,7 @@
 pub(crate) mod abi;
 pub(crate) mod chardev;
 mod copy;
+pub(crate) mod counters;
 pub(crate) mod cpu;
 pub(crate) mod errno;
 mod folio;

@@ -36,7 +36,6 @@ pub(crate) struct HeldPages<K: RefKind> {
 }
 
 /// Where a list ended at some time.
-#[derive(Clone, Copy)]
 pub(super) struct Mark {
     current: usize,
     used: usize,
@@ -128,33 +127,29 @@ impl<K: RefKind> HeldPages<K> {
         (last.unwrap_or(&mut self.none), room)
     }
 
-    /// Calls `f` with a writer for the room that there is. What `f` writes belongs to the list from then on.
+    /// Calls `f` with a writer for the room that there is. What `f` writes belongs to the list from then on; `f` returns
+    /// how many pages that is. Returns where the list ended before.
     ///
     /// # Safety
     ///
     /// For each page that it writes, `f` hands over one reference of kind `K`.
     #[inline(always)]
-    pub(super) unsafe fn write_with<R>(&mut self, f: impl FnOnce(&mut RunWriter<'_>) -> R) -> R {
+    pub(super) unsafe fn write_with(&mut self, f: impl FnOnce(&mut RunWriter<'_>) -> u64) -> Mark {
+        let (current, used, nr_pages) = (self.current, self.used, self.nr_pages);
         let (last, room) = self.last_and_room();
+        let mark = Mark {
+            current,
+            used,
+            nr_pages,
+            nr_pages_of_last: last.nr_pages(),
+        };
         let mut writer = RunWriter::new(last, room);
-        let result = f(&mut writer);
-        let (nr_used, nr_pages) = (writer.nr_used(), writer.nr_pages());
+        let nr_written = f(&mut writer);
+        let nr_used = writer.nr_used();
         // INVARIANT: By the contract of this function.
-        self.used = self.used.wrapping_add(nr_used);
-        self.nr_pages = self.nr_pages.wrapping_add(nr_pages);
-        result
-    }
-
-    /// Where the list ends now.
-    #[inline(always)]
-    pub(super) fn mark(&mut self) -> Mark {
-        let nr_pages_of_last = self.last_and_room().0.nr_pages();
-        Mark {
-            current: self.current,
-            used: self.used,
-            nr_pages: self.nr_pages,
-            nr_pages_of_last,
-        }
+        self.used = used.wrapping_add(nr_used);
+        self.nr_pages = nr_pages.wrapping_add(nr_written);
+        mark
     }
 
     /// Releases what came after `mark`.
@@ -193,8 +188,14 @@ impl<K: RefKind> HeldPages<K> {
     /// The caller hands over one reference of kind `K` on the page, also if this fails, in which case it is released.
     pub(super) unsafe fn push(&mut self, pfn: Pfn, nr_wanted: u64) -> Result {
         let result = self.make_room(nr_wanted);
+        let mut done = false;
         // SAFETY: The one page that is written is handed over.
-        let done = unsafe { self.write_with(|writer| writer.push(pfn, 1)) };
+        unsafe {
+            self.write_with(|writer| {
+                done = writer.push(pfn, 1);
+                u64::from(done)
+            })
+        };
         if !done {
             // SAFETY: The page is not in the list.
             unsafe { Releaser::new().release::<K>(Run::new(pfn, 1), Contents::Unchanged) };

@@ -36,28 +36,31 @@ pub(crate) fn walk_window<K: RefKind>(
 ) -> Window {
     // fork() write-protects under its count; what was pinned meanwhile could be shared with the child. Pairs with
     // `raw_write_seqcount_begin(&mm->write_protect_seq)` in `copy_page_range()`.
-    let mut undo = None;
+    let mut seq = None;
     if K::PINS {
-        match mm.write_protect_begin() {
-            Some(seq) => undo = Some((seq, pages.mark(), *progress)),
-            None => {
-                return Window {
-                    result: Err(Stop::Fork),
-                    irqs_off_cycles: 0,
-                }
-            }
+        seq = mm.write_protect_begin();
+        if seq.is_none() {
+            return Window {
+                result: Err(Stop::Fork),
+                irqs_off_cycles: 0,
+            };
         }
     }
 
+    let before = *progress;
     let parking = Parking::default();
+    let mut window = Window {
+        result: Ok(()),
+        irqs_off_cycles: 0,
+    };
     // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those.
-    let (result, irqs_off_cycles) = unsafe {
+    let mark = unsafe {
         pages.write_with(|out| {
             with_irqs_off(|irqs_off| {
                 let begin = cpu::cycles();
                 let tables = LiveTables::new(irqs_off, mm, context);
                 let folios = LiveFolios::new(irqs_off, &parking);
-                let result = Walker::<LiveFormat, _, _> {
+                window.result = Walker::<LiveFormat, _, _> {
                     tables: &tables,
                     folios: &folios,
                     context,
@@ -67,25 +70,18 @@ pub(crate) fn walk_window<K: RefKind>(
                     nr_entries_left: nr_entries,
                 }
                 .run::<K>();
-                (result, cpu::cycles().wrapping_sub(begin))
-            })
+                window.irqs_off_cycles = cpu::cycles().wrapping_sub(begin);
+            });
+            before.nr_left.wrapping_sub(progress.nr_left)
         })
     };
     parking.empty();
 
-    if let Some((seq, mark, progress_before)) = undo {
-        if mm.write_protect_retry(seq) {
-            // All of the window, also what was pinned before the fork began.
-            pages.release_since(mark);
-            *progress = progress_before;
-            return Window {
-                result: Err(Stop::Fork),
-                irqs_off_cycles,
-            };
-        }
+    if seq.is_some_and(|seq| mm.write_protect_retry(seq)) {
+        // All of the window, also what was pinned before the fork began.
+        pages.release_since(mark);
+        *progress = before;
+        window.result = Err(Stop::Fork);
     }
-    Window {
-        result,
-        irqs_off_cycles,
-    }
+    window
 }

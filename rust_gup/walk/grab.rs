@@ -11,11 +11,31 @@ use super::{FolioState, Folios, Owner, Pfn, RefKind, Rules, Stop};
 #[doc(alias = "GUP_PIN_COUNTING_BIAS")]
 pub(super) const PIN_BIAS: u32 = 1024;
 
+/// Whether a folio has one page or more: a type, so that the common case of one page is compiled on its own.
+pub(super) trait SizeClass {
+    /// Whether it has more than one.
+    const LARGE: bool;
+}
+
+/// One page.
+pub(super) enum Small {}
+
+impl SizeClass for Small {
+    const LARGE: bool = false;
+}
+
+/// More than one.
+pub(super) enum Large {}
+
+impl SizeClass for Large {
+    const LARGE: bool = true;
+}
+
 /// A page and its folio before anything keeps them: a hint, good for choosing what to try.
 pub(super) struct Sighting<M: Folios> {
     pub(super) page: M::Page,
     folio: M::Folio,
-    large: bool,
+    pub(super) large: bool,
     referenced: bool,
     /// How many pages there are from this one to the end of the folio; at least 1.
     pub(super) nr_left: usize,
@@ -53,25 +73,21 @@ impl<M: Folios> Sighting<M> {
         })
     }
 
-    /// Takes references on `nr` pages from this one on, which are in its folio.
+    /// Takes references on `nr` pages from this one on, which are in its folio, which looks to be of size `S`.
     ///
     /// On success the folio can neither be freed nor split nor migrated until the [`Held`] is gone, because all these
     /// freeze the reference count at the value they expect (`folio_ref_freeze()`).
     #[doc(alias("try_grab_folio_fast", "try_get_folio"))]
     #[inline(always)]
-    pub(super) fn try_grab<'m, K: RefKind>(
+    pub(super) fn try_grab<'m, K: RefKind, S: SizeClass>(
         &self,
         folios: &'m M,
         nr: u32,
         rules: &Rules,
-    ) -> Result<Held<'m, M, K>, Stop> {
+    ) -> Result<Held<'m, M, K, S>, Stop> {
         // C adds 1 and, once it knows that the folio is small, 1023 more. Here the size class is guessed, both are
         // added at once, and the guess is checked below with the reference in hand.
-        let refs = if K::PINS && !self.large {
-            nr.wrapping_mul(PIN_BIAS)
-        } else {
-            nr
-        };
+        let refs = refs_of::<K, S>(nr);
         if !folios.try_add_refs(self.folio, refs) {
             return Err(Stop::Unreferenced);
         }
@@ -81,7 +97,6 @@ impl<M: Folios> Sighting<M> {
             nr,
             refs,
             pincount: 0,
-            large: self.large,
             kind: PhantomData,
         };
 
@@ -90,10 +105,10 @@ impl<M: Folios> Sighting<M> {
         if folios.folio(self.page) != self.folio {
             return Err(Stop::Split);
         }
-        if folios.state(self.folio).is_large() != self.large {
+        if folios.state(self.folio).is_large() != S::LARGE {
             return Err(Stop::Split);
         }
-        if self.large {
+        if S::LARGE {
             // Without this, a folio that was split into smaller ones, the first page staying its head, would hand out
             // pages that no reference was taken on.
             let end = folios
@@ -110,11 +125,20 @@ impl<M: Folios> Sighting<M> {
 
         // The pin count after the reference, and before the entries are read again: pairs with `smp_mb()` in
         // `__folio_try_share_anon_rmap()` (`include/linux/rmap.h:765`).
-        if K::PINS && self.large {
+        if K::PINS && S::LARGE {
             folios.add_pincount(self.folio, nr);
             held.pincount = nr;
         }
         Ok(held)
+    }
+}
+
+/// How many references hold `nr` pages.
+const fn refs_of<K: RefKind, S: SizeClass>(nr: u32) -> u32 {
+    if K::PINS && !S::LARGE {
+        nr.wrapping_mul(PIN_BIAS)
+    } else {
+        nr
     }
 }
 
@@ -123,14 +147,13 @@ impl<M: Folios> Sighting<M> {
 /// # Invariants
 ///
 /// This value owns `refs` references and `pincount` pins of `folio`.
-pub(super) struct Held<'m, M: Folios, K: RefKind> {
+pub(super) struct Held<'m, M: Folios, K: RefKind, S: SizeClass> {
     folios: &'m M,
     folio: M::Folio,
     nr: u32,
     refs: u32,
     pincount: u32,
-    large: bool,
-    kind: PhantomData<K>,
+    kind: PhantomData<(K, S)>,
 }
 
 /// How an entry maps a page, which decides where an anonymous page keeps its exclusive flag.
@@ -142,7 +165,7 @@ pub(super) enum MappedBy {
     Leaf,
 }
 
-impl<M: Folios, K: RefKind> Held<'_, M, K> {
+impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
     /// Decides about the first `nr` pages, which start at the one that was sighted and whose entries were just found
     /// unchanged.
     ///
@@ -187,7 +210,7 @@ impl<M: Folios, K: RefKind> Held<'_, M, K> {
     fn check_allowed(&self, rules: &Rules) -> Result<(), Stop> {
         let reject_file_backed = K::PINS && rules.longterm && rules.access.is_write();
         // Secret memory comes in folios of one page only.
-        if !reject_file_backed && self.large {
+        if !reject_file_backed && S::LARGE {
             return Ok(());
         }
         match self.folios.owner(self.folio) {
@@ -256,17 +279,12 @@ impl<M: Folios, K: RefKind> Held<'_, M, K> {
 
     #[cold]
     fn give_back(&self, nr: u32) {
-        let refs = if K::PINS && !self.large {
-            nr.wrapping_mul(PIN_BIAS)
-        } else {
-            nr
-        };
-        let pincount = if K::PINS && self.large { nr } else { 0 };
-        self.folios.put(self.folio, refs, pincount);
+        let pincount = if K::PINS && S::LARGE { nr } else { 0 };
+        self.folios.put(self.folio, refs_of::<K, S>(nr), pincount);
     }
 }
 
-impl<M: Folios, K: RefKind> Drop for Held<'_, M, K> {
+impl<M: Folios, K: RefKind, S: SizeClass> Drop for Held<'_, M, K, S> {
     #[inline(always)]
     fn drop(&mut self) {
         self.folios.put(self.folio, self.refs, self.pincount);

@@ -44,16 +44,13 @@ impl Run {
         self.0 & Self::COUNT_MASK
     }
 
-    /// Adds `nr_pages` pages from `first` on, if they follow on this run and it has room.
-    #[inline(always)]
-    fn try_extend(&mut self, first: Pfn, nr_pages: u64) -> bool {
-        let room = Self::MAX_PAGES.wrapping_sub(self.nr_pages());
-        let follows = self.first().add(self.nr_pages()) == first && self.nr_pages() != 0;
-        if follows && nr_pages <= room {
-            self.0 = self.0.wrapping_add(nr_pages);
-            return true;
+    /// The frame that could be added to it, if it has pages.
+    const fn next(self) -> Option<Pfn> {
+        if self.nr_pages() == 0 {
+            None
+        } else {
+            Some(self.first().add(self.nr_pages()))
         }
-        false
     }
 }
 
@@ -66,22 +63,30 @@ impl core::fmt::Debug for Run {
 /// Writes runs into room that was made before interrupts went off.
 ///
 /// Neighbours are merged as they come, also with the run that precedes the room.
+///
+/// # Invariants
+///
+/// `next` is the frame that follows on `last`, or none that exists.
 #[derive(Debug)]
 pub struct RunWriter<'a> {
     last: &'a mut Run,
+    next: Pfn,
     free: core::slice::IterMut<'a, Run>,
     nr_room: usize,
-    nr_pages: u64,
 }
+
+/// Beyond all frames.
+const NO_PFN: Pfn = Pfn::new(u64::MAX);
 
 impl<'a> RunWriter<'a> {
     /// Writes to `free`, after `last` has been filled as far as it goes.
+    #[inline(always)]
     pub fn new(last: &'a mut Run, free: &'a mut [Run]) -> Self {
         Self {
+            next: last.next().unwrap_or(NO_PFN),
             last,
             nr_room: free.len(),
             free: free.iter_mut(),
-            nr_pages: 0,
         }
     }
 
@@ -89,20 +94,21 @@ impl<'a> RunWriter<'a> {
     #[inline(always)]
     #[must_use]
     pub fn push(&mut self, first: Pfn, nr_pages: u64) -> bool {
-        if !self.last.try_extend(first, nr_pages) {
-            let Some(slot) = self.free.next() else {
-                return false;
-            };
-            *slot = Run::new(first, nr_pages);
-            self.last = slot;
+        if first == self.next {
+            let nr_merged = self.last.nr_pages().wrapping_add(nr_pages);
+            if nr_merged <= Run::MAX_PAGES {
+                *self.last = Run::new(self.last.first(), nr_merged);
+                self.next = first.add(nr_pages);
+                return true;
+            }
         }
-        self.nr_pages = self.nr_pages.wrapping_add(nr_pages);
+        let Some(slot) = self.free.next() else {
+            return false;
+        };
+        *slot = Run::new(first, nr_pages);
+        self.last = slot;
+        self.next = first.add(nr_pages);
         true
-    }
-
-    /// How many pages were written.
-    pub fn nr_pages(&self) -> u64 {
-        self.nr_pages
     }
 
     /// How many runs of the room were used.

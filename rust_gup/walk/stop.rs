@@ -61,6 +61,32 @@ impl Stop {
     /// One more than the highest number.
     pub const COUNT: usize = 23;
 
+    /// All of them.
+    pub const ALL: [Self; Self::COUNT - 1] = [
+        Self::Absent,
+        Self::ProtNone,
+        Self::ReadOnly,
+        Self::NotUser,
+        Self::Pkey,
+        Self::Special,
+        Self::Bad,
+        Self::Changed,
+        Self::Unreferenced,
+        Self::Split,
+        Self::Device,
+        Self::ZeroPage,
+        Self::Longterm,
+        Self::NoMapping,
+        Self::FileLongterm,
+        Self::Secret,
+        Self::Unshare,
+        Self::Inaccessible,
+        Self::Fork,
+        Self::Range,
+        Self::Off,
+        Self::Signal,
+    ];
+
     /// Whether the cause is gone as soon as the walk looks again, so that trying once more without the slow path is
     /// worth its while: something changed under the walk, and what is there now was not looked at.
     pub const fn is_race(self) -> bool {

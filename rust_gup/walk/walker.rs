@@ -4,7 +4,7 @@
 
 use super::{
     format::{Format, Interior, Leaf},
-    grab::{Held, MappedBy, Sighting},
+    grab::{Held, Large, MappedBy, Sighting, SizeClass, Small},
     Folios, Level, Pfn, RefKind, Rules, RunWriter, Seen, Stop, Tables,
 };
 
@@ -41,6 +41,15 @@ impl Progress {
 struct Taken {
     nr_pages: u64,
     nr_grabs: u64,
+}
+
+/// Where a run may begin.
+struct Place<'p, T> {
+    parent: &'p Seen<T>,
+    table: T,
+    index: usize,
+    /// How many entries it may have.
+    nr_max: usize,
 }
 
 /// One window of a walk: from opening it on, a bounded number of entries.
@@ -145,10 +154,10 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         let sighting = Sighting::of(self.folios, leaf.first.add(offset))?;
         // A leaf lies within one folio. If it does not, the folio is another one by now, and a small one would be held
         // by its first page alone; that it is no smaller than it looks is checked once it is referenced.
-        if nr > sighting.nr_left as u64 {
+        if !sighting.large || nr > sighting.nr_left as u64 {
             return Err(Stop::Split);
         }
-        let held = sighting.try_grab::<K>(self.folios, nr as u32, &self.rules)?;
+        let held = sighting.try_grab::<K, Large>(self.folios, nr as u32, &self.rules)?;
         // The references are there: now look again.
         if !seen.is_current(self.tables) {
             return Err(Stop::Changed);
@@ -202,39 +211,68 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
             let seen = Seen::read(self.tables, table, index);
             let leaf = F::page(seen.raw(), &self.context)?;
             let sighting = Sighting::of(self.folios, leaf.first)?;
-            let nr_max = sighting.nr_left.min(end.wrapping_sub(index));
-            let nr = self.extend_run(&seen, table, index, nr_max);
-
-            let held = sighting.try_grab::<K>(self.folios, nr as u32, &self.rules)?;
-            // The references are there: now look again, the parent first. It catches a table that was taken out of
-            // the tree with its entries still standing: pairs with `pmdp_collapse_flush()` (`mm/gup.c:2815`).
-            if !parent.is_current(self.tables) {
-                return Err(Stop::Changed);
-            }
-            let nr_current = self.nr_current(&seen, table, index, nr);
-            // For a run the time between the two looks is longer. That the parent is the same after the last entry
-            // too means that the table was in its place while all of them were read.
-            if nr > 1 && !parent.is_current(self.tables) || nr_current == 0 {
-                return Err(Stop::Changed);
-            }
-
-            let (nr_admitted, verdict) = held.admit(
-                &sighting,
-                nr_current as u32,
-                leaf.writable,
-                MappedBy::Page,
-                &self.rules,
-            );
-            if nr_admitted != 0 && !self.hand_over(held, leaf.first, nr_admitted, taken) {
+            let place = Place {
+                parent,
+                table,
+                index,
+                nr_max: sighting.nr_left.min(end.wrapping_sub(index)),
+            };
+            let nr = if sighting.large {
+                self.take_run::<K, Large>(&place, &seen, &leaf, &sighting, taken)?
+            } else {
+                self.take_run::<K, Small>(&place, &seen, &leaf, &sighting, taken)?
+            };
+            if nr == 0 {
                 return Ok(());
-            }
-            verdict?;
-            if nr_current < nr {
-                return Err(Stop::Changed);
             }
             index = index.wrapping_add(nr);
         }
         Ok(())
+    }
+
+    /// Takes as many pages of one folio as consecutive entries map. Returns how many, or 0 if there is no room.
+    #[inline(always)]
+    fn take_run<K: RefKind, S: SizeClass>(
+        &mut self,
+        place: &Place<'_, T::Table>,
+        seen: &Seen<T::Table>,
+        leaf: &Leaf,
+        sighting: &Sighting<M>,
+        taken: &mut Taken,
+    ) -> Result<usize, Stop> {
+        let nr = if S::LARGE {
+            self.extend_run(seen, place, place.nr_max)
+        } else {
+            1
+        };
+        let held = sighting.try_grab::<K, S>(self.folios, nr as u32, &self.rules)?;
+        // The references are there: now look again, the parent first. It catches a table that was taken out of the
+        // tree with its entries still standing: pairs with `pmdp_collapse_flush()` (`mm/gup.c:2815`).
+        if !place.parent.is_current(self.tables) {
+            return Err(Stop::Changed);
+        }
+        let nr_current = self.nr_current(seen, place, nr);
+        // For a run the time between the two looks is longer. That the parent is the same after the last entry too
+        // means that the table was in its place while all of them were read.
+        if nr > 1 && !place.parent.is_current(self.tables) || nr_current == 0 {
+            return Err(Stop::Changed);
+        }
+
+        let (nr_admitted, verdict) = held.admit(
+            sighting,
+            nr_current as u32,
+            leaf.writable,
+            MappedBy::Page,
+            &self.rules,
+        );
+        if nr_admitted != 0 && !self.hand_over(held, leaf.first, nr_admitted, taken) {
+            return Ok(0);
+        }
+        verdict?;
+        if nr_current < nr {
+            return Err(Stop::Changed);
+        }
+        Ok(nr)
     }
 
     /// How many entries from `seen` on, at most `nr_max`, map consecutive frames and are otherwise alike, so that what
@@ -243,15 +281,14 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     fn extend_run(
         &self,
         seen: &Seen<T::Table>,
-        table: T::Table,
-        index: usize,
+        place: &Place<'_, T::Table>,
         nr_max: usize,
     ) -> usize {
         let mut nr = 1;
         let mut expected = seen.raw();
         while nr < nr_max {
             expected = expected.wrapping_add(F::PAGE_STEP);
-            if self.tables.load(table, index.wrapping_add(nr)) != expected {
+            if self.tables.load(place.table, place.index.wrapping_add(nr)) != expected {
                 break;
             }
             nr = nr.wrapping_add(1);
@@ -262,19 +299,19 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     /// The second look at a run: how many of its entries, from the first on, are unchanged. Every one counts; one in
     /// the middle can be unmapped, copied or migrated alone.
     #[inline(always)]
-    fn nr_current(&self, seen: &Seen<T::Table>, table: T::Table, index: usize, nr: usize) -> usize {
+    fn nr_current(&self, seen: &Seen<T::Table>, place: &Place<'_, T::Table>, nr: usize) -> usize {
         if !seen.is_current(self.tables) {
             return 0;
         }
-        self.extend_run(seen, table, index, nr)
+        self.extend_run(seen, place, nr)
     }
 
     /// Hands pages over to the caller. Returns `false`, with the references given back, if there is no room to write
     /// them down; the window is full then.
     #[inline(always)]
-    fn hand_over<K: RefKind>(
+    fn hand_over<K: RefKind, S: SizeClass>(
         &mut self,
-        held: Held<'_, M, K>,
+        held: Held<'_, M, K, S>,
         first: Pfn,
         nr: u32,
         taken: &mut Taken,

@@ -39,15 +39,16 @@ pub enum X86_64 {}
 /// What decoding depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// Bits that decide about a leaf, and what they have to be.
+    /// Bits that decide about a leaf, and what they have to be. The bits of the protection key are among them, as zero:
+    /// almost all memory has key 0, and with others a leaf is looked at more closely.
     leaf_mask: u64,
     leaf_want: u64,
     /// Frame bits of a base page's entry: `physical_mask` without the offset. The bit that marks encrypted (SME) or
     /// shared (TDX) memory is not one of them.
     frame_mask: u64,
-    /// Bit n is set if protection key n denies the access.
-    denied_pkeys: u16,
-    write: bool,
+    /// Bit 2n is set if protection key n denies the access.
+    denied_pkeys: u32,
+    rw: u64,
 }
 
 impl Context {
@@ -56,36 +57,46 @@ impl Context {
     ///
     /// `physical_mask` is the kernel's variable of this name.
     #[doc(alias("__pkru_allows_pkey", "__pte_access_permitted"))]
+    #[inline(always)]
     pub fn new(access: Access, pkru: u32, physical_mask: u64) -> Self {
-        let rw = if access.is_write() { RW } else { 0 };
-        let mut denied_pkeys = 0;
-        for key in 0..=15u32 {
-            let key_bits = pkru >> (2 * key);
-            let access_disabled = key_bits & 1 != 0;
-            let write_disabled = key_bits & 2 != 0;
-            if access_disabled || (write_disabled && access.is_write()) {
-                denied_pkeys |= 1 << key;
-            }
-        }
+        const ACCESS_DISABLE: u32 = 0x5555_5555;
+        let (rw, write_disable) = if access.is_write() {
+            (RW, pkru >> 1 & ACCESS_DISABLE)
+        } else {
+            (0, 0)
+        };
+        let denied_pkeys = pkru & ACCESS_DISABLE | write_disable;
+        // With key 0 denied no leaf passes at once: the value is one that the mask does not let through.
+        let never = if denied_pkeys & 1 != 0 { ACCESSED } else { 0 };
         Self {
-            leaf_mask: PRESENT | USER | SPECIAL | rw,
-            leaf_want: PRESENT | USER | rw,
+            leaf_mask: PRESENT | USER | SPECIAL | rw | PKEY_MASK << PKEY_SHIFT,
+            leaf_want: PRESENT | USER | rw | never,
             frame_mask: physical_mask & !LOW_FLAGS,
             denied_pkeys,
-            write: access.is_write(),
+            rw,
         }
     }
 
     /// The checks that leaves of every level share, on the entry as it was read.
     ///
     /// `mm/gup.c` makes them in the order protnone, access, special, and all of them have to hold, so that one compare
-    /// serves; only a refusal is looked at more closely.
+    /// serves; only a leaf that does not pass is looked at more closely.
     #[inline(always)]
     fn check_leaf(&self, raw: u64) -> Result<(), Stop> {
-        if raw & self.leaf_mask != self.leaf_want {
+        if raw & self.leaf_mask == self.leaf_want {
+            return Ok(());
+        }
+        self.look_closely(raw)
+    }
+
+    #[cold]
+    fn look_closely(&self, raw: u64) -> Result<(), Stop> {
+        let want = PRESENT | USER | self.rw;
+        if raw & (want | SPECIAL) != want {
             return Err(self.why_not(raw));
         }
-        if self.denied_pkeys != 0 && self.denied_pkeys >> (raw >> PKEY_SHIFT & PKEY_MASK) & 1 != 0 {
+        let key = raw >> PKEY_SHIFT & PKEY_MASK;
+        if self.denied_pkeys >> (2 * key) & 1 != 0 {
             return Err(Stop::Pkey);
         }
         Ok(())
@@ -106,7 +117,7 @@ impl Context {
         }
         if raw & USER == 0 {
             Stop::NotUser
-        } else if self.write && raw & RW == 0 {
+        } else if raw & self.rw != self.rw {
             Stop::ReadOnly
         } else {
             Stop::Special
@@ -187,6 +198,7 @@ const _: () = {
     assert!(X86_64::PAGE_STEP == 1 << X86_64::LEVELS[0].shift);
     assert!(leaf_offset_mask(Level::PMD) == 0x1f_ffff);
     assert!(leaf_offset_mask(Level::PUD) == 0x3fff_ffff);
+    assert!(ACCESSED & (PRESENT | USER | SPECIAL | RW | PKEY_MASK << PKEY_SHIFT) == 0);
     assert!(TABLE_BITS & TABLE_MAY == 0 && TABLE_BITS | TABLE_MAY == 0x67);
     super::assert_geometry::<X86_64>(57);
 };

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! s390, with three, four or five levels.
+//!
+//! Its manual calls the tables, from the leaf: page table, segment table, region third, region second and region first
+//! table. Two bits of each entry above the page tables say which of the others it stands in, so the first entry of the
+//! root says how many levels there are ([`S390::root_level()`]).
+//!
+//! Bits are numbered from the right here, as in Linux's headers, and not from the left, as in the manual. Entries are
+//! numbers: that the machine is big-endian matters to nobody.
+//!
+//! Sources: z/Architecture Principles of Operation (SA22-7832), chapter 3, "Dynamic address translation"; for the bits
+//! that hardware leaves to software, `arch/s390/include/asm/pgtable.h` of Linux 7.2.
+
+use super::{Format, Interior, Leaf};
+use crate::walk::{Access, Geometry, Level, Pfn, PhysAddr, Stop};
+
+const PAGE_SHIFT: u32 = 12;
+
+/// Bits of an entry of a page table, all of them Linux's (`pgtable.h:190`). The hardware's own, invalid and protect,
+/// also stand for a page that is old or clean, and say nothing.
+const PAGE_PRESENT: u64 = 0x001;
+const PAGE_READ: u64 = 0x010;
+const PAGE_WRITE: u64 = 0x020;
+/// The mapping may have no `struct page`.
+const PAGE_SPECIAL: u64 = 0x040;
+
+/// Bits of an entry of the other tables (`pgtable.h:269` and `315`). Those that Linux has added mean the same in
+/// segment and region third tables.
+const TABLE_TYPE: u64 = 0x00c;
+const TABLE_TYPE_SHIFT: u32 = 2;
+const INVALID: u64 = 0x020;
+/// A leaf. Linux's present bit counts in segment and region third tables only; further up, it is part of a length.
+const LARGE: u64 = 0x400;
+const PRESENT: u64 = 0x001;
+const READ: u64 = 0x4000;
+const WRITE: u64 = 0x8000;
+
+/// Where the tables below lie: page tables are 2 KiB long, the others 16 KiB, and aligned to 4 KiB at least.
+const PAGE_TABLE_ORIGIN: u64 = !0x7ff;
+const TABLE_ORIGIN: u64 = !0xfff;
+
+/// The format.
+#[derive(Clone, Copy, Debug)]
+pub enum S390 {}
+
+/// What decoding depends on: the access wanted. There are no entries of the kernel in the tables of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    page_mask: u64,
+    page_want: u64,
+    leaf_mask: u64,
+    leaf_want: u64,
+    write: bool,
+}
+
+impl Context {
+    /// For an access.
+    pub const fn new(access: Access) -> Self {
+        let write = access.is_write();
+        let page_want = PAGE_PRESENT | PAGE_READ | if write { PAGE_WRITE } else { 0 };
+        let leaf_want = PRESENT | READ | if write { WRITE } else { 0 };
+        Self {
+            // Without NUMA balancing, `pte_protnone()` is constant false, and C takes `PROT_NONE` pages for readable.
+            // Here they are not.
+            page_mask: page_want | PAGE_SPECIAL,
+            page_want,
+            leaf_mask: leaf_want | INVALID,
+            leaf_want,
+            write,
+        }
+    }
+
+    #[cold]
+    fn why_not_page(&self, raw: u64) -> Stop {
+        if raw & PAGE_PRESENT == 0 {
+            Stop::Absent
+        } else if raw & PAGE_READ == 0 {
+            Stop::ProtNone
+        } else if self.write && raw & PAGE_WRITE == 0 {
+            Stop::ReadOnly
+        } else {
+            Stop::Special
+        }
+    }
+
+    #[cold]
+    fn why_not_leaf(&self, raw: u64) -> Stop {
+        if raw & READ == 0 || raw & INVALID != 0 {
+            Stop::ProtNone
+        } else {
+            Stop::ReadOnly
+        }
+    }
+}
+
+/// The type bits of entries of `level`: 0 is a segment table, 3 a region first table.
+const fn table_type(level: Level) -> u64 {
+    (level.index() as u64).wrapping_sub(1) << TABLE_TYPE_SHIFT
+}
+
+/// The bits of an address within what an entry of `level` maps.
+const fn leaf_offset_mask(level: Level) -> u64 {
+    (1 << S390::LEVELS[level.index()].shift) - 1
+}
+
+impl S390 {
+    /// Which level a root is of whose first entry is `first`. Every entry has the type, empty ones too.
+    #[doc(alias = "pgd_offset_raw")]
+    #[inline(always)]
+    pub const fn root_level(first: u64) -> Level {
+        match (first & TABLE_TYPE) >> TABLE_TYPE_SHIFT {
+            0 => Level::PMD,
+            1 => Level::PUD,
+            2 => Level::P4D,
+            _ => Level::PGD,
+        }
+    }
+}
+
+impl Format for S390 {
+    type Context = Context;
+
+    const LEVELS: &'static [Geometry] = &[
+        Geometry { shift: 12, bits: 8 },
+        Geometry {
+            shift: 20,
+            bits: 11,
+        },
+        Geometry {
+            shift: 31,
+            bits: 11,
+        },
+        Geometry {
+            shift: 42,
+            bits: 11,
+        },
+        Geometry {
+            shift: 53,
+            bits: 11,
+        },
+    ];
+
+    const PAGE_STEP: u64 = 1 << PAGE_SHIFT;
+
+    #[inline(always)]
+    fn interior(raw: u64, level: Level, context: &Context) -> Result<Interior, Stop> {
+        let offset_mask = match level {
+            Level::PMD => leaf_offset_mask(Level::PMD),
+            Level::PUD => leaf_offset_mask(Level::PUD),
+            _ => 0,
+        };
+        let is_leaf = raw & (LARGE | PRESENT) == LARGE | PRESENT && offset_mask != 0;
+        if !is_leaf {
+            return match Self::table(raw, level, context) {
+                Some(_) => Ok(Interior::Table),
+                None if raw & INVALID != 0 => Err(Stop::Absent),
+                None => Err(Stop::Bad),
+            };
+        }
+        if raw & TABLE_TYPE != table_type(level) {
+            return Err(Stop::Bad);
+        }
+        // An old huge page is invalid, and remains as it is when `pmdp_invalidate()` sets the bit before it is split
+        // (`pgtable.h:1789`): the walk could not see it. C takes such a page; here it is left to the slow path, which
+        // makes it young.
+        if raw & context.leaf_mask != context.leaf_want {
+            return Err(context.why_not_leaf(raw));
+        }
+        Ok(Interior::Leaf(Leaf {
+            first: Pfn::new((raw & !offset_mask) >> PAGE_SHIFT),
+            writable: raw & WRITE != 0,
+        }))
+    }
+
+    #[inline(always)]
+    fn page(raw: u64, context: &Context) -> Result<Leaf, Stop> {
+        if raw & context.page_mask != context.page_want {
+            return Err(context.why_not_page(raw));
+        }
+        Ok(Leaf {
+            first: Pfn::new(raw >> PAGE_SHIFT),
+            writable: raw & PAGE_WRITE != 0,
+        })
+    }
+
+    #[inline(always)]
+    fn table(raw: u64, level: Level, _context: &Context) -> Option<PhysAddr> {
+        // An entry of another type than the table it stands in: C tells the levels apart by it, and takes such an entry
+        // for one that is folded.
+        if raw & INVALID != 0 || raw & TABLE_TYPE != table_type(level) {
+            return None;
+        }
+        let origin = match level {
+            Level::PMD => PAGE_TABLE_ORIGIN,
+            _ => TABLE_ORIGIN,
+        };
+        let is_leaf = raw & LARGE != 0 && level <= Level::PUD;
+        if is_leaf {
+            return None;
+        }
+        Some(PhysAddr::new(raw & origin))
+    }
+}
+
+const _: () = {
+    assert!(S390::PAGE_STEP == 1 << S390::LEVELS[0].shift);
+    assert!(leaf_offset_mask(Level::PMD) == 0xf_ffff);
+    assert!(leaf_offset_mask(Level::PUD) == 0x7fff_ffff);
+    assert!(table_type(Level::PMD) == 0x0 && table_type(Level::PUD) == 0x4);
+    assert!(table_type(Level::P4D) == 0x8 && table_type(Level::PGD) == 0xc);
+    assert!(LARGE & PAGE_TABLE_ORIGIN == 0 || LARGE == 0x400);
+    super::assert_geometry::<S390>(64);
+};
