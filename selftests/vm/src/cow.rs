@@ -13,9 +13,9 @@ use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::{Access, Device, Engine, How, Pinned, Request};
 
 use crate::fixture::{fast_only, holds, open, pattern, pin, store, ACCESSES, HOWS, PAGE};
-use crate::memory::{hugetlb_pool, Map, Setting};
+use crate::memory::{has_movable_memory, hugetlb_pool, Map, Setting};
 use crate::process::{Child, Rendezvous};
-use crate::runner::Test;
+use crate::runner::{skip, Test};
 
 const KINDS: [Kind; 5] = [
     Kind::Anon4k,
@@ -54,13 +54,19 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// Enough pages of the pool for a mapping and the copies of both sides.
 fn pool(kind: Kind) -> Option<Setting> {
-    (kind == Kind::Hugetlb2m)
-        .then(|| hugetlb_pool(16))
-        .flatten()
+    if kind != Kind::Hugetlb2m {
+        return None;
+    }
+    if has_movable_memory() {
+        skip("the pool lies in movable memory, where nothing may be pinned for long: boot without movablecore");
+    }
+    hugetlb_pool(8)
 }
 
 fn memory(kind: Kind) -> Map {
-    Map::of(kind, 8 * PAGE)
+    let map = Map::of(kind, 8 * PAGE);
+    map.settle(0, map.len_bytes);
+    map
 }
 
 /// A child that looks at memory it shares with its parent.

@@ -15,9 +15,9 @@ use rust_gup_uapi::raw;
 use rust_gup_uapi::{Access, Compared, Device, Engine, How, Request};
 
 use crate::fixture::{fast_only, open, pattern, pin, refused, ACCESSES, HOWS, HUGE, PAGE};
-use crate::handles::frames_of;
 use crate::memory::{frames, hugetlb_pool, Map};
 use crate::runner::{skip, Test};
+use crate::runs::frames_of;
 
 /// What is to be expected of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,21 @@ fn expected(kind: Kind, how: How, access: Access) -> Expected {
 pub(crate) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
     for kind in Kind::ALL {
-        for how in HOWS {
-            for access in ACCESSES {
-                let name = format!("{kind}::{}_{}", how.name(), access.name());
-                let run = move || one_kind(kind, how, access);
-                tests.push(Test::new(module_path!(), &name, run));
-            }
+        let ways = HOWS
+            .map(|how| ACCESSES.map(|access| (how, access)))
+            .concat();
+        if kind == Kind::Hugetlb1g {
+            // Making it takes seconds, so it serves all ways in turn.
+            let name = format!("{kind}::all");
+            tests.push(Test::new(module_path!(), &name, move || {
+                one_kind(kind, &ways)
+            }));
+            continue;
+        }
+        for (how, access) in ways {
+            let name = format!("{kind}::{}_{}", how.name(), access.name());
+            let run = move || one_kind(kind, &[(how, access)]);
+            tests.push(Test::new(module_path!(), &name, run));
         }
     }
     let more: [(&str, fn()); 5] = [
@@ -80,7 +89,7 @@ fn make(kind: Kind, len_bytes: usize) -> Mapping {
 /// Ranges of interest in a mapping: all of it, its ends, single bytes, and what lies across borders of pages and
 /// leaves. Of the largest leaves only parts, for time's sake.
 fn ranges(len_bytes: usize) -> Vec<(usize, usize)> {
-    let whole = len_bytes.min(4 * HUGE);
+    let whole = len_bytes.min(2 * HUGE);
     let middle = len_bytes / 2;
     let mut ranges = vec![
         (0, whole),
@@ -104,17 +113,20 @@ fn nr_pages_of(addr: usize, len: usize) -> u64 {
     ((addr + len - 1) / PAGE - addr / PAGE + 1) as u64
 }
 
-fn one_kind(kind: Kind, how: How, access: Access) {
+fn one_kind(kind: Kind, ways: &[(How, Access)]) {
     let _pool = (kind == Kind::Hugetlb2m).then(|| hugetlb_pool(6));
-    let mut mapping = make(kind, (3 * kind.granule_bytes()).clamp(16 * PAGE, 4 * HUGE));
+    let len_bytes = (3 * kind.granule_bytes()).clamp(16 * PAGE, 4 * HUGE);
+    let mut mapping = make(kind, len_bytes);
     let device = open();
-    for (at, len) in ranges(mapping.len_bytes()) {
-        let request = Request::new(mapping.addr() + at, len)
-            .how(how)
-            .access(access);
-        let what = format!("{len:#x} bytes at {at:#x}");
-        compared(&device, &mapping, &request, &what);
-        taken(&device, &mut mapping, at, &request, &what);
+    for (how, access) in ways {
+        for (at, len) in ranges(mapping.len_bytes()) {
+            let request = Request::new(mapping.addr() + at, len)
+                .how(*how)
+                .access(*access);
+            let what = format!("{how:?}, {access:?}, {len:#x} bytes at {at:#x}");
+            compared(&device, &mapping, &request, &what);
+            taken(&device, &mut mapping, at, &request, &what);
+        }
     }
 }
 

@@ -25,8 +25,11 @@ mod process;
 mod races;
 mod ranges;
 mod runner;
+mod runs;
 mod stops;
+mod swap;
 mod unload;
+mod unusual;
 
 use std::process::ExitCode;
 
@@ -40,8 +43,11 @@ fn all_tests() -> Vec<Test> {
         ranges::tests(),
         privileges::tests(),
         handles::tests(),
+        runs::tests(),
         kinds::tests(),
         stops::tests(),
+        unusual::tests(),
+        swap::tests(),
         cow::tests(),
         measure::tests(),
         lifetime::tests(),
@@ -80,6 +86,12 @@ fn main() -> ExitCode {
     if tests.is_empty() {
         eprintln!("gup-selftest: no test has such a name; see gup-selftest --list");
         return ExitCode::from(2);
+    }
+    // Large buffers come from memory that was in use before, without faults and unmapping each time.
+    // SAFETY: Takes no pointers.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 20);
     }
     match runner::run_all(&tests) {
         Ok(true) => ExitCode::SUCCESS,

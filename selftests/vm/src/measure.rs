@@ -3,6 +3,7 @@
 //! Verify that MEASURE
 //!
 //! - times each engine against each other, and says what it took and what that cost;
+//! - needs less memory for a list of runs than for an array of pages, where pages are huge;
 //! - cuts a round into calls as it is told, also where they do not divide the range;
 //! - refuses senseless numbers with EINVAL, and a range that cannot be taken as a whole with EAGAIN;
 //! - holds nothing in the end and writes no sample beyond those asked for.
@@ -15,6 +16,7 @@ use crate::runner::tests;
 
 tests![
     engines_against_each_other,
+    list_of_a_huge_page,
     cut_into_calls,
     senseless_numbers,
     not_resident,
@@ -58,10 +60,21 @@ fn engines_against_each_other() {
     // An array of pages costs a pointer each.
     assert_eq!(list_of(Engine::RustPages).bookkeeping_a_bytes, 32 * 8);
     assert_eq!(list_of(Engine::Rust).bookkeeping_b_bytes, 32 * 8);
+}
+
+fn list_of_a_huge_page() {
+    let device = open();
     let huge = Map::huge(1);
-    let measured = device.measure(&huge.request(), [Engine::Rust, Engine::Kernel], 1, 512);
+    let engines = [Engine::Rust, Engine::Kernel];
+    let measured = device.measure(&huge.request(), engines, 1, 512);
     let raw = measured.expect("MEASURE").raw;
-    assert!(raw.bookkeeping_a_bytes < raw.bookkeeping_b_bytes, "{raw:?}");
+    // One run against 512 pointers.
+    assert!(
+        raw.bookkeeping_a_bytes < raw.bookkeeping_b_bytes,
+        "a list of one run takes {} bytes, an array of its pages {}",
+        raw.bookkeeping_a_bytes,
+        raw.bookkeeping_b_bytes
+    );
 }
 
 fn cut_into_calls() {

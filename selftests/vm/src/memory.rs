@@ -70,15 +70,11 @@ impl Map {
     /// Memory of a kind that not each machine has; skips the test where it is missing.
     pub(crate) fn of(kind: Kind, len_bytes: usize) -> Self {
         match kind.map(len_bytes) {
-            Ok(mapping) => {
-                let map = Self {
-                    addr: mapping.addr(),
-                    len_bytes: mapping.len_bytes(),
-                    owner: Some(mapping),
-                };
-                map.settle(0, map.len_bytes);
-                map
-            }
+            Ok(mapping) => Self {
+                addr: mapping.addr(),
+                len_bytes: mapping.len_bytes(),
+                owner: Some(mapping),
+            },
             Err(e) if e.kind() == io::ErrorKind::Unsupported => skip(&format!("{kind}: {e}")),
             Err(e) => panic!("{kind}: {e}"),
         }
@@ -88,6 +84,7 @@ impl Map {
     pub(crate) fn huge(nr_huge: usize) -> Self {
         let map = Self::of(Kind::Thp2m, nr_huge * HUGE);
         map.fill(0);
+        map.settle(0, map.len_bytes);
         map
     }
 
@@ -217,7 +214,11 @@ impl Drop for Setting {
 /// Sees to it that `nr` huge pages of the pool are there, as long as the result lives. If there are none to be had,
 /// the kind of memory says so.
 pub(crate) fn hugetlb_pool(nr: usize) -> Option<Setting> {
-    Setting::set("/proc/sys/vm/nr_hugepages", &nr.to_string())
+    const POOL: &str = "/proc/sys/vm/nr_hugepages";
+    let now: usize = fs::read_to_string(POOL).ok()?.trim().parse().ok()?;
+    (now < nr)
+        .then(|| Setting::set(POOL, &nr.to_string()))
+        .flatten()
 }
 
 /// Whether the machine has memory that is to stay movable.

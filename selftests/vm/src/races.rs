@@ -15,9 +15,8 @@
 //! The disturber holds a lock while it disturbs. Taking pages needs no lock, so that is what it races with; looking at
 //! them does, and is left out where the disturber has replaced them since before they were taken.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::thread;
@@ -94,7 +93,7 @@ impl Arena {
     fn piece(random: &mut Random) -> (usize, usize) {
         let nr_pages = 2 * HUGE / PAGE;
         let first = random.below(nr_pages);
-        let most = [8, 64, 600][random.below(3)];
+        let most = [4, 32, 300][random.below(3)];
         let nr = 1 + random.below(most.min(nr_pages - first));
         (first * PAGE, nr * PAGE)
     }
@@ -118,15 +117,18 @@ fn race(disturb: impl Fn(&Arena, &mut State, usize, &mut Random)) {
     let over = AtomicBool::new(false);
     let nr_taken = AtomicU64::new(0);
     let nr_looked = AtomicU64::new(0);
+    let nr_attempts = AtomicU64::new(0);
     let mut nr_rounds = 0;
     thread::scope(|scope| {
         for seed in 1..=NR_TAKERS {
-            let (arena, over, nr_taken, nr_looked) = (&arena, &over, &nr_taken, &nr_looked);
+            let (arena, over) = (&arena, &over);
+            let (nr_taken, nr_looked, nr_attempts) = (&nr_taken, &nr_looked, &nr_attempts);
             scope.spawn(move || {
                 let device = open();
                 let mut random = Random(seed * 0x9e37_79b9);
                 while !over.load(Ordering::Relaxed) {
                     let (pages, looked) = take_once(arena, &device, &mut random);
+                    nr_attempts.fetch_add(1, Ordering::Relaxed);
                     nr_taken.fetch_add(pages, Ordering::Relaxed);
                     nr_looked.fetch_add(u64::from(looked), Ordering::Relaxed);
                 }
@@ -140,7 +142,11 @@ fn race(disturb: impl Fn(&Arena, &mut State, usize, &mut Random)) {
             disturb(&arena, &mut state, nr_rounds, &mut random);
             drop(state);
             nr_rounds += 1;
-            thread::yield_now();
+            // Whoever waits for the lock gets it, and takes something in between.
+            let seen = nr_attempts.load(Ordering::Relaxed);
+            while nr_attempts.load(Ordering::Relaxed) == seen && Instant::now() < deadline {
+                thread::yield_now();
+            }
         }
     });
     let (nr_taken, nr_looked) = (nr_taken.into_inner(), nr_looked.into_inner());
@@ -376,7 +382,7 @@ fn against_collapse_and_fork() {
 }
 
 fn against_swap() {
-    let _swap = swap();
+    let _swap = crate::swap::swap();
     race(|arena, _, _, random| {
         let (at, len) = Arena::piece(random);
         arena.map.advise(at, len, libc::MADV_PAGEOUT);
@@ -395,52 +401,4 @@ fn against_compaction() {
         state.replaced();
         fs::write(COMPACT, "1").expect("compaction");
     });
-}
-
-/// Memory that pages are swapped out to, as long as the result lives; skips the test where there is none.
-pub(crate) fn swap() -> Swap {
-    const DEVICE: &std::ffi::CStr = c"/dev/zram0";
-    let in_use = fs::read_to_string("/proc/swaps")
-        .unwrap_or_default()
-        .lines()
-        .count()
-        > 1;
-    if in_use {
-        return Swap { added: None };
-    }
-    if fs::write("/sys/block/zram0/disksize", "64M").is_err() {
-        skip("no swap: scripts/vm run --modules zram");
-    }
-    let disk = OpenOptions::new()
-        .write(true)
-        .open("/dev/zram0")
-        .expect("/dev/zram0");
-    // The header of mkswap(8): version 1, number of the last page, no bad pages.
-    let mut header = vec![0; PAGE];
-    header[1024] = 1;
-    header[1028..1032].copy_from_slice(&((64_u32 << 20) / PAGE as u32 - 1).to_ne_bytes());
-    header[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
-    disk.write_all_at(&header, 0)
-        .expect("the header of the swap area");
-    drop(disk);
-    // SAFETY: The path ends in a zero byte.
-    check(unsafe { libc::swapon(DEVICE.as_ptr(), 0) }).expect("swapon");
-    Swap {
-        added: Some(DEVICE),
-    }
-}
-
-/// Swap that was there or was added.
-pub(crate) struct Swap {
-    added: Option<&'static std::ffi::CStr>,
-}
-
-impl Drop for Swap {
-    fn drop(&mut self) {
-        if let Some(device) = self.added {
-            // SAFETY: The path ends in a zero byte.
-            unsafe { libc::swapoff(device.as_ptr()) };
-            let _ = fs::write("/sys/block/zram0/reset", "1");
-        }
-    }
 }

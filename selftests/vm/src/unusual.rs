@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that the fast walk says why it stopped
+//!
+//! - for what the protection keys of the thread deny: PKEY;
+//! - for secret memory: SECRET; for the zero page: SPECIAL; for memory of the kernel: SPECIAL or NO_MAPPING;
+//! - for long-term pins of movable memory: LONGTERM;
+//! - for pages that the kernel merged (KSM): UNSHARE for pinning to read, READ_ONLY for writing;
+//!
+//! and that the slow path does as the kernel's.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::memory::Kind;
+use rust_gup_uapi::{raw, Access, Engine, How, Request};
+
+use crate::fixture::{check, fast_only, holds, open, pin, refused, ACCESSES, HOWS, HUGE, PAGE};
+use crate::memory::{has_movable_memory, Map, Setting, RW};
+use crate::runner::{skip, tests};
+use crate::stops::{all_ways, stopped, stops};
+
+tests![protection_keys, secret, zero_page, special, movable, merged,];
+
+/// Access rights of a protection key of this thread.
+struct Key(i32);
+
+impl Key {
+    fn allocate() -> Option<Self> {
+        // SAFETY: Takes no pointers.
+        let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) }).ok()?;
+        Some(Self(key as i32))
+    }
+
+    /// Bit 0 denies any access, bit 1 denies writing.
+    fn deny(&self, rights: u32) {
+        let shift = 2 * self.0;
+        // SAFETY: pkey_alloc() succeeded, so the CPU has these instructions; only the rights of this key change, and
+        // the caller touches no memory under it meanwhile.
+        unsafe {
+            let mut rights_of_all: u32;
+            std::arch::asm!("rdpkru", in("ecx") 0, out("eax") rights_of_all, out("edx") _);
+            rights_of_all = rights_of_all & !(3 << shift) | (rights << shift);
+            std::arch::asm!("wrpkru", in("ecx") 0, in("eax") rights_of_all, in("edx") 0);
+        }
+    }
+
+    fn protect(&self, map: &Map, at: usize, len: usize) {
+        // SAFETY: The range lies in the mapping, which is ours.
+        check(unsafe { libc::syscall(libc::SYS_pkey_mprotect, map.addr + at, len, RW, self.0) })
+            .expect("pkey_mprotect");
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.deny(0);
+        // SAFETY: Takes no pointers.
+        unsafe { libc::syscall(libc::SYS_pkey_free, self.0) };
+    }
+}
+
+fn protection_keys() {
+    let Some(key) = Key::allocate() else {
+        skip("no protection keys: a CPU with them, qemu -cpu max");
+    };
+    let device = open();
+    for map in [Map::anon(4), Map::huge(2)] {
+        let half = map.len_bytes / 2;
+        key.protect(&map, half, half);
+        let nr_half = map.nr_pages() / 2;
+        for (rights, denied) in [(0, &[][..]), (2, &[Access::Write][..]), (1, &ACCESSES[..])] {
+            for request in all_ways(&map) {
+                let what = format!("rights {rights}, {:?}, {:?}", request.how, request.access);
+                key.deny(rights);
+                let compared = device.compare(&request);
+                let pinned = device.pin(&fast_only(request), Engine::Rust);
+                key.deny(0);
+                let (compared, pinned) = (compared.expect("COMPARE"), pinned.expect("PIN"));
+                assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
+                if denied.contains(&request.access) {
+                    stopped(&pinned, &request, nr_half, raw::RUST_GUP_STOP_PKEY);
+                } else {
+                    assert_eq!(pinned.nr_fast() as usize, 2 * nr_half, "{what}");
+                }
+            }
+        }
+    }
+}
+
+fn secret() {
+    let device = open();
+    let map = Map::of(Kind::Secret, 4 * PAGE);
+    for request in all_ways(&map) {
+        stops(&device, &request, 0, raw::RUST_GUP_STOP_SECRET);
+        refused(
+            device.pin(&request, Engine::Rust),
+            libc::EFAULT,
+            "secret memory",
+        );
+    }
+}
+
+fn zero_page() {
+    let device = open();
+    let map = Map::of(Kind::ZeroPage, 4 * PAGE);
+    for how in HOWS {
+        // The entries of the zero page are marked as special, and the walk looks no further.
+        stops(
+            &device,
+            &map.request().how(how),
+            0,
+            raw::RUST_GUP_STOP_SPECIAL,
+        );
+    }
+    let writing = map.request().access(Access::Write);
+    stops(&device, &writing, 0, raw::RUST_GUP_STOP_READ_ONLY);
+}
+
+fn special() {
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+    let line = maps.lines().find(|l| l.ends_with("[vvar]"));
+    let Some(start) = line.and_then(|l| l.split('-').next()) else {
+        skip("no mapping [vvar] in /proc/self/maps: an x86-64 kernel with a vDSO");
+    };
+    let start = usize::from_str_radix(start, 16).expect("an address");
+    let device = open();
+    let expected = [
+        raw::RUST_GUP_STOP_SPECIAL,
+        raw::RUST_GUP_STOP_NO_MAPPING,
+        raw::RUST_GUP_STOP_ABSENT,
+    ];
+    // Which of its pages are in use depends on the clock.
+    let mut nr_special = 0;
+    for page in 0..4 {
+        let request = Request::new(start + page * PAGE, PAGE);
+        for request in [request, request.how(How::Get)] {
+            let pinned = pin(&device, &fast_only(request));
+            assert_eq!(pinned.nr_pages(), 0);
+            let reason = pinned.raw().stop;
+            assert!(
+                expected.contains(&reason),
+                "page {page} of [vvar]: stop {reason}"
+            );
+            nr_special += usize::from(reason != raw::RUST_GUP_STOP_ABSENT);
+            let compared = device.compare(&request).expect("COMPARE");
+            assert_eq!(
+                compared.differences(),
+                Vec::<&str>::new(),
+                "page {page} of [vvar]"
+            );
+        }
+    }
+    assert!(nr_special > 0, "no page of [vvar] was mapped at all");
+}
+
+fn movable() {
+    if !has_movable_memory() {
+        skip("no movable memory: boot with movablecore=512M");
+    }
+    let device = open();
+    let huge = Map::huge(1);
+    huge.advise(0, HUGE, libc::MADV_DONTNEED);
+    for map in [Map::untouched(64), huge] {
+        map.fill(0);
+        let writing = map.request().access(Access::Write);
+        assert_eq!(
+            pin(&device, &fast_only(writing)).nr_fast(),
+            map.nr_pages() as u64
+        );
+        let longterm = writing.how(How::LongTerm);
+        let pinned = pin(&device, &fast_only(longterm));
+        assert_eq!(
+            pinned.raw().stop,
+            raw::RUST_GUP_STOP_LONGTERM,
+            "of {} pages",
+            map.nr_pages()
+        );
+        drop(pinned);
+        // The slow path moves it, and after that the fast walk may.
+        let data = map.load(0, map.len_bytes);
+        let pinned = pin(&device, &longterm);
+        assert_eq!(pinned.nr_pages(), map.nr_pages() as u64);
+        crate::fixture::holds(&pinned, 0, &data);
+        drop(pinned);
+        assert_eq!(
+            pin(&device, &fast_only(longterm)).nr_fast(),
+            map.nr_pages() as u64
+        );
+    }
+}
+
+fn merged() {
+    const NR_PAGES: usize = 8;
+    const SHARING: &str = "/sys/kernel/mm/ksm/pages_sharing";
+    let nr_sharing = || -> usize {
+        let text = fs::read_to_string(SHARING).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    };
+    let settings = [
+        ("/sys/kernel/mm/ksm/sleep_millisecs", "1"),
+        ("/sys/kernel/mm/ksm/pages_to_scan", "1000"),
+        ("/sys/kernel/mm/ksm/run", "1"),
+    ]
+    .map(|(path, value)| Setting::set(path, value));
+    if settings.iter().any(Option::is_none) {
+        skip("no merging of pages: CONFIG_KSM");
+    }
+    let before = nr_sharing();
+    let maps = HOWS.map(|how| {
+        let map = Map::anon(NR_PAGES);
+        let same = vec![how as u8 + 1; NR_PAGES * PAGE];
+        map.store(0, &same);
+        if map
+            .try_advise(0, map.len_bytes, libc::MADV_MERGEABLE)
+            .is_err()
+        {
+            skip("no merging of pages: CONFIG_KSM");
+        }
+        (how, map, same)
+    });
+    let nr_wanted = before + maps.len() * (NR_PAGES - 1);
+    let deadline = Instant::now() + Duration::from_secs(6);
+    while nr_sharing() < nr_wanted {
+        if Instant::now() > deadline {
+            skip("the kernel did not merge the pages in time: a faster machine");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let device = open();
+    for (how, map, same) in maps {
+        let reading = map.request().how(how);
+        let writing = reading.access(Access::Write);
+        stops(&device, &writing, 0, raw::RUST_GUP_STOP_READ_ONLY);
+        if how == How::Get {
+            assert_eq!(
+                pin(&device, &fast_only(reading)).nr_fast() as usize,
+                NR_PAGES
+            );
+        } else {
+            stops(&device, &reading, 0, raw::RUST_GUP_STOP_UNSHARE);
+            let pinned = pin(&device, &reading);
+            holds(&pinned, 0, &same);
+            map.set(PAGE, 99);
+            holds(&pinned, PAGE, &[99]);
+            holds(&pinned, 0, &same[..PAGE]);
+        }
+        let compared = device.compare(&writing).expect("COMPARE").raw;
+        assert_eq!(
+            (compared.differences, compared.nr_equal as usize),
+            (0, NR_PAGES)
+        );
+    }
+}
