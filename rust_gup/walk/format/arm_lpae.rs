@@ -105,13 +105,23 @@ impl Format for ArmLpae {
             return Ok(Interior::Table);
         }
         if raw & VALID == 0 {
-            return Err(context.why_not(raw));
+            // There are no swap entries of huge pages: one that is not empty is being split.
+            return Err(if raw == 0 {
+                Stop::Absent
+            } else if raw & NONE != 0 {
+                Stop::ProtNone
+            } else {
+                Stop::Changed
+            });
         }
         // Linux makes no leaves of 1 GiB.
         if level != Level::PMD {
             return Err(Stop::Bad);
         }
-        let leaf = context.check_leaf(raw & !LEAF_OFFSET_MASK | raw & (TYPE_MASK | USER), TYPE_LEAF)?;
+        let leaf = context.check_leaf(
+            raw & !LEAF_OFFSET_MASK | raw & (TYPE_MASK | USER),
+            TYPE_LEAF,
+        )?;
         Ok(Interior::Leaf(leaf))
     }
 

@@ -5,6 +5,9 @@
 //! One file an architecture, written from its manual and from the kernel's headers. A format has constants and pure
 //! functions and touches no memory, so every format is built and tested on every host.
 
+pub mod arm64;
+pub mod arm_lpae;
+pub mod s390;
 pub mod x86_64;
 pub mod x86_pae;
 

@@ -195,8 +195,7 @@ impl Format for S390 {
             Level::PMD => PAGE_TABLE_ORIGIN,
             _ => TABLE_ORIGIN,
         };
-        let is_leaf = raw & LARGE != 0 && level <= Level::PUD;
-        if is_leaf {
+        if level <= Level::PUD && raw & (LARGE | PRESENT) != PRESENT {
             return None;
         }
         Some(PhysAddr::new(raw & origin))
@@ -209,6 +208,6 @@ const _: () = {
     assert!(leaf_offset_mask(Level::PUD) == 0x7fff_ffff);
     assert!(table_type(Level::PMD) == 0x0 && table_type(Level::PUD) == 0x4);
     assert!(table_type(Level::P4D) == 0x8 && table_type(Level::PGD) == 0xc);
-    assert!(LARGE & PAGE_TABLE_ORIGIN == 0 || LARGE == 0x400);
+    assert!(LARGE & PAGE_TABLE_ORIGIN == 0);
     super::assert_geometry::<S390>(64);
 };

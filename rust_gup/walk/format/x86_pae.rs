@@ -39,8 +39,11 @@ const FRAME_MASK: u64 = ((1 << PHYS_BITS) - 1) & !LOW_FLAGS;
 ///
 /// Whoever makes an entry present writes the high half first, and whoever takes it away clears the low half first, and
 /// between two different pages an entry is not present. So if the low half is present and has not changed, the high half
-/// that was read in between belongs to it. Entries that are not present may come out as rubbish, which is not present
-/// either. Each turn of the loop means that somebody else has come further.
+/// that was read in between belongs to it, unless the entry has changed twice meanwhile, there and back. It cannot: a
+/// change of the page takes a flush of the TLB, which waits for this CPU as long as it has interrupts off. Entries that
+/// are not present may come out as rubbish, which is not present either.
+///
+/// Each turn of the loop means that somebody else has come further.
 #[doc(alias("ptep_get_lockless", "pmdp_get_lockless"))]
 #[inline(always)]
 pub fn read_untorn(
@@ -97,7 +100,7 @@ impl Context {
     fn why_not(&self, raw: u64) -> Stop {
         if raw & PRESENT == 0 {
             // A swap entry has none of the low bits but PSE, its exclusive marker (`pgtable-3level.h`, "Encode/decode
-            // swap entries"), which therefore says nothing here; see `interior()` for huge leaves.
+            // swap entries").
             return if raw & PROTNONE != 0 {
                 Stop::ProtNone
             } else {
@@ -130,7 +133,7 @@ impl Format for X86Pae {
 
     #[inline(always)]
     fn interior(raw: u64, level: Level, context: &Context) -> Result<Interior, Stop> {
-        if raw & PSE == 0 || raw & PRESENT == 0 {
+        if raw & PSE == 0 {
             return match Self::table(raw, level, context) {
                 Some(_) => Ok(Interior::Table),
                 None if raw & PRESENT == 0 => Err(context.why_not(raw)),
@@ -141,7 +144,11 @@ impl Format for X86Pae {
         if level != Level::PMD {
             return Err(Stop::Bad);
         }
-        context.check_leaf(raw)?;
+        // What has PSE here and no PRESENT is no swap entry, but a huge page that `pmdp_invalidate()` has been at.
+        context.check_leaf(raw).map_err(|stop| match stop {
+            Stop::Absent => Stop::Changed,
+            stop => stop,
+        })?;
         // Bit 12 of a huge leaf is PAT and lies below its frame bits.
         let frame = raw & FRAME_MASK & !LEAF_OFFSET_MASK;
         Ok(Interior::Leaf(Leaf {
