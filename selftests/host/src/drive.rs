@@ -5,7 +5,7 @@
 use crate::{
     encode::Encode,
     machine::Machine,
-    walk::{Access, Get, Pfn, Pin, Progress, Rules, Run, RunWriter, Stop, Walker},
+    walk::{Access, Get, Local, Pfn, Pin, Progress, Rules, Run, RunWriter, Stop, Walker},
 };
 
 /// The kind of reference, as a value.
@@ -120,21 +120,20 @@ pub fn one_window<F: Encode>(
     let mut before = runs.pop().unwrap_or(Run::EMPTY);
     let mut room = vec![Run::EMPTY; ask.nr_room];
     let mut out = RunWriter::new(&mut before, &mut room);
-    let nr_left = progress.nr_left;
     let mut walker = Walker {
         tables: machine,
         folios: machine,
-        context: machine.context(),
+        context: &machine.context(),
         rules: ask.rules,
         out: &mut out,
         progress: &mut *progress,
         nr_entries_left: ask.nr_entries,
+        local: Local::default(),
     };
     let result = match ask.kind {
         Kind::Get => walker.run::<Get>(),
         Kind::Pin => walker.run::<Pin>(),
     };
-    assert_eq!(out.nr_pages(), nr_left - progress.nr_left, "pages written");
     let nr_used = out.nr_used();
     if before != Run::EMPTY {
         runs.push(before);

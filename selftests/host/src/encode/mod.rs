@@ -5,6 +5,9 @@
 //! Formats only decode. Tests build tables with what is here, written from the manuals a second time and with plain
 //! numbers, so that a wrong constant in a format does not agree with itself.
 
+mod arm64;
+mod arm_lpae;
+mod s390;
 mod x86_64;
 mod x86_pae;
 
@@ -42,6 +45,11 @@ pub trait Encode: Format {
 
     /// The context of an access that nothing else restricts.
     fn context(access: Access) -> Self::Context;
+
+    /// At which level the root stands, if its first entry says so.
+    fn root_level(_first: u64) -> Option<Level> {
+        None
+    }
 
     /// An entry of `level` that maps nothing.
     fn empty(_level: Level) -> u64 {

@@ -14,7 +14,9 @@ impl<F: Encode> Tables<F> for Machine<F> {
     type Table = Table;
 
     fn root(&self) -> (Table, Level) {
-        self.root.get()
+        let (table, level) = self.root.get();
+        let first = self.memory.borrow().get(table, 0);
+        (table, F::root_level(first).unwrap_or(level))
     }
 
     fn load(&self, table: Table, index: usize) -> u64 {
@@ -56,6 +58,10 @@ impl FolioState for State {
 
     fn is_referenced(&self) -> bool {
         self.referenced
+    }
+
+    fn node_and_zone(&self) -> usize {
+        usize::from(self.device)
     }
 }
 
@@ -193,7 +199,7 @@ impl<F: Encode> Folios for Machine<F> {
         memmap.nr_flags_set += 1;
     }
 
-    fn count_pinned(&self, _folio: PageNr, nr_pages: u32) {
+    fn count_pinned(&self, _node_and_zone: usize, nr_pages: u32) {
         self.memmap.borrow_mut().nr_pinned += u64::from(nr_pages);
     }
 }

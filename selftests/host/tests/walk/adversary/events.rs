@@ -15,35 +15,35 @@ use rust_gup_host::{
 use super::FIRST_PFN;
 
 /// The address that page `nr` is mapped at by the setup.
-pub(super) const fn addr(nr: usize) -> u64 {
-    (nr as u64) << 12
+pub(in super::super) fn addr<F: Encode>(nr: usize) -> u64 {
+    (nr as u64) << F::LEVELS[0].shift
 }
 
 /// An entry of a base page.
-pub(super) fn leaf<F: Encode>(nr: usize, writable: bool) -> u64 {
+pub(in super::super) fn leaf<F: Encode>(nr: usize, writable: bool) -> u64 {
     let first = Pfn::new(FIRST_PFN + nr as u64);
     F::leaf(Level::PTE, Page { first, writable })
 }
 
 /// A huge leaf.
-pub(super) fn huge_leaf<F: Encode>(nr: usize, writable: bool) -> u64 {
+pub(in super::super) fn huge_leaf<F: Encode>(nr: usize, writable: bool) -> u64 {
     let first = Pfn::new(FIRST_PFN + nr as u64);
     F::leaf(Level::PMD, Page { first, writable })
 }
 
-pub(super) fn clear<F: Encode>(machine: &Machine<F>, nr: usize) {
-    machine.install(addr(nr), Level::PTE, F::empty(Level::PTE));
+pub(in super::super) fn clear<F: Encode>(machine: &Machine<F>, nr: usize) {
+    machine.install(addr::<F>(nr), Level::PTE, F::empty(Level::PTE));
 }
 
 /// The entry of a page is cleared, and the mapping's reference dropped (`zap_present_ptes()`).
-pub(super) fn zap<F: Encode>(nr: usize) -> Program<F> {
+pub(in super::super) fn zap<F: Encode>(nr: usize) -> Program<F> {
     Program::default()
         .then(move |m| clear(m, nr))
         .then(move |m| m.memmap().drop_owned(nr, 1))
 }
 
 /// A page that is free by now gets another use.
-pub(super) fn reuse<F: Encode>(nr: usize, build: Build) -> Program<F> {
+pub(in super::super) fn reuse<F: Encode>(nr: usize, build: Build) -> Program<F> {
     Program::default().then_if(move |m| {
         let mut memmap = m.memmap();
         let is_free = (nr..nr + build.nr_pages).all(|nr| memmap.folio(nr).refs == 0);
@@ -56,23 +56,23 @@ pub(super) fn reuse<F: Encode>(nr: usize, build: Build) -> Program<F> {
 }
 
 /// A page is mapped again, with the entry that it had.
-pub(super) fn map_again<F: Encode>(nr: usize, writable: bool) -> Program<F> {
+pub(in super::super) fn map_again<F: Encode>(nr: usize, writable: bool) -> Program<F> {
     Program::default().then(move |m| {
-        m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+        m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, writable));
     })
 }
 
 /// The entry of a page becomes that of another (`wp_page_copy()`).
-pub(super) fn replace<F: Encode>(nr: usize, by: usize) -> Program<F> {
+pub(in super::super) fn replace<F: Encode>(nr: usize, by: usize) -> Program<F> {
     Program::default().then(move |m| {
-        m.install(addr(nr), Level::PTE, leaf::<F>(by, true));
+        m.install(addr::<F>(nr), Level::PTE, leaf::<F>(by, true));
     })
 }
 
 /// The entry is taken away, and then the count looked at; who finds nobody else takes the folio (`try_to_migrate_one()`
 /// and `folio_ref_freeze()`, `shrink_folio_list()`, `wp_can_reuse_anon_folio()`), and who finds somebody puts the entry
 /// back.
-pub(super) fn unmap_and_look<F: Encode>(nr: usize, writable: bool) -> Program<F> {
+pub(in super::super) fn unmap_and_look<F: Encode>(nr: usize, writable: bool) -> Program<F> {
     Program::default()
         .then(move |m| clear(m, nr))
         .then_if(move |m| {
@@ -80,32 +80,32 @@ pub(super) fn unmap_and_look<F: Encode>(nr: usize, writable: bool) -> Program<F>
                 m.memmap().seal(nr);
                 return Step;
             }
-            m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+            m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, writable));
             BackOff
         })
 }
 
 /// A page ceases to be exclusive, unless it is pinned (`folio_try_share_anon_rmap_pte()`: KSM, swapping out, migrating).
 /// What is put back is read-only and maps the same page.
-pub(super) fn share<F: Encode>(nr: usize, writable: bool) -> Program<F> {
+pub(in super::super) fn share<F: Encode>(nr: usize, writable: bool) -> Program<F> {
     Program::default()
         .then(move |m| clear(m, nr))
         .then_if(move |m| {
             if m.memmap().is_maybe_pinned(nr) {
-                m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+                m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, writable));
                 return BackOff;
             }
             Step
         })
         .then(move |m| m.memmap().page_mut(nr).exclusive = false)
         .then(move |m| {
-            m.install(addr(nr), Level::PTE, leaf::<F>(nr, false));
+            m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, false));
         })
 }
 
 /// The same for a huge leaf, which is invalidated and not cleared (`__split_huge_pmd_locked()` with
 /// `folio_try_share_anon_rmap_pmd()`).
-pub(super) fn share_leaf<F: Encode>(writable: bool) -> Program<F> {
+pub(in super::super) fn share_leaf<F: Encode>(writable: bool) -> Program<F> {
     let invalid = F::invalidated(Level::PMD, huge_leaf::<F>(0, writable));
     Program::default()
         .then(move |m| {
@@ -125,7 +125,7 @@ pub(super) fn share_leaf<F: Encode>(writable: bool) -> Program<F> {
 }
 
 /// A huge leaf becomes a table, with the same pages (`__split_huge_pmd_locked()` without freezing).
-pub(super) fn split_leaf<F: Encode>(writable: bool) -> Program<F> {
+pub(in super::super) fn split_leaf<F: Encode>(writable: bool) -> Program<F> {
     let invalid = F::invalidated(Level::PMD, huge_leaf::<F>(0, writable));
     Program::default()
         .then(move |m| {
@@ -143,7 +143,11 @@ pub(super) fn split_leaf<F: Encode>(writable: bool) -> Program<F> {
 
 /// A folio is split: its pages are unmapped, its count frozen, its pages dealt out, the count thawed, and the pages
 /// mapped again with the entries that they had (`__folio_split()`).
-pub(super) fn split_folio<F: Encode>(nr_pages: usize, into: usize, writable: bool) -> Program<F> {
+pub(in super::super) fn split_folio<F: Encode>(
+    nr_pages: usize,
+    into: usize,
+    writable: bool,
+) -> Program<F> {
     Program::default()
         .then(move |m| (0..nr_pages).for_each(|nr| clear(m, nr)))
         .then_if(move |m| {
@@ -151,7 +155,7 @@ pub(super) fn split_folio<F: Encode>(nr_pages: usize, into: usize, writable: boo
                 return Step;
             }
             (0..nr_pages).for_each(|nr| {
-                m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+                m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, writable));
             });
             BackOff
         })
@@ -164,13 +168,13 @@ pub(super) fn split_folio<F: Encode>(nr_pages: usize, into: usize, writable: boo
         })
         .then(move |m| {
             (0..nr_pages).for_each(|nr| {
-                m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+                m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, writable));
             });
         })
 }
 
 /// The same in fewer steps: nobody sees the folio frozen.
-pub(super) fn split_folio_at_once<F: Encode>(
+pub(in super::super) fn split_folio_at_once<F: Encode>(
     nr_pages: usize,
     into: usize,
     writable: bool,
@@ -191,14 +195,14 @@ pub(super) fn split_folio_at_once<F: Encode>(
         })
         .then(move |m| {
             (0..nr_pages).for_each(|nr| {
-                m.install(addr(nr), Level::PTE, leaf::<F>(nr, writable));
+                m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, writable));
             });
         })
 }
 
 /// The table of the first pages is taken out of the tree with its entries still standing, and the pages go if nobody has
 /// them (`collapse_huge_page()`, on a machine whose page-table locks do not wait for the walk).
-pub(super) fn collapse<F: Encode>(nr_pages: usize) -> Program<F> {
+pub(in super::super) fn collapse<F: Encode>(nr_pages: usize) -> Program<F> {
     take_table_away::<F>(nr_pages)
         .then(move |m| {
             (0..nr_pages).for_each(|nr| m.memmap().drop_owned(nr, 1));
@@ -210,7 +214,7 @@ pub(super) fn collapse<F: Encode>(nr_pages: usize) -> Program<F> {
 }
 
 /// The first two steps of that: take the table out, and look at the counts.
-pub(super) fn take_table_away<F: Encode>(nr_pages: usize) -> Program<F> {
+pub(in super::super) fn take_table_away<F: Encode>(nr_pages: usize) -> Program<F> {
     let link = move |m: &Machine<F>| m.entry(0, Level::PMD);
     let before = std::rc::Rc::new(std::cell::Cell::new(0));
     let (put, get) = (before.clone(), before);
@@ -230,16 +234,16 @@ pub(super) fn take_table_away<F: Encode>(nr_pages: usize) -> Program<F> {
 }
 
 /// The accessed bit of a page's entry changes.
-pub(super) fn touch<F: Encode>(nr: usize) -> Program<F> {
+pub(in super::super) fn touch<F: Encode>(nr: usize) -> Program<F> {
     Program::default().then(move |m| {
-        let raw = F::touched(m.entry(addr(nr), Level::PTE));
-        m.install(addr(nr), Level::PTE, raw);
+        let raw = F::touched(m.entry(addr::<F>(nr), Level::PTE));
+        m.install(addr::<F>(nr), Level::PTE, raw);
     })
 }
 
 /// A page is made read-only (`mprotect()`, userfaultfd, the cleaning of a file's pages).
-pub(super) fn write_protect<F: Encode>(nr: usize) -> Program<F> {
+pub(in super::super) fn write_protect<F: Encode>(nr: usize) -> Program<F> {
     Program::default().then(move |m| {
-        m.install(addr(nr), Level::PTE, leaf::<F>(nr, false));
+        m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, false));
     })
 }

@@ -34,7 +34,7 @@ fn fork<F: Encode>(seq: &Rc<Cell<u32>>) -> Program<F> {
         })
         .then(move |m| {
             if !get_too.get() {
-                m.install(addr(0), Level::PTE, leaf::<F>(0, false));
+                m.install(addr::<F>(0), Level::PTE, leaf::<F>(0, false));
             }
         })
         .then(move |_| end.set(end.get() + 1))

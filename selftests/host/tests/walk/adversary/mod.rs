@@ -4,7 +4,7 @@
 //! in here.
 
 mod contents;
-mod events;
+pub(super) mod events;
 mod exclusive;
 mod fork;
 mod shape;
@@ -17,15 +17,15 @@ use rust_gup_host::{
     walk::{Access, Level, Pfn},
 };
 
-/// The frame of the first page; the pages of the tests are those from here on.
-const FIRST_PFN: u64 = 0x200;
+/// The frame of the first page, at which a huge leaf of every format can begin.
+const FIRST_PFN: u64 = 0x1000;
 
 /// How many more there are, which are free.
 const NR_FREE: usize = 4;
 
 /// A machine whose address space begins with a table of base pages, with folios made one after the other from page 0 on,
 /// and mapped there.
-struct Setup {
+pub(super) struct Setup {
     folios: Vec<Build>,
     /// How many pages are mapped.
     nr_mapped: u64,
@@ -34,7 +34,7 @@ struct Setup {
 
 impl Setup {
     /// With anonymous folios of so many pages, all exclusive and writable.
-    fn anon(sizes: &[usize]) -> Self {
+    pub(super) fn anon(sizes: &[usize]) -> Self {
         Self {
             folios: sizes.iter().map(|size| Build::anon(*size)).collect(),
             nr_mapped: sizes.iter().sum::<usize>() as u64,
@@ -43,7 +43,7 @@ impl Setup {
     }
 
     /// The same, mapped read-only.
-    fn read_only(self) -> Self {
+    pub(super) fn read_only(self) -> Self {
         Self {
             writable: false,
             ..self
@@ -75,14 +75,17 @@ impl Setup {
     }
 
     /// Mapped by base pages.
-    fn by_pages<F: Encode>(&self) -> Machine<F> {
+    pub(super) fn by_pages<F: Encode>(&self) -> Machine<F> {
         let machine = self.build(Level::PMD);
-        machine.map(0, (0..self.nr_mapped).map(|nr| self.page(nr)));
+        for nr in 0..self.nr_mapped {
+            let raw = F::leaf(Level::PTE, self.page(nr));
+            machine.install(events::addr::<F>(nr as usize), Level::PTE, raw);
+        }
         machine
     }
 
     /// Mapped by a huge leaf. The folio is as large as the leaf of the tiny format, or as if it were.
-    fn by_leaf<F: Encode>(&self) -> Machine<F> {
+    pub(super) fn by_leaf<F: Encode>(&self) -> Machine<F> {
         let machine = self.build(Level::PMD);
         machine.install(0, Level::PMD, F::leaf(Level::PMD, self.page(0)));
         machine
@@ -90,7 +93,7 @@ impl Setup {
 }
 
 /// The ways to ask for pages that are writable.
-fn every_ask(nr_pages: u64) -> [Ask; 4] {
+pub(super) fn every_ask(nr_pages: u64) -> [Ask; 4] {
     [
         Ask::read(Kind::Get, 0, nr_pages),
         Ask::write(Kind::Get, 0, nr_pages),
