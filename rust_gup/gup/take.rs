@@ -110,7 +110,8 @@ impl Take<'_> {
             pages.make_room(progress.nr_left)?;
             let nr_left_before = progress.nr_left;
             let result = if is_on {
-                let window = walk_window(self.mm, context, self.rules, nr_entries, progress, pages);
+                let window =
+                    walk_window(self.mm, &context, self.rules, nr_entries, progress, pages);
                 stats::count_window(window.irqs_off_cycles);
                 window.result
             } else {

@@ -90,6 +90,22 @@ impl PagePtr {
         (self.0 as usize).wrapping_add(offset) as *mut T
     }
 
+    /// Whether the page is a tail now, of a folio that begins with another page.
+    #[doc(alias = "PageTail")]
+    #[inline(always)]
+    pub(super) fn is_tail(self) -> bool {
+        // SAFETY: By the invariant; other CPUs may change the field.
+        let info = unsafe { self.field::<usize>(raw::PAGE_COMPOUND_INFO).read_volatile() };
+        info & 1 != 0
+    }
+
+    /// The folio that begins with this page, which is no tail.
+    #[inline(always)]
+    pub(super) fn as_head(self) -> FolioPtr {
+        // INVARIANT: By what a tail is.
+        FolioPtr(self.0.cast())
+    }
+
     /// The folio that the page belongs to now.
     #[doc(alias("page_folio", "_compound_head", "compound_info"))]
     #[inline(always)]
@@ -133,6 +149,11 @@ impl FolioState for State {
     #[inline(always)]
     fn is_referenced(&self) -> bool {
         self.0 >> raw::PG_REFERENCED & 1 != 0
+    }
+
+    #[inline(always)]
+    fn node_and_zone(&self) -> usize {
+        self.0 >> raw::ZONES_SHIFT
     }
 }
 

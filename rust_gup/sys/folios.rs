@@ -12,7 +12,7 @@ use super::{
     node_count::NodeCount,
     raw,
 };
-use crate::walk::{Folios, Owner, Pfn};
+use crate::walk::{FolioState, Folios, Owner, Pfn};
 
 /// References that have to be given back after the section with interrupts off.
 ///
@@ -104,6 +104,15 @@ impl Folios for LiveFolios<'_> {
     }
 
     #[inline(always)]
+    fn single(&self, page: PagePtr) -> Option<FolioPtr> {
+        if page.is_tail() || page.as_head().state().is_large() {
+            None
+        } else {
+            Some(page.as_head())
+        }
+    }
+
+    #[inline(always)]
     fn nr_pages(&self, folio: FolioPtr) -> usize {
         folio.nr_pages()
     }
@@ -148,6 +157,7 @@ impl Folios for LiveFolios<'_> {
         }
     }
 
+    #[inline(never)]
     fn is_longterm_pinnable(&self, folio: FolioPtr) -> bool {
         // `folio_migratetype()` is not exported to modules; this reads what `get_pfnblock_migratetype()` reads
         // (`mm/page_alloc.c:387`), as racily. The reference keeps the section.
@@ -205,7 +215,8 @@ impl Folios for LiveFolios<'_> {
     #[inline(always)]
     fn make_accessible(&self, folio: FolioPtr) -> bool {
         // SAFETY: The folio is referenced.
-        unsafe { raw::rust_gup_make_folio_accessible(folio.as_ptr()) == 0 }
+        raw::HAS_MAKE_FOLIO_ACCESSIBLE == 0
+            || unsafe { raw::rust_gup_make_folio_accessible(folio.as_ptr()) == 0 }
     }
 
     #[cold]
@@ -215,14 +226,16 @@ impl Folios for LiveFolios<'_> {
     }
 
     #[inline(always)]
-    fn count_pinned(&self, folio: FolioPtr, nr_pages: u32) {
-        self.acquired.add(folio.state().node(), nr_pages as usize);
+    fn count_pinned(&self, node_and_zone: usize, nr_pages: u32) {
+        let node = node_and_zone >> (raw::NODES_SHIFT - raw::ZONES_SHIFT) & raw::NODES_MASK;
+        self.acquired.add(node, nr_pages as usize);
     }
 }
 
-/// Whose a folio is that is not anonymous.
+/// Whose a folio is that is not anonymous. A function of its own, for it calls others.
 ///
 /// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2776`).
+#[inline(never)]
 fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
     if folio.is_hugetlb() {
         return Owner::Hugetlb;

@@ -90,6 +90,11 @@ unsigned int rust_gup_cycles_khz(void);
 bool rust_gup_is_zero_folio(struct folio *folio);
 bool rust_gup_mapping_unevictable(struct address_space *mapping);
 unsigned long *rust_gup_pfn_usemap(unsigned long pfn);
+#ifdef HAVE_ARCH_MAKE_FOLIO_ACCESSIBLE
+static const unsigned long CONST_HAS_MAKE_FOLIO_ACCESSIBLE = 1;
+#else
+static const unsigned long CONST_HAS_MAKE_FOLIO_ACCESSIBLE = 0;
+#endif
 int rust_gup_make_folio_accessible(struct folio *folio);
 void rust_gup_folio_set_referenced(struct folio *folio);
 void rust_gup_folio_clear_referenced(struct folio *folio);

@@ -35,7 +35,7 @@ pub(crate) struct Table(*const u64);
 pub(crate) struct LiveTables<'irq> {
     root: Table,
     root_level: Level,
-    context: Context,
+    context: &'irq Context,
     page_offset: usize,
     irqs_off: PhantomData<&'irq IrqsOff>,
 }
@@ -43,7 +43,7 @@ pub(crate) struct LiveTables<'irq> {
 impl<'irq> LiveTables<'irq> {
     /// The tables of `mm`, while interrupts are off.
     #[inline(always)]
-    pub(crate) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>, context: Context) -> Self {
+    pub(crate) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>, context: &'irq Context) -> Self {
         Self {
             // INVARIANT: The root lives as long as the `mm`, which is the current one.
             root: Table(mm.root()),
@@ -73,8 +73,31 @@ impl Tables<X86_64> for LiveTables<'_> {
     }
 
     #[inline(always)]
+    fn count_progression(
+        &self,
+        table: Table,
+        index: usize,
+        first: u64,
+        step: u64,
+        nr_max: usize,
+    ) -> usize {
+        let index = index & (NR_ENTRIES - 1);
+        let nr_max = nr_max.min(NR_ENTRIES - index);
+        let mut expected = first;
+        for nr in 0..nr_max {
+            // SAFETY: By the invariant of `Table` there are `NR_ENTRIES` entries, of which `index + nr` is one. The
+            // read is as in `load()`.
+            if unsafe { table.0.add(index + nr).read_volatile() } != expected {
+                return nr;
+            }
+            expected = expected.wrapping_add(step);
+        }
+        nr_max
+    }
+
+    #[inline(always)]
     fn descend(&self, entry: &Seen<Table>, level: Level) -> Result<Table, Stop> {
-        let table = X86_64::table(entry.raw(), level, &self.context).ok_or(Stop::Bad)?;
+        let table = X86_64::table(entry.raw(), level, self.context).ok_or(Stop::Bad)?;
         let virt = self.page_offset.wrapping_add(table.as_u64() as usize);
         // INVARIANT: The entry was read from a live table while interrupts were off (`Seen`), and pointed to a table
         // then. A table that is taken out of the tree afterwards is not freed before interrupts are on again: it is

@@ -10,7 +10,7 @@ use super::{
     pages::HeldPages,
     tables::LiveTables,
 };
-use crate::walk::{Format, Progress, RefKind, Rules, Stop, Walker};
+use crate::walk::{Format, Local, Progress, RefKind, Rules, Stop, Walker};
 
 /// What a window was like.
 pub(crate) struct Window {
@@ -28,7 +28,7 @@ pub(crate) struct Window {
 #[inline(always)]
 pub(crate) fn walk_window<K: RefKind>(
     mm: CurrentMm<'_>,
-    context: <LiveFormat as Format>::Context,
+    context: &<LiveFormat as Format>::Context,
     rules: Rules,
     nr_entries: usize,
     progress: &mut Progress,
@@ -68,6 +68,7 @@ pub(crate) fn walk_window<K: RefKind>(
                     out,
                     progress,
                     nr_entries_left: nr_entries,
+                    local: Local::default(),
                 }
                 .run::<K>();
                 window.irqs_off_cycles = cpu::cycles().wrapping_sub(begin);

@@ -4,7 +4,7 @@
 
 use core::marker::PhantomData;
 
-use super::{FolioState, Folios, Owner, Pfn, RefKind, Rules, Stop};
+use super::{FolioState, Folios, Owner, RefKind, Rules, Stop};
 
 /// What a pin adds to the reference count of a folio of one page, which has no pin count
 /// (`GUP_PIN_COUNTING_BIAS`, `include/linux/mm.h:2226`).
@@ -35,42 +35,40 @@ impl SizeClass for Large {
 pub(super) struct Sighting<M: Folios> {
     pub(super) page: M::Page,
     folio: M::Folio,
-    pub(super) large: bool,
-    referenced: bool,
     /// How many pages there are from this one to the end of the folio; at least 1.
     pub(super) nr_left: usize,
 }
 
 impl<M: Folios> Sighting<M> {
-    /// Looks at the folio of a frame.
-    ///
-    /// Device memory ends the walk before a reference is tried: `is_pci_p2pdma_page()` in C dereferences
-    /// `folio->pgmap` here, which can be NULL while an fsdax folio is being taken apart (`fs/dax.c`).
+    /// A page that looks to be a folio of its own.
     #[inline(always)]
-    pub(super) fn of(folios: &M, pfn: Pfn) -> Result<Self, Stop> {
-        let page = folios.page(pfn);
-        let folio = folios.folio(page);
-        let state = folios.state(folio);
-        if state.is_device() {
-            return Err(Stop::Device);
-        }
-        let large = state.is_large();
-        let nr_left = if large {
-            let nr_left = folios
-                .nr_pages(folio)
-                .wrapping_sub(folios.index(folio, page));
-            // Nonsense, should the folio be torn down right now; the grab finds out.
-            nr_left.max(1)
-        } else {
-            1
-        };
-        Ok(Self {
+    pub(super) fn of_single(page: M::Page, folio: M::Folio) -> Self {
+        Self {
             page,
             folio,
-            large,
-            referenced: state.is_referenced(),
-            nr_left,
-        })
+            nr_left: 1,
+        }
+    }
+
+    /// A page that looks to be one of a large folio.
+    #[inline(always)]
+    pub(super) fn of_large(folios: &M, page: M::Page) -> Self {
+        let folio = folios.folio(page);
+        let nr_left = folios
+            .nr_pages(folio)
+            .wrapping_sub(folios.index(folio, page));
+        Self {
+            page,
+            folio,
+            // Nonsense, should the folio be torn down right now; the grab finds out.
+            nr_left: nr_left.max(1),
+        }
+    }
+
+    /// Its flags.
+    #[inline(always)]
+    pub(super) fn state(&self, folios: &M) -> M::State {
+        folios.state(self.folio)
     }
 
     /// Takes references on `nr` pages from this one on, which are in its folio, which looks to be of size `S`.
@@ -89,7 +87,7 @@ impl<M: Folios> Sighting<M> {
         // added at once, and the guess is checked below with the reference in hand.
         let refs = refs_of::<K, S>(nr);
         if !folios.try_add_refs(self.folio, refs) {
-            return Err(Stop::Unreferenced);
+            return Err(unreferenced());
         }
         let mut held = Held {
             folios,
@@ -102,25 +100,24 @@ impl<M: Folios> Sighting<M> {
 
         // Between the look and the grab the folio may have been split, or freed and built anew. From here on its
         // extent is fixed, and what matters is what it is now (`mm/gup.c:95`).
-        if folios.folio(self.page) != self.folio {
-            return Err(Stop::Split);
-        }
-        if folios.state(self.folio).is_large() != S::LARGE {
-            return Err(Stop::Split);
-        }
         if S::LARGE {
+            if folios.folio(self.page) != self.folio || !folios.state(self.folio).is_large() {
+                return Err(split());
+            }
             // Without this, a folio that was split into smaller ones, the first page staying its head, would hand out
             // pages that no reference was taken on.
             let end = folios
                 .index(self.folio, self.page)
                 .wrapping_add(nr as usize);
             if end > folios.nr_pages(self.folio) {
-                return Err(Stop::Split);
+                return Err(split());
             }
+        } else if folios.single(self.page) != Some(self.folio) {
+            return Err(split());
         }
 
         if rules.longterm && !folios.is_longterm_pinnable(self.folio) {
-            return Err(Stop::Longterm);
+            return Err(longterm());
         }
 
         // The pin count after the reference, and before the entries are read again: pairs with `smp_mb()` in
@@ -131,6 +128,27 @@ impl<M: Folios> Sighting<M> {
         }
         Ok(held)
     }
+}
+
+/// Reasons that come from a call, which keeps what has to do with them out of the hot loop: one call each, so that the
+/// compiler does not make them one again with the reason as an argument.
+macro_rules! out_of_line {
+    ($($name:ident => $stop:ident;)*) => {
+        $(
+            #[cold]
+            #[inline(never)]
+            pub(super) fn $name() -> Stop {
+                Stop::$stop
+            }
+        )*
+    };
+}
+
+out_of_line! {
+    changed => Changed;
+    longterm => Longterm;
+    split => Split;
+    unreferenced => Unreferenced;
 }
 
 /// How many references hold `nr` pages.
@@ -198,7 +216,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
             return (0, Err(Stop::Inaccessible));
         }
         // C sets the flag each time. Setting it where it is set costs a locked operation for nothing.
-        if !sighting.referenced {
+        if !self.folios.state(self.folio).is_referenced() {
             self.folios.set_referenced(self.folio);
         }
         (nr_admitted, verdict)
@@ -269,9 +287,6 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
         let surplus = self.nr.wrapping_sub(nr);
         if surplus != 0 {
             self.give_back(surplus);
-        }
-        if K::PINS {
-            self.folios.count_pinned(self.folio, nr);
         }
         // The references on `nr` pages are the caller's now.
         core::mem::forget(self);

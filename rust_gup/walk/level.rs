@@ -34,7 +34,7 @@ impl Geometry {
     #[doc(alias("pte_index", "pmd_index", "pud_index", "p4d_index", "pgd_index"))]
     #[inline(always)]
     pub const fn index(&self, addr: u64) -> usize {
-        (addr >> self.shift) as usize & self.nr_entries().wrapping_sub(1)
+        addr.wrapping_shr(self.shift) as usize & self.nr_entries().wrapping_sub(1)
     }
 }
 

@@ -48,5 +48,5 @@ pub use self::{
     run::{Run, RunWriter},
     seams::{FolioState, Folios, Owner, Tables},
     stop::Stop,
-    walker::{Progress, Walker, MAX_LEVELS},
+    walker::{Local, Progress, Walker, MAX_LEVELS},
 };

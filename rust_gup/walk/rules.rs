@@ -54,3 +54,36 @@ pub struct Rules {
     #[doc(alias = "FOLL_LONGTERM")]
     pub longterm: bool,
 }
+
+/// Rules that are known when the walk is compiled: the hot loop is compiled for each.
+pub(super) trait Terms {
+    /// The rules.
+    const RULES: Rules;
+}
+
+macro_rules! terms {
+    ($($(#[$doc:meta])* $name:ident = $access:ident, $longterm:expr;)*) => {
+        $(
+            $(#[$doc])*
+            pub(super) enum $name {}
+
+            impl Terms for $name {
+                const RULES: Rules = Rules {
+                    access: Access::$access,
+                    longterm: $longterm,
+                };
+            }
+        )*
+    };
+}
+
+terms! {
+    /// To be read, for a short time.
+    ShortRead = Read, false;
+    /// To be written to, for a short time.
+    ShortWrite = Write, false;
+    /// To be read, for as long as user space likes.
+    LongRead = Read, true;
+    /// To be written to, for as long as user space likes.
+    LongWrite = Write, true;
+}

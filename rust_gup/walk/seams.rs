@@ -25,6 +25,28 @@ pub trait Tables<F: Format> {
     ))]
     fn load(&self, table: Self::Table, index: usize) -> u64;
 
+    /// How many entries from `index` on, of `nr_max` that there are, have the values `first`, `first + step`,
+    /// `first + 2 * step` and so on. Each is read as by [`load()`](Self::load), in this order, up to the first that
+    /// has not.
+    #[inline(always)]
+    fn count_progression(
+        &self,
+        table: Self::Table,
+        index: usize,
+        first: u64,
+        step: u64,
+        nr_max: usize,
+    ) -> usize {
+        let mut expected = first;
+        for nr in 0..nr_max {
+            if self.load(table, index.wrapping_add(nr)) != expected {
+                return nr;
+            }
+            expected = expected.wrapping_add(step);
+        }
+        nr_max
+    }
+
     /// The table that an entry of `level` points to. It takes what was read and not where it was read: a second read could
     /// return something else.
     ///
@@ -51,6 +73,10 @@ pub trait FolioState {
     /// Was accessed lately.
     #[doc(alias = "folio_test_referenced")]
     fn is_referenced(&self) -> bool;
+
+    /// Node and zone that the folio lies in, as one number. It never changes.
+    #[doc(alias("folio_nid", "folio_zonenum"))]
+    fn node_and_zone(&self) -> usize;
 }
 
 /// Whose a folio is, as far as fast GUP has to know. From one read of `folio->mapping`.
@@ -101,6 +127,13 @@ pub trait Folios {
     /// The flags that it has now.
     fn state(&self, folio: Self::Folio) -> Self::State;
 
+    /// The folio that consists of this page alone, if that is so now.
+    #[inline(always)]
+    fn single(&self, page: Self::Page) -> Option<Self::Folio> {
+        let folio = self.folio(page);
+        (self.index(folio, page) == 0 && !self.state(folio).is_large()).then_some(folio)
+    }
+
     /// Number of pages of a large folio. Stable only while a reference is held.
     #[doc(alias = "folio_nr_pages")]
     fn nr_pages(&self, folio: Self::Folio) -> usize;
@@ -149,7 +182,7 @@ pub trait Folios {
     #[doc(alias = "folio_set_referenced")]
     fn set_referenced(&self, folio: Self::Folio);
 
-    /// Notes that `nr_pages` pages of a folio were pinned, for `nr_foll_pin_acquired`.
-    #[doc(alias = "node_stat_mod_folio")]
-    fn count_pinned(&self, folio: Self::Folio, nr_pages: u32);
+    /// Notes that `nr_pages` pages of a node were pinned, for `nr_foll_pin_acquired` in `/proc/vmstat`.
+    #[doc(alias("node_stat_mod_folio", "NR_FOLL_PIN_ACQUIRED"))]
+    fn count_pinned(&self, node_and_zone: usize, nr_pages: u32);
 }

@@ -4,8 +4,9 @@
 
 use super::{
     format::{Format, Interior, Leaf},
-    grab::{Held, Large, MappedBy, Sighting, SizeClass, Small},
-    Folios, Level, Pfn, RefKind, Rules, RunWriter, Seen, Stop, Tables,
+    grab::{changed, Held, Large, MappedBy, Sighting, SizeClass, Small},
+    rules::{LongRead, LongWrite, ShortRead, ShortWrite, Terms},
+    Access, FolioState, Folios, Level, Pfn, RefKind, Rules, RunWriter, Seen, Stop, Tables,
 };
 
 /// The most levels that any format has.
@@ -36,20 +37,13 @@ impl Progress {
     }
 }
 
-/// What was taken from one table; small enough to stay in registers.
-#[derive(Default)]
-struct Taken {
-    nr_pages: u64,
-    nr_grabs: u64,
-}
-
-/// Where a run may begin.
+/// Where a run begins, and the first look at it.
 struct Place<'p, T> {
     parent: &'p Seen<T>,
     table: T,
     index: usize,
-    /// How many entries it may have.
-    nr_max: usize,
+    seen: Seen<T>,
+    leaf: Leaf,
 }
 
 /// One window of a walk: from opening it on, a bounded number of entries.
@@ -61,7 +55,7 @@ pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios> {
     /// The machine's folios.
     pub folios: &'w M,
     /// What decoding depends on.
-    pub context: F::Context,
+    pub context: &'w F::Context,
     /// What is wanted.
     pub rules: Rules,
     /// Where the runs go.
@@ -70,6 +64,30 @@ pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios> {
     pub progress: &'w mut Progress,
     /// How many entries may still be taken in this window.
     pub nr_entries_left: usize,
+    /// What the walk keeps for itself; [`Local::default()`] in the beginning.
+    pub local: Local,
+}
+
+/// What a walk keeps for itself.
+#[derive(Debug)]
+pub struct Local {
+    /// Node and zone of the folio that was last looked at.
+    node_and_zone: usize,
+    /// From this entry of the table on, pins are not yet counted.
+    uncounted_from: usize,
+    /// Pages that came with the reference operation of another page.
+    nr_shared: u64,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self {
+            // What no folio has: there are not that many bits.
+            node_and_zone: usize::MAX,
+            uncounted_from: 0,
+            nr_shared: 0,
+        }
+    }
 }
 
 impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
@@ -120,10 +138,10 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     fn descend<K: RefKind>(&mut self) -> Result<(), Stop> {
         let addr = self.progress.next;
         let (mut table, mut level) = self.tables.root();
-        loop {
-            let index = F::LEVELS.get(level.index()).ok_or(Stop::Bad)?.index(addr);
-            let seen = Seen::read(self.tables, table, index);
-            match F::interior(seen.raw(), level, &self.context)? {
+        let levels = F::LEVELS.get(1..=level.index()).ok_or(Stop::Bad)?;
+        for geometry in levels.iter().rev() {
+            let seen = Seen::read(self.tables, table, geometry.index(addr));
+            match F::interior(seen.raw(), level, self.context)? {
                 Interior::Leaf(leaf) => return self.take_huge_leaf::<K>(&seen, level, leaf),
                 Interior::Table => {
                     table = self.tables.descend(&seen, level)?;
@@ -134,6 +152,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
                 }
             }
         }
+        Err(Stop::Bad)
     }
 
     /// Takes what a huge leaf maps of the range: one run.
@@ -151,10 +170,15 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         let offset = (self.progress.next >> page_shift) & nr_in_leaf.wrapping_sub(1);
         let nr = nr_in_leaf.wrapping_sub(offset).min(self.progress.nr_left);
 
-        let sighting = Sighting::of(self.folios, leaf.first.add(offset))?;
+        let page = self.folios.page(leaf.first.add(offset));
+        let sighting = Sighting::of_large(self.folios, page);
+        let state = sighting.state(self.folios);
+        if state.is_device() {
+            return Err(Stop::Device);
+        }
         // A leaf lies within one folio. If it does not, the folio is another one by now, and a small one would be held
         // by its first page alone; that it is no smaller than it looks is checked once it is referenced.
-        if !sighting.large || nr > sighting.nr_left as u64 {
+        if !state.is_large() || nr > sighting.nr_left as u64 {
             return Err(Stop::Split);
         }
         let held = sighting.try_grab::<K, Large>(self.folios, nr as u32, &self.rules)?;
@@ -170,9 +194,13 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
             &self.rules,
         );
         verdict?;
-        let mut taken = Taken::default();
-        self.hand_over(held, leaf.first.add(offset), nr_admitted, &mut taken);
-        self.advance(level, &taken, 1);
+        if self.hand_over(held, leaf.first.add(offset), nr_admitted) {
+            if K::PINS {
+                self.folios.count_pinned(state.node_and_zone(), nr_admitted);
+            }
+            self.local.nr_shared = u64::from(nr_admitted).wrapping_sub(1);
+            self.advance(level, nr_admitted.into(), 1);
+        }
         Ok(())
     }
 
@@ -183,24 +211,32 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         parent: &Seen<T::Table>,
         table: T::Table,
     ) -> Result<(), Stop> {
-        let mut taken = Taken::default();
-        let result = self.take_runs::<K>(parent, table, &mut taken);
-        self.advance(Level::PTE, &taken, taken.nr_pages as usize);
+        let begin = F::LEVELS[0].index(self.progress.next);
+        self.local.uncounted_from = begin;
+        self.local.nr_shared = 0;
+        let (end, result) = match (self.rules.access, self.rules.longterm) {
+            (Access::Read, false) => self.take_runs::<K, ShortRead>(parent, table, begin),
+            (Access::Write, false) => self.take_runs::<K, ShortWrite>(parent, table, begin),
+            (Access::Read, true) => self.take_runs::<K, LongRead>(parent, table, begin),
+            (Access::Write, true) => self.take_runs::<K, LongWrite>(parent, table, begin),
+        };
+        self.count_pins::<K>(end);
+        let nr_taken = end.wrapping_sub(begin);
+        self.advance(Level::PTE, nr_taken as u64, nr_taken);
         result
     }
 
-    /// Takes runs from a table of base pages: the hot loop.
+    /// Takes runs from a table of base pages, from entry `index` on: the hot loop. A function of its own, so that it
+    /// has the registers to itself. Returns at which entry it ended, and if not all was taken, why.
     #[doc(alias = "gup_fast_pte_range")]
-    #[inline(always)]
-    fn take_runs<K: RefKind>(
+    #[inline(never)]
+    fn take_runs<K: RefKind, R: Terms>(
         &mut self,
         parent: &Seen<T::Table>,
         table: T::Table,
-        taken: &mut Taken,
-    ) -> Result<(), Stop> {
-        let geometry = F::LEVELS[0];
-        let mut index = geometry.index(self.progress.next);
-        let nr_in_window = geometry
+        mut index: usize,
+    ) -> (usize, Result<(), Stop>) {
+        let nr_in_window = F::LEVELS[0]
             .nr_entries()
             .wrapping_sub(index)
             .min(self.nr_entries_left);
@@ -209,101 +245,132 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
 
         while index < end {
             let seen = Seen::read(self.tables, table, index);
-            let leaf = F::page(seen.raw(), &self.context)?;
-            let sighting = Sighting::of(self.folios, leaf.first)?;
+            let leaf = match F::page(seen.raw(), self.context) {
+                Ok(leaf) => leaf,
+                Err(stop) => return (index, Err(stop)),
+            };
+            let page = self.folios.page(leaf.first);
             let place = Place {
                 parent,
                 table,
                 index,
-                nr_max: sighting.nr_left.min(end.wrapping_sub(index)),
+                seen,
+                leaf,
             };
-            let nr = if sighting.large {
-                self.take_run::<K, Large>(&place, &seen, &leaf, &sighting, taken)?
-            } else {
-                self.take_run::<K, Small>(&place, &seen, &leaf, &sighting, taken)?
+            let (nr_taken, result) = match self.folios.single(page) {
+                Some(folio) => {
+                    let sighting = Sighting::of_single(page, folio);
+                    self.take_run::<K, R, Small>(&place, &sighting, 1)
+                }
+                None => {
+                    let sighting = Sighting::of_large(self.folios, page);
+                    let nr_max = sighting.nr_left.min(end.wrapping_sub(index));
+                    self.take_run::<K, R, Large>(&place, &sighting, nr_max)
+                }
             };
-            if nr == 0 {
-                return Ok(());
+            index = index.wrapping_add(nr_taken);
+            // With no page and no reason, there was no room.
+            if nr_taken == 0 || result.is_err() {
+                return (index, result);
             }
-            index = index.wrapping_add(nr);
         }
-        Ok(())
+        (index, Ok(()))
     }
 
-    /// Takes as many pages of one folio as consecutive entries map. Returns how many, or 0 if there is no room.
+    /// Takes as many pages of one folio as consecutive entries map, `nr_max` at most. Returns how many, and if there
+    /// could have been more, why not.
     #[inline(always)]
-    fn take_run<K: RefKind, S: SizeClass>(
+    fn take_run<K: RefKind, R: Terms, S: SizeClass>(
         &mut self,
         place: &Place<'_, T::Table>,
-        seen: &Seen<T::Table>,
-        leaf: &Leaf,
         sighting: &Sighting<M>,
-        taken: &mut Taken,
-    ) -> Result<usize, Stop> {
+        nr_max: usize,
+    ) -> (usize, Result<(), Stop>) {
+        let state = sighting.state(self.folios);
+        if state.node_and_zone() != self.local.node_and_zone {
+            if let Err(stop) = self.enter_zone::<K>(&state, place.index) {
+                return (0, Err(stop));
+            }
+        }
         let nr = if S::LARGE {
-            self.extend_run(seen, place, place.nr_max)
+            self.extend_run(place, nr_max)
         } else {
             1
         };
-        let held = sighting.try_grab::<K, S>(self.folios, nr as u32, &self.rules)?;
+        let held = match sighting.try_grab::<K, S>(self.folios, nr as u32, &R::RULES) {
+            Ok(held) => held,
+            Err(stop) => return (0, Err(stop)),
+        };
         // The references are there: now look again, the parent first. It catches a table that was taken out of the
         // tree with its entries still standing: pairs with `pmdp_collapse_flush()` (`mm/gup.c:2815`).
         if !place.parent.is_current(self.tables) {
-            return Err(Stop::Changed);
+            return (0, Err(changed()));
         }
-        let nr_current = self.nr_current(seen, place, nr);
+        let nr_current = if !place.seen.is_current(self.tables) {
+            0
+        } else if S::LARGE {
+            // Every entry counts; one in the middle can be unmapped, copied or migrated alone.
+            self.extend_run(place, nr)
+        } else {
+            1
+        };
         // For a run the time between the two looks is longer. That the parent is the same after the last entry too
         // means that the table was in its place while all of them were read.
-        if nr > 1 && !place.parent.is_current(self.tables) || nr_current == 0 {
-            return Err(Stop::Changed);
+        if S::LARGE && !place.parent.is_current(self.tables) || nr_current == 0 {
+            return (0, Err(changed()));
         }
 
         let (nr_admitted, verdict) = held.admit(
             sighting,
             nr_current as u32,
-            leaf.writable,
+            place.leaf.writable,
             MappedBy::Page,
-            &self.rules,
+            &R::RULES,
         );
-        if nr_admitted != 0 && !self.hand_over(held, leaf.first, nr_admitted, taken) {
-            return Ok(0);
+        if nr_admitted == 0 {
+            return (0, verdict);
         }
-        verdict?;
-        if nr_current < nr {
-            return Err(Stop::Changed);
+        if !self.hand_over(held, place.leaf.first, nr_admitted) {
+            return (0, Ok(()));
         }
-        Ok(nr)
+        if S::LARGE {
+            let nr_shared = u64::from(nr_admitted).wrapping_sub(1);
+            self.local.nr_shared = self.local.nr_shared.wrapping_add(nr_shared);
+        }
+        let result = if nr_current < nr {
+            verdict.and(Err(changed()))
+        } else {
+            verdict
+        };
+        (nr_admitted as usize, result)
     }
 
-    /// How many entries from `seen` on, at most `nr_max`, map consecutive frames and are otherwise alike, so that what
-    /// was decided about the first holds for all.
+    /// How many entries, at most `nr_max`, map consecutive frames and are otherwise alike, so that what was decided
+    /// about the first holds for all.
     #[inline(always)]
-    fn extend_run(
-        &self,
-        seen: &Seen<T::Table>,
-        place: &Place<'_, T::Table>,
-        nr_max: usize,
-    ) -> usize {
-        let mut nr = 1;
-        let mut expected = seen.raw();
-        while nr < nr_max {
-            expected = expected.wrapping_add(F::PAGE_STEP);
-            if self.tables.load(place.table, place.index.wrapping_add(nr)) != expected {
-                break;
-            }
-            nr = nr.wrapping_add(1);
-        }
-        nr
+    fn extend_run(&self, place: &Place<'_, T::Table>, nr_max: usize) -> usize {
+        let nr_more = self.tables.count_progression(
+            place.table,
+            place.index.wrapping_add(1),
+            place.seen.raw().wrapping_add(F::PAGE_STEP),
+            F::PAGE_STEP,
+            nr_max.wrapping_sub(1),
+        );
+        nr_more.wrapping_add(1)
     }
 
-    /// The second look at a run: how many of its entries, from the first on, are unchanged. Every one counts; one in
-    /// the middle can be unmapped, copied or migrated alone.
-    #[inline(always)]
-    fn nr_current(&self, seen: &Seen<T::Table>, place: &Place<'_, T::Table>, nr: usize) -> usize {
-        if !seen.is_current(self.tables) {
-            return 0;
+    /// The folio at entry `index` is of another node or zone than the last one.
+    #[cold]
+    #[inline(never)]
+    fn enter_zone<K: RefKind>(&mut self, state: &M::State, index: usize) -> Result<(), Stop> {
+        self.count_pins::<K>(index);
+        // Device memory ends the walk before a reference is tried: `is_pci_p2pdma_page()` in C dereferences
+        // `folio->pgmap` here, which can be NULL while an fsdax folio is being taken apart (`fs/dax.c`).
+        if state.is_device() {
+            return Err(Stop::Device);
         }
-        self.extend_run(seen, place, nr)
+        self.local.node_and_zone = state.node_and_zone();
+        Ok(())
     }
 
     /// Hands pages over to the caller. Returns `false`, with the references given back, if there is no room to write
@@ -314,28 +381,36 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         held: Held<'_, M, K, S>,
         first: Pfn,
         nr: u32,
-        taken: &mut Taken,
     ) -> bool {
         if !self.out.push(first, u64::from(nr)) {
             self.nr_entries_left = 0;
             return false;
         }
         held.keep(nr);
-        taken.nr_pages = taken.nr_pages.wrapping_add(u64::from(nr));
-        taken.nr_grabs = taken.nr_grabs.wrapping_add(1);
         true
+    }
+
+    /// Counts the pins of the entries before `end` that are not counted yet. They are all of one node.
+    #[inline(always)]
+    fn count_pins<K: RefKind>(&mut self, end: usize) {
+        let nr_pins = end.wrapping_sub(self.local.uncounted_from);
+        if K::PINS && nr_pins != 0 {
+            self.folios
+                .count_pinned(self.local.node_and_zone, nr_pins as u32);
+            self.local.uncounted_from = end;
+        }
     }
 
     /// Moves on by what was taken from one table.
     #[inline(always)]
-    fn advance(&mut self, level: Level, taken: &Taken, nr_entries: usize) {
+    fn advance(&mut self, level: Level, nr_pages: u64, nr_entries: usize) {
         let progress = &mut *self.progress;
-        let nr_bytes = taken.nr_pages << F::LEVELS[0].shift;
-        progress.next = progress.next.wrapping_add(nr_bytes);
-        progress.nr_left = progress.nr_left.wrapping_sub(taken.nr_pages);
-        progress.nr_grabs = progress.nr_grabs.wrapping_add(taken.nr_grabs);
+        progress.next = progress.next.wrapping_add(nr_pages << F::LEVELS[0].shift);
+        progress.nr_left = progress.nr_left.wrapping_sub(nr_pages);
+        let nr_grabs = nr_pages.wrapping_sub(self.local.nr_shared);
+        progress.nr_grabs = progress.nr_grabs.wrapping_add(nr_grabs);
         if let Some(count) = progress.nr_by_level.get_mut(level.index()) {
-            *count = count.wrapping_add(taken.nr_pages);
+            *count = count.wrapping_add(nr_pages);
         }
         self.nr_entries_left = self.nr_entries_left.saturating_sub(nr_entries);
     }
