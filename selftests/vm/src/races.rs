@@ -25,11 +25,12 @@ use std::time::{Duration, Instant};
 use libc::c_int;
 use rust_gup_uapi::{errno_of, Access, Device, Engine, Fallback, How, Request};
 
-use crate::fixture::{check, holds, open, store, HUGE, PAGE};
+use crate::fixture::{check, holds, open, pin, store, HOWS, HUGE, PAGE};
 use crate::memory::{Map, RW};
 use crate::runner::{skip, tests};
 
 tests![
+    references_are_noticed,
     against_other_mappings,
     against_giving_back,
     against_moving,
@@ -224,19 +225,43 @@ fn take_once(arena: &Arena, device: &Device, random: &mut Random) -> (u64, bool)
 fn no_reference_left(arena: &Arena) {
     let map = &arena.map;
     map.protect(0, map.len_bytes, RW);
-    let Ok(()) = map.try_advise(0, map.len_bytes, libc::MADV_HUGEPAGE) else {
-        return;
-    };
     map.fill(1);
     let deadline = Instant::now() + Duration::from_secs(3);
-    loop {
-        match map.try_advise(0, map.len_bytes, MADV_COLLAPSE) {
-            Ok(()) => return,
-            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) => return,
-            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
-            Err(e) => panic!("pages keep references: they cannot be collapsed: {e}"),
-        }
+    while all_collapse(map) == Some(false) {
+        assert!(
+            Instant::now() < deadline,
+            "pages keep references: they cannot be collapsed"
+        );
+        thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Makes huge pages of all; false if a page is held, none if there is another reason against it.
+fn all_collapse(map: &Map) -> Option<bool> {
+    map.try_advise(0, map.len_bytes, libc::MADV_HUGEPAGE).ok()?;
+    match map.try_advise(0, map.len_bytes, MADV_COLLAPSE) {
+        Ok(()) => Some(true),
+        Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Some(false),
+        // No huge page is free, or the range consists of several mappings.
+        Err(_) => None,
+    }
+}
+
+fn references_are_noticed() {
+    need_huge_pages();
+    let arena = Arena::new();
+    let device = open();
+    let one = Request::new(arena.map.addr + 77 * PAGE, 1);
+    for how in HOWS {
+        let pinned = pin(&device, &one.how(how));
+        let held = all_collapse(&arena.map);
+        drop(pinned);
+        if held.is_none() {
+            skip("no huge page is free: more memory");
+        }
+        assert_eq!(held, Some(false), "{how:?}: a held page was moved");
+    }
+    no_reference_left(&arena);
 }
 
 fn against_other_mappings() {

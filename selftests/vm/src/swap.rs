@@ -3,8 +3,8 @@
 //! Verify that
 //!
 //! - memory that was swapped out is absent for the fast walk, and taken with its contents by the slow path;
-//! - what is written through a handle survives being swapped out, also if the kernel had written the page to swap
-//!   while it was held: releasing the handle marks the pages dirty.
+//! - what is written through a handle is not lost when the pages are swapped out, neither before the handle is
+//!   released nor afterwards.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -16,7 +16,7 @@ use crate::memory::{frames, Map};
 use crate::runner::{skip, tests};
 use crate::stops::stops;
 
-tests![swapped_out, written_pages_are_dirty];
+tests![swapped_out, nothing_written_is_lost];
 
 fn swapped_out() {
     let _swap = swap();
@@ -37,13 +37,13 @@ fn swapped_out() {
     }
 }
 
-fn written_pages_are_dirty() {
+fn nothing_written_is_lost() {
     let _swap = swap();
     let device = open();
     for how in HOWS {
         let map = Map::anon(8);
         let pinned = pin(&device, &writable(map.addr, map.len_bytes).how(how));
-        // Writes them to swap where their kind of reference allows it; they stay because they are held.
+        // They stay, because they are held.
         map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
         let new = pattern(1, map.len_bytes);
         store(&pinned, 0, &new);
