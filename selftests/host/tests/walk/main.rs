@@ -7,10 +7,12 @@
 //!   somebody else could have freed or shared ([`adversary`]);
 //! - all of that, and their own bits, hold for the formats of real machines ([`formats`]);
 //! - a page that is refused is refused for the right reason, and leaves nothing behind ([`reasons`]);
+//! - threads that reorder loads and stores find no way around the barriers ([`threads`]);
 //! - windows, runs and room change nothing about what is taken ([`windows`]).
 
 mod adversary;
 mod exhaustive;
 mod formats;
 mod reasons;
+mod threads;
 mod windows;

@@ -21,6 +21,8 @@ enum Piece {
     /// A folio of so many pages, by base pages; whether it is writable; whether its pages are exclusive, which
     /// those are that are writable.
     Pages(usize, bool, bool),
+    /// A folio of so many pages, read-only, of which those from one on are shared.
+    Shared(usize, usize),
     /// The pages of a folio in the wrong order.
     Backwards(usize),
     /// A huge page.
@@ -32,6 +34,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         1 => (1usize..3).prop_map(Piece::Hole),
         8 => (prop_oneof![3 => Just(1usize), 1 => 2usize..40], any::<bool>(), any::<bool>())
             .prop_map(|(nr, writable, exclusive)| Piece::Pages(nr, writable, exclusive)),
+        1 => (2usize..9, 1usize..9).prop_map(|(nr, first)| Piece::Shared(nr, first)),
         1 => (2usize..5).prop_map(Piece::Backwards),
         1 => any::<bool>().prop_map(Piece::Huge),
     ]
@@ -70,6 +73,15 @@ fn build(pieces: &[Piece]) -> (Machine<X86_64>, u64) {
                     addr,
                     (free..free + nr).map(|nr| page(FIRST_PFN + nr as u64)),
                 );
+                addr += (nr as u64) << 12;
+                free += nr;
+            }
+            Piece::Shared(nr, first_shared) => {
+                machine.memmap().build(free, Build::anon(nr));
+                for nr in free + first_shared..free + nr {
+                    machine.memmap().page_mut(nr).exclusive = false;
+                }
+                machine.map(addr, (free..free + nr).map(|nr| ro(FIRST_PFN + nr as u64)));
                 addr += (nr as u64) << 12;
                 free += nr;
             }
@@ -326,4 +338,15 @@ fn beyond_the_reach_of_the_tables_nothing_is_taken_for_what_lies_below() {
         assert_eq!(got.stop, stop, "{first:#x}");
         assert_eq!(got.pages.is_empty(), stop.is_some());
     }
+}
+
+#[test]
+fn a_reason_behind_pages_without_room_waits_until_they_are_had() {
+    let (machine, nr_pages) = build(&[Piece::Backwards(2), Piece::Shared(4, 2)]);
+    let ask = Ask::read(Kind::Pin, BEGIN, nr_pages).in_windows(4096, 2);
+    machine.set_context(X86_64::context(Access::Read));
+    machine.record(BEGIN, nr_pages);
+    let got = walk(&machine, &ask);
+    assert_eq!((got.pages.len(), got.stop), (4, Some(Stop::Unshare)));
+    machine.audit(&ask, &got);
 }
