@@ -5,9 +5,9 @@
 //! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `device/` the device.
 //! `Documentation/design.rst` is the guide.
 
-use core::borrow::Borrow;
+use core::{borrow::Borrow, sync::atomic::Ordering::Relaxed};
 
-use kernel::{prelude::*, sync::atomic::Relaxed};
+use kernel::prelude::*;
 
 mod device;
 mod gup;

@@ -37,7 +37,7 @@ pub(super) fn info() -> abi::rust_gup_info {
         levels: cpu::root_level().index() as u32 + 1,
         features: convert::features(),
         cycles_khz: cpu::cycles_khz(),
-        window_entries: WINDOW_ENTRIES.load(Relaxed),
+        window_entries: WINDOW_ENTRIES.load(core::sync::atomic::Ordering::Relaxed),
         reserved: 0,
         module_version,
     }

@@ -2,10 +2,9 @@
 
 //! Taking pages: windows of the fast walk, and the slow path where it stops.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use kernel::prelude::*;
 
 use super::{
     request::{Fallback, Request},
@@ -17,7 +16,7 @@ use crate::{
 };
 
 /// How many entries a window takes at most: bounds the time with interrupts off. A module parameter.
-pub(crate) static WINDOW_ENTRIES: Atomic<u32> = Atomic::new(0);
+pub(crate) static WINDOW_ENTRIES: AtomicU32 = AtomicU32::new(0);
 
 /// How often in a row the walk may look again after a race before the slow path is asked.
 const MAX_RACES: u32 = 3;

@@ -39,7 +39,7 @@ impl MemoryMap {
     #[inline(always)]
     pub(crate) fn get() -> Self {
         // SAFETY: The variable is written at boot only.
-        Self(unsafe { core::ptr::addr_of!(bindings::vmemmap_base).read() } as usize)
+        Self(unsafe { core::ptr::addr_of!(bindings::vmemmap_base).read() })
     }
 
     /// The page of a frame.
@@ -242,28 +242,27 @@ impl FolioPtr {
     /// The type of a page that has one, the highest byte of the word; of a page that is mapped, the word counts its
     /// mappings.
     #[inline(always)]
-    fn page_type(self) -> usize {
+    fn page_type(self) -> u8 {
         const HIGHEST_BYTE: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
         // SAFETY: By the invariant; other CPUs may change the field.
-        let byte = unsafe {
+        unsafe {
             self.field::<u8>(raw::PAGE_TYPE + HIGHEST_BYTE)
                 .read_volatile()
-        };
-        usize::from(byte)
+        }
     }
 
     /// Belongs to the slab allocator, so that other fields mean something else.
     #[doc(alias = "folio_test_slab")]
     #[inline(always)]
     pub(super) fn is_slab(self) -> bool {
-        self.page_type() == raw::PAGE_TYPE_SLAB
+        self.page_type() == raw::PAGE_TYPE_SLAB as u8
     }
 
     /// Belongs to hugetlbfs.
     #[doc(alias = "folio_test_hugetlb")]
     #[inline(always)]
     pub(super) fn is_hugetlb(self) -> bool {
-        self.page_type() == raw::PAGE_TYPE_HUGETLB
+        self.page_type() == raw::PAGE_TYPE_HUGETLB as u8
     }
 
     /// `folio->mapping`, flags in the low bits included: a `READ_ONCE()`.
@@ -273,12 +272,14 @@ impl FolioPtr {
         unsafe { self.field::<usize>(raw::FOLIO_MAPPING).read_volatile() }
     }
 
-    /// Is the zero page.
-    #[doc(alias = "is_zero_folio")]
+    /// The zero page.
+    #[doc(alias("is_zero_folio", "zero_page_pfn"))]
     #[inline(always)]
-    pub(super) fn is_zero(self) -> bool {
-        // SAFETY: By the invariant; only the address matters.
-        unsafe { raw::rust_gup_is_zero_folio(self.0) }
+    pub(super) fn zero() -> Self {
+        // SAFETY: The variable is written at boot only.
+        let pfn = unsafe { core::ptr::addr_of!(raw::zero_page_pfn).read() };
+        // INVARIANT: The zero page is a folio of its own.
+        MemoryMap::get().page(Pfn::new(pfn as u64)).as_head()
     }
 
     /// Gives references back, and frees the folio if they were the last.

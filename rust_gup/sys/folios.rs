@@ -2,7 +2,11 @@
 
 //! The folios of the running kernel, as the walk uses them.
 
-use core::{cell::Cell, marker::PhantomData, sync::atomic::Ordering};
+use core::{
+    cell::Cell,
+    marker::PhantomData,
+    sync::atomic::{AtomicI32, Ordering},
+};
 
 use kernel::bindings;
 
@@ -125,17 +129,15 @@ impl Folios for LiveFolios<'_> {
     #[inline(always)]
     fn try_add_refs(&self, folio: FolioPtr, n: u32) -> bool {
         let refcount = folio.refcount();
-        let mut now = refcount.load(Ordering::Relaxed);
-        loop {
-            // None: being freed, split or migrated. Negative: overflowing, where C warns and refuses too.
-            if now <= 0 {
-                return false;
-            }
-            let new = now.wrapping_add(n as i32);
-            match refcount.compare_exchange_weak(now, new, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(changed) => now = changed,
-            }
+        let now = refcount.load(Ordering::Relaxed);
+        // None: being freed, split or migrated. Negative: overflowing, where C warns and refuses too.
+        if now <= 0 {
+            return false;
+        }
+        let new = now.wrapping_add(n as i32);
+        match refcount.compare_exchange(now, new, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(changed) => try_add_refs_again(refcount, changed, n),
         }
     }
 
@@ -214,9 +216,11 @@ impl Folios for LiveFolios<'_> {
 
     #[inline(always)]
     fn make_accessible(&self, folio: FolioPtr) -> bool {
+        if raw::HAS_MAKE_FOLIO_ACCESSIBLE == 0 {
+            return true;
+        }
         // SAFETY: The folio is referenced.
-        raw::HAS_MAKE_FOLIO_ACCESSIBLE == 0
-            || unsafe { raw::rust_gup_make_folio_accessible(folio.as_ptr()) == 0 }
+        unsafe { raw::rust_gup_make_folio_accessible(folio.as_ptr()) == 0 }
     }
 
     #[cold]
@@ -232,6 +236,20 @@ impl Folios for LiveFolios<'_> {
     }
 }
 
+/// Goes on where somebody else has changed the count to `now`.
+#[cold]
+#[inline(never)]
+fn try_add_refs_again(refcount: &AtomicI32, mut now: i32, n: u32) -> bool {
+    while now > 0 {
+        let new = now.wrapping_add(n as i32);
+        match refcount.compare_exchange_weak(now, new, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(changed) => now = changed,
+        }
+    }
+    false
+}
+
 /// Whose a folio is that is not anonymous. A function of its own, for it calls others.
 ///
 /// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2776`).
@@ -241,7 +259,7 @@ fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
         return Owner::Hugetlb;
     }
     if mapping == 0 {
-        return if folio.is_zero() {
+        return if folio == FolioPtr::zero() {
             Owner::ZeroPage
         } else {
             Owner::None

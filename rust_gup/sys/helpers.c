@@ -9,6 +9,9 @@
 #include <asm/cpufeature.h>
 #include <asm/tsc.h>
 
+#ifdef __HAVE_COLOR_ZERO_PAGE
+#error "One zero page is taken for all there are."
+#endif
 #ifdef NODE_NOT_IN_PAGE_FLAGS
 #error "Released pins are counted by the node number in the page flags."
 #endif
@@ -95,11 +98,6 @@ bool rust_gup_has_pkeys(void)
 unsigned int rust_gup_cycles_khz(void)
 {
 	return tsc_khz;
-}
-
-bool rust_gup_is_zero_folio(struct folio *folio)
-{
-	return is_zero_folio(folio);
 }
 
 bool rust_gup_mapping_unevictable(struct address_space *mapping)

@@ -87,7 +87,8 @@ bool rust_gup_has_pkeys(void);
 unsigned int rust_gup_cycles_khz(void);
 
 /* Folios. */
-bool rust_gup_is_zero_folio(struct folio *folio);
+/* The kernel declares it within functions only. */
+extern unsigned long zero_page_pfn;
 bool rust_gup_mapping_unevictable(struct address_space *mapping);
 unsigned long *rust_gup_pfn_usemap(unsigned long pfn);
 #ifdef HAVE_ARCH_MAKE_FOLIO_ACCESSIBLE

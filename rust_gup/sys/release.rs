@@ -14,7 +14,7 @@ use super::{
 use crate::walk::{FolioState, RefKind, Run};
 
 /// What a pin adds to the count of a folio of one page.
-const PIN_BIAS: u32 = bindings::GUP_PIN_COUNTING_BIAS as u32;
+const PIN_BIAS: u32 = bindings::GUP_PIN_COUNTING_BIAS;
 
 /// What happened to the contents of pages that are given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub(crate) enum Contents {
 /// In process context with interrupts on: giving back the last reference frees. Marking pages dirty sleeps.
 pub(super) struct Releaser {
     memory_map: MemoryMap,
+    zero: FolioPtr,
     released: NodeCount,
 }
 
@@ -44,6 +45,7 @@ impl Releaser {
     pub(super) fn new() -> Self {
         Self {
             memory_map: MemoryMap::get(),
+            zero: FolioPtr::zero(),
             released: NodeCount::new(count_released),
         }
     }
@@ -96,7 +98,7 @@ impl Releaser {
             return;
         }
         // The zero page is not counted when it is pinned (`mm/gup.c:540`).
-        if folio.is_zero() {
+        if folio == self.zero {
             return;
         }
         let state = folio.state();

@@ -40,7 +40,7 @@ fn foll_flags(rules: &Rules) -> u32 {
     if rules.longterm {
         flags |= bindings::FOLL_LONGTERM;
     }
-    flags as u32
+    flags
 }
 
 impl PageArray {

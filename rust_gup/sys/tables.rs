@@ -50,7 +50,7 @@ impl<'irq> LiveTables<'irq> {
             root_level: cpu::root_level(),
             context,
             // SAFETY: The variable is written at boot only.
-            page_offset: unsafe { core::ptr::addr_of!(bindings::page_offset_base).read() } as usize,
+            page_offset: unsafe { core::ptr::addr_of!(bindings::page_offset_base).read() },
             irqs_off: PhantomData,
         }
     }

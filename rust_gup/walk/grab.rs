@@ -130,15 +130,15 @@ impl<M: Folios> Sighting<M> {
     }
 }
 
-/// Reasons that come from a call, which keeps what has to do with them out of the hot loop: one call each, so that the
-/// compiler does not make them one again with the reason as an argument.
+/// Reasons that come from a call, which keeps what has to do with them out of the hot loop: one call each, of which the
+/// compiler does not know the result, or it would load them before each test.
 macro_rules! out_of_line {
     ($($name:ident => $stop:ident;)*) => {
         $(
             #[cold]
             #[inline(never)]
             pub(super) fn $name() -> Stop {
-                Stop::$stop
+                core::hint::black_box(Stop::$stop)
             }
         )*
     };
@@ -149,6 +149,19 @@ out_of_line! {
     longterm => Longterm;
     split => Split;
     unreferenced => Unreferenced;
+}
+
+/// What is wrong with such an owner.
+#[cold]
+#[inline(never)]
+fn why_not_allowed(owner: Owner) -> Stop {
+    match owner {
+        Owner::Unevictable => Stop::Secret,
+        Owner::ZeroPage => Stop::ZeroPage,
+        Owner::None => Stop::NoMapping,
+        Owner::Other => Stop::Bad,
+        Owner::Anon | Owner::Hugetlb | Owner::Shmem | Owner::File => Stop::FileLongterm,
+    }
 }
 
 /// How many references hold `nr` pages.
@@ -234,11 +247,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
         match self.folios.owner(self.folio) {
             Owner::Anon | Owner::Hugetlb | Owner::Shmem => Ok(()),
             Owner::File if !reject_file_backed => Ok(()),
-            Owner::File => Err(Stop::FileLongterm),
-            Owner::Unevictable => Err(Stop::Secret),
-            Owner::ZeroPage => Err(Stop::ZeroPage),
-            Owner::None => Err(Stop::NoMapping),
-            Owner::Other => Err(Stop::Bad),
+            owner => Err(why_not_allowed(owner)),
         }
     }
 

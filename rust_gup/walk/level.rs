@@ -27,7 +27,19 @@ impl Geometry {
     ))]
     #[inline(always)]
     pub const fn nr_entries(&self) -> usize {
-        1 << self.bits
+        1usize.wrapping_shl(self.bits)
+    }
+
+    /// Whether `addr` lies beyond what a table of this level reaches as the root. The index would wrap around there, and
+    /// give the page of another address.
+    #[doc(alias = "gup_fast_permitted")]
+    #[inline(always)]
+    pub const fn is_beyond(&self, addr: u64) -> bool {
+        // All bits are reached where the shift would be 64.
+        match addr.checked_shr(self.shift.wrapping_add(self.bits)) {
+            Some(beyond) => beyond != 0,
+            None => false,
+        }
     }
 
     /// Index of the entry for `addr`.
@@ -53,6 +65,12 @@ impl Level {
     pub const P4D: Self = Self(4);
     /// The fifth: `pgd`.
     pub const PGD: Self = Self(5);
+
+    /// The level with this [`index()`](Self::index).
+    #[inline(always)]
+    pub(super) const fn from_index(index: usize) -> Self {
+        Self(index.wrapping_add(1) as u8)
+    }
 
     /// The level below, or `None` below the table of base pages.
     #[inline(always)]

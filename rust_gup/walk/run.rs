@@ -66,27 +66,27 @@ impl core::fmt::Debug for Run {
 ///
 /// # Invariants
 ///
-/// `next` is the frame that follows on `last`, or none that exists.
+/// `next` is the frame that follows on the last run, or none that exists.
 #[derive(Debug)]
 pub struct RunWriter<'a> {
-    last: &'a mut Run,
+    before: &'a mut Run,
+    room: &'a mut [Run],
+    nr_used: usize,
     next: Pfn,
-    free: core::slice::IterMut<'a, Run>,
-    nr_room: usize,
 }
 
 /// Beyond all frames.
 const NO_PFN: Pfn = Pfn::new(u64::MAX);
 
 impl<'a> RunWriter<'a> {
-    /// Writes to `free`, after `last` has been filled as far as it goes.
+    /// Writes to `room`, after `before` has been filled as far as it goes.
     #[inline(always)]
-    pub fn new(last: &'a mut Run, free: &'a mut [Run]) -> Self {
+    pub fn new(before: &'a mut Run, room: &'a mut [Run]) -> Self {
         Self {
-            next: last.next().unwrap_or(NO_PFN),
-            last,
-            nr_room: free.len(),
-            free: free.iter_mut(),
+            next: before.next().unwrap_or(NO_PFN),
+            before,
+            room,
+            nr_used: 0,
         }
     }
 
@@ -94,25 +94,36 @@ impl<'a> RunWriter<'a> {
     #[inline(always)]
     #[must_use]
     pub fn push(&mut self, first: Pfn, nr_pages: u64) -> bool {
-        if first == self.next {
-            let nr_merged = self.last.nr_pages().wrapping_add(nr_pages);
-            if nr_merged <= Run::MAX_PAGES {
-                *self.last = Run::new(self.last.first(), nr_merged);
-                self.next = first.add(nr_pages);
-                return true;
-            }
+        if first == self.next && self.extend_last(nr_pages) {
+            return true;
         }
-        let Some(slot) = self.free.next() else {
+        let Some(slot) = self.room.get_mut(self.nr_used) else {
             return false;
         };
         *slot = Run::new(first, nr_pages);
-        self.last = slot;
+        self.nr_used = self.nr_used.wrapping_add(1);
         self.next = first.add(nr_pages);
+        true
+    }
+
+    /// Adds pages to the last run, if it can hold them.
+    #[inline(always)]
+    fn extend_last(&mut self, nr_pages: u64) -> bool {
+        let last = self
+            .room
+            .get_mut(self.nr_used.wrapping_sub(1))
+            .unwrap_or(self.before);
+        let nr_merged = last.nr_pages().wrapping_add(nr_pages);
+        if nr_merged > Run::MAX_PAGES {
+            return false;
+        }
+        *last = Run::new(last.first(), nr_merged);
+        self.next = self.next.add(nr_pages);
         true
     }
 
     /// How many runs of the room were used.
     pub fn nr_used(&self) -> usize {
-        self.nr_room.wrapping_sub(self.free.len())
+        self.nr_used
     }
 }

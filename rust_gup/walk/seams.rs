@@ -110,7 +110,7 @@ pub trait Folios {
     /// Names a folio, referenced or not.
     type Folio: Copy + PartialEq;
     /// Flags of a folio.
-    type State: FolioState;
+    type State: FolioState + Copy;
 
     /// The page of a frame.
     #[doc(alias = "pfn_to_page")]

@@ -98,31 +98,10 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     /// Why the page at `progress.next` cannot be had.
     #[doc(alias = "gup_fast")]
     pub fn run<K: RefKind>(&mut self) -> Result<(), Stop> {
-        if !self.is_in_reach() {
-            return Err(Stop::Range);
-        }
         while self.progress.nr_left != 0 && self.nr_entries_left != 0 {
             self.descend::<K>()?;
         }
         Ok(())
-    }
-
-    /// Whether the tables reach the last page that is wanted. Beyond, the index of the root would wrap around, and give
-    /// the page of another address.
-    #[doc(alias = "gup_fast_permitted")]
-    fn is_in_reach(&self) -> bool {
-        let (_, root) = self.tables.root();
-        let Some(geometry) = F::LEVELS.get(root.index()) else {
-            return false;
-        };
-        let Some(nr_more_pages) = self.progress.nr_left.checked_sub(1) else {
-            return true;
-        };
-        let nr_more_bytes = nr_more_pages << F::LEVELS[0].shift;
-        let last = self.progress.next.wrapping_add(nr_more_bytes);
-        // The shift is 64 where the tables reach the end of all addresses.
-        let end_shift = geometry.shift.wrapping_add(geometry.bits);
-        last.checked_shr(end_shift).unwrap_or(0) == 0
     }
 
     /// Goes from the root to the leaf, or the table of base pages, that maps the next page, and takes what is there.
@@ -137,16 +116,23 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     #[inline(always)]
     fn descend<K: RefKind>(&mut self) -> Result<(), Stop> {
         let addr = self.progress.next;
-        let (mut table, mut level) = self.tables.root();
-        let levels = F::LEVELS.get(1..=level.index()).ok_or(Stop::Bad)?;
-        for geometry in levels.iter().rev() {
+        let (mut table, root) = self.tables.root();
+        // Over all levels that there can be, so that the compiler can make straight code of it.
+        for index in (1..F::LEVELS.len()).rev() {
+            let level = Level::from_index(index);
+            let geometry = &F::LEVELS[index];
+            if level > root {
+                continue;
+            }
+            if level == root && geometry.is_beyond(addr) {
+                return Err(Stop::Range);
+            }
             let seen = Seen::read(self.tables, table, geometry.index(addr));
             match F::interior(seen.raw(), level, self.context)? {
                 Interior::Leaf(leaf) => return self.take_huge_leaf::<K>(&seen, level, leaf),
                 Interior::Table => {
                     table = self.tables.descend(&seen, level)?;
-                    level = level.below().ok_or(Stop::Bad)?;
-                    if level == Level::PTE {
+                    if level == Level::PMD {
                         return self.take_pages::<K>(&seen, table);
                     }
                 }
@@ -157,7 +143,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
 
     /// Takes what a huge leaf maps of the range: one run.
     #[doc(alias("gup_fast_pmd_leaf", "gup_fast_pud_leaf"))]
-    #[inline(always)]
+    #[inline(never)]
     fn take_huge_leaf<K: RefKind>(
         &mut self,
         seen: &Seen<T::Table>,
@@ -166,7 +152,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     ) -> Result<(), Stop> {
         let leaf_shift = F::LEVELS.get(level.index()).ok_or(Stop::Bad)?.shift;
         let page_shift = F::LEVELS[0].shift;
-        let nr_in_leaf = 1u64 << leaf_shift.wrapping_sub(page_shift);
+        let nr_in_leaf = 1u64.wrapping_shl(leaf_shift.wrapping_sub(page_shift));
         let offset = (self.progress.next >> page_shift) & nr_in_leaf.wrapping_sub(1);
         let nr = nr_in_leaf.wrapping_sub(offset).min(self.progress.nr_left);
 
@@ -205,7 +191,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     }
 
     /// Takes the pages of a table of base pages.
-    #[inline(always)]
+    #[inline(never)]
     fn take_pages<K: RefKind>(
         &mut self,
         parent: &Seen<T::Table>,
@@ -288,7 +274,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     ) -> (usize, Result<(), Stop>) {
         let state = sighting.state(self.folios);
         if state.node_and_zone() != self.local.node_and_zone {
-            if let Err(stop) = self.enter_zone::<K>(&state, place.index) {
+            if let Err(stop) = self.enter_zone::<K>(state, place.index) {
                 return (0, Err(stop));
             }
         }
@@ -362,7 +348,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     /// The folio at entry `index` is of another node or zone than the last one.
     #[cold]
     #[inline(never)]
-    fn enter_zone<K: RefKind>(&mut self, state: &M::State, index: usize) -> Result<(), Stop> {
+    fn enter_zone<K: RefKind>(&mut self, state: M::State, index: usize) -> Result<(), Stop> {
         self.count_pins::<K>(index);
         // Device memory ends the walk before a reference is tried: `is_pci_p2pdma_page()` in C dereferences
         // `folio->pgmap` here, which can be NULL while an fsdax folio is being taken apart (`fs/dax.c`).

@@ -24,8 +24,8 @@ use rust_gup_host::{
     encode::{ro, rw, Encode},
     tiny::Tiny,
     walk::{
-        Access, FolioState, Folios, Get, Level, Local, Owner, Pfn, PhysAddr, Pin, Progress, RefKind, Rules, Run,
-        RunWriter, Seen, Stop, Tables, Walker,
+        Access, FolioState, Folios, Get, Level, Local, Owner, Pfn, PhysAddr, Pin, Progress,
+        RefKind, Rules, Run, RunWriter, Seen, Stop, Tables, Walker,
     },
 };
 
@@ -321,7 +321,11 @@ fn pin_to_write(machine: &Machine) -> bool {
 fn a_page_taken_away_is_not_handed_out() {
     for large in [false, true] {
         for walker in [get, pin_to_write] {
-            race(move || Machine::new(large, true, Missing::Nothing), walker, take_page);
+            race(
+                move || Machine::new(large, true, Missing::Nothing),
+                walker,
+                take_page,
+            );
         }
     }
 }
@@ -329,7 +333,11 @@ fn a_page_taken_away_is_not_handed_out() {
 #[test]
 fn a_table_taken_away_hands_out_nothing() {
     for walker in [get, pin_to_write] {
-        race(|| Machine::new(false, true, Missing::Nothing), walker, take_table);
+        race(
+            || Machine::new(false, true, Missing::Nothing),
+            walker,
+            take_table,
+        );
     }
 }
 
@@ -337,9 +345,17 @@ fn a_table_taken_away_hands_out_nothing() {
 fn a_page_is_shared_or_pinned() {
     for large in [false, true] {
         for writable in [false, true] {
-            race(move || Machine::new(large, writable, Missing::Nothing), pin_to_read, share);
+            race(
+                move || Machine::new(large, writable, Missing::Nothing),
+                pin_to_read,
+                share,
+            );
         }
-        race(move || Machine::new(large, true, Missing::Nothing), pin_to_write, share);
+        race(
+            move || Machine::new(large, true, Missing::Nothing),
+            pin_to_write,
+            share,
+        );
     }
 }
 
@@ -358,5 +374,9 @@ fn without_the_barrier_after_clearing_both_have_the_page() {
 #[test]
 #[should_panic(expected = "both have the page")]
 fn without_the_read_barrier_a_shared_page_is_pinned() {
-    race(|| Machine::new(false, false, Missing::Read), pin_to_read, share);
+    race(
+        || Machine::new(false, false, Missing::Read),
+        pin_to_read,
+        share,
+    );
 }
