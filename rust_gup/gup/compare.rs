@@ -135,18 +135,20 @@ fn record<K: RefKind>(
     };
     let nr_runs = pages.nr_runs();
     let mut records = KVVec::with_capacity(pages.nr_pages() as usize, GFP_KERNEL_ACCOUNT)?;
+    let mut inspector = inspect::Inspector::new();
     for run in pages.runs() {
         for i in 0..run.nr_pages() {
             let pfn = run.first().add(i);
-            let counts = inspect::counts(pfn);
+            let counts = inspector.counts(pfn);
             records.push(Record { pfn, counts }, GFP_KERNEL_ACCOUNT)?;
         }
     }
     inspect::clear_referenced(pages);
     pages.release(Contents::Unchanged);
+    let mut inspector = inspect::Inspector::new();
     for record in records.iter_mut() {
         // The owner's mappings keep the pages, as the range is at rest.
-        let base = inspect::counts(record.pfn);
+        let base = inspector.counts(record.pfn);
         record.counts.refs = record.counts.refs.wrapping_sub(base.refs);
         record.counts.pins = record.counts.pins.wrapping_sub(base.pins);
     }

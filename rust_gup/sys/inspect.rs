@@ -4,7 +4,11 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{folio::MemoryMap, pages::HeldPages, raw};
+use super::{
+    folio::{FolioPtr, MemoryMap},
+    pages::HeldPages,
+    raw,
+};
 use crate::walk::{FolioState, Pfn, RefKind};
 
 /// Counts of the folio that a page belongs to.
@@ -18,18 +22,48 @@ pub(crate) struct Counts {
     pub(crate) referenced: bool,
 }
 
-/// Reads the counts of the folio that a frame belongs to now. Of a folio that is not held they may be anything.
-pub(crate) fn counts(pfn: Pfn) -> Counts {
-    let folio = MemoryMap::get().page(pfn).folio();
-    let state = folio.state();
-    Counts {
-        refs: folio.refcount().load(Ordering::Relaxed),
-        pins: if state.is_large() {
-            folio.pincount().load(Ordering::Relaxed)
-        } else {
-            0
-        },
-        referenced: state.is_referenced(),
+impl Counts {
+    fn read(folio: FolioPtr) -> Self {
+        let state = folio.state();
+        Self {
+            refs: folio.refcount().load(Ordering::Relaxed),
+            pins: if state.is_large() {
+                folio.pincount().load(Ordering::Relaxed)
+            } else {
+                0
+            },
+            referenced: state.is_referenced(),
+        }
+    }
+}
+
+/// Reads counts, of a folio that several pages in a row belong to once: others may change them meanwhile, and what is
+/// compared shall be of one moment.
+pub(crate) struct Inspector {
+    memory_map: MemoryMap,
+    last: Option<(FolioPtr, Counts)>,
+}
+
+impl Inspector {
+    /// Nothing was read yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            memory_map: MemoryMap::get(),
+            last: None,
+        }
+    }
+
+    /// The counts of the folio that a frame belongs to now. Of a folio that is not held they may be anything.
+    pub(crate) fn counts(&mut self, pfn: Pfn) -> Counts {
+        let folio = self.memory_map.page(pfn).folio();
+        match self.last {
+            Some((last, counts)) if last == folio => counts,
+            _ => {
+                let counts = Counts::read(folio);
+                self.last = Some((folio, counts));
+                counts
+            }
+        }
     }
 }
 
