@@ -12,7 +12,7 @@ use crate::{
     gup::{
         self,
         stats::{Counter, IRQS_OFF_MAX_CYCLES, NR_HANDLES, NR_HELD_PAGES},
-        PinnedRange, WINDOW_ENTRIES,
+        PinnedRange, Taken, WINDOW_ENTRIES,
     },
     sys::{
         abi::{self, write_element},
@@ -51,18 +51,26 @@ pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argume
     let request = convert::request(pin.addr, pin.len_bytes, pin.flags)?;
     let engine = convert::engine(pin.engine)?;
     let reservation = Handles::reserve()?;
-    let (range, taken) = mm::with_current(|mm| match engine {
-        gup::Engine::Rust => PinnedRange::take(mm, &request),
+    let mut taken = Taken::new(&request.range);
+    let result = mm::with_current(|mm| match engine {
+        gup::Engine::Rust => PinnedRange::take(mm, &request, &mut taken),
         gup::Engine::Kernel => PinnedRange::take_with_kernel(mm, &request),
         gup::Engine::RustPages => Err(EINVAL),
     })
-    .ok_or(NO_MM)??;
-
+    .ok_or(NO_MM)?;
     (pin.stop, pin.stop_addr) = convert::stop(&taken);
+    let range = match result {
+        Ok(range) => range,
+        Err(error) => {
+            // Why it failed is worth more than that this could not be written.
+            let _ = argument.write(&pin);
+            return Err(error);
+        }
+    };
     pin.nr_pages = range.nr_pages();
     pin.nr_fast = taken.nr_fast();
     pin.nr_runs = range.nr_runs() as u64;
-    pin.nr_by_level = taken.nr_by_level;
+    pin.nr_by_level = convert::by_level(&taken);
     if range.nr_pages() == 0 {
         pin.handle = 0;
         return argument.write(&pin);
@@ -135,7 +143,8 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
         return Err(EINVAL);
     }
     let request = convert::request(compare.addr, compare.len_bytes, compare.flags)?;
-    let result = mm::with_current(|mm| gup::compare(mm, &request)).ok_or(NO_MM)??;
+    let mut taken = Taken::new(&request.range);
+    let result = mm::with_current(|mm| gup::compare(mm, &request, &mut taken)).ok_or(NO_MM)??;
 
     let mut differences = 0;
     for (differs, difference) in [
@@ -164,11 +173,9 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
     compare.nr_equal = result.nr_equal;
     compare.nr_runs = result.nr_runs as u64;
     compare.diff_addr = result.first_difference.unwrap_or(0);
-    if let Some(taken) = &result.taken {
-        compare.nr_fast = taken.nr_fast();
-        compare.nr_by_level = taken.nr_by_level;
-        (compare.stop, compare.stop_addr) = convert::stop(taken);
-    }
+    compare.nr_fast = taken.nr_fast();
+    compare.nr_by_level = convert::by_level(&taken);
+    (compare.stop, compare.stop_addr) = convert::stop(&taken);
     Ok(compare)
 }
 

@@ -7,13 +7,15 @@ use kernel::prelude::*;
 use crate::{
     gup::{stats::NR_BUCKETS, Engine, Fallback, How, Request, Taken},
     sys::{abi, cpu},
-    walk::{Access, Stop, MAX_LEVELS},
+    walk::{Access, Stop, MAX_LEAF_LEVELS},
 };
+
+const NR_LEVELS: usize = abi::RUST_GUP_NR_LEVELS as usize;
 
 /// The numbers of `Stop` are those of the ABI.
 const _: () = {
     assert!(Stop::COUNT as u32 == abi::RUST_GUP_NR_STOPS);
-    assert!(MAX_LEVELS as u32 == abi::RUST_GUP_NR_LEVELS);
+    assert!(MAX_LEAF_LEVELS <= NR_LEVELS);
     assert!(NR_BUCKETS as u32 == abi::RUST_GUP_NR_IRQS_OFF_BUCKETS);
     assert!(Stop::Absent as u32 == abi::RUST_GUP_STOP_ABSENT);
     assert!(Stop::ProtNone as u32 == abi::RUST_GUP_STOP_PROT_NONE);
@@ -92,6 +94,15 @@ pub(super) fn stop(taken: &Taken) -> (u32, u64) {
         None => (abi::RUST_GUP_STOP_NONE, 0),
         Some((stop, addr)) => (stop as u32, addr),
     }
+}
+
+/// Pages by the level of their leaves, as a field of the ABI.
+pub(super) fn by_level(taken: &Taken) -> [u64; NR_LEVELS] {
+    let mut nr_by_level = [0; NR_LEVELS];
+    for (to, from) in nr_by_level.iter_mut().zip(taken.progress.nr_by_level) {
+        *to = from;
+    }
+    nr_by_level
 }
 
 /// An error as the ABI reports it, positive; 0 for none.

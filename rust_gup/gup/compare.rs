@@ -24,8 +24,6 @@ pub(crate) struct Comparison {
     pub(crate) rust: Outcome,
     /// What the kernel's functions returned.
     pub(crate) kernel: Outcome,
-    /// How the Rust engine served the request.
-    pub(crate) taken: Option<Taken>,
     /// In how many runs.
     pub(crate) nr_runs: usize,
     /// Pages that agree in everything.
@@ -58,21 +56,29 @@ struct Record {
     counts: inspect::Counts,
 }
 
-/// Lets both engines take the range of `request`, and compares.
+/// Lets both engines take the range of `request`, and compares. `taken` tells how the Rust engine did it.
 ///
 /// # Errors
 ///
 /// `ENOMEM`, for the records or by `RLIMIT_MEMLOCK`; `EOPNOTSUPP` for what the kernel does not export. What the engines
 /// return is part of the comparison.
-pub(crate) fn compare(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
+pub(crate) fn compare(
+    mm: CurrentMm<'_>,
+    request: &Request,
+    taken: &mut Taken,
+) -> Result<Comparison> {
     let _charge = LockedPages::charge(mm, usize::try_from(request.range.nr_pages())?)?;
     match request.how {
-        How::Get => compare_kind::<Get>(mm, request),
-        How::Pin | How::PinLongterm => compare_kind::<Pin>(mm, request),
+        How::Get => compare_kind::<Get>(mm, request, taken),
+        How::Pin | How::PinLongterm => compare_kind::<Pin>(mm, request, taken),
     }
 }
 
-fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
+fn compare_kind<K: RefKind>(
+    mm: CurrentMm<'_>,
+    request: &Request,
+    taken: &mut Taken,
+) -> Result<Comparison> {
     let mut pages = HeldPages::<K>::new();
     // Brings the range into the state that both engines shall meet. An error comes again below.
     match take_with_kernel(mm, request, &mut pages) {
@@ -82,13 +88,12 @@ fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comp
     inspect::clear_referenced(&pages);
     pages.release(Contents::Unchanged);
 
-    let (by_kernel, kernel, _, _) = record(&mut pages, |p| take_with_kernel(mm, request, p))?;
-    let (by_rust, rust, taken, nr_runs) = record(&mut pages, |p| take(mm, request, p))?;
+    let (by_kernel, kernel, _) = record(&mut pages, |p| take_with_kernel(mm, request, p))?;
+    let (by_rust, rust, nr_runs) = record(&mut pages, |p| take(mm, request, p, taken))?;
 
     let mut comparison = Comparison {
         rust,
         kernel,
-        taken,
         nr_runs,
         ..Comparison::default()
     };
@@ -123,15 +128,14 @@ fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comp
 }
 
 /// Lets an engine take the range, records what it did to the pages, and releases them.
-#[allow(clippy::type_complexity)]
 fn record<K: RefKind>(
     pages: &mut HeldPages<K>,
-    take: impl FnOnce(&mut HeldPages<K>) -> Result<Taken>,
-) -> Result<(KVVec<Record>, Outcome, Option<Taken>, usize)> {
+    take: impl FnOnce(&mut HeldPages<K>) -> Result,
+) -> Result<(KVVec<Record>, Outcome, usize)> {
     let result = take(pages);
     let outcome = Outcome {
         nr_pages: pages.nr_pages(),
-        error: result.as_ref().err().copied(),
+        error: result.err(),
     };
     let nr_runs = pages.nr_runs();
     let mut records = KVVec::with_capacity(pages.nr_pages() as usize, GFP_KERNEL_ACCOUNT)?;
@@ -152,5 +156,5 @@ fn record<K: RefKind>(
         record.counts.refs = record.counts.refs.wrapping_sub(base.refs);
         record.counts.pins = record.counts.pins.wrapping_sub(base.pins);
     }
-    Ok((records, outcome, result.ok(), nr_runs))
+    Ok((records, outcome, nr_runs))
 }

@@ -6,7 +6,7 @@ use kernel::prelude::*;
 
 use super::{
     request::{How, Request},
-    take::take,
+    take::{take, Taken},
 };
 use crate::{
     sys::{cpu, mm::CurrentMm, Contents, HeldPages, LockedPages, PageArray},
@@ -204,7 +204,8 @@ impl<'a, K: RefKind> Bench<'a, K> {
             // What the kernel's function does with its arguments.
             request.range = UserRange::new(addr, len_bytes, cpu::PAGE_SHIFT, cpu::user_limit())
                 .map_err(|_| EFAULT)?;
-            take(self.mm, &request, &mut self.pages)?;
+            let mut how = Taken::new(&request.range);
+            take(self.mm, &request, &mut self.pages, &mut how)?;
             if self.engine == Engine::RustPages {
                 self.pages.write_pages(&mut self.array);
             }

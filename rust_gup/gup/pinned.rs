@@ -8,7 +8,7 @@ use kernel::{
 };
 
 use super::{
-    request::{How, Request},
+    request::{Fallback, How, Request},
     stats,
     take::{take, Taken},
 };
@@ -34,26 +34,25 @@ impl<K: RefKind> Pinned<K> {
     fn new(
         mm: CurrentMm<'_>,
         request: &Request,
-        take: impl FnOnce(&mut HeldPages<K>) -> Result<Taken>,
-    ) -> Result<(Self, Taken)> {
+        take: impl FnOnce(&mut HeldPages<K>) -> Result,
+    ) -> Result<Self> {
         let nr_pages = usize::try_from(request.range.nr_pages())?;
         let mut charge = LockedPages::charge(mm, nr_pages)?;
         let mut pages = HeldPages::new();
-        let taken = take(&mut pages)?;
+        take(&mut pages)?;
         charge.shrink_to(pages.nr_pages() as usize);
 
         let offset = request.range.offset();
         let nr_bytes = pages.nr_pages() << crate::sys::cpu::PAGE_SHIFT;
         stats::count_handle(pages.nr_pages());
-        let pinned = Self {
+        Ok(Self {
             len_bytes: request.len_bytes.min(nr_bytes.saturating_sub(offset)),
             pages,
             charge,
             offset,
             writable: request.access.is_write(),
             written: Atomic::new(0),
-        };
-        Ok((pinned, taken))
+        })
     }
 
     fn copy(&self, direction: Direction, offset: u64, len_bytes: u64, user: u64) -> Result {
@@ -99,21 +98,19 @@ pub(crate) enum PinnedRange {
 }
 
 impl PinnedRange {
-    /// Takes a range with the Rust walk.
+    /// Takes a range with the Rust walk; `taken` tells how, also in case of an error.
     ///
     /// # Errors
     ///
     /// `ENOMEM` if `RLIMIT_MEMLOCK` does not allow as many pages as are asked for; otherwise as [`take()`].
-    pub(crate) fn take(mm: CurrentMm<'_>, request: &Request) -> Result<(Self, Taken)> {
+    pub(crate) fn take(mm: CurrentMm<'_>, request: &Request, taken: &mut Taken) -> Result<Self> {
         Ok(match request.how {
-            How::Get => {
-                let (pinned, taken) = Pinned::new(mm, request, |p| take(mm, request, p))?;
-                (Self::Get(pinned), taken)
-            }
-            How::Pin | How::PinLongterm => {
-                let (pinned, taken) = Pinned::new(mm, request, |p| take(mm, request, p))?;
-                (Self::Pin(pinned), taken)
-            }
+            How::Get => Self::Get(Pinned::new(mm, request, |pages| {
+                take(mm, request, pages, taken)
+            })?),
+            How::Pin | How::PinLongterm => Self::Pin(Pinned::new(mm, request, |pages| {
+                take(mm, request, pages, taken)
+            })?),
         })
     }
 
@@ -122,18 +119,14 @@ impl PinnedRange {
     /// # Errors
     ///
     /// As [`Self::take()`], `EOPNOTSUPP` for what the kernel does not export.
-    pub(crate) fn take_with_kernel(mm: CurrentMm<'_>, request: &Request) -> Result<(Self, Taken)> {
+    pub(crate) fn take_with_kernel(mm: CurrentMm<'_>, request: &Request) -> Result<Self> {
         Ok(match request.how {
-            How::Get => {
-                let (pinned, taken) =
-                    Pinned::new(mm, request, |p| take_with_kernel(mm, request, p))?;
-                (Self::Get(pinned), taken)
-            }
-            How::Pin | How::PinLongterm => {
-                let (pinned, taken) =
-                    Pinned::new(mm, request, |p| take_with_kernel(mm, request, p))?;
-                (Self::Pin(pinned), taken)
-            }
+            How::Get => Self::Get(Pinned::new(mm, request, |pages| {
+                take_with_kernel(mm, request, pages)
+            })?),
+            How::Pin | How::PinLongterm => Self::Pin(Pinned::new(mm, request, |pages| {
+                take_with_kernel(mm, request, pages)
+            })?),
         })
     }
 
@@ -186,14 +179,7 @@ pub(super) fn take_with_kernel<K: RefKind>(
     mm: CurrentMm<'_>,
     request: &Request,
     pages: &mut HeldPages<K>,
-) -> Result<Taken> {
-    use super::request::Fallback;
-
-    let taken = Taken {
-        nr_slow: 0,
-        nr_by_level: [0; crate::walk::MAX_LEVELS],
-        first_stop: None,
-    };
+) -> Result {
     let rules = request.rules();
     let mut addr = request.range.first();
     let mut nr_left = request.range.nr_pages();
@@ -219,5 +205,5 @@ pub(super) fn take_with_kernel<K: RefKind>(
             crate::sys::cpu::cond_resched();
         }
     }
-    Ok(taken)
+    Ok(())
 }

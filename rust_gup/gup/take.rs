@@ -11,8 +11,12 @@ use super::{
     stats::{self, Counter},
 };
 use crate::{
-    sys::{cpu, mm::CurrentMm, walk_window, HeldPages, PageArray, SLOW_BATCH_MAX},
-    walk::{Progress, RefKind, Rules, Stop},
+    sys::{
+        cpu::{self, LiveFormat},
+        mm::CurrentMm,
+        walk_window, HeldPages, PageArray, SLOW_BATCH_MAX,
+    },
+    walk::{Format, Progress, RefKind, Rules, Stop, UserRange},
 };
 
 /// How many entries a window takes at most: bounds the time with interrupts off. A module parameter.
@@ -21,25 +25,43 @@ pub(crate) static WINDOW_ENTRIES: AtomicU32 = AtomicU32::new(0);
 /// How often in a row the walk may look again after a race before the slow path is asked.
 const MAX_RACES: u32 = 3;
 
-/// How a request was served.
+/// How a request is served.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
+    /// How far the fast walk has come; what the slow path took is no part of its counts.
+    pub(crate) progress: Progress,
     /// Pages that the slow path took.
     pub(crate) nr_slow: u64,
-    /// Pages that the fast walk took, by the level of the leaf that mapped them.
-    pub(crate) nr_by_level: [u64; crate::walk::MAX_LEVELS],
     /// Why and at which page the fast walk first stopped.
     pub(crate) first_stop: Option<(Stop, u64)>,
 }
 
 impl Taken {
+    /// Nothing yet.
+    #[inline(always)]
+    pub(crate) const fn new(range: &UserRange) -> Self {
+        Self {
+            progress: Progress::new(range.first(), range.nr_pages()),
+            nr_slow: 0,
+            first_stop: None,
+        }
+    }
+
     /// Pages that the fast walk took.
+    #[inline(always)]
     pub(crate) fn nr_fast(&self) -> u64 {
-        self.nr_by_level.iter().sum()
+        let by_level = self.progress.nr_by_level.iter();
+        by_level.fold(0, |sum, nr| sum.wrapping_add(*nr))
+    }
+
+    #[cold]
+    fn note_stop(&mut self, stop: Stop) {
+        Counter::Stop(stop).add(1);
+        self.first_stop.get_or_insert((stop, self.progress.next));
     }
 }
 
-/// Takes the pages of `request` and adds them to `pages`.
+/// Takes the pages of `request` and adds them to `pages`, which is empty. `taken` tells how, also in case of an error.
 ///
 /// May sleep, unless [`Fallback::None`] is asked for.
 ///
@@ -48,128 +70,153 @@ impl Taken {
 /// Only if not a single page was taken, as `mm/gup.c`: what the slow path says (`EFAULT`, `ENOMEM`, `EINTR`, ...).
 /// With [`Fallback::None`] no page is no error.
 #[doc(alias = "gup_fast_fallback")]
+#[inline(always)]
 pub(crate) fn take<K: RefKind>(
     mm: CurrentMm<'_>,
     request: &Request,
     pages: &mut HeldPages<K>,
-) -> Result<Taken> {
-    let range = &request.range;
-    let mut progress = Progress::new(range.first(), range.nr_pages());
-    let mut take = Take {
+    taken: &mut Taken,
+) -> Result {
+    if K::PINS {
+        mm.set_has_pinned();
+    }
+    let windows = Windows {
         mm,
         rules: request.rules(),
-        fallback: request.fallback,
-        array: None,
-        slow_batch: 1,
-        taken: Taken {
-            nr_slow: 0,
-            nr_by_level: [0; crate::walk::MAX_LEVELS],
-            first_stop: None,
-        },
+        context: cpu::decode_context(request.access),
+        nr_entries: WINDOW_ENTRIES.load(Relaxed) as usize,
     };
-    let result = take.run(&mut progress, pages);
-
-    let mut taken = take.taken;
-    taken.nr_by_level = progress.nr_by_level;
+    // Most requests are small and find all in its place: one window.
+    let mut result = Ok(());
+    let stop = windows.next(taken, pages).err();
+    if taken.progress.nr_left != 0 {
+        result = windows.go_on(request.fallback, stop, taken, pages);
+    }
     Counter::Fast.add(taken.nr_fast());
-    Counter::Grabs.add(progress.nr_grabs);
-    if taken.nr_slow != 0 {
-        Counter::Slow.add(taken.nr_slow);
+    Counter::Grabs.add(taken.progress.nr_grabs);
+    // Who has some pages has to release them, so there is no room for an error (`mm/gup.c:3217`).
+    if pages.nr_pages() != 0 {
+        return Ok(());
     }
-    match result {
-        // Who has some pages has to release them, so there is no room for an error (`mm/gup.c:3217`).
-        Err(error) if pages.nr_pages() == 0 => Err(error),
-        _ => Ok(taken),
-    }
+    result
 }
 
-struct Take<'a> {
+/// What the windows of one request have in common.
+struct Windows<'a> {
     mm: CurrentMm<'a>,
     rules: Rules,
-    fallback: Fallback,
-    /// Made when the slow path is first needed.
-    array: Option<PageArray>,
-    /// How many pages the slow path is asked for next.
-    slow_batch: usize,
-    taken: Taken,
+    context: <LiveFormat as Format>::Context,
+    nr_entries: usize,
 }
 
-impl Take<'_> {
+impl Windows<'_> {
+    /// The next window.
     #[inline(always)]
-    fn run<K: RefKind>(&mut self, progress: &mut Progress, pages: &mut HeldPages<K>) -> Result {
-        if K::PINS {
-            self.mm.set_has_pinned();
+    fn next<K: RefKind>(&self, taken: &mut Taken, pages: &mut HeldPages<K>) -> Result<(), Stop> {
+        if !cpu::has_native_entries() {
+            return Err(Stop::Off);
         }
-        let context = cpu::decode_context(self.rules.access);
-        let nr_entries = WINDOW_ENTRIES.load(Relaxed) as usize;
-        let is_on = cpu::has_native_entries();
+        let window = walk_window(
+            self.mm,
+            &self.context,
+            self.rules,
+            self.nr_entries,
+            &mut taken.progress,
+            pages,
+        );
+        stats::count_window(window.irqs_off_cycles);
+        window.result
+    }
+
+    /// Takes what the first window has left, which ended with `stop`, if it was not just full.
+    #[cold]
+    #[inline(never)]
+    fn go_on<K: RefKind>(
+        &self,
+        fallback: Fallback,
+        mut stop: Option<Stop>,
+        taken: &mut Taken,
+        pages: &mut HeldPages<K>,
+    ) -> Result {
+        let mut slow = SlowPath::new();
         let mut nr_races = 0;
-
-        while progress.nr_left != 0 {
-            pages.make_room(progress.nr_left)?;
-            let nr_left_before = progress.nr_left;
-            let result = if is_on {
-                let window =
-                    walk_window(self.mm, &context, self.rules, nr_entries, progress, pages);
-                stats::count_window(window.irqs_off_cycles);
-                window.result
-            } else {
-                Err(Stop::Off)
-            };
-            let nr_fast = nr_left_before.wrapping_sub(progress.nr_left);
-
-            let stop = match result {
-                Ok(()) if progress.nr_left == 0 => return Ok(()),
-                Ok(()) => {
-                    self.pause(progress)?;
-                    continue;
+        let mut nr_fast = taken.nr_fast();
+        loop {
+            match stop {
+                None => pause(fallback, taken)?,
+                Some(stop) => {
+                    taken.note_stop(stop);
+                    if stop.is_race() && nr_races < MAX_RACES {
+                        nr_races += 1;
+                        pause(fallback, taken)?;
+                    } else if fallback == Fallback::None {
+                        return Ok(());
+                    } else {
+                        nr_races = 0;
+                        slow.take(self.mm, &self.rules, nr_fast, taken, pages)?;
+                    }
                 }
-                Err(stop) => stop,
-            };
-            self.note_stop(stop, progress.next);
-            if stop.is_race() && nr_races < MAX_RACES {
-                nr_races += 1;
-                self.pause(progress)?;
-                continue;
             }
-            nr_races = 0;
-            if self.fallback == Fallback::None {
+            if taken.progress.nr_left == 0 {
                 return Ok(());
             }
-            self.take_slow(progress, pages, nr_fast)?;
+            pages.make_room(taken.progress.nr_left)?;
+            let nr_fast_before = taken.nr_fast();
+            stop = self.next(taken, pages).err();
+            nr_fast = taken.nr_fast().wrapping_sub(nr_fast_before);
+            if taken.progress.nr_left == 0 {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+}
+
+/// Between two windows of a long request.
+fn pause(fallback: Fallback, taken: &mut Taken) -> Result {
+    if cpu::fatal_signal_pending() {
+        taken.note_stop(Stop::Signal);
+        return Err(EINTR);
+    }
+    if fallback == Fallback::Slow {
+        cpu::cond_resched();
+    }
+    Ok(())
+}
+
+/// The kernel's slow path, for the pages that the walk does not get.
+struct SlowPath {
+    /// Made when it is first needed.
+    array: Option<PageArray>,
+    /// How many pages are asked for next.
+    nr_batch: usize,
+}
+
+impl SlowPath {
+    const fn new() -> Self {
+        Self {
+            array: None,
+            nr_batch: 1,
+        }
     }
 
-    /// Between two windows of a long request.
-    #[cold]
-    fn pause(&mut self, progress: &Progress) -> Result {
-        if cpu::fatal_signal_pending() {
-            self.note_stop(Stop::Signal, progress.next);
-            return Err(EINTR);
-        }
-        if self.fallback == Fallback::Slow {
-            cpu::cond_resched();
-        }
-        Ok(())
-    }
-
-    /// Lets the slow path take the page at which the walk stopped, and some more.
+    /// Takes the page at which the walk stopped, after a window that took `nr_fast` pages, and some more.
     ///
     /// How many more depends on what the walk met: a single page in its way is taken alone, and after it the walk goes
     /// on; where all is cold, twice as many are asked for each time.
-    #[cold]
-    fn take_slow<K: RefKind>(
+    fn take<K: RefKind>(
         &mut self,
-        progress: &mut Progress,
-        pages: &mut HeldPages<K>,
+        mm: CurrentMm<'_>,
+        rules: &Rules,
         nr_fast: u64,
+        taken: &mut Taken,
+        pages: &mut HeldPages<K>,
     ) -> Result {
-        if nr_fast > self.slow_batch as u64 {
-            self.slow_batch = 1;
+        let progress = &mut taken.progress;
+        if nr_fast > self.nr_batch as u64 {
+            self.nr_batch = 1;
         }
-        let nr_wanted = progress.nr_left.min(self.slow_batch as u64) as usize;
-        self.slow_batch = self.slow_batch.wrapping_mul(2).min(SLOW_BATCH_MAX);
+        let nr_wanted = progress.nr_left.min(self.nr_batch as u64) as usize;
+        self.nr_batch = self.nr_batch.wrapping_mul(2).min(SLOW_BATCH_MAX);
 
         let array = match &mut self.array {
             Some(array) => array,
@@ -178,21 +225,14 @@ impl Take<'_> {
                 none.insert(PageArray::new(nr_max)?)
             }
         };
-        let nr_taken = pages.add_slow(self.mm, array, progress.next, nr_wanted, &self.rules)?;
+        let nr_taken = pages.add_slow(mm, array, progress.next, nr_wanted, rules)? as u64;
         if nr_taken == 0 {
             return Err(EFAULT);
         }
-        self.taken.nr_slow = self.taken.nr_slow.wrapping_add(nr_taken as u64);
-        progress.next = progress
-            .next
-            .wrapping_add((nr_taken as u64) << cpu::PAGE_SHIFT);
-        progress.nr_left = progress.nr_left.wrapping_sub(nr_taken as u64);
+        taken.nr_slow = taken.nr_slow.wrapping_add(nr_taken);
+        progress.next = progress.next.wrapping_add(nr_taken << cpu::PAGE_SHIFT);
+        progress.nr_left = progress.nr_left.wrapping_sub(nr_taken);
+        Counter::Slow.add(nr_taken);
         Ok(())
-    }
-
-    #[cold]
-    fn note_stop(&mut self, stop: Stop, addr: u64) {
-        Counter::Stop(stop).add(1);
-        self.taken.first_stop.get_or_insert((stop, addr));
     }
 }

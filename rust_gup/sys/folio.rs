@@ -2,7 +2,7 @@
 
 //! `struct page` and `struct folio`, field by field.
 
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use kernel::bindings;
 
@@ -94,8 +94,8 @@ impl PagePtr {
     #[doc(alias = "PageTail")]
     #[inline(always)]
     pub(super) fn is_tail(self) -> bool {
-        // SAFETY: By the invariant; other CPUs may change the field.
-        let info = unsafe { self.field::<usize>(raw::PAGE_COMPOUND_INFO).read_volatile() };
+        // SAFETY: By the invariant; other CPUs may change the field. Its lowest byte comes first.
+        let info = unsafe { self.field::<u8>(raw::PAGE_COMPOUND_INFO).read_volatile() };
         info & 1 != 0
     }
 
@@ -138,7 +138,7 @@ impl PagePtr {
 impl FolioState for State {
     #[inline(always)]
     fn is_large(&self) -> bool {
-        self.0 >> raw::PG_HEAD & 1 != 0
+        self.0 & HEAD != 0
     }
 
     #[inline(always)]
@@ -153,9 +153,16 @@ impl FolioState for State {
 
     #[inline(always)]
     fn node_and_zone(&self) -> usize {
-        self.0 >> raw::ZONES_SHIFT
+        self.0 & NODE_AND_ZONE
     }
 }
+
+/// The bits that say in which node and zone a folio lies.
+const NODE_AND_ZONE: usize =
+    raw::NODES_MASK << raw::NODES_SHIFT | raw::ZONES_MASK << raw::ZONES_SHIFT;
+
+const HEAD: usize = 1 << raw::PG_HEAD;
+const _: () = assert!(NODE_AND_ZONE & HEAD == 0);
 
 impl State {
     #[inline(always)]
@@ -167,7 +174,19 @@ impl State {
     #[doc(alias = "folio_nid")]
     #[inline(always)]
     pub(super) fn node(self) -> usize {
-        self.0 >> raw::NODES_SHIFT & raw::NODES_MASK
+        Self::node_of(self.0)
+    }
+
+    /// The node in what [`FolioState::node_and_zone()`] says.
+    #[inline(always)]
+    pub(super) fn node_of(node_and_zone: usize) -> usize {
+        node_and_zone >> raw::NODES_SHIFT & raw::NODES_MASK
+    }
+
+    /// Whether the folio has one page, and lies in this node and zone.
+    #[inline(always)]
+    pub(super) fn is_small_in(self, node_and_zone: usize) -> bool {
+        self.0 & (NODE_AND_ZONE | HEAD) == node_and_zone
     }
 
     /// Whether the folio lies in `ZONE_MOVABLE`.
@@ -202,6 +221,15 @@ impl FolioPtr {
     pub(super) fn state(self) -> State {
         // SAFETY: By the invariant; other CPUs may change the field.
         State(unsafe { self.field::<usize>(raw::PAGE_FLAGS).read_volatile() })
+    }
+
+    /// Sets its referenced flag. It is referenced; others change other flags at the same time.
+    #[doc(alias = "folio_set_referenced")]
+    #[inline(always)]
+    pub(super) fn set_referenced(self) {
+        // SAFETY: By the invariant, the field is accessible and aligned; the kernel changes it with atomic operations.
+        let flags = unsafe { AtomicUsize::from_ptr(self.field(raw::PAGE_FLAGS)) };
+        flags.fetch_or(1 << raw::PG_REFERENCED, Ordering::Relaxed);
     }
 
     /// Number of pages, if it is large.

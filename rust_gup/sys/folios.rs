@@ -2,18 +2,13 @@
 
 //! The folios of the running kernel, as the walk uses them.
 
-use core::{
-    cell::Cell,
-    marker::PhantomData,
-    sync::atomic::{AtomicI32, Ordering},
-};
+use core::{cell::Cell, marker::PhantomData, sync::atomic::Ordering};
 
 use kernel::bindings;
 
 use super::{
     folio::{FolioPtr, MemoryMap, PagePtr, State},
     irq::IrqsOff,
-    node_count::NodeCount,
     raw,
 };
 use crate::walk::{FolioState, Folios, Owner, Pfn};
@@ -49,6 +44,13 @@ impl Parking {
     /// Gives back what is parked. With interrupts on, in process context.
     #[inline(always)]
     pub(crate) fn empty(&self) {
+        if self.0.get().is_some() {
+            self.give_back();
+        }
+    }
+
+    #[cold]
+    fn give_back(&self) {
         if let Some(surplus) = self.0.take() {
             surplus.give_back();
         }
@@ -56,10 +58,10 @@ impl Parking {
 }
 
 /// The folios of the running kernel, while interrupts are off.
+#[derive(Clone, Copy)]
 pub(crate) struct LiveFolios<'irq> {
     memory_map: MemoryMap,
     parking: &'irq Parking,
-    acquired: NodeCount,
     irqs_off: PhantomData<&'irq IrqsOff>,
 }
 
@@ -70,16 +72,9 @@ impl<'irq> LiveFolios<'irq> {
         Self {
             memory_map: MemoryMap::get(),
             parking,
-            acquired: NodeCount::new(count_acquired),
             irqs_off: PhantomData,
         }
     }
-}
-
-/// Adds to a node's `nr_foll_pin_acquired` in `/proc/vmstat`.
-fn count_acquired(node: usize, nr_pages: usize) {
-    // SAFETY: The node is that of a folio, so it exists.
-    unsafe { raw::rust_gup_count_pinned(node as i32, nr_pages as isize) };
 }
 
 impl Folios for LiveFolios<'_> {
@@ -88,66 +83,68 @@ impl Folios for LiveFolios<'_> {
     type State = State;
 
     #[inline(always)]
-    fn page(&self, pfn: Pfn) -> PagePtr {
+    fn page(self, pfn: Pfn) -> PagePtr {
         self.memory_map.page(pfn)
     }
 
     #[inline(always)]
-    fn nth(&self, page: PagePtr, n: usize) -> PagePtr {
+    fn nth(self, page: PagePtr, n: usize) -> PagePtr {
         page.nth(n)
     }
 
     #[inline(always)]
-    fn folio(&self, page: PagePtr) -> FolioPtr {
+    fn folio(self, page: PagePtr) -> FolioPtr {
         page.folio()
     }
 
     #[inline(always)]
-    fn state(&self, folio: FolioPtr) -> State {
+    fn state(self, folio: FolioPtr) -> State {
         folio.state()
     }
 
     #[inline(always)]
-    fn single(&self, page: PagePtr) -> Option<FolioPtr> {
-        if page.is_tail() || page.as_head().state().is_large() {
-            None
-        } else {
-            Some(page.as_head())
-        }
+    fn single(self, page: PagePtr) -> Option<FolioPtr> {
+        (!page.is_tail() && !page.as_head().state().is_large()).then_some(page.as_head())
     }
 
     #[inline(always)]
-    fn nr_pages(&self, folio: FolioPtr) -> usize {
+    fn single_in(self, node_and_zone: usize, page: PagePtr) -> Option<FolioPtr> {
+        let state = page.as_head().state();
+        (!page.is_tail() && state.is_small_in(node_and_zone)).then_some(page.as_head())
+    }
+
+    #[inline(always)]
+    fn nr_pages(self, folio: FolioPtr) -> usize {
         folio.nr_pages()
     }
 
     #[inline(always)]
-    fn index(&self, folio: FolioPtr, page: PagePtr) -> usize {
+    fn index(self, folio: FolioPtr, page: PagePtr) -> usize {
         folio.index(page)
     }
 
     #[inline(always)]
-    fn try_add_refs(&self, folio: FolioPtr, n: u32) -> bool {
+    fn try_add_refs(self, folio: FolioPtr, n: u32) -> bool {
         let refcount = folio.refcount();
-        let now = refcount.load(Ordering::Relaxed);
+        let mut now = refcount.load(Ordering::Relaxed);
         // None: being freed, split or migrated. Negative: overflowing, where C warns and refuses too.
-        if now <= 0 {
-            return false;
+        while now > 0 {
+            let new = now.wrapping_add(n as i32);
+            match refcount.compare_exchange_weak(now, new, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(changed) => now = changed,
+            }
         }
-        let new = now.wrapping_add(n as i32);
-        match refcount.compare_exchange(now, new, Ordering::SeqCst, Ordering::Relaxed) {
-            Ok(_) => true,
-            Err(changed) => try_add_refs_again(refcount, changed, n),
-        }
+        false
     }
 
     #[inline(always)]
-    fn add_pincount(&self, folio: FolioPtr, n: u32) {
+    fn add_pincount(self, folio: FolioPtr, n: u32) {
         folio.pincount().fetch_add(n as i32, Ordering::SeqCst);
     }
 
     #[cold]
-    fn put(&self, folio: FolioPtr, refs: u32, pincount: u32) {
+    fn put(self, folio: FolioPtr, refs: u32, pincount: u32) {
         let surplus = Surplus {
             folio,
             refs,
@@ -160,7 +157,7 @@ impl Folios for LiveFolios<'_> {
     }
 
     #[inline(never)]
-    fn is_longterm_pinnable(&self, folio: FolioPtr) -> bool {
+    fn is_longterm_pinnable(self, folio: FolioPtr) -> bool {
         // `folio_migratetype()` is not exported to modules; this reads what `get_pfnblock_migratetype()` reads
         // (`mm/page_alloc.c:387`), as racily. The reference keeps the section.
         let pfn = self.memory_map.pfn(folio.head()).as_u64() as usize;
@@ -183,8 +180,9 @@ impl Folios for LiveFolios<'_> {
         !folio.state().is_movable()
     }
 
-    #[inline(always)]
-    fn owner(&self, folio: FolioPtr) -> Owner {
+    #[cold]
+    #[inline(never)]
+    fn owner(self, folio: FolioPtr) -> Owner {
         if folio.is_slab() {
             return Owner::Other;
         }
@@ -199,23 +197,23 @@ impl Folios for LiveFolios<'_> {
     }
 
     #[inline(always)]
-    fn is_anon(&self, folio: FolioPtr) -> bool {
-        folio.mapping() & raw::MAPPING_ANON != 0
+    fn is_anon(self, folio: FolioPtr) -> bool {
+        !folio.is_slab() && folio.mapping() & raw::MAPPING_ANON != 0
     }
 
     #[inline(always)]
-    fn read_barrier(&self) {
+    fn read_barrier(self) {
         // x86 does not reorder loads; the compiler must not either.
         core::sync::atomic::fence(Ordering::Acquire);
     }
 
     #[inline(always)]
-    fn is_anon_exclusive(&self, page: PagePtr) -> bool {
+    fn is_anon_exclusive(self, page: PagePtr) -> bool {
         page.is_anon_exclusive()
     }
 
     #[inline(always)]
-    fn make_accessible(&self, folio: FolioPtr) -> bool {
+    fn make_accessible(self, folio: FolioPtr) -> bool {
         if raw::HAS_MAKE_FOLIO_ACCESSIBLE == 0 {
             return true;
         }
@@ -223,37 +221,23 @@ impl Folios for LiveFolios<'_> {
         unsafe { raw::rust_gup_make_folio_accessible(folio.as_ptr()) == 0 }
     }
 
-    #[cold]
-    fn set_referenced(&self, folio: FolioPtr) {
-        // SAFETY: The folio is referenced.
-        unsafe { raw::rust_gup_folio_set_referenced(folio.as_ptr()) };
+    #[inline(always)]
+    fn set_referenced(self, folio: FolioPtr) {
+        folio.set_referenced();
     }
 
     #[inline(always)]
-    fn count_pinned(&self, node_and_zone: usize, nr_pages: u32) {
-        let node = node_and_zone >> (raw::NODES_SHIFT - raw::ZONES_SHIFT) & raw::NODES_MASK;
-        self.acquired.add(node, nr_pages as usize);
+    fn count_pinned(self, node_and_zone: usize, nr_pages: u32) {
+        // SAFETY: The node is that of a folio, so it exists.
+        unsafe {
+            raw::rust_gup_count_pinned(State::node_of(node_and_zone) as i32, nr_pages as isize)
+        };
     }
 }
 
-/// Goes on where somebody else has changed the count to `now`.
-#[cold]
-#[inline(never)]
-fn try_add_refs_again(refcount: &AtomicI32, mut now: i32, n: u32) -> bool {
-    while now > 0 {
-        let new = now.wrapping_add(n as i32);
-        match refcount.compare_exchange_weak(now, new, Ordering::SeqCst, Ordering::Relaxed) {
-            Ok(_) => return true,
-            Err(changed) => now = changed,
-        }
-    }
-    false
-}
-
-/// Whose a folio is that is not anonymous. A function of its own, for it calls others.
+/// Whose a folio is that is not anonymous.
 ///
 /// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2776`).
-#[inline(never)]
 fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
     if folio.is_hugetlb() {
         return Owner::Hugetlb;

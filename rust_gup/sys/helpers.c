@@ -115,11 +115,6 @@ int rust_gup_make_folio_accessible(struct folio *folio)
 	return arch_make_folio_accessible(folio);
 }
 
-void rust_gup_folio_set_referenced(struct folio *folio)
-{
-	folio_set_referenced(folio);
-}
-
 void rust_gup_folio_clear_referenced(struct folio *folio)
 {
 	folio_clear_referenced(folio);

@@ -97,7 +97,6 @@ static const unsigned long CONST_HAS_MAKE_FOLIO_ACCESSIBLE = 1;
 static const unsigned long CONST_HAS_MAKE_FOLIO_ACCESSIBLE = 0;
 #endif
 int rust_gup_make_folio_accessible(struct folio *folio);
-void rust_gup_folio_set_referenced(struct folio *folio);
 void rust_gup_folio_clear_referenced(struct folio *folio);
 
 /* Statistics. */

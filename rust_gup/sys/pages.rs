@@ -18,20 +18,21 @@ const CHUNK_RUNS: usize = 512;
 /// Pages that are held with references of kind `K`, in the order of their addresses.
 ///
 /// The list is kept in pieces that are allocated when they are needed, so it costs memory in proportion to what was
-/// taken and not to what was asked. Dropping it releases the pages.
+/// taken and not to what was asked; for a single run nothing is allocated. Dropping it releases the pages.
 ///
 /// # Invariants
 ///
 /// - Each page of each run carries one reference of kind `K` that belongs to this value; the zero page carries none
 ///   where it is pinned.
-/// - The runs are those of `chunks[..current]`, all full, and the first `used` of `chunks[current]`.
+/// - The runs are those of `chunks[..current]`, all full, the first `used` of `chunks[current]`, and `last`, if it is not
+///   empty. If it is, there are no others.
 pub(crate) struct HeldPages<K: RefKind> {
     chunks: KVec<KVec<Run>>,
     current: usize,
     used: usize,
+    /// May still grow.
+    last: Run,
     nr_pages: u64,
-    /// Stands in for the last run where there is none.
-    none: Run,
     kind: PhantomData<K>,
 }
 
@@ -39,8 +40,8 @@ pub(crate) struct HeldPages<K: RefKind> {
 pub(super) struct Mark {
     current: usize,
     used: usize,
+    last: Run,
     nr_pages: u64,
-    nr_pages_of_last: u64,
 }
 
 impl<K: RefKind> HeldPages<K> {
@@ -50,32 +51,42 @@ impl<K: RefKind> HeldPages<K> {
             chunks: KVec::new(),
             current: 0,
             used: 0,
+            last: Run::EMPTY,
             nr_pages: 0,
-            none: Run::EMPTY,
             kind: PhantomData,
         }
     }
 
     /// How many pages.
+    #[inline(always)]
     pub(crate) fn nr_pages(&self) -> u64 {
         self.nr_pages
     }
 
     /// In how many runs.
     pub(crate) fn nr_runs(&self) -> usize {
-        let full: usize = self.chunks.iter().take(self.current).map(|c| c.len()).sum();
-        full.wrapping_add(self.used)
+        self.nr_runs_before(self.current, self.used)
+            .wrapping_add(usize::from(!self.last.is_empty()))
+    }
+
+    /// How many runs there are in the pieces before this place.
+    fn nr_runs_before(&self, current: usize, used: usize) -> usize {
+        let full: usize = self.chunks.iter().take(current).map(|c| c.len()).sum();
+        full.wrapping_add(used)
     }
 
     /// The runs.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
-        self.chunks.iter().flatten().copied().take(self.nr_runs())
+        let nr_in_chunks = self.nr_runs_before(self.current, self.used);
+        let last = Some(self.last).filter(|last| !last.is_empty());
+        let in_chunks = self.chunks.iter().flatten().take(nr_in_chunks);
+        Iterator::chain(in_chunks.copied(), last)
     }
 
     /// How much memory the list takes.
     pub(crate) fn bookkeeping_bytes(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(|c| c.capacity()).sum();
-        chunks
+        let runs: usize = self.chunks.iter().map(|c| c.capacity()).sum();
+        runs.wrapping_add(1)
             .wrapping_mul(core::mem::size_of::<Run>())
             .wrapping_add(self.chunks.capacity() * core::mem::size_of::<KVec<Run>>())
     }
@@ -83,48 +94,30 @@ impl<K: RefKind> HeldPages<K> {
     /// Makes room for at least one more run, at best for `nr_wanted`.
     ///
     /// Returns `ENOMEM` if there is no memory. May sleep.
-    #[inline(always)]
     pub(crate) fn make_room(&mut self, nr_wanted: u64) -> Result {
-        if let Some(chunk) = self.chunks.get(self.current) {
-            if self.used < chunk.len() {
-                return Ok(());
-            }
+        match self.chunks.get(self.current) {
+            Some(chunk) if self.used < chunk.len() => Ok(()),
+            _ if self.last.is_empty() => Ok(()),
+            _ => self.add_chunk(nr_wanted),
         }
-        self.add_chunk(nr_wanted)
     }
 
-    #[cold]
     fn add_chunk(&mut self, nr_wanted: u64) -> Result {
-        if self.current.wrapping_add(1) < self.chunks.len() {
-            // Left from an earlier use of this list.
-            self.current = self.current.wrapping_add(1);
+        let next = if self.chunks.is_empty() {
+            0
         } else {
+            self.current.wrapping_add(1)
+        };
+        // One may be left from an earlier use of this list.
+        if next == self.chunks.len() {
             let nr_runs = (CHUNK_RUNS as u64).min(nr_wanted).max(1) as usize;
             let chunk = KVec::from_elem(Run::EMPTY, nr_runs, GFP_KERNEL_ACCOUNT)?;
             self.chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
-            self.current = self.chunks.len().wrapping_sub(1);
         }
+        // INVARIANT: The piece before is full.
+        self.current = next;
         self.used = 0;
         Ok(())
-    }
-
-    /// The last run, and the room after it.
-    #[inline(always)]
-    fn last_and_room(&mut self) -> (&mut Run, &mut [Run]) {
-        let Some((chunk, earlier)) = self
-            .chunks
-            .get_mut(..self.current.wrapping_add(1))
-            .and_then(|chunks| chunks.split_last_mut())
-        else {
-            return (&mut self.none, &mut []);
-        };
-        let Some((used, room)) = chunk.split_at_mut_checked(self.used) else {
-            return (&mut self.none, &mut []);
-        };
-        let last = used
-            .last_mut()
-            .or_else(|| earlier.last_mut().and_then(|chunk| chunk.last_mut()));
-        (last.unwrap_or(&mut self.none), room)
     }
 
     /// Calls `f` with a writer for the room that there is. What `f` writes belongs to the list from then on; `f` returns
@@ -135,20 +128,21 @@ impl<K: RefKind> HeldPages<K> {
     /// For each page that it writes, `f` hands over one reference of kind `K`.
     #[inline(always)]
     pub(super) unsafe fn write_with(&mut self, f: impl FnOnce(&mut RunWriter<'_>) -> u64) -> Mark {
-        let (current, used, nr_pages) = (self.current, self.used, self.nr_pages);
-        let (last, room) = self.last_and_room();
         let mark = Mark {
-            current,
-            used,
-            nr_pages,
-            nr_pages_of_last: last.nr_pages(),
+            current: self.current,
+            used: self.used,
+            last: self.last,
+            nr_pages: self.nr_pages,
         };
-        let mut writer = RunWriter::new(last, room);
+        let chunk = self.chunks.get_mut(self.current);
+        let room = chunk.and_then(|chunk| chunk.get_mut(self.used..));
+        let mut writer = RunWriter::new(self.last, room.unwrap_or_default());
         let nr_written = f(&mut writer);
-        let nr_used = writer.nr_used();
+        let (last, nr_used) = writer.finish();
         // INVARIANT: By the contract of this function.
-        self.used = used.wrapping_add(nr_used);
-        self.nr_pages = nr_pages.wrapping_add(nr_written);
+        self.last = last;
+        self.used = mark.used.wrapping_add(nr_used);
+        self.nr_pages = mark.nr_pages.wrapping_add(nr_written);
         mark
     }
 
@@ -157,28 +151,21 @@ impl<K: RefKind> HeldPages<K> {
     #[cold]
     pub(super) fn release_since(&mut self, mark: Mark) {
         let mut releaser = Releaser::new();
-        let nr_keep = self
-            .chunks
-            .iter()
-            .take(mark.current)
-            .map(|c| c.len())
-            .sum::<usize>()
-            .wrapping_add(mark.used);
-        for run in self.runs().skip(nr_keep) {
-            // SAFETY: By the invariant; the list ends before these runs below.
-            unsafe { releaser.release::<K>(run, Contents::Unchanged) };
+        let nr_runs = self.nr_runs_before(mark.current, mark.used);
+        // The first of the runs may have been there, shorter.
+        let mut nr_keep = mark.last.nr_pages();
+        for run in self.runs().skip(nr_runs) {
+            let first = run.first().add(nr_keep);
+            let new = Run::new(first, run.nr_pages().wrapping_sub(nr_keep));
+            // SAFETY: By the invariant; the list ends before these pages below.
+            unsafe { releaser.release::<K>(new, Contents::Unchanged) };
+            nr_keep = 0;
         }
+        // INVARIANT: These belonged to the list when the mark was made.
         self.current = mark.current;
         self.used = mark.used;
+        self.last = mark.last;
         self.nr_pages = mark.nr_pages;
-        let last = self.last_and_room().0;
-        let grown = last.nr_pages().wrapping_sub(mark.nr_pages_of_last);
-        if grown != 0 {
-            let first_new = last.first().add(mark.nr_pages_of_last);
-            *last = Run::new(last.first(), mark.nr_pages_of_last);
-            // SAFETY: By the invariant; the run ends before these pages now.
-            unsafe { releaser.release::<K>(Run::new(first_new, grown), Contents::Unchanged) };
-        }
     }
 
     /// Adds one page.
@@ -213,20 +200,23 @@ impl<K: RefKind> HeldPages<K> {
     /// In process context; sleeps if the pages were written to.
     pub(crate) fn release(&mut self, contents: Contents) {
         let mut releaser = Releaser::new();
-        for chunk in 0..self.chunks.len().min(self.current.wrapping_add(1)) {
-            let nr_runs = if chunk == self.current {
-                self.used
-            } else {
-                CHUNK_RUNS
-            };
-            let runs = self.chunks.get(chunk).map_or(&[][..], |c| c.as_slice());
-            for &run in runs.iter().take(nr_runs) {
+        let mut nr_in_chunks = self.nr_runs_before(self.current, self.used);
+        for chunk in self.chunks.iter() {
+            if nr_in_chunks == 0 {
+                break;
+            }
+            for &run in chunk.iter().take(nr_in_chunks) {
                 // SAFETY: By the invariant; the list is empty below.
                 unsafe { releaser.release::<K>(run, contents) };
             }
+            nr_in_chunks = nr_in_chunks.saturating_sub(chunk.len());
         }
+        // SAFETY: As above.
+        unsafe { releaser.release::<K>(self.last, contents) };
+        // INVARIANT: No runs.
         self.current = 0;
         self.used = 0;
+        self.last = Run::EMPTY;
         self.nr_pages = 0;
     }
 }

@@ -59,13 +59,16 @@ impl PageArray {
     #[inline(always)]
     pub(super) fn fill(&mut self, runs: impl Iterator<Item = Run>) {
         let memory_map = MemoryMap::get();
-        let mut slots = self.pages.iter_mut();
+        let mut room = self.pages.as_mut_slice();
         for run in runs {
+            let nr_pages = room.len().min(run.nr_pages() as usize);
+            let (slots, rest) = room.split_at_mut(nr_pages);
             let mut page = memory_map.page(run.first());
-            for slot in slots.by_ref().take(run.nr_pages() as usize) {
+            for slot in slots {
                 *slot = page.as_ptr();
                 page = page.nth(1);
             }
+            room = rest;
         }
     }
 

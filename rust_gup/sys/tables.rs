@@ -31,7 +31,16 @@ const _: () = {
 #[derive(Clone, Copy)]
 pub(crate) struct Table(*const u64);
 
+/// An entry of a page table.
+///
+/// # Invariants
+///
+/// Points to one of the entries of a [`Table`].
+#[derive(Clone, Copy)]
+pub(crate) struct Slot(*const u64);
+
 /// The tables of the current process.
+#[derive(Clone, Copy)]
 pub(crate) struct LiveTables<'irq> {
     root: Table,
     root_level: Level,
@@ -58,23 +67,32 @@ impl<'irq> LiveTables<'irq> {
 
 impl Tables<X86_64> for LiveTables<'_> {
     type Table = Table;
+    type Slot = Slot;
 
     #[inline(always)]
-    fn root(&self) -> (Table, Level) {
+    fn root(self) -> (Table, Level) {
         (self.root, self.root_level)
+    }
+
+    #[inline(always)]
+    fn slot(self, table: Table, index: usize) -> Slot {
+        let index = if index < NR_ENTRIES { index } else { 0 };
+        // SAFETY: By the invariant of `Table` there are `NR_ENTRIES` entries, of which this is one.
+        // INVARIANT: So it is.
+        Slot(unsafe { table.0.add(index) })
     }
 
     /// A volatile load of an aligned `u64` is not torn, and x86 does not reorder loads.
     #[inline(always)]
-    fn load(&self, table: Table, index: usize) -> u64 {
-        // SAFETY: By the invariant of `Table` there are `NR_ENTRIES` entries, and the mask keeps the index below that.
-        // Hardware and other CPUs change entries at any time; the read is a volatile one for that.
-        unsafe { table.0.add(index & (NR_ENTRIES - 1)).read_volatile() }
+    fn load(self, slot: Slot) -> u64 {
+        // SAFETY: By the invariant of `Slot`. Hardware and other CPUs change entries at any time; the read is a
+        // volatile one for that.
+        unsafe { slot.0.read_volatile() }
     }
 
     #[inline(always)]
     fn count_progression(
-        &self,
+        self,
         table: Table,
         index: usize,
         first: u64,
@@ -96,7 +114,7 @@ impl Tables<X86_64> for LiveTables<'_> {
     }
 
     #[inline(always)]
-    fn descend(&self, entry: &Seen<Table>, level: Level) -> Result<Table, Stop> {
+    fn descend(self, entry: &Seen<Slot>, level: Level) -> Result<Table, Stop> {
         let table = X86_64::table(entry.raw(), level, self.context).ok_or(Stop::Bad)?;
         let virt = self.page_offset.wrapping_add(table.as_u64() as usize);
         // INVARIANT: The entry was read from a live table while interrupts were off (`Seen`), and pointed to a table

@@ -10,7 +10,7 @@ use super::{
     pages::HeldPages,
     tables::LiveTables,
 };
-use crate::walk::{Format, Local, Progress, RefKind, Rules, Stop, Walker};
+use crate::walk::{Format, Progress, RefKind, Rules, Stop, Walker};
 
 /// What a window was like.
 pub(crate) struct Window {
@@ -47,7 +47,8 @@ pub(crate) fn walk_window<K: RefKind>(
         }
     }
 
-    let before = *progress;
+    let before = K::PINS.then_some(*progress);
+    let nr_left_before = progress.nr_left;
     let parking = Parking::default();
     let mut window = Window {
         result: Ok(()),
@@ -58,31 +59,30 @@ pub(crate) fn walk_window<K: RefKind>(
         pages.write_with(|out| {
             with_irqs_off(|irqs_off| {
                 let begin = cpu::cycles();
-                let tables = LiveTables::new(irqs_off, mm, context);
-                let folios = LiveFolios::new(irqs_off, &parking);
                 window.result = Walker::<LiveFormat, _, _> {
-                    tables: &tables,
-                    folios: &folios,
+                    tables: LiveTables::new(irqs_off, mm, context),
+                    folios: LiveFolios::new(irqs_off, &parking),
                     context,
                     rules,
                     out,
                     progress,
                     nr_entries_left: nr_entries,
-                    local: Local::default(),
                 }
                 .run::<K>();
                 window.irqs_off_cycles = cpu::cycles().wrapping_sub(begin);
             });
-            before.nr_left.wrapping_sub(progress.nr_left)
+            nr_left_before.wrapping_sub(progress.nr_left)
         })
     };
     parking.empty();
 
-    if seq.is_some_and(|seq| mm.write_protect_retry(seq)) {
-        // All of the window, also what was pinned before the fork began.
-        pages.release_since(mark);
-        *progress = before;
-        window.result = Err(Stop::Fork);
+    if let (Some(seq), Some(before)) = (seq, before) {
+        if mm.write_protect_retry(seq) {
+            // All of the window, also what was pinned before the fork began.
+            pages.release_since(mark);
+            *progress = before;
+            window.result = Err(Stop::Fork);
+        }
     }
     window
 }

@@ -119,7 +119,8 @@ struct rust_gup_info {
  * @nr_fast: Out: how many of them the fast walk in Rust took.
  * @nr_runs: Out: in how many physically contiguous runs they lie.
  * @nr_by_level: Out: how many of @nr_fast were found under a leaf of each level.
- * @stop_addr: Out: address of the page at which the fast walk first stopped, if @stop is not _STOP_NONE.
+ * @stop_addr: Out: address of the page at which the fast walk first stopped, if @stop is not _STOP_NONE. These two
+ *	are also written when the slow path fails afterwards, and so does the call.
  * @stop: Out: RUST_GUP_STOP_*, why.
  * @reserved: Zero.
  */

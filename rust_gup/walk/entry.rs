@@ -11,27 +11,26 @@ use super::{Format, Tables};
 ///
 /// # Invariants
 ///
-/// `raw` was returned by `Tables::load()` for `table` and `index`.
+/// `raw` was returned by `Tables::load()` for `slot`.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<T> {
-    table: T,
-    index: usize,
+pub struct Seen<S> {
+    slot: S,
     raw: u64,
 }
 
-impl<T: Copy> Seen<T> {
+impl<S: Copy> Seen<S> {
     /// Reads an entry.
     #[inline(always)]
-    pub(super) fn read<F, S>(tables: &S, table: T, index: usize) -> Self
+    pub(super) fn read<F, T>(tables: T, table: T::Table, index: usize) -> Self
     where
         F: Format,
-        S: Tables<F, Table = T>,
+        T: Tables<F, Slot = S>,
     {
+        let slot = tables.slot(table, index);
         // INVARIANT: By construction.
         Self {
-            table,
-            index,
-            raw: tables.load(table, index),
+            slot,
+            raw: tables.load(slot),
         }
     }
 
@@ -44,11 +43,11 @@ impl<T: Copy> Seen<T> {
     /// Reads the entry again: is it the same, in all bits? Also the accessed and dirty bits count, as they do in C; a
     /// walk that starts over from the new value loses nothing.
     #[inline(always)]
-    pub(super) fn is_current<F, S>(&self, tables: &S) -> bool
+    pub(super) fn is_current<F, T>(&self, tables: T) -> bool
     where
         F: Format,
-        S: Tables<F, Table = T>,
+        T: Tables<F, Slot = S>,
     {
-        tables.load(self.table, self.index) == self.raw
+        tables.load(self.slot) == self.raw
     }
 }

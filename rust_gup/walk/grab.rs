@@ -52,7 +52,7 @@ impl<M: Folios> Sighting<M> {
 
     /// A page that looks to be one of a large folio.
     #[inline(always)]
-    pub(super) fn of_large(folios: &M, page: M::Page) -> Self {
+    pub(super) fn of_large(folios: M, page: M::Page) -> Self {
         let folio = folios.folio(page);
         let nr_left = folios
             .nr_pages(folio)
@@ -67,7 +67,7 @@ impl<M: Folios> Sighting<M> {
 
     /// Its flags.
     #[inline(always)]
-    pub(super) fn state(&self, folios: &M) -> M::State {
+    pub(super) fn state(&self, folios: M) -> M::State {
         folios.state(self.folio)
     }
 
@@ -77,12 +77,12 @@ impl<M: Folios> Sighting<M> {
     /// freeze the reference count at the value they expect (`folio_ref_freeze()`).
     #[doc(alias("try_grab_folio_fast", "try_get_folio"))]
     #[inline(always)]
-    pub(super) fn try_grab<'m, K: RefKind, S: SizeClass>(
+    pub(super) fn try_grab<K: RefKind, S: SizeClass>(
         &self,
-        folios: &'m M,
+        folios: M,
         nr: u32,
         rules: &Rules,
-    ) -> Result<Held<'m, M, K, S>, Stop> {
+    ) -> Result<Held<M, K, S>, Stop> {
         // C adds 1 and, once it knows that the folio is small, 1023 more. Here the size class is guessed, both are
         // added at once, and the guess is checked below with the reference in hand.
         let refs = refs_of::<K, S>(nr);
@@ -178,8 +178,8 @@ const fn refs_of<K: RefKind, S: SizeClass>(nr: u32) -> u32 {
 /// # Invariants
 ///
 /// This value owns `refs` references and `pincount` pins of `folio`.
-pub(super) struct Held<'m, M: Folios, K: RefKind, S: SizeClass> {
-    folios: &'m M,
+pub(super) struct Held<M: Folios, K: RefKind, S: SizeClass> {
+    folios: M,
     folio: M::Folio,
     nr: u32,
     refs: u32,
@@ -196,11 +196,11 @@ pub(super) enum MappedBy {
     Leaf,
 }
 
-impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
+impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
     /// Decides about the first `nr` pages, which start at the one that was sighted and whose entries were just found
     /// unchanged.
     ///
-    /// Returns how many of them may be had, and if it is not all, why.
+    /// Returns how many of them may be had, at least one, and if it is not all, why.
     #[inline(always)]
     pub(super) fn admit(
         &self,
@@ -209,30 +209,22 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
         writable: bool,
         mapped_by: MappedBy,
         rules: &Rules,
-    ) -> (u32, Result<(), Stop>) {
-        if let Err(stop) = self.check_allowed(rules) {
-            return (0, Err(stop));
-        }
-
-        let mut nr_admitted = nr;
-        let mut verdict = Ok(());
+    ) -> Result<(u32, Result<(), Stop>), Stop> {
+        self.check_allowed(rules)?;
+        let mut admitted = (nr, Ok(()));
         // `FOLL_WRITE` needs no look: a writable entry of an anonymous page means that it is exclusive
         // (`mm/internal.h:1683`).
         if K::PINS && !rules.access.is_write() && !writable {
-            (nr_admitted, verdict) = self.check_exclusive(sighting.page, nr, mapped_by, rules);
+            admitted = self.check_exclusive(sighting.page, nr, mapped_by, rules)?;
         }
-        if nr_admitted == 0 {
-            return (0, verdict);
-        }
-
         if K::PINS && mapped_by == MappedBy::Page && !self.folios.make_accessible(self.folio) {
-            return (0, Err(Stop::Inaccessible));
+            return Err(Stop::Inaccessible);
         }
         // C sets the flag each time. Setting it where it is set costs a locked operation for nothing.
         if !self.folios.state(self.folio).is_referenced() {
             self.folios.set_referenced(self.folio);
         }
-        (nr_admitted, verdict)
+        Ok(admitted)
     }
 
     /// Refuses secret memory, and what is file-backed and wanted for writing for long.
@@ -242,6 +234,10 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
         let reject_file_backed = K::PINS && rules.longterm && rules.access.is_write();
         // Secret memory comes in folios of one page only.
         if !reject_file_backed && S::LARGE {
+            return Ok(());
+        }
+        // Most memory is; the others are told apart out of line.
+        if self.folios.is_anon(self.folio) {
             return Ok(());
         }
         match self.folios.owner(self.folio) {
@@ -260,14 +256,14 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
         nr: u32,
         mapped_by: MappedBy,
         rules: &Rules,
-    ) -> (u32, Result<(), Stop>) {
+    ) -> Result<(u32, Result<(), Stop>), Stop> {
         let folios = self.folios;
         if !folios.is_anon(self.folio) {
             // Only the VMA could tell whether this is a private mapping whose pages must be copied first.
             return if rules.longterm {
-                (0, Err(Stop::Unshare))
+                Err(Stop::Unshare)
             } else {
-                (nr, Ok(()))
+                Ok((nr, Ok(())))
             };
         }
         // The flags after the entries: pairs with `smp_mb__after_atomic()` in `__folio_try_share_anon_rmap()`
@@ -277,17 +273,20 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
             // `mm/gup.c:2960` asks for `&folio->page`.
             let head = folios.nth(first, 0usize.wrapping_sub(folios.index(self.folio, first)));
             return if folios.is_anon_exclusive(head) {
-                (nr, Ok(()))
+                Ok((nr, Ok(())))
             } else {
-                (0, Err(Stop::Unshare))
+                Err(Stop::Unshare)
             };
         }
         for i in 0..nr {
             if !folios.is_anon_exclusive(folios.nth(first, i as usize)) {
-                return (i, Err(Stop::Unshare));
+                return match i {
+                    0 => Err(Stop::Unshare),
+                    _ => Ok((i, Err(Stop::Unshare))),
+                };
             }
         }
-        (nr, Ok(()))
+        Ok((nr, Ok(())))
     }
 
     /// Hands the references on the first `nr` pages over to the caller, and gives back the rest.
@@ -308,7 +307,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<'_, M, K, S> {
     }
 }
 
-impl<M: Folios, K: RefKind, S: SizeClass> Drop for Held<'_, M, K, S> {
+impl<M: Folios, K: RefKind, S: SizeClass> Drop for Held<M, K, S> {
     #[inline(always)]
     fn drop(&mut self) {
         self.folios.put(self.folio, self.refs, self.pincount);

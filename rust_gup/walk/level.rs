@@ -66,12 +66,6 @@ impl Level {
     /// The fifth: `pgd`.
     pub const PGD: Self = Self(5);
 
-    /// The level with this [`index()`](Self::index).
-    #[inline(always)]
-    pub(super) const fn from_index(index: usize) -> Self {
-        Self(index.wrapping_add(1) as u8)
-    }
-
     /// The level below, or `None` below the table of base pages.
     #[inline(always)]
     pub const fn below(self) -> Option<Self> {

@@ -33,6 +33,7 @@ mod entry;
 pub mod format;
 mod grab;
 mod level;
+mod pages;
 mod rules;
 mod run;
 mod seams;
@@ -48,5 +49,5 @@ pub use self::{
     run::{Run, RunWriter},
     seams::{FolioState, Folios, Owner, Tables},
     stop::Stop,
-    walker::{Local, Progress, Walker, MAX_LEVELS},
+    walker::{Progress, Walker, MAX_LEAF_LEVELS},
 };

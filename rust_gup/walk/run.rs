@@ -11,25 +11,24 @@ use super::Pfn;
 ///
 /// # Invariants
 ///
-/// `nr_pages` is not 0, except in [`Run::EMPTY`].
+/// The number of pages is not 0, except in [`Run::EMPTY`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Run(u64);
 
 impl Run {
     const COUNT_BITS: u32 = 24;
-    const COUNT_MASK: u64 = (1 << Self::COUNT_BITS) - 1;
 
     /// No pages: what the free part of a list is filled with.
     pub const EMPTY: Self = Self(0);
 
     /// The most pages that a run holds.
-    pub const MAX_PAGES: u64 = Self::COUNT_MASK;
+    pub const MAX_PAGES: u64 = (1 << Self::COUNT_BITS) - 1;
 
     /// The run of `nr_pages` pages from `first` on; `nr_pages` is at most [`Self::MAX_PAGES`].
     #[inline(always)]
     pub const fn new(first: Pfn, nr_pages: u64) -> Self {
-        Self(first.as_u64() << Self::COUNT_BITS | nr_pages & Self::COUNT_MASK)
+        Self(first.as_u64() << Self::COUNT_BITS | nr_pages)
     }
 
     /// The first page.
@@ -41,16 +40,24 @@ impl Run {
     /// How many pages.
     #[inline(always)]
     pub const fn nr_pages(self) -> u64 {
-        self.0 & Self::COUNT_MASK
+        self.0 & Self::MAX_PAGES
     }
 
-    /// The frame that could be added to it, if it has pages.
-    const fn next(self) -> Option<Pfn> {
-        if self.nr_pages() == 0 {
-            None
-        } else {
-            Some(self.first().add(self.nr_pages()))
+    /// Whether there are no pages.
+    #[inline(always)]
+    pub const fn is_empty(self) -> bool {
+        self.0 == Self::EMPTY.0
+    }
+
+    /// The same with `nr_pages` pages more, at most [`Self::MAX_PAGES`], if there is room for that many.
+    #[inline(always)]
+    const fn extended(self, nr_pages: u64) -> Option<Self> {
+        let longer = Self(self.0.wrapping_add(nr_pages));
+        // A count that does not fit begins again at 0.
+        if longer.nr_pages() < nr_pages {
+            return None;
         }
+        Some(longer)
     }
 }
 
@@ -62,31 +69,28 @@ impl core::fmt::Debug for Run {
 
 /// Writes runs into room that was made before interrupts went off.
 ///
-/// Neighbours are merged as they come, also with the run that precedes the room.
+/// Neighbours are merged as they come: the last run is kept aside, and is written when another one begins.
 ///
 /// # Invariants
 ///
-/// `next` is the frame that follows on the last run, or none that exists.
+/// `next` is the frame that follows on the last run. Of the empty run that is 0, so that it can be extended as well.
 #[derive(Debug)]
 pub struct RunWriter<'a> {
-    before: &'a mut Run,
     room: &'a mut [Run],
     nr_used: usize,
+    last: Run,
     next: Pfn,
 }
 
-/// Beyond all frames.
-const NO_PFN: Pfn = Pfn::new(u64::MAX);
-
 impl<'a> RunWriter<'a> {
-    /// Writes to `room`, after `before` has been filled as far as it goes.
+    /// Writes to `room` what comes after `last`, which may be empty, and may still grow.
     #[inline(always)]
-    pub fn new(before: &'a mut Run, room: &'a mut [Run]) -> Self {
+    pub fn new(last: Run, room: &'a mut [Run]) -> Self {
         Self {
-            next: before.next().unwrap_or(NO_PFN),
-            before,
             room,
             nr_used: 0,
+            last,
+            next: last.first().add(last.nr_pages()),
         }
     }
 
@@ -94,36 +98,49 @@ impl<'a> RunWriter<'a> {
     #[inline(always)]
     #[must_use]
     pub fn push(&mut self, first: Pfn, nr_pages: u64) -> bool {
-        if first == self.next && self.extend_last(nr_pages) {
-            return true;
+        if first == self.next {
+            if let Some(longer) = self.last.extended(nr_pages) {
+                self.last = longer;
+                self.next = first.add(nr_pages);
+                return true;
+            }
         }
-        let Some(slot) = self.room.get_mut(self.nr_used) else {
+        if let Some(slot) = self.room.get_mut(self.nr_used) {
+            *slot = self.last;
+            // An empty one is written over.
+            self.nr_used = self
+                .nr_used
+                .wrapping_add(usize::from(!self.last.is_empty()));
+        } else if !self.last.is_empty() {
             return false;
-        };
-        *slot = Run::new(first, nr_pages);
-        self.nr_used = self.nr_used.wrapping_add(1);
+        }
+        self.last = Run::new(first, nr_pages);
         self.next = first.add(nr_pages);
         true
     }
 
-    /// Adds pages to the last run, if it can hold them.
+    /// The last run, which is not in the room, and how many runs of the room were used.
     #[inline(always)]
-    fn extend_last(&mut self, nr_pages: u64) -> bool {
-        let last = self
-            .room
-            .get_mut(self.nr_used.wrapping_sub(1))
-            .unwrap_or(self.before);
-        let nr_merged = last.nr_pages().wrapping_add(nr_pages);
-        if nr_merged > Run::MAX_PAGES {
-            return false;
-        }
-        *last = Run::new(last.first(), nr_merged);
-        self.next = self.next.add(nr_pages);
-        true
+    pub fn finish(self) -> (Run, usize) {
+        (self.last, self.nr_used)
     }
 
-    /// How many runs of the room were used.
-    pub fn nr_used(&self) -> usize {
-        self.nr_used
+    /// The same writer once more. It has to [`finish()`](Self::finish) before this one [goes on](Self::go_on_from).
+    #[inline(always)]
+    pub(super) fn reborrow(&mut self) -> RunWriter<'_> {
+        RunWriter {
+            room: &mut *self.room,
+            nr_used: self.nr_used,
+            last: self.last,
+            next: self.next,
+        }
+    }
+
+    /// Goes on from where another one finished, that was made by [`reborrow()`](Self::reborrow).
+    #[inline(always)]
+    pub(super) fn go_on_from(&mut self, (last, nr_used): (Run, usize)) {
+        self.nr_used = nr_used;
+        self.last = last;
+        self.next = last.first().add(last.nr_pages());
     }
 }

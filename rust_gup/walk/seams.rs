@@ -4,15 +4,20 @@
 
 use super::{Format, Level, Pfn, Seen, Stop};
 
-/// Live page tables of one address space.
+/// Live page tables of one address space: a handle, cheap to copy.
 ///
 /// A value of an implementing type exists only as long as the tables cannot be freed.
-pub trait Tables<F: Format> {
+pub trait Tables<F: Format>: Copy {
     /// Names one table. It was either the root or reached by [`descend`](Self::descend).
     type Table: Copy;
+    /// Names one entry of a table.
+    type Slot: Copy;
 
     /// The root and its level, above [`Level::PTE`]. Folding at run time is a lower level.
-    fn root(&self) -> (Self::Table, Level);
+    fn root(self) -> (Self::Table, Level);
+
+    /// The entry of `table` with this index. Beyond the last there are none; what it names then is some other entry.
+    fn slot(self, table: Self::Table, index: usize) -> Self::Slot;
 
     /// Reads an entry: once and untorn, a `READ_ONCE()`. Successive loads are ordered (`smp_rmb()` where loads are not
     /// ordered by themselves).
@@ -23,14 +28,14 @@ pub trait Tables<F: Format> {
         "p4dp_get",
         "pgdp_get"
     ))]
-    fn load(&self, table: Self::Table, index: usize) -> u64;
+    fn load(self, slot: Self::Slot) -> u64;
 
     /// How many entries from `index` on, of `nr_max` that there are, have the values `first`, `first + step`,
     /// `first + 2 * step` and so on. Each is read as by [`load()`](Self::load), in this order, up to the first that
     /// has not.
     #[inline(always)]
     fn count_progression(
-        &self,
+        self,
         table: Self::Table,
         index: usize,
         first: u64,
@@ -39,7 +44,7 @@ pub trait Tables<F: Format> {
     ) -> usize {
         let mut expected = first;
         for nr in 0..nr_max {
-            if self.load(table, index.wrapping_add(nr)) != expected {
+            if self.load(self.slot(table, index.wrapping_add(nr))) != expected {
                 return nr;
             }
             expected = expected.wrapping_add(step);
@@ -57,7 +62,7 @@ pub trait Tables<F: Format> {
         "p4d_offset_lockless",
         "pte_offset_map"
     ))]
-    fn descend(&self, entry: &Seen<Self::Table>, level: Level) -> Result<Self::Table, Stop>;
+    fn descend(self, entry: &Seen<Self::Slot>, level: Level) -> Result<Self::Table, Stop>;
 }
 
 /// Flags of a folio, as they were at one moment.
@@ -100,11 +105,11 @@ pub enum Owner {
     Other,
 }
 
-/// Pages and folios of the machine: each function is one access, none decides.
+/// Pages and folios of the machine: a handle, cheap to copy. Each function is one access, none decides.
 ///
 /// Functions that take a folio whose references are not held may return anything that the memory of a `struct folio`
 /// can hold, and what they return may be stale at once.
-pub trait Folios {
+pub trait Folios: Copy {
     /// Names a page, referenced or not.
     type Page: Copy;
     /// Names a folio, referenced or not.
@@ -114,75 +119,82 @@ pub trait Folios {
 
     /// The page of a frame.
     #[doc(alias = "pfn_to_page")]
-    fn page(&self, pfn: Pfn) -> Self::Page;
+    fn page(self, pfn: Pfn) -> Self::Page;
 
     /// The page that comes `n` after `page` in its folio.
     #[doc(alias = "folio_page")]
-    fn nth(&self, page: Self::Page, n: usize) -> Self::Page;
+    fn nth(self, page: Self::Page, n: usize) -> Self::Page;
 
     /// The folio that a page belongs to now.
     #[doc(alias = "page_folio")]
-    fn folio(&self, page: Self::Page) -> Self::Folio;
+    fn folio(self, page: Self::Page) -> Self::Folio;
 
     /// The flags that it has now.
-    fn state(&self, folio: Self::Folio) -> Self::State;
+    fn state(self, folio: Self::Folio) -> Self::State;
 
     /// The folio that consists of this page alone, if that is so now.
     #[inline(always)]
-    fn single(&self, page: Self::Page) -> Option<Self::Folio> {
+    fn single(self, page: Self::Page) -> Option<Self::Folio> {
         let folio = self.folio(page);
         (self.index(folio, page) == 0 && !self.state(folio).is_large()).then_some(folio)
     }
 
+    /// The same, if it also lies in this node and zone.
+    #[inline(always)]
+    fn single_in(self, node_and_zone: usize, page: Self::Page) -> Option<Self::Folio> {
+        let folio = self.single(page)?;
+        (self.state(folio).node_and_zone() == node_and_zone).then_some(folio)
+    }
+
     /// Number of pages of a large folio. Stable only while a reference is held.
     #[doc(alias = "folio_nr_pages")]
-    fn nr_pages(&self, folio: Self::Folio) -> usize;
+    fn nr_pages(self, folio: Self::Folio) -> usize;
 
     /// Which page of its folio a page is.
     #[doc(alias = "folio_page_idx")]
-    fn index(&self, folio: Self::Folio, page: Self::Page) -> usize;
+    fn index(self, folio: Self::Folio, page: Self::Page) -> usize;
 
     /// Adds `n` references, unless there are none or their number is negative. A full barrier if it succeeds; pairs
     /// with the barrier between clearing an entry and looking at the count, of which `smp_mb()` in
     /// `__folio_try_share_anon_rmap()` is one.
     #[doc(alias("folio_ref_try_add", "page_ref_add_unless_zero"))]
-    fn try_add_refs(&self, folio: Self::Folio, n: u32) -> bool;
+    fn try_add_refs(self, folio: Self::Folio, n: u32) -> bool;
 
     /// Adds `n` to the pin count of a large folio that is referenced. A full barrier; same pair.
-    fn add_pincount(&self, folio: Self::Folio, n: u32);
+    fn add_pincount(self, folio: Self::Folio, n: u32);
 
     /// Gives back what the two above added.
     #[doc(alias("gup_put_folio", "folio_put_refs"))]
-    fn put(&self, folio: Self::Folio, refs: u32, pincount: u32);
+    fn put(self, folio: Self::Folio, refs: u32, pincount: u32);
 
     /// Whether a referenced folio may be pinned for long where it lies.
     #[doc(alias = "folio_is_longterm_pinnable")]
-    fn is_longterm_pinnable(&self, folio: Self::Folio) -> bool;
+    fn is_longterm_pinnable(self, folio: Self::Folio) -> bool;
 
     /// Whose a referenced folio is.
-    fn owner(&self, folio: Self::Folio) -> Owner;
+    fn owner(self, folio: Self::Folio) -> Owner;
 
     /// Whether a referenced folio is anonymous.
     #[doc(alias = "folio_test_anon")]
-    fn is_anon(&self, folio: Self::Folio) -> bool;
+    fn is_anon(self, folio: Self::Folio) -> bool;
 
     /// Orders earlier loads before later ones.
     #[doc(alias = "smp_rmb")]
-    fn read_barrier(&self);
+    fn read_barrier(self);
 
     /// Whether a page of a referenced anonymous folio belongs to one process alone.
     #[doc(alias = "PageAnonExclusive")]
-    fn is_anon_exclusive(&self, page: Self::Page) -> bool;
+    fn is_anon_exclusive(self, page: Self::Page) -> bool;
 
     /// Makes the contents of a referenced folio accessible to devices, where that takes something.
     #[doc(alias = "arch_make_folio_accessible")]
-    fn make_accessible(&self, folio: Self::Folio) -> bool;
+    fn make_accessible(self, folio: Self::Folio) -> bool;
 
     /// Sets the referenced flag.
     #[doc(alias = "folio_set_referenced")]
-    fn set_referenced(&self, folio: Self::Folio);
+    fn set_referenced(self, folio: Self::Folio);
 
     /// Notes that `nr_pages` pages of a node were pinned, for `nr_foll_pin_acquired` in `/proc/vmstat`.
     #[doc(alias("node_stat_mod_folio", "NR_FOLL_PIN_ACQUIRED"))]
-    fn count_pinned(&self, node_and_zone: usize, nr_pages: u32);
+    fn count_pinned(self, node_and_zone: usize, nr_pages: u32);
 }

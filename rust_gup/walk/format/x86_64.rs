@@ -46,33 +46,27 @@ pub struct Context {
     /// Frame bits of a base page's entry: `physical_mask` without the offset. The bit that marks encrypted (SME) or
     /// shared (TDX) memory is not one of them.
     frame_mask: u64,
-    /// Bit 2n is set if protection key n denies the access.
-    denied_pkeys: u32,
+    /// The register `PKRU`: two bits a key, access disable and write disable.
+    pkru: u32,
     rw: u64,
 }
 
 impl Context {
-    /// For an access under protection keys as in the register `pkru`: two bits a key, access disable and write
-    /// disable (SDM 4.6.2). 0 allows everything; it is also right on a CPU without keys.
+    /// For an access under protection keys as in the register `pkru` (SDM 4.6.2). 0 allows everything; it is also right
+    /// on a CPU without keys.
     ///
     /// `physical_mask` is the kernel's variable of this name.
     #[doc(alias("__pkru_allows_pkey", "__pte_access_permitted"))]
     #[inline(always)]
     pub fn new(access: Access, pkru: u32, physical_mask: u64) -> Self {
-        const ACCESS_DISABLE: u32 = 0x5555_5555;
-        let (rw, write_disable) = if access.is_write() {
-            (RW, pkru >> 1 & ACCESS_DISABLE)
-        } else {
-            (0, 0)
-        };
-        let denied_pkeys = pkru & ACCESS_DISABLE | write_disable;
+        let rw = if access.is_write() { RW } else { 0 };
         // With key 0 denied no leaf passes at once: the value is one that the mask does not let through.
-        let never = if denied_pkeys & 1 != 0 { ACCESSED } else { 0 };
+        let never = if is_denied(pkru, 0, rw) { ACCESSED } else { 0 };
         Self {
             leaf_mask: PRESENT | USER | SPECIAL | rw | PKEY_MASK << PKEY_SHIFT,
             leaf_want: PRESENT | USER | rw | never,
             frame_mask: physical_mask & !LOW_FLAGS,
-            denied_pkeys,
+            pkru,
             rw,
         }
     }
@@ -86,42 +80,56 @@ impl Context {
         if raw & self.leaf_mask == self.leaf_want {
             return Ok(());
         }
-        self.look_closely(raw)
+        Self::look_closely(raw, self.rw, self.pkru)
     }
 
-    #[cold]
-    fn look_closely(&self, raw: u64) -> Result<(), Stop> {
-        let want = PRESENT | USER | self.rw;
+    #[inline(always)]
+    fn look_closely(raw: u64, rw: u64, pkru: u32) -> Result<(), Stop> {
+        let want = PRESENT | USER | rw;
         if raw & (want | SPECIAL) != want {
-            return Err(self.why_not(raw));
+            return Err(why_not(raw, rw));
         }
         let key = raw >> PKEY_SHIFT & PKEY_MASK;
-        if self.denied_pkeys >> (2 * key) & 1 != 0 {
+        if is_denied(pkru, key, rw) {
             return Err(Stop::Pkey);
         }
         Ok(())
     }
+}
 
-    #[cold]
-    fn why_not(&self, raw: u64) -> Stop {
-        if raw & PRESENT == 0 {
-            // A swap or migration entry has neither of the two bits (`pgtable_64.h`, "Encode and de-code a swap
-            // entry"). A huge page whose PRESENT `pmdp_invalidate()` has cleared keeps PSE: it is being split.
-            return if raw & PROTNONE != 0 {
-                Stop::ProtNone
-            } else if raw & PSE != 0 {
-                Stop::Changed
-            } else {
-                Stop::Absent
-            };
-        }
-        if raw & USER == 0 {
-            Stop::NotUser
-        } else if raw & self.rw != self.rw {
-            Stop::ReadOnly
+/// Whether a protection key denies the access, which is a write if `rw` is [`RW`].
+#[inline(always)]
+const fn is_denied(pkru: u32, key: u64, rw: u64) -> bool {
+    const ACCESS_DISABLE: u32 = 1 << 0;
+    const WRITE_DISABLE: u32 = 1 << 1;
+    let denies = if rw != 0 {
+        ACCESS_DISABLE | WRITE_DISABLE
+    } else {
+        ACCESS_DISABLE
+    };
+    pkru >> (2 * key) & denies != 0
+}
+
+/// Why an entry cannot be had that lacks one of the bits that leaves need, or is special.
+#[cold]
+fn why_not(raw: u64, rw: u64) -> Stop {
+    if raw & PRESENT == 0 {
+        // A swap or migration entry has neither of the two bits (`pgtable_64.h`, "Encode and de-code a swap entry"). A
+        // huge page whose PRESENT `pmdp_invalidate()` has cleared keeps PSE: it is being split.
+        return if raw & PROTNONE != 0 {
+            Stop::ProtNone
+        } else if raw & PSE != 0 {
+            Stop::Changed
         } else {
-            Stop::Special
-        }
+            Stop::Absent
+        };
+    }
+    if raw & USER == 0 {
+        Stop::NotUser
+    } else if raw & rw != rw {
+        Stop::ReadOnly
+    } else {
+        Stop::Special
     }
 }
 
@@ -150,7 +158,7 @@ impl Format for X86_64 {
         if raw & PSE == 0 {
             return match Self::table(raw, level, context) {
                 Some(_) => Ok(Interior::Table),
-                None if raw & PRESENT == 0 => Err(context.why_not(raw)),
+                None if raw & PRESENT == 0 => Err(why_not(raw, context.rw)),
                 None => Err(Stop::Bad),
             };
         }

@@ -5,7 +5,7 @@
 use crate::{
     encode::Encode,
     machine::Machine,
-    walk::{Access, Get, Local, Pfn, Pin, Progress, Rules, Run, RunWriter, Stop, Walker},
+    walk::{Access, Get, Pfn, Pin, Progress, Rules, Run, RunWriter, Stop, Walker},
 };
 
 /// The kind of reference, as a value.
@@ -117,9 +117,9 @@ pub fn one_window<F: Encode>(
     progress: &mut Progress,
     runs: &mut Vec<Run>,
 ) -> Result<(), Stop> {
-    let mut before = runs.pop().unwrap_or(Run::EMPTY);
+    let last = runs.pop().unwrap_or(Run::EMPTY);
     let mut room = vec![Run::EMPTY; ask.nr_room];
-    let mut out = RunWriter::new(&mut before, &mut room);
+    let mut out = RunWriter::new(last, &mut room);
     let mut walker = Walker {
         tables: machine,
         folios: machine,
@@ -128,17 +128,16 @@ pub fn one_window<F: Encode>(
         out: &mut out,
         progress: &mut *progress,
         nr_entries_left: ask.nr_entries,
-        local: Local::default(),
     };
     let result = match ask.kind {
         Kind::Get => walker.run::<Get>(),
         Kind::Pin => walker.run::<Pin>(),
     };
-    let nr_used = out.nr_used();
-    if before != Run::EMPTY {
-        runs.push(before);
-    }
+    let (last, nr_used) = out.finish();
     runs.extend(&room[..nr_used]);
+    if !last.is_empty() {
+        runs.push(last);
+    }
     result
 }
 

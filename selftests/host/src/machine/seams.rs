@@ -10,16 +10,21 @@ use crate::{
     },
 };
 
-impl<F: Encode> Tables<F> for Machine<F> {
+impl<F: Encode> Tables<F> for &Machine<F> {
     type Table = Table;
+    type Slot = (Table, usize);
 
-    fn root(&self) -> (Table, Level) {
+    fn root(self) -> (Table, Level) {
         let (table, level) = self.root.get();
         let first = self.memory.borrow().get(table, 0);
         (table, F::root_level(first).unwrap_or(level))
     }
 
-    fn load(&self, table: Table, index: usize) -> u64 {
+    fn slot(self, table: Table, index: usize) -> (Table, usize) {
+        (table, index)
+    }
+
+    fn load(self, (table, index): (Table, usize)) -> u64 {
         let get = || {
             self.point();
             self.memory.borrow().get(table, index)
@@ -31,7 +36,7 @@ impl<F: Encode> Tables<F> for Machine<F> {
         }
     }
 
-    fn descend(&self, entry: &Seen<Table>, level: Level) -> Result<Table, Stop> {
+    fn descend(self, entry: &Seen<(Table, usize)>, level: Level) -> Result<Table, Stop> {
         F::table(entry.raw(), level, &self.context.get())
             .and_then(Table::found_at)
             .filter(|table| self.memory.borrow().has(*table))
@@ -78,25 +83,25 @@ impl<F: Encode> Machine<F> {
     }
 }
 
-impl<F: Encode> Folios for Machine<F> {
+impl<F: Encode> Folios for &Machine<F> {
     type Page = PageNr;
     type Folio = PageNr;
     type State = State;
 
-    fn page(&self, pfn: Pfn) -> PageNr {
+    fn page(self, pfn: Pfn) -> PageNr {
         self.memmap.borrow().nr(pfn)
     }
 
-    fn nth(&self, page: PageNr, n: usize) -> PageNr {
+    fn nth(self, page: PageNr, n: usize) -> PageNr {
         page.wrapping_add(n)
     }
 
-    fn folio(&self, page: PageNr) -> PageNr {
+    fn folio(self, page: PageNr) -> PageNr {
         self.point();
         self.memmap.borrow().page(page).head
     }
 
-    fn state(&self, folio: PageNr) -> State {
+    fn state(self, folio: PageNr) -> State {
         self.point();
         let memmap = self.memmap.borrow();
         let page = memmap.page(folio);
@@ -107,7 +112,7 @@ impl<F: Encode> Folios for Machine<F> {
         }
     }
 
-    fn nr_pages(&self, folio: PageNr) -> usize {
+    fn nr_pages(self, folio: PageNr) -> usize {
         self.point();
         let memmap = self.memmap.borrow();
         let page = memmap.page(folio);
@@ -119,11 +124,11 @@ impl<F: Encode> Folios for Machine<F> {
         }
     }
 
-    fn index(&self, folio: PageNr, page: PageNr) -> usize {
+    fn index(self, folio: PageNr, page: PageNr) -> usize {
         page.wrapping_sub(folio)
     }
 
-    fn try_add_refs(&self, folio: PageNr, n: u32) -> bool {
+    fn try_add_refs(self, folio: PageNr, n: u32) -> bool {
         self.point();
         let mut memmap = self.memmap.borrow_mut();
         let page = memmap.page_mut(folio);
@@ -137,7 +142,7 @@ impl<F: Encode> Folios for Machine<F> {
         true
     }
 
-    fn add_pincount(&self, folio: PageNr, n: u32) {
+    fn add_pincount(self, folio: PageNr, n: u32) {
         self.held(folio, "the pin count is changed");
         let mut memmap = self.memmap.borrow_mut();
         let page = memmap.page_mut(folio);
@@ -146,32 +151,32 @@ impl<F: Encode> Folios for Machine<F> {
         memmap.see_flags();
     }
 
-    fn put(&self, folio: PageNr, refs: u32, pincount: u32) {
+    fn put(self, folio: PageNr, refs: u32, pincount: u32) {
         self.point();
         self.memmap.borrow_mut().put(folio, refs, pincount);
     }
 
-    fn is_longterm_pinnable(&self, folio: PageNr) -> bool {
+    fn is_longterm_pinnable(self, folio: PageNr) -> bool {
         self.held(folio, "the page block is asked for");
         self.memmap.borrow().page(folio).longterm_pinnable
     }
 
-    fn owner(&self, folio: PageNr) -> Owner {
+    fn owner(self, folio: PageNr) -> Owner {
         self.held(folio, "the owner is asked for");
         self.memmap.borrow().page(folio).owner
     }
 
-    fn is_anon(&self, folio: PageNr) -> bool {
+    fn is_anon(self, folio: PageNr) -> bool {
         self.held(folio, "the owner is asked for");
         self.memmap.borrow().page(folio).owner == Owner::Anon
     }
 
-    fn read_barrier(&self) {
+    fn read_barrier(self) {
         self.point();
         self.memmap.borrow_mut().see_flags();
     }
 
-    fn is_anon_exclusive(&self, page: PageNr) -> bool {
+    fn is_anon_exclusive(self, page: PageNr) -> bool {
         let head = self.memmap.borrow().page(page).head;
         self.held(head, "the exclusive flag is asked for");
         let memmap = self.memmap.borrow();
@@ -187,19 +192,19 @@ impl<F: Encode> Folios for Machine<F> {
         }
     }
 
-    fn make_accessible(&self, folio: PageNr) -> bool {
+    fn make_accessible(self, folio: PageNr) -> bool {
         self.held(folio, "made accessible");
         self.memmap.borrow().page(folio).accessible
     }
 
-    fn set_referenced(&self, folio: PageNr) {
+    fn set_referenced(self, folio: PageNr) {
         self.held(folio, "a flag is set");
         let mut memmap = self.memmap.borrow_mut();
         memmap.page_mut(folio).referenced = true;
         memmap.nr_flags_set += 1;
     }
 
-    fn count_pinned(&self, _node_and_zone: usize, nr_pages: u32) {
+    fn count_pinned(self, _node_and_zone: usize, nr_pages: u32) {
         self.memmap.borrow_mut().nr_pinned += u64::from(nr_pages);
     }
 }

@@ -24,7 +24,7 @@ use rust_gup_host::{
     encode::{ro, rw, Encode},
     tiny::Tiny,
     walk::{
-        Access, FolioState, Folios, Get, Level, Local, Owner, Pfn, PhysAddr, Pin, Progress,
+        Access, FolioState, Folios, Get, Level, Owner, Pfn, PhysAddr, Pin, Progress,
         RefKind, Rules, Run, RunWriter, Seen, Stop, Tables, Walker,
     },
 };
@@ -100,22 +100,27 @@ impl Machine {
     }
 }
 
-impl Tables<Tiny> for Machine {
+impl Tables<Tiny> for &Machine {
     type Table = Table;
+    type Slot = (Table, usize);
 
-    fn root(&self) -> (Table, Level) {
+    fn root(self) -> (Table, Level) {
         (Table::Root, Level::PMD)
     }
 
-    fn load(&self, table: Table, index: usize) -> u64 {
-        match (table, index) {
+    fn slot(self, table: Table, index: usize) -> (Table, usize) {
+        (table, index)
+    }
+
+    fn load(self, slot: (Table, usize)) -> u64 {
+        match slot {
             (Table::Root, 0) => self.parent.load(Relaxed),
             (Table::Leaf, 0) => self.entry.load(Relaxed),
             _ => 0,
         }
     }
 
-    fn descend(&self, _entry: &Seen<Table>, _level: Level) -> Result<Table, Stop> {
+    fn descend(self, _entry: &Seen<(Table, usize)>, _level: Level) -> Result<Table, Stop> {
         Ok(Table::Leaf)
     }
 }
@@ -143,36 +148,36 @@ impl FolioState for State {
     }
 }
 
-impl Folios for Machine {
+impl Folios for &Machine {
     type Page = usize;
     type Folio = usize;
     type State = State;
 
-    fn page(&self, pfn: Pfn) -> usize {
+    fn page(self, pfn: Pfn) -> usize {
         (pfn.as_u64() - PFN) as usize
     }
 
-    fn nth(&self, page: usize, n: usize) -> usize {
+    fn nth(self, page: usize, n: usize) -> usize {
         page.wrapping_add(n)
     }
 
-    fn folio(&self, _page: usize) -> usize {
+    fn folio(self, _page: usize) -> usize {
         0
     }
 
-    fn state(&self, _folio: usize) -> State {
+    fn state(self, _folio: usize) -> State {
         State { large: self.large }
     }
 
-    fn nr_pages(&self, _folio: usize) -> usize {
+    fn nr_pages(self, _folio: usize) -> usize {
         2
     }
 
-    fn index(&self, _folio: usize, page: usize) -> usize {
+    fn index(self, _folio: usize, page: usize) -> usize {
         page
     }
 
-    fn try_add_refs(&self, _folio: usize, n: u32) -> bool {
+    fn try_add_refs(self, _folio: usize, n: u32) -> bool {
         let order = if self.missing == Missing::Grab {
             Relaxed
         } else {
@@ -185,66 +190,63 @@ impl Folios for Machine {
         added
     }
 
-    fn add_pincount(&self, _folio: usize, n: u32) {
+    fn add_pincount(self, _folio: usize, n: u32) {
         self.full_barrier_of_the_walker();
         self.pincount.fetch_add(n, Relaxed);
         self.full_barrier_of_the_walker();
     }
 
-    fn put(&self, _folio: usize, refs: u32, pincount: u32) {
+    fn put(self, _folio: usize, refs: u32, pincount: u32) {
         self.pincount.fetch_sub(pincount, AcqRel);
         self.refs.fetch_sub(refs, AcqRel);
     }
 
-    fn is_longterm_pinnable(&self, _folio: usize) -> bool {
+    fn is_longterm_pinnable(self, _folio: usize) -> bool {
         true
     }
 
-    fn owner(&self, _folio: usize) -> Owner {
+    fn owner(self, _folio: usize) -> Owner {
         Owner::Anon
     }
 
-    fn is_anon(&self, _folio: usize) -> bool {
+    fn is_anon(self, _folio: usize) -> bool {
         true
     }
 
-    fn read_barrier(&self) {
+    fn read_barrier(self) {
         if self.missing != Missing::Read {
             fence(Acquire);
         }
     }
 
-    fn is_anon_exclusive(&self, _page: usize) -> bool {
+    fn is_anon_exclusive(self, _page: usize) -> bool {
         self.exclusive.load(Relaxed)
     }
 
-    fn make_accessible(&self, _folio: usize) -> bool {
+    fn make_accessible(self, _folio: usize) -> bool {
         true
     }
 
-    fn set_referenced(&self, _folio: usize) {}
+    fn set_referenced(self, _folio: usize) {}
 
-    fn count_pinned(&self, _node_and_zone: usize, _nr_pages: u32) {}
+    fn count_pinned(self, _node_and_zone: usize, _nr_pages: u32) {}
 }
 
 /// Whether the walk gets the page.
 fn walk<K: RefKind>(machine: &Machine, access: Access) -> bool {
-    let mut progress = Progress::new(0, 1);
-    let (mut before, mut room) = (Run::EMPTY, [Run::EMPTY]);
-    let mut out = RunWriter::new(&mut before, &mut room);
     let context = Tiny::context(access);
+    let rules = Rules {
+        access,
+        longterm: false,
+    };
     let mut walker = Walker {
         tables: machine,
         folios: machine,
         context: &context,
-        rules: Rules {
-            access,
-            longterm: false,
-        },
-        out: &mut out,
-        progress: &mut progress,
+        rules,
+        out: &mut RunWriter::new(Run::EMPTY, &mut []),
+        progress: &mut Progress::new(0, 1),
         nr_entries_left: 1,
-        local: Local::default(),
     };
     walker.run::<K>().is_ok()
 }

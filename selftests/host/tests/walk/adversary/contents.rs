@@ -33,7 +33,7 @@ fn a_page_in_the_middle_of_a_run_goes_alone() {
             Setup::anon(&[2]),
             ask,
             zap(1).and(zap(0)),
-            ["Absent", "Changed", "Unreferenced", "all"]
+            ["Absent", "Changed", "Split", "Unreferenced", "all"]
         );
     }
 }
