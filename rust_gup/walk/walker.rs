@@ -63,6 +63,8 @@ enum Found<S, T> {
     Leaf(Seen<S>, Level, Leaf),
     /// A table of base pages, and the entry that points to it.
     Table(Seen<S>, T),
+    /// A table of the level below, or nothing yet if the root stands lower.
+    Further(T),
 }
 
 impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
@@ -78,6 +80,8 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
             match self.find(self.progress.next)? {
                 Found::Leaf(seen, level, leaf) => self.take_huge_leaf::<K>(&seen, level, leaf)?,
                 Found::Table(parent, table) => self.take_pages::<K>(&parent, table)?,
+                // The root is a table of base pages, or there are more levels than any format has.
+                Found::Further(_) => return Err(Stop::Bad),
             }
         }
         Ok(())
@@ -99,39 +103,43 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         macro_rules! enter {
             ($($level:ident)*) => {
                 $(
-                    if let Some(found) = self.enter(Level::$level, root, &mut table, addr)? {
-                        return Ok(found);
+                    match self.enter(Level::$level, root, table, addr)? {
+                        Found::Further(below) => table = below,
+                        found => return Ok(found),
                     }
                 )*
             };
         }
         enter!(PGD P4D PUD PMD);
-        Err(Stop::Bad)
+        Ok(Found::Further(table))
     }
 
-    /// Reads the entry for `addr` in `table`, which is of `level`, and goes on to the table below; or finds what was
-    /// looked for. Does nothing above the root.
+    /// Reads the entry for `addr` in `table`, which is of `level`, or does nothing if the root stands lower.
     #[inline(always)]
     fn enter(
         &self,
         level: Level,
         root: Level,
-        table: &mut T::Table,
+        table: T::Table,
         addr: u64,
-    ) -> Result<Option<Found<T::Slot, T::Table>>, Stop> {
+    ) -> Result<Found<T::Slot, T::Table>, Stop> {
         let geometry = match F::LEVELS.get(level.index()) {
             Some(geometry) if level <= root => geometry,
-            _ => return Ok(None),
+            _ => return Ok(Found::Further(table)),
         };
         if level == root && geometry.is_beyond(addr) {
             return Err(Stop::Range);
         }
-        let seen = Seen::read(self.tables, *table, geometry.index(addr));
+        let seen = Seen::read(self.tables, table, geometry.index(addr));
         match F::interior(seen.raw(), level, self.context)? {
-            Interior::Leaf(leaf) => Ok(Some(Found::Leaf(seen, level, leaf))),
+            Interior::Leaf(leaf) => Ok(Found::Leaf(seen, level, leaf)),
             Interior::Table => {
-                *table = self.tables.descend(&seen, level)?;
-                Ok((level == Level::PMD).then_some(Found::Table(seen, *table)))
+                let below = self.tables.descend(&seen, level)?;
+                Ok(if level == Level::PMD {
+                    Found::Table(seen, below)
+                } else {
+                    Found::Further(below)
+                })
             }
         }
     }
@@ -193,7 +201,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         nr_grabs: u64,
         nr_entries: usize,
     ) {
-        let progress = &mut self.progress;
+        let progress = &mut *self.progress;
         progress.next = progress.next.wrapping_add(nr_pages << F::LEVELS[0].shift);
         progress.nr_left = progress.nr_left.wrapping_sub(nr_pages);
         progress.nr_grabs = progress.nr_grabs.wrapping_add(nr_grabs);

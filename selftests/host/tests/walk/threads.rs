@@ -24,8 +24,8 @@ use rust_gup_host::{
     encode::{ro, rw, Encode},
     tiny::Tiny,
     walk::{
-        Access, FolioState, Folios, Get, Level, Owner, Pfn, PhysAddr, Pin, Progress,
-        RefKind, Rules, Run, RunWriter, Seen, Stop, Tables, Walker,
+        Access, FolioState, Folios, Get, Level, Owner, Pfn, PhysAddr, Pin, Progress, RefKind,
+        Rules, Run, RunWriter, Seen, Stop, Tables, Walker,
     },
 };
 
