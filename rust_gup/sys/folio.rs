@@ -99,6 +99,12 @@ impl PagePtr {
         info & 1 != 0
     }
 
+    /// The folio that consists of this page alone, if that is so now.
+    #[inline(always)]
+    pub(super) fn as_single(self) -> Option<FolioPtr> {
+        (!self.is_tail() && !self.as_head().state().is_large()).then_some(self.as_head())
+    }
+
     /// The folio that begins with this page, which is no tail.
     #[inline(always)]
     pub(super) fn as_head(self) -> FolioPtr {
@@ -320,7 +326,17 @@ impl FolioPtr {
     pub(super) unsafe fn put_refs(self, refs: u32) {
         if self.refcount().fetch_sub(refs as i32, Ordering::SeqCst) == refs as i32 {
             // SAFETY: These were the last references.
-            unsafe { bindings::__folio_put(self.0) };
+            unsafe { self.free() };
         }
+    }
+
+    /// # Safety
+    ///
+    /// There are no references any more.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free(self) {
+        // SAFETY: As for this function.
+        unsafe { bindings::__folio_put(self.0) };
     }
 }

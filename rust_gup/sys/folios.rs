@@ -11,7 +11,7 @@ use super::{
     irq::IrqsOff,
     raw,
 };
-use crate::walk::{FolioState, Folios, Owner, Pfn};
+use crate::walk::{Folios, Owner, Pfn};
 
 /// References that have to be given back after the section with interrupts off.
 ///
@@ -104,7 +104,7 @@ impl Folios for LiveFolios<'_> {
 
     #[inline(always)]
     fn single(self, page: PagePtr) -> Option<FolioPtr> {
-        (!page.is_tail() && !page.as_head().state().is_large()).then_some(page.as_head())
+        page.as_single()
     }
 
     #[inline(always)]

@@ -27,14 +27,20 @@ impl NodeCount {
     #[inline(always)]
     pub(super) fn add(&self, node: usize, nr_pages: usize) {
         if node != self.node.get() {
-            self.flush();
-            self.node.set(node);
+            self.begin(node);
         }
         self.nr_pages
             .set(self.nr_pages.get().wrapping_add(nr_pages));
     }
 
+    /// Begins with another node.
     #[cold]
+    fn begin(&self, node: usize) {
+        self.flush();
+        self.node.set(node);
+    }
+
+    #[inline(always)]
     fn flush(&self) {
         let nr_pages = self.nr_pages.replace(0);
         if nr_pages != 0 {

@@ -44,6 +44,32 @@ pub(super) struct Mark {
     nr_pages: u64,
 }
 
+/// The runs of a list, in pieces. A type of its own, since the symbols of what iterators are combined to get so long that
+/// the kernel's tools refuse them.
+struct Slices<'a> {
+    chunks: &'a [KVec<Run>],
+    nr_full: usize,
+    used: usize,
+    last: Option<&'a Run>,
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = &'a [Run];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a [Run]> {
+        match core::mem::take(&mut self.chunks).split_first() {
+            Some((chunk, rest)) if self.nr_full != 0 => {
+                self.nr_full = self.nr_full.wrapping_sub(1);
+                self.chunks = rest;
+                Some(chunk)
+            }
+            Some((chunk, _)) if self.used != 0 => chunk.get(..self.used),
+            _ => self.last.take().map(core::slice::from_ref),
+        }
+    }
+}
+
 impl<K: RefKind> HeldPages<K> {
     /// No pages.
     pub(crate) const fn new() -> Self {
@@ -65,22 +91,23 @@ impl<K: RefKind> HeldPages<K> {
 
     /// In how many runs.
     pub(crate) fn nr_runs(&self) -> usize {
-        self.nr_runs_before(self.current, self.used)
-            .wrapping_add(usize::from(!self.last.is_empty()))
+        self.slices().map(|runs| runs.len()).sum()
     }
 
-    /// How many runs there are in the pieces before this place.
-    fn nr_runs_before(&self, current: usize, used: usize) -> usize {
-        let full: usize = self.chunks.iter().take(current).map(|c| c.len()).sum();
-        full.wrapping_add(used)
+    /// The runs, in pieces.
+    #[inline(always)]
+    fn slices(&self) -> Slices<'_> {
+        Slices {
+            chunks: &self.chunks,
+            nr_full: self.current,
+            used: self.used,
+            last: Some(&self.last).filter(|last| !last.is_empty()),
+        }
     }
 
     /// The runs.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
-        let nr_in_chunks = self.nr_runs_before(self.current, self.used);
-        let last = Some(self.last).filter(|last| !last.is_empty());
-        let in_chunks = self.chunks.iter().flatten().take(nr_in_chunks);
-        Iterator::chain(in_chunks.copied(), last)
+        self.slices().flatten().copied()
     }
 
     /// How much memory the list takes.
@@ -151,7 +178,8 @@ impl<K: RefKind> HeldPages<K> {
     #[cold]
     pub(super) fn release_since(&mut self, mark: Mark) {
         let mut releaser = Releaser::new();
-        let nr_runs = self.nr_runs_before(mark.current, mark.used);
+        let full = self.chunks.iter().take(mark.current);
+        let nr_runs = full.map(|chunk| chunk.len()).sum::<usize>() + mark.used;
         // The first of the runs may have been there, shorter.
         let mut nr_keep = mark.last.nr_pages();
         for run in self.runs().skip(nr_runs) {
@@ -192,32 +220,41 @@ impl<K: RefKind> HeldPages<K> {
 
     /// Writes the pages out one by one, as callers of `mm/gup.c` get them.
     pub(crate) fn write_pages(&self, array: &mut PageArray) {
-        array.fill(self.runs());
+        array.fill(self.slices());
     }
 
     /// Releases all pages. The memory of the list stays, for the next use.
     ///
     /// In process context; sleeps if the pages were written to.
+    #[inline(always)]
     pub(crate) fn release(&mut self, contents: Contents) {
-        let mut releaser = Releaser::new();
-        let mut nr_in_chunks = self.nr_runs_before(self.current, self.used);
-        for chunk in self.chunks.iter() {
-            if nr_in_chunks == 0 {
-                break;
-            }
-            for &run in chunk.iter().take(nr_in_chunks) {
-                // SAFETY: By the invariant; the list is empty below.
-                unsafe { releaser.release::<K>(run, contents) };
-            }
-            nr_in_chunks = nr_in_chunks.saturating_sub(chunk.len());
+        if (self.current, self.used) != (0, 0) {
+            self.release_chunks(contents);
         }
-        // SAFETY: As above.
-        unsafe { releaser.release::<K>(self.last, contents) };
+        // SAFETY: By the invariant; the list is empty below.
+        unsafe { Releaser::new().release::<K>(self.last, contents) };
         // INVARIANT: No runs.
-        self.current = 0;
-        self.used = 0;
         self.last = Run::EMPTY;
         self.nr_pages = 0;
+    }
+
+    /// Releases the runs but the last one, which has to follow.
+    #[inline(never)]
+    fn release_chunks(&mut self, contents: Contents) {
+        let (current, used) = (self.current, self.used);
+        self.current = 0;
+        self.used = 0;
+        let mut releaser = Releaser::new();
+        for (i, chunk) in self.chunks.iter().enumerate() {
+            let nr_runs = if i == current { used } else { chunk.len() };
+            for &run in chunk.iter().take(nr_runs) {
+                // SAFETY: By the invariant; the run is no part of the list any more.
+                unsafe { releaser.release::<K>(run, contents) };
+            }
+            if i == current {
+                return;
+            }
+        }
     }
 }
 

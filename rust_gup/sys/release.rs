@@ -11,7 +11,7 @@ use super::{
     node_count::NodeCount,
     raw,
 };
-use crate::walk::{FolioState, RefKind, Run};
+use crate::walk::{RefKind, Run};
 
 /// What a pin adds to the count of a folio of one page.
 const PIN_BIAS: u32 = bindings::GUP_PIN_COUNTING_BIAS;
@@ -70,20 +70,23 @@ impl Releaser {
         let mut page = self.memory_map.page(run.first());
         let mut nr_left = run.nr_pages() as usize;
         while nr_left != 0 {
-            let folio = page.folio();
-            let nr = if folio.state().is_large() {
-                // The references fix the geometry.
-                folio
-                    .nr_pages()
-                    .wrapping_sub(folio.index(page))
-                    .min(nr_left)
-            } else {
-                1
+            let single = page.as_single();
+            let (folio, nr) = match single {
+                Some(folio) => (folio, 1),
+                None => {
+                    let folio = page.folio();
+                    // The references fix the geometry.
+                    let nr_in_folio = folio.nr_pages().wrapping_sub(folio.index(page));
+                    (folio, nr_in_folio.min(nr_left))
+                }
             };
             // SAFETY: As for this function.
-            unsafe { self.release_pages::<K>(folio, nr as u32) };
-            page = page.nth(nr);
+            unsafe { self.release_pages::<K>(folio, single.is_none(), nr as u32) };
             nr_left = nr_left.wrapping_sub(nr);
+            if nr_left == 0 {
+                return;
+            }
+            page = page.nth(nr);
         }
     }
 
@@ -91,7 +94,7 @@ impl Releaser {
     ///
     /// The caller owns references of kind `K` on `nr` pages of the folio, and gives them up.
     #[inline(always)]
-    unsafe fn release_pages<K: RefKind>(&mut self, folio: FolioPtr, nr: u32) {
+    unsafe fn release_pages<K: RefKind>(&mut self, folio: FolioPtr, is_large: bool, nr: u32) {
         if !K::PINS {
             // SAFETY: As for this function.
             unsafe { folio.put_refs(nr) };
@@ -101,9 +104,8 @@ impl Releaser {
         if folio == self.zero {
             return;
         }
-        let state = folio.state();
-        self.released.add(state.node(), nr as usize);
-        let refs = if state.is_large() {
+        self.released.add(folio.state().node(), nr as usize);
+        let refs = if is_large {
             folio.pincount().fetch_sub(nr as i32, Ordering::SeqCst);
             nr
         } else {

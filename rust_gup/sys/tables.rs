@@ -43,23 +43,16 @@ pub(crate) struct Slot(*const u64);
 #[derive(Clone, Copy)]
 pub(crate) struct LiveTables<'irq> {
     root: Table,
-    root_level: Level,
-    context: &'irq Context,
-    page_offset: usize,
     irqs_off: PhantomData<&'irq IrqsOff>,
 }
 
 impl<'irq> LiveTables<'irq> {
     /// The tables of `mm`, while interrupts are off.
     #[inline(always)]
-    pub(crate) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>, context: &'irq Context) -> Self {
+    pub(crate) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>) -> Self {
         Self {
             // INVARIANT: The root lives as long as the `mm`, which is the current one.
             root: Table(mm.root()),
-            root_level: cpu::root_level(),
-            context,
-            // SAFETY: The variable is written at boot only.
-            page_offset: unsafe { core::ptr::addr_of!(bindings::page_offset_base).read() },
             irqs_off: PhantomData,
         }
     }
@@ -71,7 +64,7 @@ impl Tables<X86_64> for LiveTables<'_> {
 
     #[inline(always)]
     fn root(self) -> (Table, Level) {
-        (self.root, self.root_level)
+        (self.root, cpu::root_level())
     }
 
     #[inline(always)]
@@ -114,9 +107,11 @@ impl Tables<X86_64> for LiveTables<'_> {
     }
 
     #[inline(always)]
-    fn descend(self, entry: &Seen<Slot>, level: Level) -> Result<Table, Stop> {
-        let table = X86_64::table(entry.raw(), level, self.context).ok_or(Stop::Bad)?;
-        let virt = self.page_offset.wrapping_add(table.as_u64() as usize);
+    fn descend(self, entry: &Seen<Slot>, level: Level, context: &Context) -> Result<Table, Stop> {
+        let table = X86_64::table(entry.raw(), level, context).ok_or(Stop::Bad)?;
+        // SAFETY: The variable is written at boot only.
+        let page_offset = unsafe { core::ptr::addr_of!(bindings::page_offset_base).read() };
+        let virt = page_offset.wrapping_add(table.as_u64() as usize);
         // INVARIANT: The entry was read from a live table while interrupts were off (`Seen`), and pointed to a table
         // then. A table that is taken out of the tree afterwards is not freed before interrupts are on again: it is
         // freed through RCU, or after `tlb_remove_table_sync_one()`. All memory is in the direct map.

@@ -60,7 +60,7 @@ pub(crate) fn walk_window<K: RefKind>(
             with_irqs_off(|irqs_off| {
                 let begin = cpu::cycles();
                 window.result = Walker::<LiveFormat, _, _> {
-                    tables: LiveTables::new(irqs_off, mm, context),
+                    tables: LiveTables::new(irqs_off, mm),
                     folios: LiveFolios::new(irqs_off, &parking),
                     context,
                     rules,

@@ -62,7 +62,12 @@ pub trait Tables<F: Format>: Copy {
         "p4d_offset_lockless",
         "pte_offset_map"
     ))]
-    fn descend(self, entry: &Seen<Self::Slot>, level: Level) -> Result<Self::Table, Stop>;
+    fn descend(
+        self,
+        entry: &Seen<Self::Slot>,
+        level: Level,
+        context: &F::Context,
+    ) -> Result<Self::Table, Stop>;
 }
 
 /// Flags of a folio, as they were at one moment.

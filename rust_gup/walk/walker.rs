@@ -134,7 +134,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         match F::interior(seen.raw(), level, self.context)? {
             Interior::Leaf(leaf) => Ok(Found::Leaf(seen, level, leaf)),
             Interior::Table => {
-                let below = self.tables.descend(&seen, level)?;
+                let below = self.tables.descend(&seen, level, self.context)?;
                 Ok(if level == Level::PMD {
                     Found::Table(seen, below)
                 } else {

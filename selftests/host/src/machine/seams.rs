@@ -36,8 +36,13 @@ impl<F: Encode> Tables<F> for &Machine<F> {
         }
     }
 
-    fn descend(self, entry: &Seen<(Table, usize)>, level: Level) -> Result<Table, Stop> {
-        F::table(entry.raw(), level, &self.context.get())
+    fn descend(
+        self,
+        entry: &Seen<(Table, usize)>,
+        level: Level,
+        context: &F::Context,
+    ) -> Result<Table, Stop> {
+        F::table(entry.raw(), level, context)
             .and_then(Table::found_at)
             .filter(|table| self.memory.borrow().has(*table))
             .ok_or(NO_TABLE)

@@ -24,8 +24,8 @@ use rust_gup_host::{
     encode::{ro, rw, Encode},
     tiny::Tiny,
     walk::{
-        Access, FolioState, Folios, Get, Level, Owner, Pfn, PhysAddr, Pin, Progress, RefKind,
-        Rules, Run, RunWriter, Seen, Stop, Tables, Walker,
+        Access, FolioState, Folios, Format, Get, Level, Owner, Pfn, PhysAddr, Pin, Progress,
+        RefKind, Rules, Run, RunWriter, Seen, Stop, Tables, Walker,
     },
 };
 
@@ -120,7 +120,12 @@ impl Tables<Tiny> for &Machine {
         }
     }
 
-    fn descend(self, _entry: &Seen<(Table, usize)>, _level: Level) -> Result<Table, Stop> {
+    fn descend(
+        self,
+        _entry: &Seen<(Table, usize)>,
+        _level: Level,
+        _context: &<Tiny as Format>::Context,
+    ) -> Result<Table, Stop> {
         Ok(Table::Leaf)
     }
 }
