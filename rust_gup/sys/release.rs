@@ -7,11 +7,11 @@ use core::sync::atomic::Ordering;
 use kernel::bindings;
 
 use super::{
-    folio::{FolioPtr, MemoryMap},
+    folio::{FolioPtr, MemoryMap, State},
     node_count::NodeCount,
     raw,
 };
-use crate::walk::{RefKind, Run};
+use crate::walk::{FolioState, RefKind, Run};
 
 /// What a pin adds to the count of a folio of one page.
 const PIN_BIAS: u32 = bindings::GUP_PIN_COUNTING_BIAS;
@@ -70,18 +70,21 @@ impl Releaser {
         let mut page = self.memory_map.page(run.first());
         let mut nr_left = run.nr_pages() as usize;
         while nr_left != 0 {
-            let single = page.as_single();
-            let (folio, nr) = match single {
-                Some(folio) => (folio, 1),
-                None => {
-                    let folio = page.folio();
-                    // The references fix the geometry.
-                    let nr_in_folio = folio.nr_pages().wrapping_sub(folio.index(page));
-                    (folio, nr_in_folio.min(nr_left))
-                }
+            let (folio, index) = if page.is_tail() {
+                let folio = page.folio();
+                (folio, folio.index(page))
+            } else {
+                (page.as_head(), 0)
+            };
+            // The references fix the geometry.
+            let state = folio.state();
+            let nr = if state.is_large() {
+                folio.nr_pages().wrapping_sub(index).min(nr_left)
+            } else {
+                1
             };
             // SAFETY: As for this function.
-            unsafe { self.release_pages::<K>(folio, single.is_none(), nr as u32) };
+            unsafe { self.release_pages::<K>(folio, state, nr as u32) };
             nr_left = nr_left.wrapping_sub(nr);
             if nr_left == 0 {
                 return;
@@ -94,23 +97,19 @@ impl Releaser {
     ///
     /// The caller owns references of kind `K` on `nr` pages of the folio, and gives them up.
     #[inline(always)]
-    unsafe fn release_pages<K: RefKind>(&mut self, folio: FolioPtr, is_large: bool, nr: u32) {
-        if !K::PINS {
-            // SAFETY: As for this function.
-            unsafe { folio.put_refs(nr) };
-            return;
+    unsafe fn release_pages<K: RefKind>(&mut self, folio: FolioPtr, state: State, nr: u32) {
+        let mut refs = nr;
+        if K::PINS {
+            if state.is_large() {
+                folio.pincount().fetch_sub(nr as i32, Ordering::SeqCst);
+            } else if folio == self.zero {
+                // It is not counted when it is pinned (`mm/gup.c:540`).
+                return;
+            } else {
+                refs = nr.wrapping_mul(PIN_BIAS);
+            }
+            self.released.add(state.node(), nr as usize);
         }
-        // The zero page is not counted when it is pinned (`mm/gup.c:540`).
-        if folio == self.zero {
-            return;
-        }
-        self.released.add(folio.state().node(), nr as usize);
-        let refs = if is_large {
-            folio.pincount().fetch_sub(nr as i32, Ordering::SeqCst);
-            nr
-        } else {
-            nr.wrapping_mul(PIN_BIAS)
-        };
         // SAFETY: As for this function.
         unsafe { folio.put_refs(refs) };
     }
