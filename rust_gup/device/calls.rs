@@ -218,6 +218,8 @@ pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gu
     measure.overhead_cycles = result.overhead_cycles;
     measure.bookkeeping_a_bytes = result.bookkeeping_a_bytes as u64;
     measure.bookkeeping_b_bytes = result.bookkeeping_b_bytes as u64;
+    measure.irqs_off_a_cycles = result.irqs_off_a_cycles;
+    measure.irqs_off_b_cycles = result.irqs_off_b_cycles;
     Ok(measure)
 }
 

@@ -6,6 +6,7 @@ use kernel::prelude::*;
 
 use super::{
     request::{How, Request},
+    stats,
     take::{take, Taken},
 };
 use crate::{
@@ -31,6 +32,8 @@ pub(crate) struct Cost {
     pub(crate) take: u64,
     /// For releasing it.
     pub(crate) release: u64,
+    /// For the longest of the calls that took it.
+    longest_call: u64,
 }
 
 /// One round of both engines.
@@ -55,6 +58,10 @@ pub(crate) struct Measurement {
     pub(crate) bookkeeping_a_bytes: usize,
     /// The same of engine B.
     pub(crate) bookkeeping_b_bytes: usize,
+    /// The longest section with interrupts off in a round of engine A, or an upper bound of it.
+    pub(crate) irqs_off_a_cycles: u64,
+    /// The same of engine B.
+    pub(crate) irqs_off_b_cycles: u64,
 }
 
 /// Measures `rounds` rounds of `engines`, A and B, on the range of `request`, cut into calls of `pages_per_call`. After
@@ -118,6 +125,8 @@ fn measure_kind<K: RefKind>(
         report(round, sample)?;
         measurement.rounds_done = round.wrapping_add(1);
     }
+    measurement.irqs_off_a_cycles = a.irqs_off_cycles()?;
+    measurement.irqs_off_b_cycles = b.irqs_off_cycles()?;
     measurement.bookkeeping_a_bytes = a.bookkeeping_bytes();
     measurement.bookkeeping_b_bytes = b.bookkeeping_bytes();
     Ok(measurement)
@@ -217,9 +226,23 @@ impl<'a, K: RefKind> Bench<'a, K> {
         if nr_taken != nr_pages {
             return Err(EAGAIN);
         }
-        cost.take = cost.take.wrapping_add(taken.wrapping_sub(begin));
+        let take = taken.wrapping_sub(begin);
+        cost.take = cost.take.wrapping_add(take);
+        cost.longest_call = cost.longest_call.max(take);
         cost.release = cost.release.wrapping_add(released.wrapping_sub(taken));
         Ok(())
+    }
+
+    /// The longest section with interrupts off in one more round. The kernel's functions do not tell; the section is a
+    /// part of the call.
+    fn irqs_off_cycles(&mut self) -> Result<u64> {
+        let (cost, longest_window) = stats::longest_window_of(|| self.round());
+        let longest_call = cost?.longest_call;
+        Ok(if self.engine == Engine::Kernel {
+            longest_call
+        } else {
+            longest_window
+        })
     }
 
     fn bookkeeping_bytes(&self) -> usize {

@@ -74,6 +74,15 @@ fn raise_max(cycles: u64) {
     IRQS_OFF_MAX_CYCLES.fetch_max(cycles, core::sync::atomic::Ordering::Relaxed);
 }
 
+/// Calls `f`, and returns the longest section with interrupts off that was counted meanwhile, by whomever.
+pub(crate) fn longest_window_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
+    use core::sync::atomic::Ordering::Relaxed;
+
+    let before = IRQS_OFF_MAX_CYCLES.swap(0, Relaxed);
+    let result = f();
+    (result, IRQS_OFF_MAX_CYCLES.fetch_max(before, Relaxed))
+}
+
 /// Counts a handle that comes with `nr_pages` pages.
 pub(crate) fn count_handle(nr_pages: u64) {
     NR_HANDLES.add(1, Relaxed);

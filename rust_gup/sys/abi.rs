@@ -63,7 +63,7 @@ abi! {
     rust_gup_runs = 6;
     rust_gup_compare = 4 + 5 + RUST_GUP_NR_LEVELS + 3;
     rust_gup_sample = 4;
-    rust_gup_measure = 2 + 3 + 6;
+    rust_gup_measure = 2 + 3 + 8;
     rust_gup_stats = 7 + RUST_GUP_NR_IRQS_OFF_BUCKETS + RUST_GUP_NR_STOPS;
 }
 

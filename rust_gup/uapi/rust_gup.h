@@ -278,6 +278,10 @@ struct rust_gup_sample {
  * @overhead_cycles: Out: what an empty measurement costs; it is contained in each sample once a call.
  * @bookkeeping_a_bytes: Out: memory that the list of taken pages needs with engine A, for a whole call.
  * @bookkeeping_b_bytes: Out: the same for B.
+ * @irqs_off_a_cycles: Out: the longest section with interrupts off in one more round of engine A, which is not among
+ *	the samples; whoever else uses the module meanwhile counts too. The kernel's functions do not tell, so for
+ *	RUST_GUP_ENGINE_KERNEL it is an upper bound: the longest call.
+ * @irqs_off_b_cycles: Out: the same for B.
  *
  * The range must be resident: a round that takes fewer pages than the range has fails with EAGAIN.
  */
@@ -296,6 +300,8 @@ struct rust_gup_measure {
 	__aligned_u64	overhead_cycles;
 	__aligned_u64	bookkeeping_a_bytes;
 	__aligned_u64	bookkeeping_b_bytes;
+	__aligned_u64	irqs_off_a_cycles;
+	__aligned_u64	irqs_off_b_cycles;
 };
 
 #define RUST_GUP_MEASURE_MAX_ROUNDS		100000U
