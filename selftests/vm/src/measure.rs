@@ -4,11 +4,13 @@
 //!
 //! - times each engine against each other, and says what it took and what that cost;
 //! - needs less memory for a list of runs than for an array of pages, where pages are huge;
+//! - tells the two engines apart, and costs that grow with the range from those that do not;
+//! - reports the longest section with interrupts off of the engine, and leaves the one that STATS shows alone;
 //! - cuts a round into calls as it is told, also where they do not divide the range;
 //! - refuses senseless numbers with EINVAL, and a range that cannot be taken as a whole with EAGAIN;
 //! - holds nothing in the end and writes no sample beyond those asked for.
 
-use rust_gup_uapi::{raw, Access, Engine, How, Request};
+use rust_gup_uapi::{raw, Access, Engine, How, Measured, Request};
 
 use crate::fixture::{call, open, pattern, stats, ACCESSES, HOWS, PAGE};
 use crate::memory::Map;
@@ -16,6 +18,8 @@ use crate::runner::tests;
 
 tests![
     engines_against_each_other,
+    costs_are_of_the_engine_and_of_the_range,
+    longest_section_with_interrupts_off,
     list_of_a_huge_page,
     cut_into_calls,
     senseless_numbers,
@@ -39,17 +43,13 @@ fn engines_against_each_other() {
                     (3, 32),
                     "{what}"
                 );
-                for s in &measured.samples {
-                    let all = [s.take_a, s.take_b, s.release_a, s.release_b];
-                    assert!(
-                        all.iter().all(|c| (1..1 << 40).contains(c)),
-                        "{what}: {all:?}"
-                    );
-                    assert!(
-                        s.take_a >= measured.raw.overhead_cycles / 4,
-                        "{what}: {all:?}"
-                    );
-                }
+                // Of each the middle one: a clock that jumps when the thread moves to another processor of the host
+                // spoils one round, and not the median.
+                let costs = medians(&measured);
+                assert!(
+                    costs.iter().all(|cost| (1..1 << 40).contains(cost)),
+                    "{what}: {costs:?}"
+                );
             }
         }
     }
@@ -60,6 +60,64 @@ fn engines_against_each_other() {
     // An array of pages costs a pointer each.
     assert_eq!(list_of(Engine::RustPages).bookkeeping_a_bytes, 32 * 8);
     assert_eq!(list_of(Engine::Rust).bookkeeping_b_bytes, 32 * 8);
+}
+
+/// Of `take_a`, `take_b`, `release_a`, `release_b`.
+fn medians(measured: &Measured) -> [u64; 4] {
+    let fields: [fn(&raw::rust_gup_sample) -> u64; 4] =
+        [|s| s.take_a, |s| s.take_b, |s| s.release_a, |s| s.release_b];
+    fields.map(|field| {
+        let mut costs: Vec<_> = measured.samples.iter().map(field).collect();
+        costs.sort_unstable();
+        costs[costs.len() / 2]
+    })
+}
+
+fn costs_are_of_the_engine_and_of_the_range() {
+    let device = open();
+    // The kernel's release of 512 pages looks at each, a run's does not: by far the largest difference between engines.
+    let huge = Map::huge(1);
+    let (rust, kernel) = (Engine::Rust, Engine::Kernel);
+    let measure = |map: &Map, engines| {
+        let measured = device.measure(&map.request(), engines, 31, 512);
+        medians(&measured.expect("MEASURE"))
+    };
+    let [_, _, of_rust, of_kernel] = measure(&huge, [rust, kernel]);
+    assert!(of_rust < of_kernel, "{of_rust} against {of_kernel}");
+    let [_, _, of_kernel, of_rust] = measure(&huge, [kernel, rust]);
+    assert!(of_rust < of_kernel, "{of_rust} against {of_kernel}");
+
+    // 512 times the pages; four times the cost is what a machine that does other things will show, too.
+    for engine in ENGINES {
+        let [small, _, release_small, _] = measure(&Map::anon(1), [engine, kernel]);
+        let [large, _, release_large, _] = measure(&Map::anon(512), [engine, kernel]);
+        assert!(large > 4 * small, "{engine:?}: {small}, {large}");
+        assert!(
+            release_large > 4 * release_small,
+            "{engine:?}: {release_small}, {release_large}"
+        );
+    }
+}
+
+fn longest_section_with_interrupts_off() {
+    let device = open();
+    let map = Map::anon(512);
+    let measure = |engines| {
+        let before = stats().expect("STATS").irqs_off_max_cycles;
+        let measured = device.measure(&map.request(), engines, 3, 512);
+        let after = stats().expect("STATS").irqs_off_max_cycles;
+        assert!(
+            after >= before,
+            "the longest was {before} and is {after} cycles"
+        );
+        (measured.expect("MEASURE").raw, after)
+    };
+    let (raw, longest) = measure([Engine::Rust, Engine::Kernel]);
+    assert!((1..=longest).contains(&raw.irqs_off_a_cycles), "{raw:?}");
+    assert!(raw.irqs_off_b_cycles > 1, "{raw:?}");
+    let (raw, longest) = measure([Engine::Kernel, Engine::RustPages]);
+    assert!(raw.irqs_off_a_cycles > 1, "{raw:?}");
+    assert!((1..=longest).contains(&raw.irqs_off_b_cycles), "{raw:?}");
 }
 
 fn list_of_a_huge_page() {

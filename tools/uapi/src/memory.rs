@@ -56,8 +56,10 @@ static MAKING: Mutex<()> = Mutex::new(());
 /// A kind of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Anonymous memory in base pages.
+    /// Anonymous memory in base pages, whose frames lie as the kernel gives them: next to each other, mostly.
     Anon4k,
+    /// The same with frames in random order, as on a machine that has run for long.
+    Anon4kScattered,
     /// Anonymous memory that was only read so far: the shared zero page, mapped read-only.
     ZeroPage,
     /// Anonymous memory that is shared copy-on-write with a child.
@@ -92,8 +94,9 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, the plain ones first.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Anon4k,
+        Self::Anon4kScattered,
         Self::ZeroPage,
         Self::AnonForked,
         Self::Thp2m,
@@ -115,6 +118,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Anon4k => "anon-4k",
+            Self::Anon4kScattered => "anon-4k-scattered",
             Self::ZeroPage => "zero-page",
             Self::AnonForked => "anon-forked",
             Self::Thp2m => "thp-2m",
@@ -137,6 +141,7 @@ impl Kind {
     pub fn summary(self) -> &'static str {
         match self {
             Self::Anon4k => "anonymous memory in base pages",
+            Self::Anon4kScattered => "anonymous memory in base pages in random order",
             Self::ZeroPage => "anonymous memory that was only read: the shared zero page",
             Self::AnonForked => "anonymous memory shared copy-on-write with a child",
             Self::Thp2m => "transparent huge page of 2 MiB under one entry",
@@ -165,6 +170,19 @@ impl Kind {
             Self::Hole => 4 * PAGE_BYTES,
             _ => PAGE_BYTES,
         }
+    }
+
+    /// Whether its folios have more than one page.
+    pub fn has_large_folios(self) -> bool {
+        matches!(
+            self,
+            Self::Thp2m
+                | Self::Thp2mSplit
+                | Self::Mthp64k
+                | Self::Hugetlb2m
+                | Self::Hugetlb1g
+                | Self::TmpfsHuge
+        )
     }
 
     /// Maps at least so many bytes of this kind, rounded up to [`Kind::granule_bytes`], and faults them in.
@@ -227,6 +245,7 @@ impl Mapping {
         let area = Area::reserve(len_bytes, kind.granule_bytes().next_power_of_two())?;
         match kind {
             Kind::Anon4k => Self::anon_4k(kind, area),
+            Kind::Anon4kScattered => Self::anon_4k_scattered(kind, area),
             Kind::ZeroPage => Self::zero_page(kind, area),
             Kind::AnonForked => Self::anon_forked(kind, area),
             Kind::Thp2m => Self::thp_2m(kind, area),
@@ -323,10 +342,22 @@ impl Mapping {
     fn anon_4k(kind: Kind, area: Area) -> io::Result<Self> {
         area.map_anon(0)?;
         area.advise(libc::MADV_NOHUGEPAGE)?;
+        Self::anon_4k_filled(kind, area)
+    }
+
+    fn anon_4k_filled(kind: Kind, area: Area) -> io::Result<Self> {
         area.fill()?;
         area.expect_present()?;
         area.expect("AnonHugePages", 0, "khugepaged was faster; try again")?;
         Ok(Self::ready(kind, area, None))
+    }
+
+    fn anon_4k_scattered(kind: Kind, area: Area) -> io::Result<Self> {
+        area.map_anon(0)?;
+        area.advise(libc::MADV_NOHUGEPAGE)?;
+        // The kernel gives neighbouring frames to faults that come one after the other.
+        area.populate(shuffled(area.nr_pages()))?;
+        Self::anon_4k_filled(kind, area)
     }
 
     fn zero_page(kind: Kind, area: Area) -> io::Result<Self> {
@@ -655,14 +686,27 @@ impl Area {
         Ok(())
     }
 
+    /// Makes pages present, one after the other.
+    fn populate(&self, pages: impl IntoIterator<Item = usize>) -> io::Result<()> {
+        for page in pages {
+            assert!(page < self.nr_pages());
+            // SAFETY: The page lies within the area, which is ours; the advice discards no data.
+            let result = unsafe {
+                let addr = self.base.add(page * PAGE_BYTES);
+                libc::madvise(addr.cast(), PAGE_BYTES, libc::MADV_POPULATE_WRITE)
+            };
+            if result != 0 {
+                return Err(no_memory(&io::Error::last_os_error()));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes data of its own to each page, so that it is present and can be recognized.
     fn fill(&self) -> io::Result<()> {
         // A fault that fails kills; this says so instead.
-        self.advise(libc::MADV_POPULATE_WRITE).map_err(|err| {
-            unavailable(format!(
-                "the kernel could not give the memory: {err}; ask for less"
-            ))
-        })?;
+        self.advise(libc::MADV_POPULATE_WRITE)
+            .map_err(|err| no_memory(&err))?;
         self.write_pattern();
         Ok(())
     }
@@ -710,11 +754,8 @@ impl Area {
 
     /// Reads from each page, so that it is present.
     fn touch(&self) -> io::Result<()> {
-        self.advise(libc::MADV_POPULATE_READ).map_err(|err| {
-            unavailable(format!(
-                "the kernel could not give the memory: {err}; ask for less"
-            ))
-        })?;
+        self.advise(libc::MADV_POPULATE_READ)
+            .map_err(|err| no_memory(&err))?;
         for offset in (0..self.len_bytes).step_by(PAGE_BYTES) {
             // SAFETY: The area is mapped for reading when this is called.
             unsafe { self.base.add(offset).read_volatile() };
@@ -997,6 +1038,29 @@ fn owned(fd: libc::c_long, call: &str) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+fn no_memory(err: &io::Error) -> io::Error {
+    unavailable(format!(
+        "the kernel could not give the memory: {err}; ask for less"
+    ))
+}
+
+/// The numbers below `nr` in an order that is random, and the same each time (SplitMix64, Fisher-Yates).
+fn shuffled(nr: usize) -> Vec<usize> {
+    let mut numbers: Vec<_> = (0..nr).collect();
+    let mut state = 0u64;
+    for last in (1..nr).rev() {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut random = state;
+        random = (random ^ random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        random = (random ^ random >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        random ^= random >> 31;
+        let bound = u64::try_from(last + 1).expect("a number of pages has at most 64 bits");
+        let other = usize::try_from(random % bound).expect("it is below `nr`");
+        numbers.swap(last, other);
+    }
+    numbers
+}
+
 /// The machine cannot make that kind.
 fn unavailable(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, reason)
@@ -1021,6 +1085,17 @@ mod tests {
     fn the_selected_value_stands_in_brackets() {
         assert_eq!(selected("always inherit [madvise] never\n"), "madvise");
         assert_eq!(selected("7\n"), "7");
+    }
+
+    #[test]
+    fn shuffled_numbers_are_all_there_and_have_other_neighbours() {
+        let numbers = shuffled(512);
+        let nr_in_order = numbers.windows(2).filter(|n| n[0] + 1 == n[1]).count();
+        assert!(nr_in_order < 16, "{nr_in_order} of 511 neighbours remained");
+        let mut sorted = numbers;
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..512));
+        assert!(shuffled(0).is_empty() && shuffled(1) == [0]);
     }
 
     #[test]
