@@ -2,6 +2,8 @@
 
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{
     builder::{
         PossibleValue,
@@ -21,7 +23,10 @@ use rust_gup_uapi::{
     How, //
 };
 
-use crate::size;
+use crate::size::{
+    self,
+    Sizes, //
+};
 
 /// Pins memory through /dev/rust_gup, compares the walk in Rust with the kernel's own, and times both.
 ///
@@ -45,7 +50,8 @@ Examples:
   gupctl compare                               both engines, all kinds of memory
   gupctl compare --kind thp-2m --size 64M --how longterm --access write
   gupctl pin --kind hugetlb-2m --size 4M       what is held, and where it lies
-  gupctl bench --kind anon-4k,thp-2m --size 2M,64M --csv
+  gupctl bench --kind anon-4k,thp-2m --size 4K..1G --plot pictures
+  gupctl --json bench >a.json && gupctl report a.json
   gupctl stats                                 why the fast walk stopped so far
 
 Kinds of memory that the machine cannot give are shown with what to do about it.
@@ -65,8 +71,10 @@ pub(crate) enum Command {
     Pin(PinArgs),
     /// List the kinds of memory, and which of them this machine can give; needs no module
     Kinds,
-    /// Time the engines against each other
+    /// Measure the engines against each other: in instructions where the machine counts them, in time otherwise
     Bench(BenchArgs),
+    /// Show what `gupctl --json bench` wrote, and which of the wanted figures are reached; needs no module
+    Report(ReportArgs),
     /// Show the module's counters: how much was fast, why it stopped, how long interrupts were off
     Stats(StatsArgs),
     /// Show all of it on all kinds of memory, and whether the engines agree
@@ -165,9 +173,9 @@ pub(crate) struct BenchArgs {
         value_parser = kind_choice()
     )]
     pub(crate) kind: Vec<KindChoice>,
-    /// Bytes of each kind, rounded up to whole huge pages
-    #[arg(long, value_delimiter = ',', default_value = "2M", value_parser = size::parse)]
-    pub(crate) size: Vec<usize>,
+    /// Bytes that are taken of each kind, also ranges like 4K..1G: eight times as much each time
+    #[arg(long, visible_alias = "sizes", value_delimiter = ',', default_value = "2M", value_parser = size::parse_range)]
+    pub(crate) size: Vec<Sizes>,
     /// What the pages are wanted for
     #[arg(long, value_delimiter = ',', default_value = "write")]
     pub(crate) access: Vec<AccessArg>,
@@ -183,12 +191,41 @@ pub(crate) struct BenchArgs {
     /// Rounds that do not count
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) warm_up: u32,
-    /// Pages that one call takes at most
-    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    pub(crate) pages_per_call: u32,
+    /// A measurement takes no longer, unless it has less than 4 rounds by then
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Pages that one call takes at most; without it, one call takes the whole range
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) pages_per_call: Vec<u32>,
+    /// Draw pictures (SVG) into this folder: cost a page against size, and ratios
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) plot: Option<PathBuf>,
     /// Write comma-separated values instead of text
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// What `gupctl --json bench` wrote, or `gupctl --json report`
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only show which of the wanted figures are reached
+    #[arg(long)]
+    pub(crate) figures: bool,
+    /// Write comma-separated values instead of text
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+    /// Draw pictures (SVG) into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds))
+        .ok_or_else(|| format!("`{text}` is not a number of seconds"))
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,10 @@
 use std::io;
 
 use rust_gup_uapi::{
-    memory::Kind,
+    memory::{
+        Kind,
+        Mapping, //
+    },
     Access,
     Device,
     Engine,
@@ -97,18 +100,21 @@ pub(crate) fn run(device: &Device, args: &DemoArgs, output: &mut Output) -> io::
     let plan = Plan {
         rounds: args.rounds,
         warm_up: 10,
-        pages_per_call: 512,
+        seconds: 10.0,
     };
     let contest = Contest {
         access: Access::Write,
         how: How::Pin,
         engine: Engine::Rust,
+        pages_per_call: 512,
     };
     let measurements: Vec<_> = MEASURED
         .into_iter()
         .map(|kind| {
             let mapping = kind.map(args.size).map_err(|err| err.to_string());
-            bench::Row::of(device, kind, &mapping, contest, plan, |_| ())
+            let len_bytes = mapping.as_ref().map_or(args.size, Mapping::len_bytes);
+            let mapping = mapping.as_ref().map_err(String::as_str);
+            bench::measure_row(device, kind, mapping, len_bytes, contest, plan)
         })
         .collect();
     bench::write_short_table(&measurements, &machine, output)?;

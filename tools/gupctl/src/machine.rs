@@ -8,10 +8,13 @@ use std::{
     mem, //
 };
 
-use serde::Serialize;
+use serde::{
+    Deserialize,
+    Serialize, //
+};
 
 /// What the cycle fields of the ABI count here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Unit {
     /// Cycles of the time stamp counter.
@@ -39,6 +42,14 @@ impl Unit {
             }
         }
         Self::TscCycles
+    }
+
+    /// Short name, as in tables and pictures.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::TscCycles => "TSC cycles",
+            Self::Instructions => "instructions",
+        }
     }
 
     /// What one is, exactly.
@@ -78,7 +89,7 @@ fn counts_of_loop(rounds: u64) -> u64 {
 }
 
 /// The machine that this runs on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) cpu: String,

@@ -62,6 +62,7 @@ fn run(cli: &Cli) -> io::Result<Verdict> {
     let format = match &cli.command {
         _ if cli.json => Format::Json,
         Command::Bench(args) if args.csv => Format::Csv,
+        Command::Report(args) if args.csv => Format::Csv,
         _ => Format::Text,
     };
     let output = &mut Output::new(format);
@@ -71,6 +72,7 @@ fn run(cli: &Cli) -> io::Result<Verdict> {
         Command::Compare(args) => compare::run(&Device::open()?, args, output),
         Command::Pin(args) => pin::run(&Device::open()?, args, output),
         Command::Bench(args) => bench::run(&Device::open()?, args, output),
+        Command::Report(args) => bench::report(args, output),
         Command::Stats(args) => stats::run(&Device::open()?, args, output),
         Command::Demo(args) => demo::run(&Device::open()?, args, output),
     }

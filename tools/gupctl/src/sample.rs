@@ -3,12 +3,15 @@
 //! What to make of the rounds of a measurement.
 
 use rust_gup_uapi::Measured;
-use serde::Serialize;
+use serde::{
+    Deserialize,
+    Serialize, //
+};
 
 /// What one page costs, over all rounds.
 ///
 /// The median, not the mean: interrupts only ever add.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cost {
     pub(crate) min: f64,
     pub(crate) median: f64,

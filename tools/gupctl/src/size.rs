@@ -24,6 +24,25 @@ pub(crate) fn parse(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("`{text}` is not a size, write 4096, 64K, 2M or 1G"))
 }
 
+/// Several sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes(pub(crate) Vec<usize>);
+
+/// Reads one size, or a range like `4K..1G`: from the first on, eight times as much each time, up to the last.
+pub(crate) fn parse_range(text: &str) -> Result<Sizes, String> {
+    let Some((first, last)) = text.split_once("..") else {
+        return Ok(Sizes(vec![parse(text)?]));
+    };
+    let (first, last) = (parse(first)?, parse(last)?);
+    if first > last {
+        return Err(format!("`{text}` ends before it begins"));
+    }
+    let sizes = std::iter::successors(Some(first), |size: &usize| size.checked_mul(8));
+    let mut sizes: Vec<_> = sizes.take_while(|size| *size < last).collect();
+    sizes.push(last);
+    Ok(Sizes(sizes))
+}
+
 /// Writes a size exactly, in the largest unit that needs no fraction.
 pub(crate) fn format(bytes: u64) -> String {
     let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
@@ -53,6 +72,18 @@ mod tests {
             assert_eq!(format(bytes as u64), text);
         }
         assert_eq!(parse("2MiB"), parse("2048k"));
+    }
+
+    #[test]
+    fn ranges_hold_their_ends() {
+        let sizes = |text| parse_range(text).map(|sizes| sizes.0);
+        assert_eq!(sizes("4K"), Ok(vec![4096]));
+        assert_eq!(sizes("4K..2M"), Ok(vec![4096, 32768, 262_144, 2 << 20]));
+        assert_eq!(sizes("4K..5K"), Ok(vec![4096, 5120]));
+        assert_eq!(sizes("4K..4K"), Ok(vec![4096]));
+        for text in ["..", "4K..", "..4K", "2M..4K", "4K..2M..1G"] {
+            assert!(sizes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a run of the benchmark leaves behind.
+
+use std::io;
+
+use serde::{
+    Deserialize,
+    Serialize, //
+};
+
+use super::measure::Plan;
+use crate::{
+    machine::Machine,
+    sample::Cost, //
+};
+
+/// One run of the benchmark.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) pinned_to_cpu: usize,
+    pub(crate) cycles_khz: u64,
+    pub(crate) window_entries: u32,
+    pub(crate) plan: Plan,
+    pub(crate) measurements: Vec<Row>,
+}
+
+/// One engine, costs a page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Side {
+    pub(crate) take: Cost,
+    pub(crate) release: Cost,
+    pub(crate) bookkeeping_bytes: u64,
+    /// Longest section with interrupts off. For the kernel the longest call, of which it is a part.
+    pub(crate) irqs_off_cycles: u64,
+    pub(crate) locked_a_page: Option<f64>,
+}
+
+/// What became of one measurement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    /// The machine cannot make such memory, or the module cannot take it.
+    NotAvailable { reason: String },
+    /// The engines were measured.
+    Measured {
+        nr_pages: u64,
+        nr_fast: u64,
+        nr_rounds: usize,
+        overhead_cycles: u64,
+        kernel: Side,
+        other: Side,
+    },
+}
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) kind: String,
+    pub(crate) len_bytes: u64,
+    pub(crate) how: String,
+    pub(crate) access: String,
+    pub(crate) engine: String,
+    pub(crate) pages_per_call: u32,
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
+}
+
+impl Row {
+    pub(crate) fn is_measured(&self) -> bool {
+        self.sides().is_some()
+    }
+
+    /// The kernel's side and the other one.
+    pub(crate) fn sides(&self) -> Option<(&Side, &Side)> {
+        match &self.outcome {
+            Outcome::Measured { kernel, other, .. } => Some((kernel, other)),
+            Outcome::NotAvailable { .. } => None,
+        }
+    }
+
+    /// How many times as fast as the kernel it takes pages.
+    pub(crate) fn take_ratio(&self) -> Option<f64> {
+        let (kernel, other) = self.sides()?;
+        finite(kernel.take.median / other.take.median)
+    }
+
+    /// How many times as fast as the kernel it releases them.
+    pub(crate) fn release_ratio(&self) -> Option<f64> {
+        let (kernel, other) = self.sides()?;
+        finite(kernel.release.median / other.release.median)
+    }
+}
+
+fn finite(number: f64) -> Option<f64> {
+    number.is_finite().then_some(number)
+}
+
+/// What `gupctl --json bench` writes, and what `gupctl --json report` makes of it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Document {
+    Report(Box<Report>),
+    Collection { reports: Vec<Report> },
+}
+
+/// Reads reports, one after the other.
+pub(crate) fn read(from: impl io::Read) -> io::Result<Vec<Report>> {
+    let mut reports = Vec::new();
+    for document in serde_json::Deserializer::from_reader(from).into_iter() {
+        match document? {
+            Document::Report(report) => reports.push(*report),
+            Document::Collection { reports: more } => reports.extend(more),
+        }
+    }
+    Ok(reports)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::machine::Unit;
+
+    /// A measurement with these costs a page.
+    pub(crate) fn row(
+        (kind, how, engine): (&str, &str, &str),
+        len_bytes: u64,
+        pages_per_call: u32,
+        [kernel, other]: [f64; 2],
+    ) -> Row {
+        let side = |cost: f64| {
+            let cost = Cost {
+                min: cost,
+                median: cost,
+                p99: 2.0 * cost,
+            };
+            Side {
+                take: cost,
+                release: cost,
+                bookkeeping_bytes: 8,
+                irqs_off_cycles: 100,
+                locked_a_page: Some(1.0),
+            }
+        };
+        Row {
+            kind: kind.into(),
+            len_bytes,
+            how: how.into(),
+            access: "write".into(),
+            engine: engine.into(),
+            pages_per_call,
+            outcome: Outcome::Measured {
+                nr_pages: len_bytes >> 12,
+                nr_fast: len_bytes >> 12,
+                nr_rounds: 4,
+                overhead_cycles: 0,
+                kernel: side(kernel),
+                other: side(other),
+            },
+        }
+    }
+
+    /// A report of these measurements.
+    pub(crate) fn report(window_entries: u32, measurements: Vec<Row>) -> Report {
+        Report {
+            machine: Machine {
+                kernel: "7.2".into(),
+                cpu: "none".into(),
+                nr_cpus: 1,
+                hypervisor: true,
+                unit: Unit::Instructions,
+            },
+            pinned_to_cpu: 0,
+            cycles_khz: 0,
+            window_entries,
+            plan: Plan {
+                rounds: 4,
+                warm_up: 1,
+                seconds: 1.0,
+            },
+            measurements,
+        }
+    }
+
+    #[test]
+    fn reports_come_back_as_they_went_out() {
+        let mut absent = row(("hugetlb-1g", "get", "rust"), 1 << 30, 512, [1.0, 1.0]);
+        absent.outcome = Outcome::NotAvailable {
+            reason: "none".into(),
+        };
+        let rows = vec![
+            row(("anon-4k", "get", "rust"), 4096, 1, [180.0, 60.0]),
+            absent,
+        ];
+        let text = serde_json::to_string(&report(256, rows)).expect("it can be written");
+        // A serial line makes two characters of each line end, and a collection holds several.
+        let collection = format!("{{\"figures\": [], \"reports\": [{text}, {text}]}}");
+        let read = read(format!("{text}\r\n{text}\r\n{collection}\n").as_bytes());
+        let read = read.expect("it can be read");
+        assert_eq!(read.len(), 4);
+        for report in &read {
+            assert_eq!(report.measurements.len(), 2);
+            assert_eq!(report.measurements[0].take_ratio(), Some(3.0));
+            assert!(!report.measurements[1].is_measured());
+            assert_eq!(report.machine.unit, Unit::Instructions);
+        }
+    }
+
+    #[test]
+    fn what_is_no_report_is_an_error() {
+        assert!(read(&b"{\"measurements\": 7}"[..]).is_err());
+        assert!(read(&b"{\"reports\": [{}]}"[..]).is_err());
+        assert!(read(&b""[..]).is_ok_and(|reports| reports.is_empty()));
+    }
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Measurements as tables.
+
+use std::{
+    fmt::Display,
+    io, //
+};
+
+use super::report::{
+    Outcome,
+    Report,
+    Row,
+    Side, //
+};
+use crate::{
+    compare::percent,
+    machine::Machine,
+    output::{
+        Align,
+        Format,
+        Output,
+        Table, //
+    },
+    size, //
+};
+
+const COLUMNS: [(&str, Align); 17] = [
+    ("kind", Align::Left),
+    ("how", Align::Left),
+    ("access", Align::Left),
+    ("engine", Align::Left),
+    ("bytes", Align::Right),
+    ("a call", Align::Right),
+    ("kernel", Align::Right),
+    ("min", Align::Right),
+    ("p50", Align::Right),
+    ("p99", Align::Right),
+    ("take", Align::Right),
+    ("release", Align::Right),
+    ("fast", Align::Right),
+    ("locked", Align::Right),
+    ("irqs off", Align::Right),
+    ("list", Align::Right),
+    ("", Align::Left),
+];
+
+/// Everything, under names without blanks.
+const CSV_COLUMNS: [&str; 31] = [
+    "kind",
+    "how",
+    "access",
+    "engine",
+    "bytes",
+    "pages_per_call",
+    "window_entries",
+    "unit",
+    "pages",
+    "fast_pages",
+    "rounds",
+    "kernel_take_min",
+    "kernel_take_p50",
+    "kernel_take_p99",
+    "kernel_release_min",
+    "kernel_release_p50",
+    "kernel_release_p99",
+    "kernel_locked_a_page",
+    "kernel_irqs_off_bound",
+    "kernel_list_bytes",
+    "take_min",
+    "take_p50",
+    "take_p99",
+    "release_min",
+    "release_p50",
+    "release_p99",
+    "locked_a_page",
+    "irqs_off_max",
+    "list_bytes",
+    "take_times_faster",
+    "note",
+];
+
+/// Writes measurements as a table, and what its numbers are.
+pub(crate) fn write_table(reports: &[&Report], output: &mut Output) -> io::Result<()> {
+    if output.format == Format::Csv {
+        let mut table = Table::new(&CSV_COLUMNS.map(|name| (name, Align::Left)));
+        for report in reports {
+            for row in &report.measurements {
+                table.row(csv_cells(report, row));
+            }
+        }
+        return output.table(&table);
+    }
+    for report in reports {
+        let mut table = Table::new(&COLUMNS);
+        for row in &report.measurements {
+            table.row(cells(row));
+        }
+        if reports.len() > 1 {
+            output.line(format!("\nWindows of {} entries:\n", report.window_entries))?;
+        }
+        output.table(&table)?;
+    }
+    let Some(report) = reports.first() else {
+        return Ok(());
+    };
+    output.line(format!(
+        "\n kernel; min, p50, p99: what it costs to take one page, in {}; of the kernel the median.\n\
+         \x20take, release: how many times as fast as the kernel the engine is, by the medians.\n\
+         \x20locked: locked operations to take a page, of how many that the kernel needs; derived from the runs that \
+         the module counts.\n\
+         \x20irqs off: the longest section with interrupts off, of the longest call of the kernel's function, which \
+         bounds its section from above.\n\
+         \x20list: bytes that the list of taken pages needs for one call, of those of the kernel's array.",
+        report.machine.unit.explained()
+    ))
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let mut cells = vec![
+        row.kind.clone(),
+        row.how.clone(),
+        row.access.clone(),
+        row.engine.clone(),
+        size::format(row.len_bytes),
+        row.pages_per_call.to_string(),
+    ];
+    match &row.outcome {
+        Outcome::NotAvailable { reason } => {
+            cells.extend(vec!["-".into(); COLUMNS.len() - cells.len() - 1]);
+            cells.push(format!("not available: {reason}"));
+        }
+        Outcome::Measured {
+            nr_pages,
+            nr_fast,
+            kernel,
+            other,
+            ..
+        } => {
+            let locked = match (other.locked_a_page, kernel.locked_a_page) {
+                (Some(other), Some(kernel)) => of(format!("{other:.3}"), format!("{kernel:.3}")),
+                _ => "-".into(),
+            };
+            cells.extend([
+                cost(kernel.take.median),
+                cost(other.take.min),
+                cost(other.take.median),
+                cost(other.take.p99),
+                times(row.take_ratio()),
+                times(row.release_ratio()),
+                percent(*nr_fast, *nr_pages),
+                locked,
+                of(other.irqs_off_cycles, kernel.irqs_off_cycles),
+                of(
+                    size::format(other.bookkeeping_bytes),
+                    size::format(kernel.bookkeeping_bytes),
+                ),
+                String::new(),
+            ]);
+        }
+    }
+    cells
+}
+
+fn csv_cells(report: &Report, row: &Row) -> Vec<String> {
+    let mut cells = vec![
+        row.kind.clone(),
+        row.how.clone(),
+        row.access.clone(),
+        row.engine.clone(),
+        row.len_bytes.to_string(),
+        row.pages_per_call.to_string(),
+        report.window_entries.to_string(),
+        report.machine.unit.name().into(),
+    ];
+    match &row.outcome {
+        Outcome::NotAvailable { reason } => {
+            cells.resize(CSV_COLUMNS.len() - 1, String::new());
+            cells.push(reason.clone());
+        }
+        Outcome::Measured {
+            nr_pages,
+            nr_fast,
+            nr_rounds,
+            kernel,
+            other,
+            ..
+        } => {
+            cells.extend([
+                nr_pages.to_string(),
+                nr_fast.to_string(),
+                nr_rounds.to_string(),
+            ]);
+            cells.extend(csv_side(kernel));
+            cells.extend(csv_side(other));
+            cells.push(
+                row.take_ratio()
+                    .map_or(String::new(), |r| format!("{r:.3}")),
+            );
+            cells.push(String::new());
+        }
+    }
+    cells
+}
+
+fn csv_side(side: &Side) -> [String; 9] {
+    let number = |value: f64| format!("{value:.3}");
+    [
+        number(side.take.min),
+        number(side.take.median),
+        number(side.take.p99),
+        number(side.release.min),
+        number(side.release.median),
+        number(side.release.p99),
+        side.locked_a_page
+            .map_or(String::new(), |locked| format!("{locked:.5}")),
+        side.irqs_off_cycles.to_string(),
+        side.bookkeeping_bytes.to_string(),
+    ]
+}
+
+/// For rows that only differ in the kind of memory.
+pub(crate) fn write_short_table(
+    rows: &[Row],
+    machine: &Machine,
+    output: &mut Output,
+) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("kind", Align::Left),
+        ("bytes", Align::Right),
+        ("pages", Align::Right),
+        ("kernel", Align::Right),
+        ("rust", Align::Right),
+        ("take", Align::Right),
+        ("release", Align::Right),
+        ("fast", Align::Right),
+        ("", Align::Left),
+    ]);
+    for row in rows {
+        let cells = match &row.outcome {
+            Outcome::NotAvailable { reason } => {
+                let mut cells = vec!["-".into(); 7];
+                cells.push(format!("not available: {reason}"));
+                cells
+            }
+            Outcome::Measured {
+                nr_pages,
+                nr_fast,
+                kernel,
+                other,
+                ..
+            } => vec![
+                size::format(row.len_bytes),
+                nr_pages.to_string(),
+                cost(kernel.take.median),
+                cost(other.take.median),
+                times(row.take_ratio()),
+                times(row.release_ratio()),
+                percent(*nr_fast, *nr_pages),
+                String::new(),
+            ],
+        };
+        table.row([vec![row.kind.clone()], cells].concat());
+    }
+    output.table(&table)?;
+    output.line(format!(
+        "\n kernel, rust: what it costs to take one page, in {}: medians.\n\
+         \x20take, release: how many times as fast as the kernel the walk in Rust is.",
+        machine.unit.explained()
+    ))
+}
+
+fn cost(cost: f64) -> String {
+    format!("{cost:.1}")
+}
+
+/// Ours of theirs.
+fn of(ours: impl Display, theirs: impl Display) -> String {
+    format!("{ours} of {theirs}")
+}
+
+/// How many times as fast, if that can be said.
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or("-".into(), |ratio| format!("{ratio:.2}x"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::report::tests::{
+            report,
+            row, //
+        },
+        *,
+    };
+
+    #[test]
+    fn each_row_has_a_cell_for_each_column() {
+        let measured = row(("anon-4k", "pin", "rust"), 1 << 21, 512, [240.0, 60.0]);
+        let mut absent = measured.clone();
+        absent.outcome = Outcome::NotAvailable {
+            reason: "none".into(),
+        };
+        let report = report(256, Vec::new());
+        for row in [measured, absent] {
+            assert_eq!(cells(&row).len(), COLUMNS.len());
+            assert_eq!(csv_cells(&report, &row).len(), CSV_COLUMNS.len());
+        }
+    }
+
+    #[test]
+    fn cells_stand_under_their_names() {
+        let row = row(("anon-4k", "pin", "rust"), 1 << 21, 512, [240.0, 60.0]);
+        let cells = csv_cells(&report(256, Vec::new()), &row);
+        let cell = |name| {
+            let column = CSV_COLUMNS.iter().position(|column| *column == name);
+            cells[column.expect("there is such a column")].as_str()
+        };
+        assert_eq!(cell("kernel_take_p50"), "240.000");
+        assert_eq!(cell("take_p50"), "60.000");
+        assert_eq!(cell("release_p99"), "120.000");
+        assert_eq!(cell("list_bytes"), "8");
+        assert_eq!(cell("take_times_faster"), "4.000");
+        assert_eq!(cell("window_entries"), "256");
+        assert_eq!(cell("note"), "");
+    }
+}
