@@ -49,6 +49,14 @@ test-host: ## run the walker's tests on this machine, without a kernel
 test-vm: all ## run the tests of the loaded module on every machine of selftests/vm/profiles
 	@$(S)/test-vm
 
+.PHONY: bench
+bench: ## measure against the kernel (7.2 unless KVER=); a figure that is missed is shown, and no failure
+	@$(S)/bench
+
+.PHONY: bench-host
+bench-host: ## measure the walker on this machine's own processor: runs against single pages
+	@$(S)/cargo bench -p rust-gup-host
+
 .PHONY: load
 load: ## load the module into the running kernel (which it must be built for)
 	@$(S)/load-module load
