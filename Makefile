@@ -55,7 +55,7 @@ bench: ## measure against the kernel (7.2 unless KVER=); a figure that is missed
 
 .PHONY: bench-host
 bench-host: ## measure the walker on this machine's own processor: runs against single pages
-	@$(S)/cargo bench -p rust-gup-host
+	@$(S)/cargo bench --quiet -p rust-gup-host --bench walk
 
 .PHONY: load
 load: ## load the module into the running kernel (which it must be built for)
