@@ -266,8 +266,8 @@ impl Tables<X86_64> for &Machine {
     }
 
     #[inline(always)]
-    fn descend(self, entry: &Seen<usize>, level: Level) -> Result<usize, Stop> {
-        X86_64::table(entry.raw(), level, &self.context)
+    fn descend(self, entry: &Seen<usize>, level: Level, context: &Context) -> Result<usize, Stop> {
+        X86_64::table(entry.raw(), level, context)
             .map(|at| (at.as_u64() >> 12) as usize)
             .ok_or(Stop::Bad)
     }
@@ -301,8 +301,8 @@ impl Tables<X86_64> for SinglePages<'_> {
     }
 
     #[inline(always)]
-    fn descend(self, entry: &Seen<usize>, level: Level) -> Result<usize, Stop> {
-        self.0.descend(entry, level)
+    fn descend(self, entry: &Seen<usize>, level: Level, context: &Context) -> Result<usize, Stop> {
+        self.0.descend(entry, level, context)
     }
 }
 
