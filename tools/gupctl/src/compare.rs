@@ -405,7 +405,8 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
     }))
 }
 
-/// Compares, and compares again where only counts differ: the kernel takes references of its own now and then.
+/// Compares, and compares again where only counts differ: the kernel takes references of its own now and then, as DAMON
+/// does, which many kernels run by default (`damon_get_folio()`).
 fn compare_at_rest(device: &Device, request: &Request) -> io::Result<(Compared, u32)> {
     const COUNTS: u32 = RUST_GUP_DIFF_REFCOUNT | RUST_GUP_DIFF_PINCOUNT | RUST_GUP_DIFF_REFERENCED;
     const MAX_TRIES: u32 = 4;
