@@ -67,7 +67,8 @@ pub(crate) struct Measurement {
 /// Measures `rounds` rounds of `engines`, A and B, on the range of `request`, cut into calls of `pages_per_call`. After
 /// each round `report` gets its sample.
 ///
-/// The memory that either engine writes to is allocated before, as a caller of `mm/gup.c` does.
+/// The kernel's engine writes to an array that is allocated before, as callers of `mm/gup.c` do; the list of the Rust
+/// engine is allocated in the first round.
 ///
 /// # Errors
 ///

@@ -11,12 +11,8 @@ use super::{
     stats::{self, Counter},
 };
 use crate::{
-    sys::{
-        cpu::{self, LiveFormat},
-        mm::CurrentMm,
-        walk_window, HeldPages, PageArray, SLOW_BATCH_MAX,
-    },
-    walk::{Format, Progress, RefKind, Rules, Stop, UserRange},
+    sys::{cpu, mm::CurrentMm, walk_window, HeldPages, PageArray, SLOW_BATCH_MAX},
+    walk::{Progress, RefKind, Rules, Stop, UserRange},
 };
 
 /// How many entries a window takes at most: bounds the time with interrupts off. A module parameter.
@@ -63,7 +59,7 @@ impl Taken {
 
 /// Takes the pages of `request` and adds them to `pages`, which is empty. `taken` tells how, also in case of an error.
 ///
-/// May sleep, unless [`Fallback::None`] is asked for.
+/// May sleep: with [`Fallback::None`] only to allocate memory for the list.
 ///
 /// # Errors
 ///
@@ -83,7 +79,6 @@ pub(crate) fn take<K: RefKind>(
     let windows = Windows {
         mm,
         rules: request.rules(),
-        context: cpu::decode_context(request.access),
         nr_entries: WINDOW_ENTRIES.load(Relaxed) as usize,
     };
     // Most requests are small and find all in its place: one window.
@@ -105,7 +100,6 @@ pub(crate) fn take<K: RefKind>(
 struct Windows<'a> {
     mm: CurrentMm<'a>,
     rules: Rules,
-    context: <LiveFormat as Format>::Context,
     nr_entries: usize,
 }
 
@@ -118,13 +112,14 @@ impl Windows<'_> {
         }
         let window = walk_window(
             self.mm,
-            &self.context,
             self.rules,
             self.nr_entries,
             &mut taken.progress,
             pages,
         );
-        stats::count_window(window.irqs_off_cycles);
+        if let Some(cycles) = window.irqs_off_cycles {
+            stats::count_window(cycles);
+        }
         window.result
     }
 
@@ -140,7 +135,6 @@ impl Windows<'_> {
     ) -> Result {
         let mut slow = SlowPath::new();
         let mut nr_races = 0;
-        let mut nr_fast = taken.nr_fast();
         loop {
             match stop {
                 None => pause(fallback, taken)?,
@@ -153,7 +147,7 @@ impl Windows<'_> {
                         return Ok(());
                     } else {
                         nr_races = 0;
-                        slow.take(self.mm, &self.rules, nr_fast, taken, pages)?;
+                        slow.take(self.mm, &self.rules, taken, pages)?;
                     }
                 }
             }
@@ -161,9 +155,11 @@ impl Windows<'_> {
                 return Ok(());
             }
             pages.make_room(taken.progress.nr_left)?;
-            let nr_fast_before = taken.nr_fast();
+            let nr_left = taken.progress.nr_left;
             stop = self.next(taken, pages).err();
-            nr_fast = taken.nr_fast().wrapping_sub(nr_fast_before);
+            if taken.progress.nr_left != nr_left {
+                nr_races = 0;
+            }
             if taken.progress.nr_left == 0 {
                 return Ok(());
             }
@@ -189,6 +185,8 @@ struct SlowPath {
     array: Option<PageArray>,
     /// How many pages are asked for next.
     nr_batch: usize,
+    /// How many the fast walk had taken when it was last asked.
+    nr_fast_before: u64,
 }
 
 impl SlowPath {
@@ -196,10 +194,11 @@ impl SlowPath {
         Self {
             array: None,
             nr_batch: 1,
+            nr_fast_before: 0,
         }
     }
 
-    /// Takes the page at which the walk stopped, after a window that took `nr_fast` pages, and some more.
+    /// Takes the page at which the walk stopped, and some more.
     ///
     /// How many more depends on what the walk met: a single page in its way is taken alone, and after it the walk goes
     /// on; where all is cold, twice as many are asked for each time.
@@ -207,14 +206,15 @@ impl SlowPath {
         &mut self,
         mm: CurrentMm<'_>,
         rules: &Rules,
-        nr_fast: u64,
         taken: &mut Taken,
         pages: &mut HeldPages<K>,
     ) -> Result {
+        let nr_fast = taken.nr_fast();
         let progress = &mut taken.progress;
-        if nr_fast > self.nr_batch as u64 {
+        if nr_fast.wrapping_sub(self.nr_fast_before) > self.nr_batch as u64 {
             self.nr_batch = 1;
         }
+        self.nr_fast_before = nr_fast;
         let nr_wanted = progress.nr_left.min(self.nr_batch as u64) as usize;
         self.nr_batch = self.nr_batch.wrapping_mul(2).min(SLOW_BATCH_MAX);
 

@@ -26,8 +26,8 @@ pub(crate) fn add(index: usize, n: u64) {
         return;
     }
     let base = BASE.load(Relaxed);
-    // SAFETY: `base` is the per-CPU array, which has `NR_COUNTERS` elements; `gs` holds the base of this CPU. One
-    // instruction cannot be torn apart by an interrupt or by moving to another CPU.
+    // SAFETY: `base` is the per-CPU array, since `init()` comes before the device through which all requests come; it
+    // has `NR_COUNTERS` elements. `gs` holds the base of this CPU. One instruction cannot be torn apart by an interrupt or by moving to another CPU.
     unsafe {
         core::arch::asm!(
             "add qword ptr gs:[{base} + 8 * {index}], {n}",

@@ -47,7 +47,7 @@ impl MemoryMap {
     #[inline(always)]
     pub(crate) fn page(self, pfn: Pfn) -> PagePtr {
         let offset = (pfn.as_u64() as usize).wrapping_mul(raw::SIZEOF_PAGE);
-        // INVARIANT: The frame comes from an entry that is not special.
+        // INVARIANT: The frame comes from an entry that is not special, or is one that is known to exist.
         PagePtr(self.0.wrapping_add(offset) as *mut bindings::page)
     }
 
@@ -81,7 +81,7 @@ impl PagePtr {
     #[inline(always)]
     pub(super) fn nth(self, n: usize) -> Self {
         let page = (self.0 as usize).wrapping_add(n.wrapping_mul(raw::SIZEOF_PAGE));
-        // INVARIANT: The callers stay within the folio.
+        // INVARIANT: The callers read no page that lies beyond the folio or the run they are in.
         Self(page as *mut bindings::page)
     }
 
@@ -108,7 +108,7 @@ impl PagePtr {
     /// The folio that begins with this page, which is no tail.
     #[inline(always)]
     pub(super) fn as_head(self) -> FolioPtr {
-        // INVARIANT: By what a tail is.
+        // INVARIANT: The callers ask the flags of a tail for nothing but what is checked afterwards.
         FolioPtr(self.0.cast())
     }
 
@@ -242,8 +242,8 @@ impl FolioPtr {
     #[doc(alias("folio_large_nr_pages", "_nr_pages"))]
     #[inline(always)]
     pub(super) fn nr_pages(self) -> usize {
-        // SAFETY: By the invariant: heads of folios come in at least even frames, so that a second `struct page` is
-        // there. Other CPUs may change the field.
+        // SAFETY: By the invariant; the callers have seen that it is large, so a second `struct page` is there. Other
+        // CPUs may change the field.
         unsafe { self.field::<u32>(raw::FOLIO_NR_PAGES).read_volatile() as usize }
     }
 

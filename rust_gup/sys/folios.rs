@@ -156,6 +156,7 @@ impl Folios for LiveFolios<'_> {
         }
     }
 
+    #[doc(alias = "get_pfnblock_migratetype")]
     #[inline(never)]
     fn is_longterm_pinnable(self, folio: FolioPtr) -> bool {
         // `folio_migratetype()` is not exported to modules; this reads what `get_pfnblock_migratetype()` reads

@@ -70,6 +70,11 @@ void rust_gup_mm_set_has_pinned(struct mm_struct *mm)
 	mm_flags_set(MMF_HAS_PINNED, mm);
 }
 
+bool rust_gup_pfn_is_online(unsigned long pfn)
+{
+	return pfn_to_online_page(pfn);
+}
+
 bool rust_gup_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);

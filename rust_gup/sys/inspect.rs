@@ -53,8 +53,13 @@ impl Inspector {
         }
     }
 
-    /// The counts of the folio that a frame belongs to now. Of a folio that is not held they may be anything.
+    /// The counts of the folio that a frame belongs to now, or none if there is no such frame. Of a folio that is not
+    /// held they may be anything.
     pub(crate) fn counts(&mut self, pfn: Pfn) -> Counts {
+        // SAFETY: Always safe to call.
+        if !unsafe { raw::rust_gup_pfn_is_online(pfn.as_u64() as usize) } {
+            return Counts::default();
+        }
         let folio = self.memory_map.page(pfn).folio();
         match self.last {
             Some((last, counts)) if last == folio => counts,

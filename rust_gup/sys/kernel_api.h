@@ -9,6 +9,7 @@
 
 #include <linux/capability.h>
 #include <linux/hugetlb.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/pageblock-flags.h>
@@ -78,6 +79,7 @@ unsigned long rust_gup_task_size_max(void);
 unsigned long rust_gup_untagged_addr(unsigned long addr);
 void rust_gup_mm_set_has_pinned(struct mm_struct *mm);
 bool rust_gup_fatal_signal_pending(void);
+bool rust_gup_pfn_is_online(unsigned long pfn);
 void rust_gup_cond_resched(void);
 
 /* The CPU. */

@@ -5,7 +5,7 @@
 use core::cell::Cell;
 
 /// Adds up pages of one node after the other. What was added is written when another node comes, and in the end:
-/// folios that are taken or released together mostly are of one node.
+/// folios that are released together mostly are of one node.
 pub(super) struct NodeCount {
     node: Cell<usize>,
     nr_pages: Cell<usize>,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::walk::{Pfn, RefKind, Run, RunWriter};
 
-/// Runs in one piece of memory: 4 KiB, so that no allocation of a higher order is ever needed.
+/// Runs in one piece of memory: 4 KiB, so that no allocation of a higher order is needed.
 const CHUNK_RUNS: usize = 512;
 
 /// Pages that are held with references of kind `K`, in the order of their addresses.
@@ -27,7 +27,7 @@ const CHUNK_RUNS: usize = 512;
 /// - The runs are those of `chunks[..current]`, all full, the first `used` of `chunks[current]`, and `last`, if it is not
 ///   empty. If it is, there are no others.
 pub(crate) struct HeldPages<K: RefKind> {
-    chunks: KVec<KVec<Run>>,
+    chunks: KVVec<KVec<Run>>,
     current: usize,
     used: usize,
     /// May still grow.
@@ -74,7 +74,7 @@ impl<K: RefKind> HeldPages<K> {
     /// No pages.
     pub(crate) const fn new() -> Self {
         Self {
-            chunks: KVec::new(),
+            chunks: KVVec::new(),
             current: 0,
             used: 0,
             last: Run::EMPTY,
@@ -174,19 +174,25 @@ impl<K: RefKind> HeldPages<K> {
     }
 
     /// Releases what came after `mark`.
+    ///
+    /// # Safety
+    ///
+    /// `mark` is of the last call of [`write_with()`](Self::write_with) on this list.
     #[doc(alias = "gup_fast_unpin_user_pages")]
     #[cold]
-    pub(super) fn release_since(&mut self, mark: Mark) {
+    pub(super) unsafe fn release_since(&mut self, mark: Mark) {
         let mut releaser = Releaser::new();
         let full = self.chunks.iter().take(mark.current);
         let nr_runs = full.map(|chunk| chunk.len()).sum::<usize>() + mark.used;
         // The first of the runs may have been there, shorter.
         let mut nr_keep = mark.last.nr_pages();
         for run in self.runs().skip(nr_runs) {
-            let first = run.first().add(nr_keep);
-            let new = Run::new(first, run.nr_pages().wrapping_sub(nr_keep));
-            // SAFETY: By the invariant; the list ends before these pages below.
-            unsafe { releaser.release::<K>(new, Contents::Unchanged) };
+            let nr_new = run.nr_pages().wrapping_sub(nr_keep);
+            if nr_new != 0 {
+                let new = Run::new(run.first().add(nr_keep), nr_new);
+                // SAFETY: By the invariant; the list ends before these pages below.
+                unsafe { releaser.release::<K>(new, Contents::Unchanged) };
+            }
             nr_keep = 0;
         }
         // INVARIANT: These belonged to the list when the mark was made.

@@ -35,6 +35,7 @@ pub(super) struct Releaser {
 }
 
 /// Adds to a node's `nr_foll_pin_released` in `/proc/vmstat`.
+#[doc(alias = "NR_FOLL_PIN_RELEASED")]
 fn count_released(node: usize, nr_pages: usize) {
     // SAFETY: The node is that of a folio, so it exists.
     unsafe { raw::rust_gup_count_unpinned(node as i32, nr_pages as isize) };

@@ -9,6 +9,7 @@ use super::{
     folio::{MemoryMap, PagePtr},
     mm::CurrentMm,
     pages::HeldPages,
+    release::{Contents, Releaser},
 };
 use crate::walk::{RefKind, Rules, Run};
 
@@ -246,16 +247,26 @@ impl<K: RefKind> HeldPages<K> {
     /// this fails.
     unsafe fn add_array(&mut self, array: &PageArray, nr_pages: usize) -> Result<usize> {
         let memory_map = MemoryMap::get();
-        let mut result = Ok(nr_pages);
-        for &page in array.pages.iter().take(nr_pages) {
+        let mut pfns = array.pages.iter().take(nr_pages).map(|&page| {
             // SAFETY: The kernel wrote pointers to `struct page`s.
-            let pfn = memory_map.pfn(unsafe { PagePtr::from_raw(page) });
-            // SAFETY: The reference is handed over; `push()` releases it if it fails, and the next ones after that
-            // fail or are added, so none is lost.
-            if let Err(error) = unsafe { self.push(pfn, nr_pages as u64) } {
-                result = Err(error);
-            }
+            memory_map.pfn(unsafe { PagePtr::from_raw(page) })
+        });
+        let mut nr_added = 0;
+        let failed = pfns.by_ref().find_map(|pfn| {
+            // SAFETY: The reference is handed over.
+            let result = unsafe { self.push(pfn, nr_pages as u64) };
+            nr_added += usize::from(result.is_ok());
+            result.err()
+        });
+        // No page may follow on one that is missing.
+        let mut releaser = Releaser::new();
+        for pfn in pfns {
+            // SAFETY: The page is not in the list.
+            unsafe { releaser.release::<K>(Run::new(pfn, 1), Contents::Unchanged) };
         }
-        result
+        match failed {
+            Some(error) if nr_added == 0 => Err(error),
+            _ => Ok(nr_added),
+        }
     }
 }

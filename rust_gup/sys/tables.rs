@@ -29,7 +29,7 @@ const _: () = {
 ///
 /// Points to the [`NR_ENTRIES`] entries of a page table that is not freed while interrupts are off.
 #[derive(Clone, Copy)]
-pub(crate) struct Table(*const u64);
+pub(crate) struct Table<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
 
 /// An entry of a page table.
 ///
@@ -37,13 +37,12 @@ pub(crate) struct Table(*const u64);
 ///
 /// Points to one of the entries of a [`Table`].
 #[derive(Clone, Copy)]
-pub(crate) struct Slot(*const u64);
+pub(crate) struct Slot<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
 
 /// The tables of the current process.
 #[derive(Clone, Copy)]
 pub(crate) struct LiveTables<'irq> {
-    root: Table,
-    irqs_off: PhantomData<&'irq IrqsOff>,
+    root: Table<'irq>,
 }
 
 impl<'irq> LiveTables<'irq> {
@@ -52,32 +51,31 @@ impl<'irq> LiveTables<'irq> {
     pub(crate) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>) -> Self {
         Self {
             // INVARIANT: The root lives as long as the `mm`, which is the current one.
-            root: Table(mm.root()),
-            irqs_off: PhantomData,
+            root: Table(mm.root(), PhantomData),
         }
     }
 }
 
-impl Tables<X86_64> for LiveTables<'_> {
-    type Table = Table;
-    type Slot = Slot;
+impl<'irq> Tables<X86_64> for LiveTables<'irq> {
+    type Table = Table<'irq>;
+    type Slot = Slot<'irq>;
 
     #[inline(always)]
-    fn root(self) -> (Table, Level) {
+    fn root(self) -> (Table<'irq>, Level) {
         (self.root, cpu::root_level())
     }
 
     #[inline(always)]
-    fn slot(self, table: Table, index: usize) -> Slot {
+    fn slot(self, table: Table<'irq>, index: usize) -> Slot<'irq> {
         let index = if index < NR_ENTRIES { index } else { 0 };
         // SAFETY: By the invariant of `Table` there are `NR_ENTRIES` entries, of which this is one.
         // INVARIANT: So it is.
-        Slot(unsafe { table.0.add(index) })
+        Slot(unsafe { table.0.add(index) }, PhantomData)
     }
 
     /// A volatile load of an aligned `u64` is not torn, and x86 does not reorder loads.
     #[inline(always)]
-    fn load(self, slot: Slot) -> u64 {
+    fn load(self, slot: Slot<'irq>) -> u64 {
         // SAFETY: By the invariant of `Slot`. Hardware and other CPUs change entries at any time; the read is a
         // volatile one for that.
         unsafe { slot.0.read_volatile() }
@@ -86,7 +84,7 @@ impl Tables<X86_64> for LiveTables<'_> {
     #[inline(always)]
     fn count_progression(
         self,
-        table: Table,
+        table: Table<'irq>,
         index: usize,
         first: u64,
         step: u64,
@@ -107,7 +105,12 @@ impl Tables<X86_64> for LiveTables<'_> {
     }
 
     #[inline(always)]
-    fn descend(self, entry: &Seen<Slot>, level: Level, context: &Context) -> Result<Table, Stop> {
+    fn descend(
+        self,
+        entry: &Seen<Slot<'irq>>,
+        level: Level,
+        context: &Context,
+    ) -> Result<Table<'irq>, Stop> {
         let table = X86_64::table(entry.raw(), level, context).ok_or(Stop::Bad)?;
         // SAFETY: The variable is written at boot only.
         let page_offset = unsafe { core::ptr::addr_of!(bindings::page_offset_base).read() };
@@ -115,6 +118,6 @@ impl Tables<X86_64> for LiveTables<'_> {
         // INVARIANT: The entry was read from a live table while interrupts were off (`Seen`), and pointed to a table
         // then. A table that is taken out of the tree afterwards is not freed before interrupts are on again: it is
         // freed through RCU, or after `tlb_remove_table_sync_one()`. All memory is in the direct map.
-        Ok(Table(virt as *const u64))
+        Ok(Table(virt as *const u64, PhantomData))
     }
 }

@@ -10,14 +10,14 @@ use super::{
     pages::HeldPages,
     tables::LiveTables,
 };
-use crate::walk::{Format, Progress, RefKind, Rules, Stop, Walker};
+use crate::walk::{Progress, RefKind, Rules, Stop, Walker};
 
 /// What a window was like.
 pub(crate) struct Window {
     /// How it ended: with all that fitted into it, or why not.
     pub(crate) result: Result<(), Stop>,
-    /// How long interrupts were off.
-    pub(crate) irqs_off_cycles: u64,
+    /// How long interrupts were off, if they were.
+    pub(crate) irqs_off_cycles: Option<u64>,
 }
 
 /// Takes pages from `progress` on, `nr_entries` at most, adds them to `pages` and moves `progress` on.
@@ -28,7 +28,6 @@ pub(crate) struct Window {
 #[inline(always)]
 pub(crate) fn walk_window<K: RefKind>(
     mm: CurrentMm<'_>,
-    context: &<LiveFormat as Format>::Context,
     rules: Rules,
     nr_entries: usize,
     progress: &mut Progress,
@@ -42,7 +41,7 @@ pub(crate) fn walk_window<K: RefKind>(
         if seq.is_none() {
             return Window {
                 result: Err(Stop::Fork),
-                irqs_off_cycles: 0,
+                irqs_off_cycles: None,
             };
         }
     }
@@ -50,9 +49,10 @@ pub(crate) fn walk_window<K: RefKind>(
     let before = K::PINS.then_some(*progress);
     let nr_left_before = progress.nr_left;
     let parking = Parking::default();
+    let context = cpu::decode_context(rules.access);
     let mut window = Window {
         result: Ok(()),
-        irqs_off_cycles: 0,
+        irqs_off_cycles: None,
     };
     // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those.
     let mark = unsafe {
@@ -62,14 +62,14 @@ pub(crate) fn walk_window<K: RefKind>(
                 window.result = Walker::<LiveFormat, _, _> {
                     tables: LiveTables::new(irqs_off, mm),
                     folios: LiveFolios::new(irqs_off, &parking),
-                    context,
+                    context: &context,
                     rules,
                     out,
                     progress,
                     nr_entries_left: nr_entries,
                 }
                 .run::<K>();
-                window.irqs_off_cycles = cpu::cycles().wrapping_sub(begin);
+                window.irqs_off_cycles = Some(cpu::cycles().wrapping_sub(begin));
             });
             nr_left_before.wrapping_sub(progress.nr_left)
         })
@@ -79,7 +79,8 @@ pub(crate) fn walk_window<K: RefKind>(
     if let (Some(seq), Some(before)) = (seq, before) {
         if mm.write_protect_retry(seq) {
             // All of the window, also what was pinned before the fork began.
-            pages.release_since(mark);
+            // SAFETY: The mark is of the call above.
+            unsafe { pages.release_since(mark) };
             *progress = before;
             window.result = Err(Stop::Fork);
         }

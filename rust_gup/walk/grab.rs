@@ -50,19 +50,23 @@ impl<M: Folios> Sighting<M> {
         }
     }
 
-    /// A page that looks to be one of a large folio.
+    /// A page, if it looks to be one of a large folio.
     #[inline(always)]
-    pub(super) fn of_large(folios: M, page: M::Page) -> Self {
+    pub(super) fn of_large(folios: M, page: M::Page) -> Option<Self> {
         let folio = folios.folio(page);
+        // Only of a large folio there is a number of pages: it lies in the second `struct page`.
+        if !folios.state(folio).is_large() {
+            return None;
+        }
         let nr_left = folios
             .nr_pages(folio)
             .wrapping_sub(folios.index(folio, page));
-        Self {
+        Some(Self {
             page,
             folio,
             // Nonsense, should the folio be torn down right now; the grab finds out.
             nr_left: nr_left.max(1),
-        }
+        })
     }
 
     /// Its flags.

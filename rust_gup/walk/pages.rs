@@ -55,7 +55,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         parent: &Seen<T::Slot>,
         table: T::Table,
     ) -> Result<(), Stop> {
-        match (self.rules.access, self.rules.longterm) {
+        match (self.rules.access, K::PINS && self.rules.longterm) {
             (Access::Read, false) => self.take_table::<K, ShortRead>(parent, table),
             (Access::Write, false) => self.take_table::<K, ShortWrite>(parent, table),
             (Access::Read, true) => self.take_table::<K, LongRead>(parent, table),
@@ -187,9 +187,9 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, '_, F, T, M> {
             let folio = self.folios.single_in(self.node_and_zone, page)?;
             return Some(Sighting::of_single(page, folio));
         }
-        let sighting = Sighting::of_large(self.folios, page);
+        let sighting = Sighting::of_large(self.folios, page)?;
         let state = sighting.state(self.folios);
-        (state.is_large() && state.node_and_zone() == self.node_and_zone).then_some(sighting)
+        (state.node_and_zone() == self.node_and_zone).then_some(sighting)
     }
 
     /// Takes as many pages of one folio as consecutive entries map. Returns how many, at least one, and if there could

@@ -151,7 +151,8 @@ pub trait Folios: Copy {
         (self.state(folio).node_and_zone() == node_and_zone).then_some(folio)
     }
 
-    /// Number of pages of a large folio. Stable only while a reference is held.
+    /// Number of pages of a folio that is large, or was a moment ago; of others there is none to read. Stable only while a
+    /// reference is held.
     #[doc(alias = "folio_nr_pages")]
     fn nr_pages(self, folio: Self::Folio) -> usize;
 
@@ -166,6 +167,7 @@ pub trait Folios: Copy {
     fn try_add_refs(self, folio: Self::Folio, n: u32) -> bool;
 
     /// Adds `n` to the pin count of a large folio that is referenced. A full barrier; same pair.
+    #[doc(alias = "_pincount")]
     fn add_pincount(self, folio: Self::Folio, n: u32);
 
     /// Gives back what the two above added.
@@ -177,6 +179,12 @@ pub trait Folios: Copy {
     fn is_longterm_pinnable(self, folio: Self::Folio) -> bool;
 
     /// Whose a referenced folio is.
+    #[doc(alias(
+        "folio_mapping",
+        "shmem_mapping",
+        "secretmem_mapping",
+        "mapping_unevictable"
+    ))]
     fn owner(self, folio: Self::Folio) -> Owner;
 
     /// Whether a referenced folio is anonymous.

@@ -29,7 +29,7 @@ pub enum Stop {
     Changed = 8,
     /// The folio's reference count was zero, so that it is being freed, split or migrated; or it was negative.
     Unreferenced = 9,
-    /// The folio changed its head or its size while the reference was taken.
+    /// The folio changed its head or its size between two looks, or is smaller than what a huge leaf maps.
     Split = 10,
     /// Device memory (`ZONE_DEVICE`).
     Device = 11,

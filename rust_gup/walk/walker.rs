@@ -161,16 +161,15 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
 
         let first = leaf.first.add(offset);
         let page = self.folios.page(first);
-        let sighting = Sighting::of_large(self.folios, page);
-        let state = sighting.state(self.folios);
+        let state = self.folios.state(self.folios.folio(page));
         if state.is_device() {
             return Err(Stop::Device);
         }
         // A leaf lies within one folio. If it does not, the folio is another one by now, and a small one would be held
         // by its first page alone; that it is no smaller than it looks is checked once it is referenced.
-        if !state.is_large() || nr > sighting.nr_left as u64 {
-            return Err(Stop::Split);
-        }
+        let sighting = Sighting::of_large(self.folios, page)
+            .filter(|sighting| nr <= sighting.nr_left as u64)
+            .ok_or(Stop::Split)?;
         let held = sighting.try_grab::<K, Large>(self.folios, nr as u32, &self.rules)?;
         // The references are there: now look again.
         if !seen.is_current(self.tables) {

@@ -35,7 +35,7 @@ pub enum Interior {
 /// A page-table format.
 pub trait Format {
     /// What decoding depends on besides the entry: the access wanted, and what the CPU has to say (protection keys, an
-    /// encryption bit in the addresses). Read once a window.
+    /// encryption bit in the addresses). Read for each window.
     type Context: Copy;
 
     /// Geometry of the tables, those of base pages first, up to the highest that can exist.

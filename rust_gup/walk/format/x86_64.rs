@@ -75,6 +75,12 @@ impl Context {
     ///
     /// `mm/gup.c` makes them in the order protnone, access, special, and all of them have to hold, so that one compare
     /// serves; only a leaf that does not pass is looked at more closely.
+    #[doc(alias(
+        "pte_protnone",
+        "pte_access_permitted",
+        "pte_special",
+        "pmd_access_permitted"
+    ))]
     #[inline(always)]
     fn check_leaf(&self, raw: u64) -> Result<(), Stop> {
         if raw & self.leaf_mask == self.leaf_want {
@@ -151,6 +157,7 @@ impl Format for X86_64 {
 
     const PAGE_STEP: u64 = 1 << PAGE_SHIFT;
 
+    #[doc(alias("pmd_leaf", "pmd_present", "pud_leaf", "pud_present"))]
     #[inline(always)]
     fn interior(raw: u64, level: Level, context: &Context) -> Result<Interior, Stop> {
         // `pmd_leaf()` and `pud_leaf()` test PSE alone, and so does `pmd_present()` count a PMD as present that has PSE
@@ -187,6 +194,7 @@ impl Format for X86_64 {
         })
     }
 
+    #[doc(alias("pmd_bad", "pud_bad", "p4d_bad", "pgd_bad"))]
     #[inline(always)]
     fn table(raw: u64, level: Level, context: &Context) -> Option<PhysAddr> {
         // `pmd_bad()`, but for the encryption bit, which lies among the frame bits. C makes this test above the tables

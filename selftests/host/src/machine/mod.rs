@@ -40,6 +40,8 @@ pub struct Machine<F: Encode> {
     context: Cell<F::Context>,
     rival: Cell<Option<Box<Rival<F>>>>,
     nr_points: Cell<usize>,
+    /// The folio that last looked large.
+    looked_large: Cell<Option<PageNr>>,
     delay_flags: Cell<bool>,
     legitimate: RefCell<Vec<Translation>>,
 }
@@ -56,6 +58,7 @@ impl<F: Encode> Machine<F> {
             context: Cell::new(context),
             rival: Cell::new(None),
             nr_points: Cell::new(0),
+            looked_large: Cell::new(None),
             delay_flags: Cell::new(false),
             legitimate: RefCell::default(),
         }

@@ -110,6 +110,9 @@ impl<F: Encode> Folios for &Machine<F> {
         self.point();
         let memmap = self.memmap.borrow();
         let page = memmap.page(folio);
+        if page.large {
+            self.looked_large.set(Some(folio));
+        }
         State {
             large: page.large,
             device: page.device,
@@ -118,6 +121,11 @@ impl<F: Encode> Folios for &Machine<F> {
     }
 
     fn nr_pages(self, folio: PageNr) -> usize {
+        assert_eq!(
+            self.looked_large.get(),
+            Some(folio),
+            "the number of pages of a folio that did not look large: its second page may have no memory map"
+        );
         self.point();
         let memmap = self.memmap.borrow();
         let page = memmap.page(folio);
