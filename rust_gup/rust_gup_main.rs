@@ -2,13 +2,15 @@
 
 //! Fast GUP in Rust.
 //!
-//! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `device/` the device.
+//! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `api/` what other modules
+//! and the device ask for, `device/` the device.
 //! `Documentation/design.rst` is the guide.
 
 use core::{borrow::Borrow, sync::atomic::Ordering::Relaxed};
 
 use kernel::prelude::*;
 
+mod api;
 mod device;
 mod gup;
 mod sys;

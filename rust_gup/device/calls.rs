@@ -9,20 +9,18 @@ use kernel::{
 
 use super::{convert, handles::Handles, ioctl::Argument, OpenFile};
 use crate::{
+    api::{self, NO_MM},
     gup::{
         self,
         stats::{Counter, IRQS_OFF_MAX_CYCLES, NR_HANDLES, NR_HELD_PAGES},
-        PinnedRange, Taken, WINDOW_ENTRIES,
+        Taken, WINDOW_ENTRIES,
     },
     sys::{
         abi::{self, write_element},
-        cpu, mm, Direction,
+        cpu, mm, Buffer, Direction,
     },
     walk::Stop,
 };
-
-/// What a task without an address space gets; kernel threads do not make system calls.
-const NO_MM: Error = EFAULT;
 
 /// `RUST_GUP_IOC_INFO`.
 pub(super) fn info() -> abi::rust_gup_info {
@@ -48,17 +46,12 @@ pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argume
     if pin.reserved != 0 {
         return Err(EINVAL);
     }
-    let request = convert::request(pin.addr, pin.len_bytes, pin.flags)?;
+    let request = api::request(pin.addr, pin.len_bytes, pin.flags)?;
     let engine = convert::engine(pin.engine)?;
     let reservation = Handles::reserve()?;
     let mut taken = Taken::new(&request.range);
-    let result = mm::with_current(|mm| match engine {
-        gup::Engine::Rust => PinnedRange::take(mm, &request, &mut taken),
-        gup::Engine::Kernel => PinnedRange::take_with_kernel(mm, &request),
-        gup::Engine::RustPages => Err(EINVAL),
-    })
-    .ok_or(NO_MM)?;
-    (pin.stop, pin.stop_addr) = convert::stop(&taken);
+    let result = api::take(engine, &request, &mut taken);
+    (pin.stop, pin.stop_addr) = api::stop(&taken);
     let range = match result {
         Ok(range) => range,
         Err(error) => {
@@ -94,13 +87,25 @@ pub(super) fn unpin(file: &OpenFile, unpin: abi::rust_gup_unpin) -> Result {
 /// `RUST_GUP_IOC_READ`.
 pub(super) fn read(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
     let range = file.handles.lock().get(copy.handle)?;
-    range.copy(Direction::FromPages, copy.offset, copy.len_bytes, copy.buf)
+    api::copy(
+        &range,
+        Direction::FromPages,
+        copy.offset,
+        copy.len_bytes,
+        Buffer::user(copy.buf),
+    )
 }
 
 /// `RUST_GUP_IOC_WRITE`.
 pub(super) fn write(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
     let range = file.handles.lock().get(copy.handle)?;
-    range.copy(Direction::ToPages, copy.offset, copy.len_bytes, copy.buf)
+    api::copy(
+        &range,
+        Direction::ToPages,
+        copy.offset,
+        copy.len_bytes,
+        Buffer::user(copy.buf),
+    )
 }
 
 /// `RUST_GUP_IOC_RUNS`.
@@ -111,7 +116,7 @@ pub(super) fn runs(file: &OpenFile, mut runs: abi::rust_gup_runs) -> Result<abi:
     runs.nr_total = range.nr_runs() as u64;
     if runs.first < runs.nr_total && runs.capacity != 0 {
         let first = usize::try_from(runs.first)?;
-        let result = range.for_each_run(first, |run| {
+        let result = api::for_each_run(&range, first, |run| {
             if nr_written == runs.capacity {
                 // The end of the walk over the runs, not an error.
                 return Err(ENOSPC);
@@ -142,7 +147,7 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
     if compare.reserved != 0 || compare.len_bytes > abi::RUST_GUP_COMPARE_MAX_BYTES {
         return Err(EINVAL);
     }
-    let request = convert::request(compare.addr, compare.len_bytes, compare.flags)?;
+    let request = api::request(compare.addr, compare.len_bytes, compare.flags)?;
     let mut taken = Taken::new(&request.range);
     let result = mm::with_current(|mm| gup::compare(mm, &request, &mut taken)).ok_or(NO_MM)??;
 
@@ -175,7 +180,7 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
     compare.diff_addr = result.first_difference.unwrap_or(0);
     compare.nr_fast = taken.nr_fast();
     compare.nr_by_level = convert::by_level(&taken);
-    (compare.stop, compare.stop_addr) = convert::stop(&taken);
+    (compare.stop, compare.stop_addr) = api::stop(&taken);
     Ok(compare)
 }
 
@@ -188,7 +193,7 @@ pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gu
     if !is_valid {
         return Err(EINVAL);
     }
-    let request = convert::request(measure.addr, measure.len_bytes, measure.flags)?;
+    let request = api::request(measure.addr, measure.len_bytes, measure.flags)?;
     let engines = (
         convert::engine(measure.engine_a)?,
         convert::engine(measure.engine_b)?,

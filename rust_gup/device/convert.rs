@@ -5,9 +5,9 @@
 use kernel::prelude::*;
 
 use crate::{
-    gup::{stats::NR_BUCKETS, Engine, Fallback, How, Request, Taken},
+    gup::{stats::NR_BUCKETS, Engine, Taken},
     sys::{abi, cpu},
-    walk::{Access, Stop, MAX_LEAF_LEVELS},
+    walk::{Stop, MAX_LEAF_LEVELS},
 };
 
 const NR_LEVELS: usize = abi::RUST_GUP_NR_LEVELS as usize;
@@ -41,39 +41,6 @@ const _: () = {
     assert!(Stop::Signal as u32 == abi::RUST_GUP_STOP_SIGNAL);
 };
 
-const KNOWN_FLAGS: u32 =
-    abi::RUST_GUP_WRITE | abi::RUST_GUP_PIN | abi::RUST_GUP_LONGTERM | abi::RUST_GUP_FAST_ONLY;
-
-/// The request that a call makes.
-///
-/// # Errors
-///
-/// `EINVAL` for flags that are unknown or do not go together; otherwise as [`Request::new()`].
-pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
-    if flags & !KNOWN_FLAGS != 0 {
-        return Err(EINVAL);
-    }
-    let has = |flag| flags & flag != 0;
-    let how = match (has(abi::RUST_GUP_PIN), has(abi::RUST_GUP_LONGTERM)) {
-        (false, false) => How::Get,
-        (true, false) => How::Pin,
-        (true, true) => How::PinLongterm,
-        // `mm/gup.c` does not allow FOLL_LONGTERM without FOLL_PIN either.
-        (false, true) => return Err(EINVAL),
-    };
-    let access = if has(abi::RUST_GUP_WRITE) {
-        Access::Write
-    } else {
-        Access::Read
-    };
-    let fallback = if has(abi::RUST_GUP_FAST_ONLY) {
-        Fallback::None
-    } else {
-        Fallback::Slow
-    };
-    Request::new(addr, len_bytes, access, how, fallback)
-}
-
 /// The engine of a number.
 ///
 /// # Errors
@@ -85,14 +52,6 @@ pub(super) fn engine(number: u32) -> Result<Engine> {
         abi::RUST_GUP_ENGINE_KERNEL => Ok(Engine::Kernel),
         abi::RUST_GUP_ENGINE_RUST_PAGES => Ok(Engine::RustPages),
         _ => Err(EINVAL),
-    }
-}
-
-/// Why and where the fast walk first stopped, as two fields of the ABI.
-pub(super) fn stop(taken: &Taken) -> (u32, u64) {
-    match taken.first_stop {
-        None => (abi::RUST_GUP_STOP_NONE, 0),
-        Some((stop, addr)) => (stop as u32, addr),
     }
 }
 

@@ -13,7 +13,10 @@ use super::{
     take::{take, Taken},
 };
 use crate::{
-    sys::{mm::CurrentMm, Contents, Direction, HeldPages, LockedPages, PageArray, SLOW_BATCH_MAX},
+    sys::{
+        mm::CurrentMm, Buffer, Contents, Direction, HeldPages, LockedPages, PageArray,
+        SLOW_BATCH_MAX,
+    },
     walk::{Get, Pin, RefKind, Run},
 };
 
@@ -55,24 +58,32 @@ impl<K: RefKind> Pinned<K> {
         })
     }
 
-    fn copy(&self, direction: Direction, offset: u64, len_bytes: u64, user: u64) -> Result {
+    /// Says that the pages were written to.
+    fn set_written(&self) -> Result {
+        if !self.writable {
+            return Err(EACCES);
+        }
+        self.written.store(1, Relaxed);
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        direction: Direction,
+        offset: u64,
+        len_bytes: u64,
+        buffer: Buffer<'_>,
+    ) -> Result {
         let end = offset.checked_add(len_bytes).ok_or(EINVAL)?;
         if end > self.len_bytes {
             return Err(EINVAL);
         }
         if direction == Direction::ToPages {
-            if !self.writable {
-                return Err(EACCES);
-            }
-            self.written.store(1, Relaxed);
+            self.set_written()?;
         }
         let offset = self.offset.wrapping_add(offset);
-        self.pages.copy(
-            direction,
-            offset as usize,
-            len_bytes as usize,
-            user as usize,
-        )
+        self.pages
+            .copy(direction, offset as usize, len_bytes as usize, buffer)
     }
 }
 
@@ -130,7 +141,7 @@ impl PinnedRange {
         })
     }
 
-    /// Copies between a buffer of the caller and the range.
+    /// Copies between a buffer and the range.
     ///
     /// # Errors
     ///
@@ -141,11 +152,23 @@ impl PinnedRange {
         direction: Direction,
         offset: u64,
         len_bytes: u64,
-        user: u64,
+        buffer: Buffer<'_>,
     ) -> Result {
         match self {
-            Self::Get(pinned) => pinned.copy(direction, offset, len_bytes, user),
-            Self::Pin(pinned) => pinned.copy(direction, offset, len_bytes, user),
+            Self::Get(pinned) => pinned.copy(direction, offset, len_bytes, buffer),
+            Self::Pin(pinned) => pinned.copy(direction, offset, len_bytes, buffer),
+        }
+    }
+
+    /// Says that the pages were written to, by a device for example: they are marked dirty when they are released.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` if they were not taken for writing.
+    pub(crate) fn set_written(&self) -> Result {
+        match self {
+            Self::Get(pinned) => pinned.set_written(),
+            Self::Pin(pinned) => pinned.set_written(),
         }
     }
 

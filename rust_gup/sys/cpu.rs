@@ -149,6 +149,12 @@ pub(crate) fn cond_resched() {
     unsafe { raw::rust_gup_cond_resched() }
 }
 
+/// Whether the caller may sleep: process context, and nothing held that forbids it.
+pub(crate) fn may_sleep() -> bool {
+    // SAFETY: Always safe to call.
+    unsafe { raw::rust_gup_may_sleep() }
+}
+
 /// Whether the current task may see page frame numbers.
 pub(crate) fn may_see_pfns() -> bool {
     // SAFETY: Always safe to call in process context.

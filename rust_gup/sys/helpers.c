@@ -85,6 +85,17 @@ void rust_gup_cond_resched(void)
 	cond_resched();
 }
 
+bool rust_gup_may_sleep(void)
+{
+	/* What __might_sleep() complains about. */
+	return !in_atomic() && !irqs_disabled() && !rcu_preempt_depth();
+}
+
+void rust_gup_memcpy(void *to, const void *from, size_t len_bytes)
+{
+	memcpy(to, from, len_bytes);
+}
+
 bool rust_gup_is_xen_pv(void)
 {
 	return cpu_feature_enabled(X86_FEATURE_XENPV);

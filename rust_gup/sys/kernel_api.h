@@ -81,6 +81,8 @@ void rust_gup_mm_set_has_pinned(struct mm_struct *mm);
 bool rust_gup_fatal_signal_pending(void);
 bool rust_gup_pfn_is_online(unsigned long pfn);
 void rust_gup_cond_resched(void);
+bool rust_gup_may_sleep(void);
+void rust_gup_memcpy(void *to, const void *from, size_t len_bytes);
 
 /* The CPU. */
 bool rust_gup_is_xen_pv(void);

@@ -11,6 +11,7 @@ mod copy;
 pub(crate) mod counters;
 pub(crate) mod cpu;
 pub(crate) mod errno;
+mod exports;
 mod folio;
 mod folios;
 pub(crate) mod inspect;
@@ -26,7 +27,7 @@ mod tables;
 mod window;
 
 pub(crate) use self::{
-    copy::Direction,
+    copy::{Buffer, Direction},
     locked_vm::LockedPages,
     pages::HeldPages,
     release::Contents,

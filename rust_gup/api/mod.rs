@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is offered to other modules (`include/rust_gup_api.h`) and, through the device, to user land: requests as
+//! both make them, and the one way to have them served.
+
+use kernel::prelude::*;
+
+use crate::{
+    gup::{Engine, Fallback, How, PinnedRange, Request, Taken},
+    sys::{abi, cpu, mm, Buffer, Contents, Direction},
+    walk::{Access, Run},
+};
+
+const KNOWN_FLAGS: u32 =
+    abi::RUST_GUP_WRITE | abi::RUST_GUP_PIN | abi::RUST_GUP_LONGTERM | abi::RUST_GUP_FAST_ONLY;
+
+/// What a task without an address space gets: a kernel thread.
+pub(crate) const NO_MM: Error = EFAULT;
+
+/// Fails outside of process context.
+///
+/// # Errors
+///
+/// `EPERM`: the caller must not sleep.
+pub(crate) fn check_context() -> Result {
+    if cpu::may_sleep() {
+        Ok(())
+    } else {
+        Err(EPERM)
+    }
+}
+
+/// The request that a caller makes.
+///
+/// # Errors
+///
+/// `EINVAL` for flags that are unknown or do not go together; otherwise as [`Request::new()`].
+pub(crate) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
+    if flags & !KNOWN_FLAGS != 0 {
+        return Err(EINVAL);
+    }
+    let has = |flag| flags & flag != 0;
+    let how = match (has(abi::RUST_GUP_PIN), has(abi::RUST_GUP_LONGTERM)) {
+        (false, false) => How::Get,
+        (true, false) => How::Pin,
+        (true, true) => How::PinLongterm,
+        // `mm/gup.c` does not allow FOLL_LONGTERM without FOLL_PIN either.
+        (false, true) => return Err(EINVAL),
+    };
+    let access = if has(abi::RUST_GUP_WRITE) {
+        Access::Write
+    } else {
+        Access::Read
+    };
+    let fallback = if has(abi::RUST_GUP_FAST_ONLY) {
+        Fallback::None
+    } else {
+        Fallback::Slow
+    };
+    Request::new(addr, len_bytes, access, how, fallback)
+}
+
+/// Why and where the fast walk first stopped, as two fields of the ABI.
+pub(crate) fn stop(taken: &Taken) -> (u32, u64) {
+    match taken.first_stop {
+        None => (abi::RUST_GUP_STOP_NONE, 0),
+        Some((stop, addr)) => (stop as u32, addr),
+    }
+}
+
+/// Takes pages of the current process. `taken` is filled as far as it gets, also if it fails.
+///
+/// # Errors
+///
+/// `EPERM` outside of process context, `EFAULT` without an address space, `EINVAL` for an engine that does not make
+/// ranges; otherwise as [`PinnedRange::take()`].
+pub(crate) fn take(engine: Engine, request: &Request, taken: &mut Taken) -> Result<PinnedRange> {
+    check_context()?;
+    mm::with_current(|mm| match engine {
+        Engine::Rust => PinnedRange::take(mm, request, taken),
+        Engine::Kernel => PinnedRange::take_with_kernel(mm, request),
+        Engine::RustPages => Err(EINVAL),
+    })
+    .ok_or(NO_MM)?
+}
+
+/// Calls `f` with each run from the one with index `first` on, until it returns an error.
+///
+/// # Errors
+///
+/// `EPERM` outside of process context, and what `f` returns.
+pub(crate) fn for_each_run(
+    range: &PinnedRange,
+    first: usize,
+    f: impl FnMut(Run) -> Result,
+) -> Result {
+    check_context()?;
+    range.for_each_run(first, f)
+}
+
+/// Copies between a buffer and the range.
+///
+/// # Errors
+///
+/// `EPERM` outside of process context; otherwise as [`PinnedRange::copy()`].
+pub(crate) fn copy(
+    range: &PinnedRange,
+    direction: Direction,
+    offset: u64,
+    len_bytes: u64,
+    buffer: Buffer<'_>,
+) -> Result {
+    check_context()?;
+    range.copy(direction, offset, len_bytes, buffer)
+}
+
+/// Says what happened to the contents of a range that is about to be released. If this fails it must not be.
+///
+/// # Errors
+///
+/// `EPERM` outside of process context, `EACCES` if it was written to without having been taken for writing.
+pub(crate) fn before_release(range: &PinnedRange, contents: Contents) -> Result {
+    check_context()?;
+    match contents {
+        Contents::Unchanged => Ok(()),
+        Contents::Written => range.set_written(),
+    }
+}

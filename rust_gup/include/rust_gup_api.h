@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What rust_gup.ko offers to other modules: the pages of a range of the current process, held until they are released.
+ *
+ *	struct rust_gup_taken taken;
+ *	struct rust_gup_range *range;
+ *
+ *	range = rust_gup_take(addr, len, RUST_GUP_PIN | RUST_GUP_LONGTERM | RUST_GUP_WRITE, &taken);
+ *	if (IS_ERR(range))
+ *		return PTR_ERR(range);
+ *	... rust_gup_runs(), rust_gup_copy_from(), rust_gup_copy_to(), as often as needed, in any order and at once ...
+ *	rust_gup_release(range, RUST_GUP_WRITTEN);
+ *
+ * Every function may sleep: process context only, without a spinlock, with interrupts and preemption on, outside of
+ * RCU read-side critical sections. Elsewhere each of them does nothing and says -EPERM. (A kernel without
+ * CONFIG_PREEMPT_COUNT cannot tell that a spinlock is held.)
+ *
+ * rust_gup_take() looks at the address space of the current task; the others may be called by any task, also when that
+ * address space is gone. Pages that are held count against RLIMIT_MEMLOCK of the process that they were taken from.
+ *
+ * A module that uses a symbol of another one holds it: rust_gup.ko cannot be removed before its users.
+ *
+ * Documentation/dma.rst says which flags are right for DMA, and when to use which RUST_GUP_*WRITTEN.
+ */
+#ifndef RUST_GUP_API_H
+#define RUST_GUP_API_H
+
+#include <linux/types.h>
+
+/* RUST_GUP_WRITE, _PIN, _LONGTERM, _FAST_ONLY and RUST_GUP_STOP_* are those of /dev/rust_gup. */
+#include "../uapi/rust_gup.h"
+
+struct page;
+
+/* Pages that are held. Opaque; released once, by rust_gup_release(). */
+struct rust_gup_range;
+
+/**
+ * struct rust_gup_taken - how a request was served
+ * @nr_pages: Pages that are held, from the one that holds the first byte on. Fewer than asked for is no error.
+ * @nr_runs: In how many physically contiguous runs.
+ * @nr_fast: How many of the pages the walk without locks took; the kernel's slow path took the others.
+ * @stop_addr: Address of the page at which that walk first stopped, if @stop is not RUST_GUP_STOP_NONE.
+ * @stop: RUST_GUP_STOP_*, why.
+ */
+struct rust_gup_taken {
+	size_t		nr_pages;
+	size_t		nr_runs;
+	size_t		nr_fast;
+	unsigned long	stop_addr;
+	unsigned int	stop;
+};
+
+/**
+ * struct rust_gup_page_run - physically contiguous pages
+ * @first: The first one. The others follow it in the memory map: nth_page(), page_to_pfn() + i.
+ * @nr_pages: How many.
+ */
+struct rust_gup_page_run {
+	struct page	*first;
+	size_t		nr_pages;
+};
+
+/* What happened to the contents of the pages while they were held. */
+enum rust_gup_contents {
+	RUST_GUP_UNCHANGED	= 0,	/* They were at most read. */
+	RUST_GUP_WRITTEN	= 1,	/* Written to, by a device or through the kernel's mapping: they are marked dirty. */
+};
+
+/**
+ * rust_gup_take - hold the pages of [addr, addr + len_bytes) of the current process
+ * @addr: First byte.
+ * @len_bytes: Number of bytes, not 0.
+ * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM (with _PIN only), _FAST_ONLY.
+ * @taken: How the request was served, on errors too: then why and where the walk stopped. May be NULL.
+ *
+ * Return: the pages, or an error pointer:
+ *	-EPERM		not in process context
+ *	-EINVAL		no bytes; unknown flags, or flags that do not go together
+ *	-EOVERFLOW	the range wraps around
+ *	-EFAULT		the range reaches beyond user space, or the first page cannot be had, or there is no user space
+ *	-ENOMEM		RLIMIT_MEMLOCK, or no memory
+ *	-EINTR		the task was killed
+ *	others		what the kernel's slow path says to the first page
+ *
+ * With RUST_GUP_FAST_ONLY there may be no pages in the range that is returned. It has to be released all the same.
+ */
+struct rust_gup_range *rust_gup_take(unsigned long addr, size_t len_bytes, unsigned int flags,
+				     struct rust_gup_taken *taken);
+
+/**
+ * rust_gup_runs - list the runs of a range
+ * @range: From rust_gup_take().
+ * @first: Index of the first run wanted.
+ * @runs: Room for @capacity runs.
+ * @capacity: See @runs.
+ *
+ * Return: how many were written, less than @capacity only at the end; or -EPERM.
+ */
+ssize_t rust_gup_runs(const struct rust_gup_range *range, size_t first, struct rust_gup_page_run *runs, size_t capacity);
+
+/**
+ * rust_gup_copy_from - read from the pages
+ * @range: From rust_gup_take().
+ * @offset: First byte, counted from the first byte of the range.
+ * @buf: Where to.
+ * @len_bytes: How many bytes.
+ *
+ * Return: 0; -EPERM; -EINVAL if the bytes are not all within what was taken; -EINTR if the task was killed.
+ */
+int rust_gup_copy_from(const struct rust_gup_range *range, size_t offset, void *buf, size_t len_bytes);
+
+/**
+ * rust_gup_copy_to - write to the pages
+ * @range: From rust_gup_take(), with RUST_GUP_WRITE.
+ * @offset: First byte, counted from the first byte of the range.
+ * @buf: Where from.
+ * @len_bytes: How many bytes.
+ *
+ * The pages are marked dirty when they are released, whatever rust_gup_release() is told.
+ *
+ * Return: as rust_gup_copy_from(); -EACCES if the range was not taken for writing.
+ */
+int rust_gup_copy_to(const struct rust_gup_range *range, size_t offset, const void *buf, size_t len_bytes);
+
+/**
+ * rust_gup_release - give the pages back
+ * @range: From rust_gup_take(). Gone afterwards.
+ * @contents: Whether the pages were written to.
+ *
+ * Return: 0; or an error, with which nothing is released and @range stays the caller's: -EPERM; -EACCES for
+ * RUST_GUP_WRITTEN if the range was not taken for writing; -EINVAL for another @contents.
+ */
+int __must_check rust_gup_release(struct rust_gup_range *range, enum rust_gup_contents contents);
+
+#endif /* RUST_GUP_API_H */
