@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A driver for QEMU's edu device that copies between the device and buffers of processes, which it pins through
+//! rust_gup.
+//!
+//! `device.rs` is the device, `buffer.rs` a buffer from pinning to releasing, `calls.rs` what processes ask for.
+//! `sys/` is what the kernel crate has no abstraction for, and what differs between its versions; all `unsafe` is there.
+
+use core::borrow::Borrow;
+
+use kernel::{device::Core, driver, pci, prelude::*, sync::Arc};
+
+mod buffer;
+mod calls;
+mod device;
+mod regs;
+mod sys;
+
+#[path = "../../rust_gup/sys/chardev.rs"]
+mod chardev;
+#[path = "../../rust_gup/include/rust_gup_api.rs"]
+mod gup;
+
+use self::{
+    calls::OpenFile,
+    device::Edu,
+    sys::{linux::Irq, slot},
+};
+
+module! {
+    type: EduModule,
+    name: "edu_dma",
+    authors: ["The rust_gup authors"],
+    description: "DMA between QEMU's edu device and user memory that rust_gup has pinned",
+    license: "GPL",
+    params: {
+        dma_bits: u32 {
+            default: 28,
+            description: "Width of the device's DMA addresses: that of QEMU's dma_mask property",
+        },
+    },
+}
+
+/// The loaded module.
+#[pin_data]
+struct EduModule {
+    // First, so that it goes first: without open files nobody uses the driver.
+    #[pin]
+    chardev: chardev::Registration<OpenFile>,
+    #[pin]
+    driver: driver::Registration<pci::Adapter<EduDriver>>,
+}
+
+impl kernel::InPlaceModule for EduModule {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _: {
+                slot::init();
+            },
+            driver <- driver::Registration::new(c"edu_dma", module),
+            chardev <- chardev::Registration::new(module, c"edu_dma", 0o600),
+        })
+    }
+}
+
+struct EduDriver;
+
+/// What there is for a device as long as the driver is bound to it.
+#[pin_data]
+struct EduData<'bound> {
+    edu: Arc<Edu>,
+    /// Lets processes have it.
+    published: slot::Published,
+    #[pin]
+    irq: Irq<'bound>,
+}
+
+sys::linux::pci_device_table!(PCI_TABLE, EduDriver, sys::pci_id::EDU);
+
+impl pci::Driver for EduDriver {
+    type IdInfo = ();
+    type Data<'bound> = EduData<'bound>;
+
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: sys::linux::IdInfo<'bound, Self::IdInfo>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            let dma_bits = plain(module_parameters::dma_bits.value());
+            pdev.enable_device_mem()?;
+            sys::dma::set_mask(pdev, dma_bits)?;
+            pdev.set_master();
+            let bar = pdev.iomap_region_sized::<{ regs::END }>(0, c"edu_dma")?;
+            let edu = Edu::new(pdev, bar)?;
+            Ok(try_pin_init!(EduData {
+                irq <- Irq::new(pdev, edu.clone()),
+                published: slot::publish(edu.clone())?,
+                edu,
+            }))
+        })
+    }
+
+    fn unbind<'bound>(pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
+        this.edu.shut_down(pdev);
+    }
+}
+
+/// The value of a parameter: `value()` returns a reference in Linux 7.2, and the value itself from 7.3 on.
+fn plain(value: impl Borrow<u32>) -> u32 {
+    *value.borrow()
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The registers of QEMU's edu device (`docs/specs/edu.rst` of QEMU), in its only BAR.
+
+/// What the device identifies itself with.
+pub(crate) const ID: usize = 0x00;
+/// Why it interrupts. Read-only.
+pub(crate) const IRQ_STATUS: usize = 0x24;
+/// Takes reasons back. Write-only; needed with MSI as well.
+pub(crate) const IRQ_ACK: usize = 0x64;
+/// Where a copy starts: 8 bytes, as the two that follow. Ignored while a copy runs.
+pub(crate) const DMA_SRC: usize = 0x80;
+/// Where it goes.
+pub(crate) const DMA_DST: usize = 0x88;
+/// How many bytes.
+pub(crate) const DMA_COUNT: usize = 0x90;
+/// Starts it.
+pub(crate) const DMA_CMD: usize = 0x98;
+/// What the driver needs of the BAR.
+pub(crate) const END: usize = 0xa0;
+
+/// `ID` without the version.
+pub(crate) const ID_EDU: u32 = 0xed;
+
+/// `DMA_CMD`: start; reads as set while a copy runs.
+pub(crate) const CMD_RUN: u64 = 1 << 0;
+/// `DMA_CMD`: from the device, otherwise to it.
+pub(crate) const CMD_FROM_DEVICE: u64 = 1 << 1;
+/// `DMA_CMD`: interrupt at the end.
+pub(crate) const CMD_IRQ: u64 = 1 << 2;
+/// `IRQ_STATUS`: a copy has ended.
+pub(crate) const IRQ_DMA: u32 = 0x100;
+
+/// Address of the device's memory, as the device sees it.
+pub(crate) const MEMORY: u64 = 0x40000;
+/// How much there is.
+pub(crate) const MEMORY_BYTES: usize = 4096;
+/// How much is copied at once. Half of what there is: QEMU 7.2 aborts when all of it is copied, and none of its
+/// versions stops at copies that are too long.
+pub(crate) const CHUNK_BYTES: usize = 2048;

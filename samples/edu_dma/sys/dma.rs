@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the device may address.
+
+use kernel::{
+    bindings,
+    device::{Bound, Core, Device, DeviceContext},
+    dma::{Device as _, DmaMask},
+    pci,
+    prelude::*,
+};
+
+use super::sg::MAX_SEGMENT_BYTES;
+use crate::device::BoundLock;
+
+/// Says how many address bits the device has, and that it does not mind how long a piece of memory is.
+///
+/// # Errors
+///
+/// `EINVAL` for a width that there is not, `EIO` if the machine cannot do with it.
+pub(crate) fn set_mask(pdev: &pci::Device<Core<'_>>, bits: u32) -> Result {
+    let mask = DmaMask::try_new(bits)?;
+    // SAFETY: The device is being probed: nothing is mapped for it yet.
+    unsafe {
+        pdev.dma_set_mask_and_coherent(mask)?;
+        pdev.dma_set_max_seg_size(MAX_SEGMENT_BYTES as u32);
+    }
+    Ok(())
+}
+
+/// The C structure of a device; the kernel crate keeps its own way to it to itself.
+pub(super) fn raw_device<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
+    // `Device` is a transparent wrapper of it.
+    core::ptr::from_ref(dev)
+        .cast::<bindings::device>()
+        .cast_mut()
+}
+
+/// Forbids the device to access memory.
+pub(crate) fn clear_master<Ctx: DeviceContext>(pdev: &pci::Device<Ctx>) {
+    let pdev = core::ptr::from_ref(pdev)
+        .cast::<bindings::pci_dev>()
+        .cast_mut();
+    // SAFETY: `pci::Device` is a transparent wrapper of the C type; the reference keeps it alive.
+    unsafe { bindings::pci_clear_master(pdev) };
+}
+
+/// Calls `f` with a device that the driver is bound to.
+pub(crate) fn with_bound<R>(
+    dev: &Device,
+    _bound: &BoundLock<'_>,
+    f: impl FnOnce(&Device<Bound>) -> R,
+) -> R {
+    // SAFETY: The lock says that the driver is bound, and unbinding waits for it.
+    f(unsafe { dev.as_bound() })
+}

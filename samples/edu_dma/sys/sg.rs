@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scatter lists of pages that somebody else holds, and their mappings.
+//!
+//! The kernel crate's `SGTable` makes lists of `vmalloc()` memory only; reading a list is its.
+
+use kernel::{
+    bindings,
+    device::{Bound, Device},
+    dma::DataDirection,
+    error::to_result,
+    page::PAGE_SIZE,
+    prelude::*,
+    scatterlist::SGTable,
+    sync::aref::ARef,
+};
+
+use super::{dma::raw_device, helpers, page_array::PageArray};
+use crate::{device::Direction, gup};
+
+/// How long an entry may be: its length has 32 bits. A multiple of the page size.
+pub(crate) const MAX_SEGMENT_BYTES: usize = 1 << 30;
+
+/// A scatter list. It refers to pages, and does not hold them.
+///
+/// # Invariants
+///
+/// `table` was allocated by `sg_alloc_table*()`.
+pub(crate) struct List {
+    table: bindings::sg_table,
+}
+
+// SAFETY: Any task may use and free a list.
+unsafe impl Send for List {}
+// SAFETY: A shared reference allows to read it only.
+unsafe impl Sync for List {}
+
+impl List {
+    /// A list of `len_bytes` bytes of a range, from byte `offset` of its first page on: an entry a run.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn from_runs(range: &gup::Range, offset: usize, len_bytes: usize) -> Result<Self> {
+        let mut nr_entries = 0u32;
+        for_each_piece(range, offset, len_bytes, |_, _, _| {
+            nr_entries = nr_entries.wrapping_add(1);
+            Ok(())
+        })?;
+        let mut table = bindings::sg_table::default();
+        // SAFETY: `table` is valid for writing.
+        to_result(unsafe {
+            bindings::sg_alloc_table(&mut table, nr_entries, bindings::GFP_KERNEL_ACCOUNT)
+        })?;
+        // INVARIANT: It was allocated.
+        let list = Self { table };
+        let mut sg = list.table.sgl;
+        for_each_piece(range, offset, len_bytes, |page, offset, len| {
+            // The runs of a range do not change, so there is an entry for each piece.
+            if sg.is_null() {
+                return Err(EINVAL);
+            }
+            // SAFETY: `sg` is an entry of the list, and nobody else has the list.
+            unsafe {
+                helpers::edu_dma_sg_set_page(sg, page, len as c_uint, offset as c_uint);
+                sg = bindings::sg_next(sg);
+            }
+            Ok(())
+        })?;
+        Ok(list)
+    }
+
+    /// The same of an array of pages, as drivers make it of what `pin_user_pages_fast()` gives them.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn from_pages(pages: &PageArray, offset: usize, len_bytes: usize) -> Result<Self> {
+        let pages = pages.pages();
+        let mut table = bindings::sg_table::default();
+        // SAFETY: `table` is valid for writing, `pages` is an array of that many pages, which is not written to.
+        to_result(unsafe {
+            bindings::sg_alloc_table_from_pages_segment(
+                &mut table,
+                pages.as_ptr().cast_mut(),
+                u32::try_from(pages.len())?,
+                u32::try_from(offset)?,
+                len_bytes,
+                MAX_SEGMENT_BYTES as u32,
+                bindings::GFP_KERNEL_ACCOUNT,
+            )
+        })?;
+        // INVARIANT: It was allocated.
+        Ok(Self { table })
+    }
+
+    /// How many entries it has.
+    pub(crate) fn nr_entries(&self) -> usize {
+        self.table.orig_nents as usize
+    }
+
+    /// How much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.nr_entries()
+            .wrapping_mul(size_of::<bindings::scatterlist>())
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::sg_free_table(&mut self.table) };
+    }
+}
+
+/// Calls `f` with page, offset in it, and length of each piece of `len_bytes` bytes that lies together.
+fn for_each_piece(
+    range: &gup::Range,
+    offset: usize,
+    len_bytes: usize,
+    mut f: impl FnMut(*mut bindings::page, usize, usize) -> Result,
+) -> Result {
+    let mut offset = offset;
+    let mut nr_left = len_bytes;
+    range.for_each_run(|run| {
+        let mut page = run.first;
+        let mut nr_pages = run.nr_pages;
+        while nr_pages != 0 && nr_left != 0 {
+            let nr_pages_now = nr_pages.min(MAX_SEGMENT_BYTES / PAGE_SIZE);
+            let nr = nr_left.min((nr_pages_now.wrapping_mul(PAGE_SIZE)).wrapping_sub(offset));
+            f(page, offset, nr)?;
+            offset = 0;
+            nr_left = nr_left.wrapping_sub(nr);
+            nr_pages = nr_pages.wrapping_sub(nr_pages_now);
+            page = page.wrapping_add(nr_pages_now);
+        }
+        Ok(())
+    })
+}
+
+/// A list that is mapped for a device.
+///
+/// # Invariants
+///
+/// `list` is mapped for `dev`, to which a driver is bound, in `direction`.
+pub(crate) struct Mapping {
+    list: List,
+    dev: ARef<Device>,
+    direction: DataDirection,
+}
+
+/// A part of a mapping that the device may access.
+pub(crate) struct Chunk {
+    /// Where, for the device.
+    pub(crate) addr: u64,
+    /// How many bytes.
+    pub(crate) len_bytes: usize,
+}
+
+impl Mapping {
+    /// Maps `list`. The pages have to be held as long as the mapping exists.
+    ///
+    /// # Errors
+    ///
+    /// What the DMA API says: `EIO` if the device cannot reach the memory, `ENOMEM`.
+    pub(crate) fn new(dev: &Device<Bound>, list: List, direction: Direction) -> Result<Self> {
+        let direction = match direction {
+            Direction::ToDevice => DataDirection::ToDevice,
+            // It may be read as well.
+            Direction::FromDevice => DataDirection::Bidirectional,
+        };
+        let mut list = list;
+        // SAFETY: The device is bound, and the list is valid.
+        to_result(unsafe {
+            bindings::dma_map_sgtable(raw_device(dev), &mut list.table, direction.into(), 0)
+        })?;
+        // INVARIANT: It was mapped.
+        Ok(Self {
+            list,
+            dev: dev.into(),
+            direction,
+        })
+    }
+
+    fn table(&self) -> &SGTable {
+        // SAFETY: The table is valid, and not modified as long as `self` is borrowed.
+        unsafe { SGTable::from_raw(core::ptr::from_ref(&self.list.table).cast_mut()) }
+    }
+
+    /// In how many pieces the device sees it.
+    pub(crate) fn nr_segments(&self) -> usize {
+        self.list.table.nents as usize
+    }
+
+    /// Where the device sees its first byte.
+    pub(crate) fn first_addr(&self) -> u64 {
+        self.table().iter().next().map_or(0, |sg| sg.dma_address())
+    }
+
+    /// Gives the device bytes from `offset` on: as many as lie in one piece for it, at most `max_bytes`. Returns `None`
+    /// if `offset` is beyond the end.
+    pub(crate) fn give_to_device(&self, offset: usize, max_bytes: usize) -> Option<Chunk> {
+        let mut offset = offset as u64;
+        for sg in self.table().iter() {
+            let len = sg.dma_len();
+            if offset < len {
+                let chunk = Chunk {
+                    addr: sg.dma_address().wrapping_add(offset),
+                    len_bytes: (len.wrapping_sub(offset)).min(max_bytes as u64) as usize,
+                };
+                // SAFETY: By the invariant; the chunk lies in the mapping.
+                unsafe {
+                    helpers::edu_dma_sync_for_device(
+                        raw_device(&self.dev),
+                        chunk.addr,
+                        chunk.len_bytes,
+                        self.direction as c_int,
+                    )
+                };
+                return Some(chunk);
+            }
+            offset = offset.wrapping_sub(len);
+        }
+        None
+    }
+
+    /// Takes back what the device was given.
+    pub(crate) fn take_from_device(&self, chunk: &Chunk) {
+        // SAFETY: By the invariant; the chunk lies in the mapping.
+        unsafe {
+            helpers::edu_dma_sync_for_cpu(
+                raw_device(&self.dev),
+                chunk.addr,
+                chunk.len_bytes,
+                self.direction as c_int,
+            )
+        };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe {
+            bindings::dma_unmap_sgtable(
+                raw_device(&self.dev),
+                &mut self.list.table,
+                self.direction.into(),
+                0,
+            )
+        };
+    }
+}
