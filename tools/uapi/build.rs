@@ -17,10 +17,16 @@ use std::{
 fn main() {
     println!("cargo::rerun-if-env-changed=BINDGEN");
 
-    let uapi = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../../rust_gup/uapi");
-    let header = uapi.join("bindgen.h");
-    let parameters = uapi.join("bindgen_parameters");
-    for path in [&header, &parameters, &uapi.join("rust_gup.h")] {
+    generate("../../rust_gup/uapi", "rust_gup");
+    generate("../../samples/edu_dma", "edu_dma");
+}
+
+/// Generates `NAME.rs` from `FOLDER/bindgen.h`, which includes `NAME.h`.
+fn generate(folder: &str, name: &str) {
+    let folder = Path::new(&variable("CARGO_MANIFEST_DIR")).join(folder);
+    let header = folder.join("bindgen.h");
+    let parameters = folder.join("bindgen_parameters");
+    for path in [&header, &parameters, &folder.join(format!("{name}.h"))] {
         println!("cargo::rerun-if-changed={}", path.display());
     }
 
@@ -47,8 +53,10 @@ fn main() {
     }
 
     // See bindgen.h: the prefix only exists because C cannot have a constant and a macro of the same name.
-    let generated = String::from_utf8_lossy(&output.stdout).replace("CONST_RUST_GUP_", "RUST_GUP_");
-    let destination = PathBuf::from(variable("OUT_DIR")).join("rust_gup.rs");
+    let prefix = name.to_uppercase();
+    let generated = String::from_utf8_lossy(&output.stdout)
+        .replace(&format!("CONST_{prefix}_"), &format!("{prefix}_"));
+    let destination = PathBuf::from(variable("OUT_DIR")).join(format!("{name}.rs"));
     if let Err(err) = fs::write(&destination, generated) {
         fail(&format!("cannot write {}: {err}", destination.display()));
     }

@@ -5,6 +5,7 @@
 //! - [`raw`] is what bindgen makes of `rust_gup.h`, the only definition of the ABI: types, constants, ioctl numbers.
 //! - [`Device`] and [`Pinned`] are a thin layer over the calls, with enums for flags and handles that release
 //!   themselves.
+//! - [`edu`] is the same for `/dev/edu_dma`, the device of `samples/edu_dma`.
 //! - [`memory`] makes the kinds of memory that the page-table walk distinguishes, for tools and tests.
 //!
 //! # Examples
@@ -25,6 +26,7 @@
 //! ```
 
 mod device;
+pub mod edu;
 mod error;
 pub mod memory;
 mod request;
