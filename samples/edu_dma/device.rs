@@ -61,7 +61,7 @@ pub(crate) type BoundLock<'a> = Guard<'a, bool, MutexBackend>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Engine {
     Works,
-    /// It did not end a copy in time, or the driver is unbound. It may not write to memory any more.
+    /// It did not end a copy in time, or the driver is unbound. It may not access memory any more.
     Off,
 }
 
@@ -146,15 +146,18 @@ impl Edu {
         device_offset: usize,
         max_bytes: usize,
     ) -> Result<usize> {
-        // From here on the driver is not unbound, so that neither the mapping nor the registers go away.
+        // From here on unbinding waits, so that neither the mapping nor the registers go away.
         let mut engine = self.engine.lock();
+        if !*self.bound.lock() {
+            return Err(ENODEV);
+        }
+        if *engine == Engine::Off {
+            return Err(EIO);
+        }
         let chunk = mapping
             .try_access_with(|mapping| mapping.give_to_device(offset, max_bytes))
             .ok_or(ENODEV)?
             .ok_or(EINVAL)?;
-        if *engine == Engine::Off {
-            return Err(if *self.bound.lock() { EIO } else { ENODEV });
-        }
         let device_addr = regs::MEMORY.wrapping_add(device_offset as u64);
         let (from, to, cmd) = match direction {
             Direction::ToDevice => (chunk.addr, device_addr, regs::CMD_RUN | regs::CMD_IRQ),

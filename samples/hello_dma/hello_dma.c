@@ -22,8 +22,11 @@ static int make_list(const struct rust_gup_range *range, size_t nr_runs, struct 
 	if (ret)
 		return ret;
 	for_each_sgtable_sg(table, sg, i) {
-		if (rust_gup_runs(range, i, &run, 1) != 1)
-			break;
+		if (rust_gup_runs(range, i, &run, 1) != 1) {
+			sg_free_table(table);
+			return -EINVAL;
+		}
+		/* The length of an entry has 32 bits; this buffer is short. */
 		sg_set_page(sg, run.first, run.nr_pages << PAGE_SHIFT, 0);
 	}
 	return 0;
@@ -38,7 +41,7 @@ static int __init hello_dma_init(void)
 	unsigned long addr;
 	int ret;
 
-	addr = vm_mmap(NULL, 0, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	addr = vm_mmap(NULL, 0, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, 0);
 	if (IS_ERR_VALUE(addr))
 		return addr;
 	range = rust_gup_take(addr, len_bytes, RUST_GUP_PIN | RUST_GUP_LONGTERM | RUST_GUP_WRITE, &taken);

@@ -10,9 +10,11 @@
 mod abi;
 mod concurrency;
 mod cow;
+mod dma;
 mod fixture;
 mod guard;
 mod handles;
+mod kernel_api;
 mod kinds;
 mod ktap;
 mod layout;
@@ -54,6 +56,8 @@ fn all_tests() -> Vec<Test> {
         memlock::tests(),
         concurrency::tests(),
         races::tests(),
+        kernel_api::tests(),
+        dma::tests(),
         unload::tests(),
     ]
     .into_iter()

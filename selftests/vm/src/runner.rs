@@ -31,6 +31,7 @@ pub(crate) struct Test {
     pub(crate) name: String,
     run: Box<dyn Fn()>,
     allowed_log: &'static [&'static str],
+    expected_log: &'static [&'static str],
 }
 
 impl Test {
@@ -41,7 +42,14 @@ impl Test {
             name: format!("{module}::{name}"),
             run: Box::new(run),
             allowed_log: &[],
+            expected_log: &[],
         }
+    }
+
+    /// Expects log records, errors included, that hold one of `expected`: what the test is after.
+    pub(crate) fn expect_log(mut self, expected: &'static [&'static str]) -> Self {
+        self.expected_log = expected;
+        self
     }
 
     /// Expects log records that hold one of `allowed`.
@@ -78,7 +86,7 @@ pub(crate) fn run_all(tests: &[Test]) -> io::Result<bool> {
         let started = Instant::now();
         let mut guard = Guard::begin()?;
         let (mut outcome, mut notes) = run_one(test)?;
-        let complaints = guard.complaints(test.allowed_log);
+        let complaints = guard.complaints(test.allowed_log, test.expected_log);
         if !complaints.is_empty() {
             outcome = Outcome::Fail;
         }

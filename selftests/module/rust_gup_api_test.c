@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tests of the in-kernel API, in the module's init function: verify that
+ *
+ * - a range holds the pages that are mapped, its runs cover them in their order, and copies reach them;
+ * - each function refuses to work where it must not sleep, and leaves the range as it was;
+ * - wrong requests are refused with the error that the header names, and so is a task without an address space;
+ * - what was not taken for writing cannot be written to, nor released as written.
+ *
+ * Loading it fails if a test does. selftests/vm loads it.
+ */
+#include <linux/completion.h>
+#include <linux/err.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/module.h>
+#include <linux/spinlock.h>
+#include <linux/uaccess.h>
+
+#include "../../rust_gup/include/rust_gup_api.h"
+
+#define NR_PAGES	1000
+#define LEN		((size_t)NR_PAGES << PAGE_SHIFT)
+#define PIN_WRITE	(RUST_GUP_PIN | RUST_GUP_LONGTERM | RUST_GUP_WRITE)
+
+static int nr_failed;
+static u8 data[3 * PAGE_SIZE], copy[3 * PAGE_SIZE];
+
+#define expect(condition) do {							\
+	if (!(condition)) {							\
+		pr_err("rust_gup_api_test: line %d: %s\n", __LINE__, #condition);	\
+		nr_failed++;							\
+	}									\
+} while (0)
+
+static long take_errno(unsigned long addr, size_t len, unsigned int flags)
+{
+	struct rust_gup_range *range = rust_gup_take(addr, len, flags, NULL);
+
+	if (IS_ERR(range))
+		return PTR_ERR(range);
+	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
+	return 0;
+}
+
+static void test_runs_and_copies(unsigned long addr)
+{
+	struct rust_gup_page_run runs[7];
+	struct rust_gup_taken taken = {};
+	struct rust_gup_range *range;
+	size_t nr_runs = 0, nr_pages = 0;
+	struct page *page;
+	ssize_t nr, i;
+
+	/* From the middle of a page on. */
+	range = rust_gup_take(addr + 100, LEN - 100, PIN_WRITE, &taken);
+	expect(!IS_ERR(range));
+	if (IS_ERR(range))
+		return;
+	expect(taken.nr_pages == NR_PAGES);
+	expect(taken.nr_runs > 0 && taken.nr_runs <= NR_PAGES);
+	expect(taken.nr_fast == NR_PAGES && taken.stop == RUST_GUP_STOP_NONE);
+
+	do {
+		nr = rust_gup_runs(range, nr_runs, runs, ARRAY_SIZE(runs));
+		expect(nr >= 0);
+		for (i = 0; i < nr; i++) {
+			/* The page that the kernel finds at the address. */
+			expect(get_user_pages_fast(addr + (nr_pages << PAGE_SHIFT), 1, 0, &page) == 1);
+			expect(page == runs[i].first);
+			put_page(page);
+			nr_pages += runs[i].nr_pages;
+		}
+		nr_runs += max(nr, 0);
+	} while (nr == ARRAY_SIZE(runs));
+	expect(nr_runs == taken.nr_runs && nr_pages == NR_PAGES);
+	expect(rust_gup_runs(range, nr_runs, runs, 1) == 0);
+	expect(rust_gup_runs(range, 0, runs, 0) == 0);
+
+	for (i = 0; i < sizeof(data); i++)
+		data[i] = i * 7 + 1;
+	expect(rust_gup_copy_to(range, PAGE_SIZE - 150, data, sizeof(data)) == 0);
+	expect(copy_from_user(copy, (void __user *)(addr + PAGE_SIZE - 50), sizeof(copy)) == 0);
+	expect(!memcmp(data, copy, sizeof(data)));
+	memset(copy, 0, sizeof(copy));
+	expect(rust_gup_copy_from(range, PAGE_SIZE - 150, copy, sizeof(copy)) == 0);
+	expect(!memcmp(data, copy, sizeof(data)));
+	expect(rust_gup_copy_from(range, LEN - 101, copy, 1) == 0);
+	expect(rust_gup_copy_from(range, LEN - 101, copy, 2) == -EINVAL);
+	expect(rust_gup_copy_to(range, SIZE_MAX, data, 2) == -EINVAL);
+
+	expect(rust_gup_release(range, 17) == -EINVAL);
+	expect(rust_gup_release(range, RUST_GUP_WRITTEN) == 0);
+}
+
+static void test_read_only(unsigned long addr)
+{
+	struct rust_gup_range *range = rust_gup_take(addr, PAGE_SIZE, RUST_GUP_PIN, NULL);
+
+	expect(!IS_ERR(range));
+	if (IS_ERR(range))
+		return;
+	expect(rust_gup_copy_from(range, 0, copy, 1) == 0);
+	expect(rust_gup_copy_to(range, 0, data, 1) == -EACCES);
+	expect(rust_gup_release(range, RUST_GUP_WRITTEN) == -EACCES);
+	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
+}
+
+static void refuse_all(struct rust_gup_range *range, unsigned long addr)
+{
+	struct rust_gup_page_run run;
+
+	expect(PTR_ERR(rust_gup_take(addr, PAGE_SIZE, RUST_GUP_PIN, NULL)) == -EPERM);
+	expect(PTR_ERR(rust_gup_take(addr, PAGE_SIZE, RUST_GUP_PIN | RUST_GUP_FAST_ONLY, NULL)) == -EPERM);
+	expect(rust_gup_runs(range, 0, &run, 1) == -EPERM);
+	expect(rust_gup_copy_from(range, 0, copy, 1) == -EPERM);
+	expect(rust_gup_copy_to(range, 0, data, 1) == -EPERM);
+	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == -EPERM);
+}
+
+static void test_context(unsigned long addr)
+{
+	static DEFINE_SPINLOCK(lock);
+	struct rust_gup_range *range = rust_gup_take(addr, PAGE_SIZE, PIN_WRITE, NULL);
+
+	expect(!IS_ERR(range));
+	if (IS_ERR(range))
+		return;
+	spin_lock(&lock);
+	refuse_all(range, addr);
+	spin_unlock(&lock);
+	local_irq_disable();
+	refuse_all(range, addr);
+	local_irq_enable();
+	rcu_read_lock();
+	refuse_all(range, addr);
+	rcu_read_unlock();
+	local_bh_disable();
+	refuse_all(range, addr);
+	local_bh_enable();
+	/* The range is as it was. */
+	expect(rust_gup_copy_from(range, 0, copy, 1) == 0);
+	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
+}
+
+static void test_requests(unsigned long addr)
+{
+	expect(take_errno(addr, 0, RUST_GUP_PIN) == -EINVAL);
+	expect(take_errno(addr, 1, 1U << 31) == -EINVAL);
+	expect(take_errno(addr, 1, RUST_GUP_LONGTERM) == -EINVAL);
+	expect(take_errno(addr, ULONG_MAX, RUST_GUP_PIN) == -EOVERFLOW);
+	expect(take_errno(TASK_SIZE_MAX, 1, RUST_GUP_PIN) == -EFAULT);
+	expect(take_errno(addr, 1, 0) == 0);
+	expect(take_errno(addr, LEN, RUST_GUP_WRITE) == 0);
+}
+
+static void test_nothing_there(unsigned long addr)
+{
+	struct rust_gup_taken taken = {};
+	struct rust_gup_page_run run;
+	struct rust_gup_range *range;
+
+	expect(take_errno(addr, PAGE_SIZE, RUST_GUP_PIN) == -EFAULT);
+	/* No page is no error here, and there is a range to release all the same. */
+	range = rust_gup_take(addr, PAGE_SIZE, RUST_GUP_PIN | RUST_GUP_FAST_ONLY, &taken);
+	expect(!IS_ERR(range));
+	if (IS_ERR(range))
+		return;
+	expect(taken.nr_pages == 0 && taken.nr_runs == 0);
+	expect(taken.stop == RUST_GUP_STOP_ABSENT && taken.stop_addr == addr);
+	expect(rust_gup_runs(range, 0, &run, 1) == 0);
+	expect(rust_gup_copy_from(range, 0, copy, 1) == -EINVAL);
+	expect(rust_gup_release(range, RUST_GUP_WRITTEN) == -EACCES);
+	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
+}
+
+struct thread_work {
+	struct completion done;
+	struct rust_gup_range *range;
+	unsigned long addr;
+};
+
+/* A task without an address space cannot take anything, but can use and release what another one has taken. */
+static int kernel_thread_work(void *argument)
+{
+	struct thread_work *work = argument;
+
+	expect(take_errno(work->addr, PAGE_SIZE, RUST_GUP_PIN) == -EFAULT);
+	expect(rust_gup_copy_from(work->range, 0, copy, 1) == 0);
+	expect(rust_gup_release(work->range, RUST_GUP_WRITTEN) == 0);
+	complete(&work->done);
+	return 0;
+}
+
+static void test_kernel_thread(unsigned long addr)
+{
+	struct thread_work work = { .addr = addr };
+	struct task_struct *task;
+
+	init_completion(&work.done);
+	work.range = rust_gup_take(addr, PAGE_SIZE, PIN_WRITE, NULL);
+	expect(!IS_ERR(work.range));
+	if (IS_ERR(work.range))
+		return;
+	task = kthread_run(kernel_thread_work, &work, "rust_gup_api_test");
+	expect(!IS_ERR(task));
+	if (!IS_ERR(task))
+		wait_for_completion(&work.done);
+}
+
+static int __init rust_gup_api_test_init(void)
+{
+	unsigned long addr = vm_mmap(NULL, 0, LEN, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, 0);
+
+	if (IS_ERR_VALUE(addr))
+		return addr;
+	/* With writable pages of its own everywhere, and where long-term pins may have them. */
+	expect(take_errno(addr, LEN, PIN_WRITE) == 0);
+	test_runs_and_copies(addr);
+	test_read_only(addr);
+	test_context(addr);
+	test_requests(addr);
+	test_kernel_thread(addr);
+	vm_munmap(addr, LEN);
+	test_nothing_there(addr);
+	return nr_failed ? -EINVAL : 0;
+}
+
+static void __exit rust_gup_api_test_exit(void)
+{
+}
+
+module_init(rust_gup_api_test_init);
+module_exit(rust_gup_api_test_exit);
+MODULE_AUTHOR("The rust_gup authors");
+MODULE_DESCRIPTION("Tests of rust_gup's in-kernel API");
+MODULE_LICENSE("GPL");
