@@ -56,7 +56,8 @@ FNR == 1 {
 	walk = FILENAME ~ /^rust_gup\/walk\//
 	format = FILENAME ~ /^rust_gup\/walk\/format/
 	gup = FILENAME ~ /^rust_gup\/gup\//
-	sys = FILENAME ~ /^rust_gup\/sys\//
+	# include/ becomes part of other modules, samples/ are other modules.
+	sys = FILENAME ~ /^rust_gup\/(sys|include)\// || FILENAME ~ /^samples\/[a-z_]+\/sys\//
 }
 
 {
@@ -106,8 +107,8 @@ walk && !format && tolower(text) ~ /x86|aarch64|arm64|(^|[^a-z])arm([^a-z]|$)|ar
 	report("walk/ names an architecture outside of format/")
 }
 
-gup && path(text, "crate::device") {
-	report("gup/ names device/")
+gup && (path(text, "crate::device") || path(text, "crate::api")) {
+	report("gup/ names device/ or api/")
 }
 
 END {

@@ -12,6 +12,7 @@ use kernel::{bindings, error::from_err_ptr, prelude::*};
 /// What bindgen makes of the header.
 #[allow(
     clippy::all,
+    clippy::undocumented_unsafe_blocks,
     dead_code,
     missing_docs,
     non_camel_case_types,
@@ -70,8 +71,8 @@ impl Range {
     pub(crate) fn take(addr: usize, len_bytes: usize, flags: u32) -> Result<Self> {
         let mut taken = Taken::default();
         // SAFETY: Always safe to call; `taken` is valid for writing.
-        let range =
-            from_err_ptr(unsafe { header::rust_gup_take(addr, len_bytes, flags, &mut taken) })?;
+        let range = unsafe { header::rust_gup_take(addr, len_bytes, flags, &mut taken) };
+        let range = from_err_ptr(range)?;
         // INVARIANT: As it says.
         Ok(Self {
             range: NonNull::new(range).ok_or(EFAULT)?,

@@ -15,6 +15,7 @@ use crate::{
 /// What bindgen makes of the header.
 #[allow(
     clippy::all,
+    clippy::undocumented_unsafe_blocks,
     dead_code,
     missing_docs,
     non_camel_case_types,

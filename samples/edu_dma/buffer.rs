@@ -157,7 +157,14 @@ impl Buffer {
             self.written.store(1, Relaxed);
         }
         let mapping = self.mapping.as_ref().ok_or(ENODEV)?;
-        edu.copy(mapping, direction, offset, device_offset, len_bytes, progress)
+        edu.copy(
+            mapping,
+            direction,
+            offset,
+            device_offset,
+            len_bytes,
+            progress,
+        )
     }
 
     /// Unmaps and releases.

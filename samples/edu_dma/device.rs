@@ -182,7 +182,10 @@ impl Edu {
             // It cannot be told to stop, but it can be kept from memory.
             sys::dma::clear_master(&self.pdev);
             *engine = Engine::Off;
-            dev_err!((*self.pdev).as_ref(), "no end of a copy, the device is off\n");
+            dev_err!(
+                (*self.pdev).as_ref(),
+                "no end of a copy, the device is off\n"
+            );
             return Err(EIO);
         }
         mapping

@@ -59,7 +59,7 @@ impl<'bound> Irq<'bound> {
                 // SAFETY: The field above is initialised. It stays where it is, as the structure is pinned, and is
                 // dropped after the field that borrows it.
                 let vectors: &'bound pci::IrqVectorRegistration<'bound> =
-                    unsafe { &*(&raw const (*this.as_ptr()).vectors) };
+                    unsafe { &(*this.as_ptr()).vectors };
                 let vector = vectors.index(0)?;
                 // SAFETY: The registration is part of a structure that is dropped, and not leaked.
                 unsafe {

@@ -63,12 +63,13 @@ impl PinnedPages {
     /// What `pin_user_pages_fast()` says.
     pub(crate) fn take(addr: usize, len_bytes: usize, writable: bool) -> Result<Self> {
         let first = addr / PAGE_SIZE;
-        let last = addr.checked_add(len_bytes.checked_sub(1).ok_or(EINVAL)?).ok_or(EOVERFLOW)?
+        let last = addr
+            .checked_add(len_bytes.checked_sub(1).ok_or(EINVAL)?)
+            .ok_or(EOVERFLOW)?
             / PAGE_SIZE;
         let nr_pages = last.wrapping_sub(first).wrapping_add(1);
         let mut pages = KVVec::from_elem(core::ptr::null_mut(), nr_pages, GFP_KERNEL_ACCOUNT)?;
-        let flags =
-            bindings::FOLL_LONGTERM | if writable { bindings::FOLL_WRITE } else { 0 };
+        let flags = bindings::FOLL_LONGTERM | if writable { bindings::FOLL_WRITE } else { 0 };
         let mut nr_done = 0;
         while nr_done < nr_pages {
             let nr_wanted = i32::try_from(nr_pages.wrapping_sub(nr_done))?;
@@ -78,7 +79,11 @@ impl PinnedPages {
             let nr = unsafe { bindings::pin_user_pages_fast(addr, nr_wanted, flags, room) };
             if nr <= 0 {
                 if nr_done == 0 {
-                    return Err(if nr == 0 { EFAULT } else { Error::from_errno(nr) });
+                    return Err(if nr == 0 {
+                        EFAULT
+                    } else {
+                        Error::from_errno(nr)
+                    });
                 }
                 break;
             }

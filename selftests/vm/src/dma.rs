@@ -26,7 +26,7 @@ use rust_gup_uapi::edu::{raw, Buffer, Edu, Method, Use};
 use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::raw::RUST_GUP_STOP_LONGTERM;
 
-use crate::fixture::{check, holds, open, pattern, pin, refused, stats, PAGE};
+use crate::fixture::{check, field, holds, open, pattern, pin, refused, stats, PAGE};
 use crate::memory::{frames, has_movable_memory, hugetlb_pool, Map, RW};
 use crate::process::{Child, Rendezvous};
 use crate::runner::{skip, Test};
@@ -81,11 +81,7 @@ pub(crate) fn tests() -> Vec<Test> {
         })
         .into();
     if has_movable_memory() || has_cma() {
-        tests.push(Test::new(
-            module_path!(),
-            "movable_memory",
-            movable_memory,
-        ));
+        tests.push(Test::new(module_path!(), "movable_memory", movable_memory));
     }
     let more: [(&str, fn()); 15] = [
         ("every_method", every_method),
@@ -143,10 +139,7 @@ fn preset(edu: &Edu, data: &[u8]) {
 fn is(map: &Map, expected: &[u8]) {
     let found = map.load(0, expected.len());
     if let Some(at) = (0..found.len()).find(|&i| found[i] != expected[i]) {
-        panic!(
-            "{:#x} at {at:#x}, expected {:#x}",
-            found[at], expected[at]
-        );
+        panic!("{:#x} at {at:#x}, expected {:#x}", found[at], expected[at]);
     }
 }
 
@@ -245,11 +238,7 @@ fn bounds() {
         (0, usize::MAX, 0),
     ] {
         let what = format!("{len:#x} bytes at {offset:#x}, device {at:#x}");
-        refused(
-            buffer.copy_to_device(offset, len, at),
-            libc::EINVAL,
-            &what,
-        );
+        refused(buffer.copy_to_device(offset, len, at), libc::EINVAL, &what);
         refused(from_device(&buffer, offset, len, at), libc::EINVAL, &what);
     }
     is(&map, &data);
@@ -314,6 +303,11 @@ fn read_only_buffer() {
 
 /// On a machine with memory that must stay movable, or be given back on demand (CMA), pages start there, and are moved when they are pinned for long.
 fn movable_memory() {
+    let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    assert!(
+        has_movable_memory() || field(&meminfo, "CmaTotal:") != Some(0),
+        "the kernel could not set memory aside for CMA"
+    );
     let edu = edu();
     // Not `Map::anon()`, which sees to it that its pages need not be moved.
     let map = Map::untouched(2048);
@@ -462,7 +456,10 @@ fn fork_and_write() {
             let seen = map.load(0, map.len_bytes);
             theirs.wait();
             // What the device wrote after the fork, and what the parent wrote, is not for the child.
-            assert!(map.load(0, map.len_bytes) == seen, "the child's copy changed");
+            assert!(
+                map.load(0, map.len_bytes) == seen,
+                "the child's copy changed"
+            );
         });
         // Where the pages were shared, the owner would get a copy now, and the device write to the other one.
         map.set(0, 0xaa);

@@ -173,11 +173,7 @@ impl Edu {
     }
 
     fn transfer(&self, transfer: &mut raw::edu_dma_transfer) -> io::Result<()> {
-        self.call(
-            raw::EDU_DMA_IOC_TRANSFER,
-            "EDU_DMA_IOC_TRANSFER",
-            transfer,
-        )
+        self.call(raw::EDU_DMA_IOC_TRANSFER, "EDU_DMA_IOC_TRANSFER", transfer)
     }
 }
 
@@ -212,7 +208,12 @@ impl Buffer<'_> {
     }
 
     /// Copies bytes of the buffer to the device's memory. Returns how long that took, in nanoseconds.
-    pub fn copy_to_device(&self, offset: usize, len_bytes: usize, device_offset: u32) -> io::Result<u64> {
+    pub fn copy_to_device(
+        &self,
+        offset: usize,
+        len_bytes: usize,
+        device_offset: u32,
+    ) -> io::Result<u64> {
         let mut request = self.request(offset, len_bytes, device_offset, raw::EDU_DMA_TO_DEVICE);
         self.edu.transfer(&mut request)?;
         Ok(request.transfer_ns)
