@@ -38,6 +38,20 @@ pub(crate) enum Contents {
     Written,
 }
 
+/// Nothing could be taken.
+pub(crate) struct Refused {
+    /// As the slow path said, or whoever refused it.
+    pub(crate) error: Error,
+    /// Why and where the walk stopped, if it got so far.
+    pub(crate) taken: Taken,
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
 /// Physically contiguous pages that are held.
 #[derive(Clone, Copy)]
 pub(crate) struct Run {
@@ -68,16 +82,16 @@ impl Range {
     /// # Errors
     ///
     /// As `rust_gup_take()`.
-    pub(crate) fn take(addr: usize, len_bytes: usize, flags: u32) -> Result<Self> {
+    pub(crate) fn take(addr: usize, len_bytes: usize, flags: u32) -> Result<Self, Refused> {
         let mut taken = Taken::default();
         // SAFETY: Always safe to call; `taken` is valid for writing.
         let range = unsafe { header::rust_gup_take(addr, len_bytes, flags, &mut taken) };
-        let range = from_err_ptr(range)?;
-        // INVARIANT: As it says.
-        Ok(Self {
-            range: NonNull::new(range).ok_or(EFAULT)?,
-            taken,
-        })
+        let range = from_err_ptr(range).and_then(|range| NonNull::new(range).ok_or(EFAULT));
+        match range {
+            // INVARIANT: As it says.
+            Ok(range) => Ok(Self { range, taken }),
+            Err(error) => Err(Refused { error, taken }),
+        }
     }
 
     /// How the request was served.

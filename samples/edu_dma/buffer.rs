@@ -91,15 +91,9 @@ impl Buffer {
             .div_ceil(PAGE_SIZE);
 
         let start = Instant::<Monotonic>::now();
-        let held = Held::take(method, addr, len_bytes, writable)?;
+        let held = Held::take(method, addr, len_bytes, writable, report)?;
         report.take_ns = ns_since(start);
         report.nr_pages = held.nr_pages();
-        if let Held::Gup(range) = &held {
-            let taken = range.taken();
-            report.nr_fast = taken.nr_fast;
-            report.stop = taken.stop;
-            report.stop_addr = taken.stop_addr as u64;
-        }
         if held.nr_pages() != nr_pages {
             return Err(EFAULT);
         }
@@ -196,13 +190,27 @@ impl Drop for Buffer {
 }
 
 impl Held {
-    fn take(method: Method, addr: usize, len_bytes: usize, writable: bool) -> Result<Self> {
+    fn take(
+        method: Method,
+        addr: usize,
+        len_bytes: usize,
+        writable: bool,
+        report: &mut Report,
+    ) -> Result<Self> {
         if method == Method::Kernel {
             return Ok(Self::Kernel(PinnedPages::take(addr, len_bytes, writable)?));
         }
         // User space decides how long the device has the pages, so the pin is a long-term one, whatever the device does.
         let flags = gup::PIN | gup::LONGTERM | if writable { gup::WRITE } else { 0 };
-        Ok(Self::Gup(gup::Range::take(addr, len_bytes, flags)?))
+        let result = gup::Range::take(addr, len_bytes, flags);
+        let taken = match &result {
+            Ok(range) => range.taken(),
+            Err(refused) => &refused.taken,
+        };
+        report.nr_fast = taken.nr_fast;
+        report.stop = taken.stop;
+        report.stop_addr = taken.stop_addr as u64;
+        Ok(Self::Gup(result?))
     }
 
     fn nr_pages(&self) -> usize {

@@ -95,7 +95,7 @@ impl OpenFile {
             Ok(buffer) => Arc::new(buffer, GFP_KERNEL_ACCOUNT)?,
             Err(error) => {
                 // Where and why it stopped is worth knowing all the same.
-                argument.write(&register)?;
+                let _ = argument.write(&register);
                 return Err(error);
             }
         };

@@ -44,7 +44,7 @@
  * @stop: Out: RUST_GUP_STOP_*, why.
  * @reserved: Zero.
  *
- * All of the buffer is pinned, or nothing.
+ * All of the buffer is pinned, or nothing. If the call fails, @stop and @stop_addr say why and where.
  */
 struct edu_dma_register {
 	__aligned_u64	addr;

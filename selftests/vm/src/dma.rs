@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use rust_gup_uapi::edu::{raw, Buffer, Edu, Method, Use};
 use rust_gup_uapi::memory::Kind;
-use rust_gup_uapi::raw::RUST_GUP_STOP_LONGTERM;
+use rust_gup_uapi::raw::{RUST_GUP_STOP_LONGTERM, RUST_GUP_STOP_PROT_NONE};
 
 use crate::fixture::{check, field, holds, open, pattern, pin, refused, stats, PAGE};
 use crate::memory::{frames, has_movable_memory, hugetlb_pool, Map, RW};
@@ -223,6 +223,20 @@ fn bounds() {
         let result = unsafe { edu.ioctl(raw::EDU_DMA_IOC_REGISTER, &mut request) };
         refused(result, libc::EINVAL, "unknown flag, method, reserved field");
     }
+
+    // Why and where is said all the same.
+    map.protect(2 * PAGE, PAGE, libc::PROT_NONE);
+    let mut request = raw::edu_dma_register {
+        addr: (map.addr + 2 * PAGE) as u64,
+        len_bytes: 1,
+        ..Default::default()
+    };
+    // SAFETY: The structure is that of the call.
+    let result = unsafe { edu.ioctl(raw::EDU_DMA_IOC_REGISTER, &mut request) };
+    refused(result, libc::EFAULT, "no access");
+    assert_eq!(request.stop, RUST_GUP_STOP_PROT_NONE);
+    assert_eq!(request.stop_addr, request.addr);
+    map.protect(2 * PAGE, PAGE, RW);
 
     let buffer = register(map.len_bytes).expect("REGISTER");
     let device_bytes = raw::EDU_DMA_DEVICE_BYTES as usize;

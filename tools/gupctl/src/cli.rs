@@ -16,6 +16,7 @@ use clap::{
     ValueEnum, //
 };
 use rust_gup_uapi::{
+    edu::Method,
     memory::Kind,
     Access,
     Engine,
@@ -75,6 +76,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Show what `gupctl --json bench` wrote, and which of the wanted figures are reached; needs no module
     Report(ReportArgs),
+    /// Time what it costs to give a device a buffer; needs samples/edu_dma and QEMU's edu device
+    Dma(DmaArgs),
     /// Show the module's counters: how much was fast, why it stopped, how long interrupts were off
     Stats(StatsArgs),
     /// Show all of it on all kinds of memory, and whether the engines agree
@@ -226,6 +229,55 @@ fn seconds(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds))
         .ok_or_else(|| format!("`{text}` is not a number of seconds"))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DmaArgs {
+    /// Kinds of memory
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_delimiter = ',',
+        default_value = "anon-4k,mthp-64k,thp-2m,hugetlb-2m,memfd",
+        value_parser = kind_choice()
+    )]
+    pub(crate) kind: Vec<KindChoice>,
+    /// Bytes of each kind, rounded up to whole huge pages; 1G at most
+    #[arg(long, value_delimiter = ',', default_value = "2M,16M", value_parser = size::parse)]
+    pub(crate) size: Vec<usize>,
+    /// How the buffer is pinned and listed
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "kernel,rust-pages,rust-runs"
+    )]
+    pub(crate) method: Vec<MethodArg>,
+    /// Rounds of each method, after the warm-up
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
+    /// Write comma-separated values instead of text
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MethodArg {
+    /// The walk in Rust, and a list from its runs
+    RustRuns,
+    /// The walk in Rust, written out as an array of pages, and a list from that
+    RustPages,
+    /// pin_user_pages_fast(), and a list from its array
+    Kernel,
+}
+
+impl From<MethodArg> for Method {
+    fn from(method: MethodArg) -> Self {
+        match method {
+            MethodArg::RustRuns => Self::Runs,
+            MethodArg::RustPages => Self::Pages,
+            MethodArg::Kernel => Self::Kernel,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod bench;
 mod cli;
 mod compare;
 mod demo;
+mod dma;
 mod info;
 mod kinds;
 mod machine;
@@ -63,6 +64,7 @@ fn run(cli: &Cli) -> io::Result<Verdict> {
         _ if cli.json => Format::Json,
         Command::Bench(args) if args.csv => Format::Csv,
         Command::Report(args) if args.csv => Format::Csv,
+        Command::Dma(args) if args.csv => Format::Csv,
         _ => Format::Text,
     };
     let output = &mut Output::new(format);
@@ -74,6 +76,7 @@ fn run(cli: &Cli) -> io::Result<Verdict> {
         Command::Bench(args) => bench::run(&Device::open()?, args, output),
         Command::Report(args) => bench::report(args, output),
         Command::Stats(args) => stats::run(&Device::open()?, args, output),
+        Command::Dma(args) => dma::run(args, output),
         Command::Demo(args) => demo::run(&Device::open()?, args, output),
     }
 }
