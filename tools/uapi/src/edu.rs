@@ -164,7 +164,10 @@ impl Edu {
                      dma_bits, or use an IOMMU",
                 ),
                 Some(libc::ENOMEM) => {
-                    Some("the limit of locked memory may be too low: raise it with ulimit -l")
+                    Some(
+                        "the limit of locked memory may be too low (ulimit -l), or the device's addresses are used up: \
+                         a wider dma_mask helps",
+                    )
                 }
                 _ => None,
             };
