@@ -430,11 +430,20 @@ fn while_at_work<T>(
 
 /// A buffer of some pages, and what the device is to write to it at `AT`.
 fn scene(edu: &Edu) -> (Map, Vec<u8>, Vec<u8>) {
+    scene_in(edu, Map::anon(4))
+}
+
+/// The same in memory of the caller's choice.
+fn scene_in(edu: &Edu, map: Map) -> (Map, Vec<u8>, Vec<u8>) {
     let data = pattern(77, 3000);
     preset(edu, &data);
-    let map = Map::anon(4);
     let before = map.fill(8);
     (map, before, data)
+}
+
+/// In small pages and in a huge one, which the kernel treats differently when it copies and when it moves.
+fn both_sizes() -> [Map; 2] {
+    [Map::anon(4), Map::huge(1)]
 }
 
 /// Where that is: across two pages.
@@ -461,48 +470,52 @@ fn unregister_while_at_work() {
 
 fn fork_and_write() {
     let edu = edu();
-    let (map, mut expected, data) = scene(&edu);
-    let buffer = register(&edu, &map, 0, map.len_bytes);
-    let frames_before = frames(map.addr, map.nr_pages());
-    let (ours, theirs) = Rendezvous::pair();
-    let (result, child) = while_at_work(&buffer, AT, &data, || {
-        let child = Child::run(|| {
-            let seen = map.load(0, map.len_bytes);
-            theirs.wait();
-            // What the device wrote after the fork, and what the parent wrote, is not for the child.
-            assert!(
-                map.load(0, map.len_bytes) == seen,
-                "the child's copy changed"
-            );
+    for map in both_sizes() {
+        let (map, mut expected, data) = scene_in(&edu, map);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        let frames_before = frames(map.addr, map.nr_pages());
+        let (ours, theirs) = Rendezvous::pair();
+        let (result, child) = while_at_work(&buffer, AT, &data, || {
+            let child = Child::run(|| {
+                let seen = map.load(0, map.len_bytes);
+                theirs.wait();
+                // What the device wrote after the fork, and what the parent wrote, is not for the child.
+                assert!(
+                    map.load(0, map.len_bytes) == seen,
+                    "the child's copy changed"
+                );
+            });
+            // Where the pages were shared, the owner would get a copy now, and the device write to the other one.
+            map.set(0, 0xaa);
+            map.set(PAGE + 3000, 0xbb);
+            child
         });
-        // Where the pages were shared, the owner would get a copy now, and the device write to the other one.
-        map.set(0, 0xaa);
-        map.set(PAGE + 3000, 0xbb);
-        child
-    });
-    result.expect("TRANSFER");
-    expected[AT..AT + data.len()].copy_from_slice(&data);
-    expected[0] = 0xaa;
-    expected[PAGE + 3000] = 0xbb;
-    is(&map, &expected);
-    assert_eq!(frames(map.addr, map.nr_pages()), frames_before);
-    ours.signal();
-    child.join();
+        result.expect("TRANSFER");
+        expected[AT..AT + data.len()].copy_from_slice(&data);
+        expected[0] = 0xaa;
+        expected[PAGE + 3000] = 0xbb;
+        is(&map, &expected);
+        assert_eq!(frames(map.addr, map.nr_pages()), frames_before);
+        ours.signal();
+        child.join();
+    }
 }
 
 fn fork_and_child_writes() {
     let edu = edu();
-    let (map, mut expected, data) = scene(&edu);
-    let buffer = register(&edu, &map, 0, map.len_bytes);
-    let (result, ()) = while_at_work(&buffer, AT, &data, || {
-        Child::run(|| {
-            map.store(0, &vec![0xcc; map.len_bytes]);
-        })
-        .join();
-    });
-    result.expect("TRANSFER");
-    expected[AT..AT + data.len()].copy_from_slice(&data);
-    is(&map, &expected);
+    for map in both_sizes() {
+        let (map, mut expected, data) = scene_in(&edu, map);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        let (result, ()) = while_at_work(&buffer, AT, &data, || {
+            Child::run(|| {
+                map.store(0, &vec![0xcc; map.len_bytes]);
+            })
+            .join();
+        });
+        result.expect("TRANSFER");
+        expected[AT..AT + data.len()].copy_from_slice(&data);
+        is(&map, &expected);
+    }
 }
 
 fn mprotect() {
@@ -542,19 +555,21 @@ fn munmap() {
 
 fn migration_and_swap() {
     let edu = edu();
-    let (map, mut expected, data) = scene(&edu);
-    let before = frames(map.addr, map.nr_pages());
-    let buffer = register(&edu, &map, 0, map.len_bytes);
-    let (result, ()) = while_at_work(&buffer, AT, &data, || {
-        // Each of these would like to.
-        let _ = map.try_advise(0, map.len_bytes, libc::MADV_PAGEOUT);
-        fs::write("/proc/sys/vm/compact_memory", "1").expect("compact_memory");
-        let _ = map.try_advise(0, map.len_bytes, libc::MADV_COLD);
-    });
-    result.expect("TRANSFER");
-    expected[AT..AT + data.len()].copy_from_slice(&data);
-    is(&map, &expected);
-    assert_eq!(frames(map.addr, map.nr_pages()), before, "they stayed");
+    for map in both_sizes() {
+        let (map, mut expected, data) = scene_in(&edu, map);
+        let before = frames(map.addr, map.nr_pages());
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        let (result, ()) = while_at_work(&buffer, AT, &data, || {
+            // Each of these would like to.
+            let _ = map.try_advise(0, map.len_bytes, libc::MADV_PAGEOUT);
+            fs::write("/proc/sys/vm/compact_memory", "1").expect("compact_memory");
+            let _ = map.try_advise(0, map.len_bytes, libc::MADV_COLD);
+        });
+        result.expect("TRANSFER");
+        expected[AT..AT + data.len()].copy_from_slice(&data);
+        is(&map, &expected);
+        assert_eq!(frames(map.addr, map.nr_pages()), before, "they stayed");
+    }
 }
 
 /// Fails unless nothing is held any more, which a process that has ended may take a moment for.
