@@ -258,6 +258,9 @@ pub(crate) struct DmaArgs {
     /// Write comma-separated values instead of text
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
+    /// Draw pictures (SVG) into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -4,7 +4,7 @@
 
 mod figures;
 mod measure;
-mod plot;
+pub(crate) mod plot;
 mod report;
 mod table;
 

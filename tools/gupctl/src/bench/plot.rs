@@ -28,7 +28,7 @@ use super::report::{
 use crate::size;
 
 const SIZE: (u32, u32) = (720, 400);
-const FONT: &str = "sans-serif";
+pub(crate) const FONT: &str = "sans-serif";
 const KERNEL_COLOUR: RGBColor = RGBColor(0x60, 0x60, 0x60);
 const RUST_COLOUR: RGBColor = RGBColor(0xc4, 0x4e, 0x1a);
 const PAGES_COLOUR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
@@ -75,7 +75,8 @@ pub(crate) fn write_all(reports: &[&Report], folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn save(
+/// Draws a picture into a file of that name.
+pub(crate) fn save(
     folder: &Path,
     name: &str,
     size: (u32, u32),
@@ -98,8 +99,8 @@ fn kinds<'a>(rows: &[&'a Row]) -> Vec<&'a str> {
     kinds
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type DrawResult = Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type DrawResult = Result<(), Box<dyn std::error::Error>>;
 
 /// Cost a page against bytes, each range taken by one call.
 #[derive(Default)]

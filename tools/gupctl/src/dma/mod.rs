@@ -2,6 +2,8 @@
 
 //! `gupctl dma`: what it costs to give a device a buffer, and to take it back.
 
+mod plot;
+
 use std::{
     fs,
     io, //
@@ -348,6 +350,13 @@ pub(crate) fn run(args: &DmaArgs, output: &mut Output) -> io::Result<Verdict> {
         table.row(row.cells());
     }
     output.table(&table)?;
+    if let Some(folder) = &args.plot {
+        let unit = match machine.unit {
+            Unit::Instructions => "instructions",
+            Unit::TscCycles => "nanoseconds",
+        };
+        plot::write_all(&all, unit, folder)?;
+    }
     let transfers: Vec<u64> = all
         .iter()
         .filter_map(|row| match row.outcome {
