@@ -25,8 +25,11 @@ use crate::{
     size,
 };
 
+/// Its name, its colour, and what it cost.
+type Phase = (&'static str, RGBColor, fn(&Phases) -> u64);
+
 /// What is drawn of a registration, from left to right.
-const PHASES: [(&str, RGBColor, fn(&Phases) -> u64); 5] = [
+const PHASES: [Phase; 5] = [
     ("take", RGBColor(0xc4, 0x4e, 0x1a), |p| p.take_ns),
     ("list", RGBColor(0x1f, 0x77, 0xb4), |p| p.list_ns),
     ("map", RGBColor(0x2c, 0x8c, 0x2c), |p| p.map_ns),
@@ -82,7 +85,8 @@ fn draw(area: &Area<'_>, bars: &[(String, Phases)], caption: &str) -> DrawResult
         .margin(10)
         .x_label_area_size(30)
         .y_label_area_size(170)
-        .build_cartesian_2d(0.0..most * 1.15, bars.len() as f64..0.0)?;
+        // With room for the legend on the right of the longest bar.
+        .build_cartesian_2d(0.0..most * 1.25, bars.len() as f64..0.0)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
