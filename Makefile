@@ -45,6 +45,10 @@ test: ## run all checks and tests; the last line counts them
 test-host: ## run the walker's tests on this machine, without a kernel
 	@$(S)/cargo test
 
+.PHONY: litmus
+litmus: ## check the barriers as litmus tests, with herd7
+	@$(S)/litmus
+
 .PHONY: test-vm
 test-vm: all ## run the tests of the loaded module on every machine of selftests/vm/profiles
 	@$(S)/test-vm

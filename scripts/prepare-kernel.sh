@@ -15,6 +15,7 @@
 # The choice is remembered: --update looks it up anew.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/apt.sh"
 
 SUITE=trixie-backports
 IN_ROOT=$TOP/scripts/in-root
@@ -24,41 +25,9 @@ NOT_NEEDED='drivers/*.c drivers/gpu/drm/*.h drivers/net/*.h drivers/media/*.h
 	drivers/staging/*.h sound/*.c arch/*/boot/dts/*.dts arch/*/boot/dts/*.dtsi tools/perf/*
 	tools/testing/selftests/bpf/* tools/testing/selftests/net/*'
 
-APT_DIR=$CACHE/apt
-
-apt_setup() {
-	local mirror
-	mirror=$("$TOP/scripts/apt-source" mirror)
-	if [ -z "$mirror" ]; then
-		# Not a Debian host: follow what mmdebstrap chose for the root.
-		mirror=$(awk '$1 == "deb" && / main/ { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' \
-			"$("$TOP/scripts/build-root.sh")/etc/apt/sources.list")
-	fi
-	[ -n "$mirror" ] || die "no Debian mirror known" "run: make MIRROR=URL"
-	mkdir -p "$APT_DIR/lists/partial"
-	echo "deb $mirror $SUITE main" >"$APT_DIR/sources.list"
-	"$TOP/scripts/apt-source" proxy >"$APT_DIR/proxy.conf"
-	{
-		cat "$APT_DIR/proxy.conf"
-		echo "Dir::State::lists \"$APT_DIR/lists\";"
-		echo "Dir::Etc::sourcelist \"$APT_DIR/sources.list\";"
-		echo 'Dir::Etc::sourceparts "-";'
-		echo "Dir::Cache::pkgcache \"\";"
-		echo "Dir::Cache::srcpkgcache \"\";"
-		# There is one user only in a user namespace.
-		echo 'APT::Sandbox::User "root";'
-		echo 'Acquire::Retries "3";'
-		echo 'Acquire::Languages "none";'
-	} >"$APT_DIR/apt.conf"
-}
-
-in_apt() {
-	"$IN_ROOT" env APT_CONFIG="$APT_DIR/apt.conf" "$@"
-}
-
 # list_packages FILE: what $SUITE holds, "package version" a line.
 list_packages() {
-	in_apt apt-get update -o APT::Update::Error-Mode=any
+	apt_update
 	# shellcheck disable=SC2016
 	in_apt sh -c 'apt-get indextargets --format "\$(FILENAME)" "Created-By: Packages" |
 		xargs /usr/lib/apt/apt-helper cat-file' |
@@ -172,7 +141,7 @@ main() {
 	# Another run may have done it while this one waited.
 	if [ -n "$update" ] || ! ready; then
 		mkdir -p "$CACHE/kernel"
-		apt_setup
+		apt_setup "$CACHE/apt" "$SUITE"
 		steps "kernel" 1
 		step "look up ${KVER:-the newest} for $FLAVOUR in $SUITE" choose "$CHOICE"
 	fi
