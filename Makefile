@@ -7,12 +7,13 @@
 # FLAVOUR=amd64			which flavour of it (cloud-amd64)
 # KDIR=DIR			build for this prepared kernel tree, with the host's own tools
 # MIRROR=URL			the Debian mirror (the one the host's apt uses)
+# ORACLE=y			build selftests/oracle, too
 # RUST_GUP_CACHE=DIR		where the build root and the kernels are kept
 
 S := scripts
 
 # Make hands command-line variables to the scripts through the environment.
-export KVER FLAVOUR KDIR MIRROR RUST_GUP_CACHE
+export KVER FLAVOUR KDIR MIRROR ORACLE RUST_GUP_CACHE
 
 .DEFAULT_GOAL := module
 # The scripts share the cache, the build directories and the processors.
@@ -48,6 +49,10 @@ test-host: ## run the walker's tests on this machine, without a kernel
 .PHONY: litmus
 litmus: ## check the barriers as litmus tests, with herd7
 	@$(S)/litmus
+
+.PHONY: oracle
+oracle: ## compare the decoder with the kernel's inline functions, in a VM
+	@$(S)/oracle
 
 .PHONY: test-vm
 test-vm: all ## run the tests of the loaded module on every machine of selftests/vm/profiles

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the walker makes of an entry, for `oracle.c`.
+
+#[path = "../../rust_gup/walk/mod.rs"]
+pub mod walk;
+
+use walk::{
+    format::x86_64::{Context, X86_64},
+    Access, Format, Interior, Leaf, Level, Stop,
+};
+
+/// The verdict is one number. Its lowest byte is a `RUST_GUP_STOP_*`, or one of these; a frame number follows.
+const LEAF: u64 = 0x20;
+const WRITABLE_LEAF: u64 = 0x60;
+const TABLE: u64 = 0x80;
+
+fn leaf(leaf: Leaf) -> u64 {
+    let kind = if leaf.writable { WRITABLE_LEAF } else { LEAF };
+    leaf.first.as_u64() << 8 | kind
+}
+
+fn decode(raw: u64, level: Level, context: &Context) -> Result<u64, Stop> {
+    if level == Level::PTE {
+        return X86_64::page(raw, context).map(leaf);
+    }
+    match X86_64::interior(raw, level, context)? {
+        Interior::Leaf(found) => Ok(leaf(found)),
+        Interior::Table => {
+            let table = X86_64::table(raw, level, context).ok_or(Stop::Bad)?;
+            Ok(table.as_u64() >> X86_64::LEVELS[0].shift << 8 | TABLE)
+        }
+    }
+}
+
+/// Decodes an entry of a level, counted from 1, the tables of base pages.
+#[no_mangle]
+pub extern "C" fn rust_gup_oracle_decode(
+    raw: u64,
+    level: u32,
+    write: bool,
+    pkru: u32,
+    physical_mask: u64,
+) -> u64 {
+    let access = if write { Access::Write } else { Access::Read };
+    let level = match level {
+        1 => Level::PTE,
+        2 => Level::PMD,
+        3 => Level::PUD,
+        4 => Level::P4D,
+        _ => Level::PGD,
+    };
+    match decode(raw, level, &Context::new(access, pkru, physical_mask)) {
+        Ok(verdict) => verdict,
+        Err(stop) => stop as u64,
+    }
+}
