@@ -54,6 +54,10 @@ litmus: ## check the barriers as litmus tests, with herd7
 oracle: ## compare the decoder with the kernel's inline functions, in a VM
 	@$(S)/oracle
 
+.PHONY: fuzz
+fuzz: ## let libFuzzer look for faults of the walker (SECONDS_EACH=60, SAVE=y)
+	@$(S)/fuzz
+
 .PHONY: test-vm
 test-vm: all ## run the tests of the loaded module on every machine of selftests/vm/profiles
 	@$(S)/test-vm
