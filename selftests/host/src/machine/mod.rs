@@ -42,6 +42,7 @@ pub struct Machine<F: Encode> {
     nr_points: Cell<usize>,
     /// The folio that last looked large.
     looked_large: Cell<Option<PageNr>>,
+    last_load: Cell<usize>,
     delay_flags: Cell<bool>,
     legitimate: RefCell<Vec<Translation>>,
 }
@@ -59,6 +60,7 @@ impl<F: Encode> Machine<F> {
             rival: Cell::new(None),
             nr_points: Cell::new(0),
             looked_large: Cell::new(None),
+            last_load: Cell::new(0),
             delay_flags: Cell::new(false),
             legitimate: RefCell::default(),
         }
@@ -163,6 +165,11 @@ impl<F: Encode> Machine<F> {
     /// Points passed so far.
     pub fn nr_points(&self) -> usize {
         self.nr_points.get()
+    }
+
+    /// The point before an entry was last read.
+    pub fn last_load(&self) -> usize {
+        self.last_load.get()
     }
 
     /// Lets a rival in.

@@ -26,6 +26,7 @@ impl<F: Encode> Tables<F> for &Machine<F> {
 
     fn load(self, (table, index): (Table, usize)) -> u64 {
         let get = || {
+            self.last_load.set(self.nr_points.get());
             self.point();
             self.memory.borrow().get(table, index)
         };

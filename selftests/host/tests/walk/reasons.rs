@@ -304,6 +304,8 @@ mod exclusive {
             assert_eq!(got.stop, Some(Stop::Unshare));
             // Two entries a table, so that page 3 lies in the second run.
             assert_eq!(got.pages.len(), first_shared);
+            // The walk gives back once, and does not come back for what it knows; then the audit gives back all.
+            assert_eq!(machine.memmap().nr_puts, 2);
         }
     }
 

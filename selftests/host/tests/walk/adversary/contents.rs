@@ -3,7 +3,11 @@
 //! Pages that go, come back, or change what they are for.
 
 use rust_gup_host::{
-    drive::Ask, encode::Encode, machine::Build, rival::Program, tiny::Tiny,
+    drive::{Ask, Kind},
+    encode::Encode,
+    machine::Build,
+    rival::{interleave, Program},
+    tiny::Tiny,
     walk::format::x86_64::X86_64,
 };
 
@@ -35,6 +39,17 @@ fn a_page_in_the_middle_of_a_run_goes_alone() {
             zap(1).and(zap(0)),
             ["Absent", "Changed", "Split", "Unreferenced", "all"]
         );
+    }
+}
+
+#[test]
+fn every_entry_of_a_run_counts() {
+    for nr in 0..4 {
+        let ask = Ask::write(Kind::Pin, 0, 4).of_exclusive();
+        let tally = interleave::<X86_64>(&ask, || {
+            (Setup::anon(&[4]).by_pages(), unmap_and_look(nr, true))
+        });
+        tally.assert_ends(&["Absent", "Changed", "all"]);
     }
 }
 
@@ -118,6 +133,9 @@ fn a_page_that_is_replaced_by_another_is_not_handed_out() {
 
 #[test]
 fn bits_that_hardware_sets_end_the_walk_at_most() {
+    for ask in every_ask(1) {
+        on_pages!(Setup::anon(&[1]), ask, touch(0), ["Changed", "all"]);
+    }
     for ask in every_ask(2) {
         on_pages!(
             Setup::anon(&[2]),

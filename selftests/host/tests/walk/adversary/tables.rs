@@ -3,10 +3,10 @@
 //! Tables that are taken out of the tree while the walk is in them.
 
 use rust_gup_host::{
-    drive::Ask,
+    drive::{walk, Ask},
     encode::Encode,
-    machine::Build,
-    rival::Program,
+    machine::{Build, Machine},
+    rival::{Program, Rival},
     tiny::Tiny,
     walk::{format::x86_64::X86_64, Level},
 };
@@ -37,6 +37,33 @@ fn a_run_is_not_taken_from_a_table_that_was_taken_away() {
             take_table_away(2),
             ["Absent", "Changed", "all"]
         );
+    }
+}
+
+#[test]
+fn the_table_of_a_run_was_in_its_place_until_all_entries_were_looked_at() {
+    for ask in every_ask(2) {
+        // The table is taken away by who does not look at the counts of pages.
+        let mut ends = [0, 0];
+        for due in 0.. {
+            let machine = Setup::anon(&[2]).by_pages::<X86_64>();
+            let program = Program::default().then(|m: &Machine<X86_64>| {
+                m.install(0, Level::PMD, X86_64::empty(Level::PMD));
+            });
+            machine.record(0, 2);
+            machine.set_rival(Rival::new(program, vec![due], 0, 2));
+            let got = walk(&machine, &ask);
+            let is_all = got.stop.is_none();
+            assert!(!is_all || due > machine.last_load(), "after {due}");
+            ends[usize::from(is_all)] += 1;
+            let nr_points = machine.nr_points();
+            machine.finish_rival();
+            machine.audit(&ask, &got);
+            if due > nr_points {
+                break;
+            }
+        }
+        assert!(ends[0] > 8 && ends[1] > 2, "{ends:?}");
     }
 }
 
