@@ -221,6 +221,11 @@ mod owners {
             granted(&of(Owner::Shmem, nr_pages), longterm);
             granted(&of(Owner::Hugetlb, nr_pages), longterm);
             granted(&of(Owner::Anon, nr_pages), longterm);
+            // To be read from they are.
+            granted(
+                &of(Owner::File, nr_pages),
+                Ask::read(Kind::Pin, 0, 1).longterm(),
+            );
         }
     }
 
@@ -248,6 +253,20 @@ mod owners {
                 refused(&machine, request, Stop::Device);
             }
             assert_eq!(machine.memmap().nr_puts, 0);
+        }
+    }
+
+    #[test]
+    fn device_memory_behind_other_memory_is_not_referenced_either() {
+        for (nr_pages, first, second) in [(1, 8, 9), (2, 9, 10)] {
+            for kind in [Kind::Get, Kind::Pin] {
+                let machine = machine(Build::anon(nr_pages), true);
+                machine.memmap().build(nr_pages, Build::anon(nr_pages));
+                machine.memmap().page_mut(nr_pages).device = true;
+                machine.map(0, [rw(first), rw(second)]);
+                let got = ask(&machine, Ask::write(kind, 0, 2));
+                assert_eq!((got.pages.len(), got.stop), (1, Some(Stop::Device)));
+            }
         }
     }
 

@@ -238,6 +238,14 @@ fn check_runs(got: &Got) {
 }
 
 #[test]
+fn a_range_of_no_bytes_is_refused_wherever_it_is() {
+    for addr in [0, 0xfff, 0x1000, u64::MAX] {
+        let range = UserRange::new(addr, 0, 12, 1 << 47);
+        assert_eq!(range, Err(RangeError::Empty));
+    }
+}
+
+#[test]
 fn a_run_that_is_full_is_followed_by_another() {
     let last = Run::EMPTY;
     let mut room = [Run::EMPTY; 1];
