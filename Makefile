@@ -54,6 +54,10 @@ litmus: ## check the barriers as litmus tests, with herd7
 oracle: ## compare the decoder with the kernel's inline functions, in a VM
 	@$(S)/oracle
 
+.PHONY: mutants
+mutants: ## break the walker in every way of scripts/mutants.list: the host tests must notice
+	@$(S)/mutants
+
 .PHONY: fuzz
 fuzz: ## let libFuzzer look for faults of the walker (SECONDS_EACH=60, SAVE=y)
 	@$(S)/fuzz
