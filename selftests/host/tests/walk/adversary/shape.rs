@@ -31,9 +31,11 @@ fn a_run_of_a_folio_that_is_split_is_given_back() {
 #[test]
 fn pages_behind_the_end_of_a_folio_that_has_shrunk_are_not_handed_out() {
     // Into halves: the head is the same, and it is large as before. Then the pages behind go.
+    // A walk that begins with the second page has as much behind the end.
     for ask in [
         Ask::read(Kind::Get, 0, 3),
         Ask::write(Kind::Pin, 0, 3).of_exclusive(),
+        Ask::write(Kind::Pin, 1 << 12, 2).of_exclusive(),
     ] {
         let tally = interleave::<X86_64>(&ask, || {
             let program = split_folio_at_once(4, 2, true)
