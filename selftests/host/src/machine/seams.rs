@@ -133,8 +133,8 @@ impl<F: Encode> Folios for &Machine<F> {
         if page.large {
             page.nr_pages
         } else {
-            // What lies there is something else by now.
-            [0, usize::MAX][self.nr_points.get() & 1]
+            // What lies there is something else by now. Each interleaving is tried with both.
+            [0, usize::MAX][usize::from(self.delay_flags.get())]
         }
     }
 
