@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     sys::{cpu, mm::CurrentMm, walk_window, HeldPages, PageArray, SLOW_BATCH_MAX},
-    walk::{Progress, RefKind, Rules, Stop, UserRange},
+    walk::{
+        Access, LongRead, LongWrite, Progress, RefKind, Rules, ShortRead, ShortWrite, Stop,
+        UserRange,
+    },
 };
 
 /// How many entries a window takes at most: bounds the time with interrupts off. A module parameter.
@@ -110,15 +113,15 @@ impl Windows<'_> {
         if !cpu::has_native_entries() {
             return Err(Stop::Off);
         }
-        let window = walk_window(
-            self.mm,
-            self.rules,
-            self.nr_entries,
-            &mut taken.progress,
-            pages,
-        );
-        if let Some(cycles) = window.irqs_off_cycles {
-            stats::count_window(cycles);
+        let (mm, nr_entries, progress) = (self.mm, self.nr_entries, &mut taken.progress);
+        let window = match (self.rules.access, K::PINS && self.rules.longterm) {
+            (Access::Read, false) => walk_window::<K, ShortRead>(mm, nr_entries, progress, pages),
+            (Access::Write, false) => walk_window::<K, ShortWrite>(mm, nr_entries, progress, pages),
+            (Access::Read, true) => walk_window::<K, LongRead>(mm, nr_entries, progress, pages),
+            (Access::Write, true) => walk_window::<K, LongWrite>(mm, nr_entries, progress, pages),
+        };
+        if window.irqs_off_cycles != 0 {
+            stats::count_window(window.irqs_off_cycles);
         }
         window.result
     }

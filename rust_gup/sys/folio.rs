@@ -306,6 +306,16 @@ impl FolioPtr {
         unsafe { self.field::<usize>(raw::FOLIO_MAPPING).read_volatile() }
     }
 
+    /// Whether it is anonymous, if it is not of the slab allocator. As `mapping()`, but of the one byte that has the flag.
+    #[doc(alias = "folio_test_anon")]
+    #[inline(always)]
+    pub(super) fn has_anon_mapping(self) -> bool {
+        const { assert!(raw::MAPPING_ANON < 256 && cfg!(target_endian = "little")) };
+        // SAFETY: By the invariant; other CPUs may change the field.
+        let lowest_byte = unsafe { self.field::<u8>(raw::FOLIO_MAPPING).read_volatile() };
+        usize::from(lowest_byte) & raw::MAPPING_ANON != 0
+    }
+
     /// The zero page.
     #[doc(alias("is_zero_folio", "zero_page_pfn"))]
     #[inline(always)]

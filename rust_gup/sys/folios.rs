@@ -2,7 +2,11 @@
 
 //! The folios of the running kernel, as the walk uses them.
 
-use core::{cell::Cell, marker::PhantomData, sync::atomic::Ordering};
+use core::{
+    cell::Cell,
+    marker::PhantomData,
+    sync::atomic::{AtomicI32, Ordering},
+};
 
 use kernel::bindings;
 
@@ -126,16 +130,18 @@ impl Folios for LiveFolios<'_> {
     #[inline(always)]
     fn try_add_refs(self, folio: FolioPtr, n: u32) -> bool {
         let refcount = folio.refcount();
-        let mut now = refcount.load(Ordering::Relaxed);
+        let now = refcount.load(Ordering::Relaxed);
         // None: being freed, split or migrated. Negative: overflowing, where C warns and refuses too.
-        while now > 0 {
-            let new = now.wrapping_add(n as i32);
-            match refcount.compare_exchange_weak(now, new, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(changed) => now = changed,
-            }
-        }
-        false
+        now > 0
+            && (refcount
+                .compare_exchange(
+                    now,
+                    now.wrapping_add(n as i32),
+                    Ordering::SeqCst,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+                || try_add_contended(refcount, n))
     }
 
     #[inline(always)]
@@ -199,7 +205,7 @@ impl Folios for LiveFolios<'_> {
 
     #[inline(always)]
     fn is_anon(self, folio: FolioPtr) -> bool {
-        !folio.is_slab() && folio.mapping() & raw::MAPPING_ANON != 0
+        !folio.is_slab() && folio.has_anon_mapping()
     }
 
     #[inline(always)]
@@ -234,6 +240,17 @@ impl Folios for LiveFolios<'_> {
             raw::rust_gup_count_pinned(State::node_of(node_and_zone) as i32, nr_pages as isize)
         };
     }
+}
+
+/// Adds references where somebody else changes their number at the same time.
+#[cold]
+#[inline(never)]
+fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
+    refcount
+        .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |now| {
+            (now > 0).then(|| now.wrapping_add(n as i32))
+        })
+        .is_ok()
 }
 
 /// Whose a folio is that is not anonymous.

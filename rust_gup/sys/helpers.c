@@ -42,17 +42,14 @@ bool rust_gup_compound_info_has_mask(void)
 	return compound_info_has_mask();
 }
 
-unsigned long rust_gup_local_irq_save(void)
+void rust_gup_local_irq_disable(void)
 {
-	unsigned long flags;
-
-	local_irq_save(flags);
-	return flags;
+	local_irq_disable();
 }
 
-void rust_gup_local_irq_restore(unsigned long flags)
+void rust_gup_local_irq_enable(void)
 {
-	local_irq_restore(flags);
+	local_irq_enable();
 }
 
 unsigned long rust_gup_task_size_max(void)

@@ -71,8 +71,8 @@ static const unsigned long CONST_MIGRATE_CMA = MIGRATE_TYPES;	/* No block has it
 #endif
 
 /* The section that keeps tables from being freed. */
-unsigned long rust_gup_local_irq_save(void);
-void rust_gup_local_irq_restore(unsigned long flags);
+void rust_gup_local_irq_disable(void);
+void rust_gup_local_irq_enable(void);
 
 /* The current process. */
 unsigned long rust_gup_task_size_max(void);

@@ -10,14 +10,14 @@ use super::{
     pages::HeldPages,
     tables::LiveTables,
 };
-use crate::walk::{Progress, RefKind, Rules, Stop, Walker};
+use crate::walk::{Progress, RefKind, Stop, Terms, Walker};
 
 /// What a window was like.
 pub(crate) struct Window {
     /// How it ended: with all that fitted into it, or why not.
     pub(crate) result: Result<(), Stop>,
-    /// How long interrupts were off, if they were.
-    pub(crate) irqs_off_cycles: Option<u64>,
+    /// How long interrupts were off; 0 if they were not.
+    pub(crate) irqs_off_cycles: u64,
 }
 
 /// Takes pages from `progress` on, `nr_entries` at most, adds them to `pages` and moves `progress` on.
@@ -25,10 +25,9 @@ pub(crate) struct Window {
 /// `pages` must have room for a run. For pins, the caller has set `MMF_HAS_PINNED` before. In process context, with
 /// interrupts on.
 #[doc(alias = "gup_fast")]
-#[inline(always)]
-pub(crate) fn walk_window<K: RefKind>(
+#[inline(never)]
+pub(crate) fn walk_window<K: RefKind, R: Terms>(
     mm: CurrentMm<'_>,
-    rules: Rules,
     nr_entries: usize,
     progress: &mut Progress,
     pages: &mut HeldPages<K>,
@@ -41,7 +40,7 @@ pub(crate) fn walk_window<K: RefKind>(
         if seq.is_none() {
             return Window {
                 result: Err(Stop::Fork),
-                irqs_off_cycles: None,
+                irqs_off_cycles: 0,
             };
         }
     }
@@ -49,10 +48,10 @@ pub(crate) fn walk_window<K: RefKind>(
     let before = K::PINS.then_some(*progress);
     let nr_left_before = progress.nr_left;
     let parking = Parking::default();
-    let context = cpu::decode_context(rules.access);
+    let context = cpu::decode_context(R::RULES.access);
     let mut window = Window {
         result: Ok(()),
-        irqs_off_cycles: None,
+        irqs_off_cycles: 0,
     };
     // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those.
     let mark = unsafe {
@@ -62,14 +61,13 @@ pub(crate) fn walk_window<K: RefKind>(
                 window.result = Walker::<LiveFormat, _, _> {
                     tables: LiveTables::new(irqs_off, mm),
                     folios: LiveFolios::new(irqs_off, &parking),
-                    context: &context,
-                    rules,
+                    context,
                     out,
                     progress,
                     nr_entries_left: nr_entries,
                 }
-                .run::<K>();
-                window.irqs_off_cycles = Some(cpu::cycles().wrapping_sub(begin));
+                .run::<K, R>();
+                window.irqs_off_cycles = cpu::cycles().wrapping_sub(begin);
             });
             nr_left_before.wrapping_sub(progress.nr_left)
         })

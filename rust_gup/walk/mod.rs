@@ -45,7 +45,7 @@ pub use self::{
     entry::Seen,
     format::{Format, Interior, Leaf},
     level::{Geometry, Level},
-    rules::{Access, Get, Pin, RefKind, Rules},
+    rules::{Access, Get, LongRead, LongWrite, Pin, RefKind, Rules, ShortRead, ShortWrite, Terms},
     run::{Run, RunWriter},
     seams::{FolioState, Folios, Owner, Tables},
     stop::Stop,

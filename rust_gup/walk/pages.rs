@@ -5,14 +5,12 @@
 use super::{
     format::{Format, Leaf},
     grab::{changed, split, Large, MappedBy, Sighting, SizeClass, Small},
-    rules::{LongRead, LongWrite, ShortRead, ShortWrite, Terms},
-    Access, FolioState, Folios, Level, RefKind, RunWriter, Seen, Stop, Tables, Walker,
+    FolioState, Folios, Level, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
 };
 
 /// Where a run begins, and the first look at it.
 struct Place<S> {
     seen: Seen<S>,
-    index: usize,
     leaf: Leaf,
 }
 
@@ -29,10 +27,10 @@ enum End {
 /// Entries of a table of base pages while runs are taken from them: all that the loop needs, by value. The compiler then
 /// keeps it in registers; behind a reference it would have to be loaded again after each atomic operation. So no
 /// function that is not inlined may be given a reference to it.
-struct Leaves<'w, 'r, F: Format, T: Tables<F>, M: Folios> {
+struct Leaves<'r, F: Format, T: Tables<F>, M: Folios> {
     tables: T,
     folios: M,
-    context: &'w F::Context,
+    context: F::Context,
     /// The entry that points to the table.
     parent: Seen<T::Slot>,
     table: T::Table,
@@ -47,25 +45,22 @@ struct Leaves<'w, 'r, F: Format, T: Tables<F>, M: Folios> {
     nr_grabs: u64,
 }
 
-impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
-    /// Takes the pages of a table of base pages.
-    #[inline(always)]
-    pub(super) fn take_pages<K: RefKind>(
-        &mut self,
-        parent: &Seen<T::Slot>,
-        table: T::Table,
-    ) -> Result<(), Stop> {
-        match (self.rules.access, K::PINS && self.rules.longterm) {
-            (Access::Read, false) => self.take_table::<K, ShortRead>(parent, table),
-            (Access::Write, false) => self.take_table::<K, ShortWrite>(parent, table),
-            (Access::Read, true) => self.take_table::<K, LongRead>(parent, table),
-            (Access::Write, true) => self.take_table::<K, LongWrite>(parent, table),
-        }
-    }
+/// How the loop ended.
+struct Ended {
+    /// The next entry.
+    index: usize,
+    /// How many reference operations it took, if the folios are large; otherwise one a page.
+    nr_grabs: u64,
+    /// What the writer finished with.
+    out: (Run, usize),
+    /// Why, if it does not have all.
+    result: Result<(), End>,
+}
 
+impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     /// Takes pages from the next one on, as far as they are wanted and in this table.
-    #[inline(never)]
-    fn take_table<K: RefKind, R: Terms>(
+    #[inline(always)]
+    pub(super) fn take_table<K: RefKind, R: Terms>(
         &mut self,
         parent: &Seen<T::Slot>,
         table: T::Table,
@@ -77,21 +72,47 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         let mut index = begin;
         loop {
             let seen = Seen::read(self.tables, table, index);
-            let leaf = F::page(seen.raw(), self.context)?;
-            let state = self
-                .folios
-                .state(self.folios.folio(self.folios.page(leaf.first)));
+            let leaf = F::page(seen.raw(), &self.context)?;
+            let page = self.folios.page(leaf.first);
+            let single = self.folios.single(page);
+            let sighting = match single {
+                Some(folio) => Sighting::of_single(page, folio),
+                None => Sighting::of_large(self.folios, page).ok_or_else(split)?,
+            };
+            let state = sighting.state(self.folios);
             // Device memory ends the walk before a reference is tried: `is_pci_p2pdma_page()` in C dereferences
             // `folio->pgmap` here, which can be NULL while an fsdax folio is being taken apart (`fs/dax.c`).
             if state.is_device() {
                 return Err(Stop::Device);
             }
-            let range = (index, end);
-            let (next, result) = if state.is_large() {
-                self.take_large::<K, R>(parent, table, state, range)
-            } else {
-                self.take_class::<K, R, Small>(parent, table, state, range)
+            let mut leaves = Leaves {
+                tables: self.tables,
+                folios: self.folios,
+                context: self.context,
+                parent: *parent,
+                table,
+                node_and_zone: state.node_and_zone(),
+                index,
+                end,
+                out: self.out.reborrow(),
+                nr_grabs: 0,
             };
+            let place = Place { seen, leaf };
+            let result = if single.is_some() {
+                leaves.take_all::<K, R, Small>(&place, &sighting)
+            } else {
+                leaves.take_all::<K, R, Large>(&place, &sighting)
+            };
+            let (next, nr_grabs) = (leaves.index, leaves.nr_grabs);
+            let out = leaves.out.finish();
+            self.out.go_on_from(out);
+
+            let nr_taken = next.wrapping_sub(index);
+            if K::PINS && nr_taken != 0 {
+                self.folios
+                    .count_pinned(state.node_and_zone(), nr_taken as u32);
+            }
+            self.advance(Level::PTE, nr_taken as u64, nr_grabs, nr_taken);
             match result {
                 Ok(()) => return Ok(()),
                 Err(End::Stop(stop)) => return Err(stop),
@@ -99,82 +120,72 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
                     self.nr_entries_left = 0;
                     return Ok(());
                 }
-                // It was as was seen above a moment ago.
-                Err(End::OtherFolio) if next == index => return Err(split()),
                 Err(End::OtherFolio) => index = next,
             }
         }
     }
-
-    /// A function of its own, for the registers' sake.
-    #[inline(never)]
-    fn take_large<K: RefKind, R: Terms>(
-        &mut self,
-        parent: &Seen<T::Slot>,
-        table: T::Table,
-        state: M::State,
-        range: (usize, usize),
-    ) -> (usize, Result<(), End>) {
-        self.take_class::<K, R, Large>(parent, table, state, range)
-    }
-
-    /// Takes pages while their folios are of one size class, node and zone. Returns with which entry to go on.
-    #[inline(always)]
-    fn take_class<K: RefKind, R: Terms, S: SizeClass>(
-        &mut self,
-        parent: &Seen<T::Slot>,
-        table: T::Table,
-        state: M::State,
-        (begin, end): (usize, usize),
-    ) -> (usize, Result<(), End>) {
-        let mut leaves = Leaves {
-            tables: self.tables,
-            folios: self.folios,
-            context: self.context,
-            parent: *parent,
-            table,
-            node_and_zone: state.node_and_zone(),
-            index: begin,
-            end,
-            out: self.out.reborrow(),
-            nr_grabs: 0,
-        };
-        let result = leaves.take::<K, R, S>();
-        let (next, nr_grabs) = (leaves.index, leaves.nr_grabs);
-        let end_of_out = leaves.out.finish();
-        self.out.go_on_from(end_of_out);
-
-        let nr_taken = next.wrapping_sub(begin);
-        if K::PINS && nr_taken != 0 {
-            self.folios
-                .count_pinned(state.node_and_zone(), nr_taken as u32);
-        }
-        let nr_grabs = if S::LARGE { nr_grabs } else { nr_taken as u64 };
-        self.advance(Level::PTE, nr_taken as u64, nr_grabs, nr_taken);
-        (next, result)
-    }
 }
 
-impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, '_, F, T, M> {
-    /// Takes runs until all is taken, or there is a reason to end.
+impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
+    /// Takes runs until all is taken, or there is a reason to end. Where the first one is, was looked up already.
+    ///
+    /// Most requests are small and end with that. What goes on with the next one is a function of its own, for the
+    /// registers' sake.
+    #[inline(always)]
+    fn take_all<K: RefKind, R: Terms, S: SizeClass>(
+        &mut self,
+        place: &Place<T::Slot>,
+        sighting: &Sighting<M>,
+    ) -> Result<(), End> {
+        self.take_run::<K, R, S>(place, sighting)?;
+        if self.index >= self.end {
+            return Ok(());
+        }
+        // A copy, so that the address of this one remains unknown.
+        let more = Leaves {
+            out: self.out.reborrow(),
+            nr_grabs: 0,
+            ..*self
+        };
+        let ended = more.take_more::<K, R, S>();
+        let nr_grabs = if S::LARGE {
+            ended.nr_grabs
+        } else {
+            ended.index.wrapping_sub(self.index) as u64
+        };
+        self.nr_grabs = self.nr_grabs.wrapping_add(nr_grabs);
+        self.index = ended.index;
+        self.out.go_on_from(ended.out);
+        ended.result
+    }
+
+    /// Takes more runs, while their folios are of the same size class, node and zone.
+    #[inline(never)]
+    fn take_more<K: RefKind, R: Terms, S: SizeClass>(mut self) -> Ended {
+        let mut leaves = Leaves {
+            // That no entry lies beyond the table, the compiler has to see here again.
+            end: self.end.min(F::LEVELS[0].nr_entries()),
+            out: self.out.reborrow(),
+            ..self
+        };
+        let result = leaves.take_runs::<K, R, S>();
+        Ended {
+            index: leaves.index,
+            nr_grabs: if S::LARGE { leaves.nr_grabs } else { 0 },
+            out: leaves.out.finish(),
+            result,
+        }
+    }
+
+    /// The loop of it.
     #[doc(alias = "gup_fast_pte_range")]
     #[inline(always)]
-    fn take<K: RefKind, R: Terms, S: SizeClass>(&mut self) -> Result<(), End> {
+    fn take_runs<K: RefKind, R: Terms, S: SizeClass>(&mut self) -> Result<(), End> {
         while self.index < self.end {
             let seen = Seen::read(self.tables, self.table, self.index);
-            let leaf = F::page(seen.raw(), self.context).map_err(End::Stop)?;
-            let sighting = self.look::<S>(leaf).ok_or(End::OtherFolio)?;
-            let place = Place {
-                seen,
-                index: self.index,
-                leaf,
-            };
-            let (nr_taken, result) = self.take_run::<K, R, S>(&place, &sighting)?;
-            self.index = self.index.wrapping_add(nr_taken);
-            if S::LARGE {
-                self.nr_grabs = self.nr_grabs.wrapping_add(1);
-                result.map_err(End::Stop)?;
-            }
+            let leaf = F::page(seen.raw(), &self.context).map_err(End::Stop)?;
+            let sighting = self.look::<S>(leaf).ok_or_else(other_folio)?;
+            self.take_run::<K, R, S>(&Place { seen, leaf }, &sighting)?;
         }
         Ok(())
     }
@@ -192,16 +203,16 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, '_, F, T, M> {
         (state.node_and_zone() == self.node_and_zone).then_some(sighting)
     }
 
-    /// Takes as many pages of one folio as consecutive entries map. Returns how many, at least one, and if there could
-    /// have been more, why not.
+    /// Takes as many pages of one folio as consecutive entries map, at least one. Returns why not more, if there could
+    /// have been.
     #[inline(always)]
     fn take_run<K: RefKind, R: Terms, S: SizeClass>(
         &mut self,
         place: &Place<T::Slot>,
         sighting: &Sighting<M>,
-    ) -> Result<(usize, Result<(), Stop>), End> {
+    ) -> Result<(), End> {
         let nr = if S::LARGE {
-            let nr_wanted = self.end.wrapping_sub(place.index);
+            let nr_wanted = self.end.wrapping_sub(self.index);
             self.extend_run(place, sighting.nr_left.min(nr_wanted))
         } else {
             1
@@ -234,12 +245,15 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, '_, F, T, M> {
             return Err(End::NoRoom);
         }
         held.keep(nr_admitted);
-        let result = if (nr_current as usize) < nr {
-            verdict.and(Err(changed()))
-        } else {
-            verdict
-        };
-        Ok((nr_admitted as usize, result))
+        self.index = self.index.wrapping_add(nr_admitted as usize);
+        self.nr_grabs = self.nr_grabs.wrapping_add(1);
+        if S::LARGE {
+            verdict.map_err(End::Stop)?;
+            if (nr_current as usize) < nr {
+                return Err(End::Stop(changed()));
+            }
+        }
+        Ok(())
     }
 
     /// How many entries, at most `nr_max`, map consecutive frames and are otherwise alike, so that what was decided
@@ -248,11 +262,18 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, '_, F, T, M> {
     fn extend_run(&self, place: &Place<T::Slot>, nr_max: usize) -> usize {
         let nr_more = self.tables.count_progression(
             self.table,
-            place.index.wrapping_add(1),
+            self.index.wrapping_add(1),
             place.seen.raw().wrapping_add(F::PAGE_STEP),
             F::PAGE_STEP,
             nr_max.wrapping_sub(1),
         );
         nr_more.wrapping_add(1)
     }
+}
+
+/// From a call, as the reasons in [`grab`](super::grab) are.
+#[cold]
+#[inline(never)]
+fn other_folio() -> End {
+    core::hint::black_box(End::OtherFolio)
 }

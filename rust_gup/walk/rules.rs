@@ -56,7 +56,7 @@ pub struct Rules {
 }
 
 /// Rules that are known when the walk is compiled: the hot loop is compiled for each.
-pub(super) trait Terms {
+pub trait Terms {
     /// The rules.
     const RULES: Rules;
 }
@@ -65,7 +65,7 @@ macro_rules! terms {
     ($($(#[$doc:meta])* $name:ident = $access:ident, $longterm:expr;)*) => {
         $(
             $(#[$doc])*
-            pub(super) enum $name {}
+            pub enum $name {}
 
             impl Terms for $name {
                 const RULES: Rules = Rules {

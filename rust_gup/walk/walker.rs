@@ -5,7 +5,7 @@
 use super::{
     format::{Format, Interior, Leaf},
     grab::{Large, MappedBy, Sighting},
-    FolioState, Folios, Level, RefKind, Rules, RunWriter, Seen, Stop, Tables,
+    FolioState, Folios, Level, RefKind, RunWriter, Seen, Stop, Tables, Terms,
 };
 
 /// Leaves are at these levels at most, from the table of base pages on.
@@ -46,9 +46,7 @@ pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios> {
     /// The machine's folios.
     pub folios: M,
     /// What decoding depends on.
-    pub context: &'w F::Context,
-    /// What is wanted.
-    pub rules: Rules,
+    pub context: F::Context,
     /// Where the runs go.
     pub out: &'w mut RunWriter<'r>,
     /// Where the walk stands.
@@ -74,12 +72,14 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     ///
     /// Why the page at `progress.next` cannot be had.
     #[doc(alias = "gup_fast")]
-    #[inline(never)]
-    pub fn run<K: RefKind>(&mut self) -> Result<(), Stop> {
+    #[inline(always)]
+    pub fn run<K: RefKind, R: Terms>(&mut self) -> Result<(), Stop> {
         while self.progress.nr_left != 0 && self.nr_entries_left != 0 {
             match self.find(self.progress.next)? {
-                Found::Leaf(seen, level, leaf) => self.take_huge_leaf::<K>(&seen, level, leaf)?,
-                Found::Table(parent, table) => self.take_pages::<K>(&parent, table)?,
+                Found::Leaf(seen, level, leaf) => {
+                    self.take_huge_leaf::<K, R>(&seen, level, leaf)?
+                }
+                Found::Table(parent, table) => self.take_table::<K, R>(&parent, table)?,
                 // The root is a table of base pages, or there are more levels than any format has.
                 Found::Further(_) => return Err(Stop::Bad),
             }
@@ -131,10 +131,10 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
             return Err(Stop::Range);
         }
         let seen = Seen::read(self.tables, table, geometry.index(addr));
-        match F::interior(seen.raw(), level, self.context)? {
+        match F::interior(seen.raw(), level, &self.context)? {
             Interior::Leaf(leaf) => Ok(Found::Leaf(seen, level, leaf)),
             Interior::Table => {
-                let below = self.tables.descend(&seen, level, self.context)?;
+                let below = self.tables.descend(&seen, level, &self.context)?;
                 Ok(if level == Level::PMD {
                     Found::Table(seen, below)
                 } else {
@@ -147,7 +147,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     /// Takes what a huge leaf maps of the range: one run.
     #[doc(alias("gup_fast_pmd_leaf", "gup_fast_pud_leaf"))]
     #[inline(always)]
-    fn take_huge_leaf<K: RefKind>(
+    fn take_huge_leaf<K: RefKind, R: Terms>(
         &mut self,
         seen: &Seen<T::Slot>,
         level: Level,
@@ -170,14 +170,14 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         let sighting = Sighting::of_large(self.folios, page)
             .filter(|sighting| nr <= sighting.nr_left as u64)
             .ok_or(Stop::Split)?;
-        let held = sighting.try_grab::<K, Large>(self.folios, nr as u32, &self.rules)?;
+        let held = sighting.try_grab::<K, Large>(self.folios, nr as u32, &R::RULES)?;
         // The references are there: now look again.
         if !seen.is_current(self.tables) {
             return Err(Stop::Changed);
         }
         let nr = nr as u32;
         let (nr_admitted, verdict) =
-            held.admit(&sighting, nr, leaf.writable, MappedBy::Leaf, &self.rules)?;
+            held.admit(&sighting, nr, leaf.writable, MappedBy::Leaf, &R::RULES)?;
         verdict?;
         if !self.out.push(first, nr_admitted.into()) {
             self.nr_entries_left = 0;

@@ -5,7 +5,10 @@
 use crate::{
     encode::Encode,
     machine::Machine,
-    walk::{Access, Get, Pfn, Pin, Progress, Rules, Run, RunWriter, Stop, Walker},
+    walk::{
+        Access, Get, LongRead, LongWrite, Pfn, Pin, Progress, Rules, Run, RunWriter, ShortRead,
+        ShortWrite, Stop, Walker,
+    },
 };
 
 /// The kind of reference, as a value.
@@ -123,15 +126,19 @@ pub fn one_window<F: Encode>(
     let mut walker = Walker {
         tables: machine,
         folios: machine,
-        context: &machine.context(),
-        rules: ask.rules,
+        context: machine.context(),
         out: &mut out,
         progress: &mut *progress,
         nr_entries_left: ask.nr_entries,
     };
-    let result = match ask.kind {
-        Kind::Get => walker.run::<Get>(),
-        Kind::Pin => walker.run::<Pin>(),
+    let Rules { access, longterm } = ask.rules;
+    let result = match (ask.kind, access, longterm) {
+        (Kind::Get, Access::Read, _) => walker.run::<Get, ShortRead>(),
+        (Kind::Get, Access::Write, _) => walker.run::<Get, ShortWrite>(),
+        (Kind::Pin, Access::Read, false) => walker.run::<Pin, ShortRead>(),
+        (Kind::Pin, Access::Write, false) => walker.run::<Pin, ShortWrite>(),
+        (Kind::Pin, Access::Read, true) => walker.run::<Pin, LongRead>(),
+        (Kind::Pin, Access::Write, true) => walker.run::<Pin, LongWrite>(),
     };
     let (last, nr_used) = out.finish();
     runs.extend(&room[..nr_used]);

@@ -179,8 +179,8 @@ impl Machine {
     }
 
     /// What the walk needs to decode entries.
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
+    pub(crate) fn context(&self) -> Context {
+        self.context
     }
 
     /// Takes the references alone: what each walk costs at least.

@@ -22,8 +22,8 @@ use criterion::{
     Throughput, //
 };
 use rust_gup_host::walk::{
-    format::x86_64::X86_64, Access, Get, Level, Pin, Progress, RefKind, Rules, Run, RunWriter,
-    Tables, Walker,
+    format::x86_64::X86_64, Get, Level, Pin, Progress, RefKind, Run, RunWriter, ShortWrite, Tables,
+    Walker,
 };
 
 use self::machine::{Machine, SinglePages, LAYOUTS, LEN_BYTES, NR_PAGES};
@@ -42,15 +42,11 @@ fn take<K: RefKind, T: Tables<X86_64>>(machine: &Machine, tables: T, runs: &mut 
             tables,
             folios: machine,
             context: machine.context(),
-            rules: Rules {
-                access: Access::Write,
-                longterm: false,
-            },
             out: &mut out,
             progress: &mut progress,
             nr_entries_left: WINDOW_ENTRIES,
         }
-        .run::<K>();
+        .run::<K, ShortWrite>();
         assert_eq!(result, Ok(()), "all of the memory can be taken");
         let (still_last, nr_more) = out.finish();
         last = still_last;

@@ -25,7 +25,7 @@ use rust_gup_host::{
     tiny::Tiny,
     walk::{
         Access, FolioState, Folios, Format, Get, Level, Owner, Pfn, PhysAddr, Pin, Progress,
-        RefKind, Rules, Run, RunWriter, Seen, Stop, Tables, Walker,
+        RefKind, Run, RunWriter, Seen, ShortRead, ShortWrite, Stop, Tables, Walker,
     },
 };
 
@@ -239,21 +239,18 @@ impl Folios for &Machine {
 
 /// Whether the walk gets the page.
 fn walk<K: RefKind>(machine: &Machine, access: Access) -> bool {
-    let context = Tiny::context(access);
-    let rules = Rules {
-        access,
-        longterm: false,
-    };
     let mut walker = Walker {
         tables: machine,
         folios: machine,
-        context: &context,
-        rules,
+        context: Tiny::context(access),
         out: &mut RunWriter::new(Run::EMPTY, &mut []),
         progress: &mut Progress::new(0, 1),
         nr_entries_left: 1,
     };
-    walker.run::<K>().is_ok()
+    match access {
+        Access::Read => walker.run::<K, ShortRead>().is_ok(),
+        Access::Write => walker.run::<K, ShortWrite>().is_ok(),
+    }
 }
 
 /// Runs both in all ways that the model knows.
