@@ -204,6 +204,11 @@ impl Folios for LiveFolios<'_> {
     }
 
     #[inline(always)]
+    fn admits_unowned(self) -> bool {
+        raw::ADMITS_UNOWNED != 0
+    }
+
+    #[inline(always)]
     fn is_anon(self, folio: FolioPtr) -> bool {
         !folio.is_slab() && folio.has_anon_mapping()
     }
@@ -273,7 +278,7 @@ fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
     unsafe {
         if raw::shmem_mapping(mapping) {
             Owner::Shmem
-        } else if raw::rust_gup_mapping_unevictable(mapping) {
+        } else if raw::HAS_SECRETMEM != 0 && raw::rust_gup_mapping_unevictable(mapping) {
             Owner::Unevictable
         } else {
             Owner::File

@@ -16,6 +16,7 @@
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/timex.h>
+#include <linux/version.h>
 
 /* Fields of struct page and struct folio. */
 static const unsigned long CONST_SIZEOF_PAGE = sizeof(struct page);
@@ -57,6 +58,14 @@ static const unsigned long CONST_PAGE_TYPE_SLAB = PGTY_slab;
 static const unsigned long CONST_PAGE_TYPE_HUGETLB = PGTY_hugetlb;
 static const unsigned long CONST_MAPPING_FLAGS = FOLIO_MAPPING_FLAGS;
 static const unsigned long CONST_MAPPING_ANON = FOLIO_MAPPING_ANON;
+
+/*
+ * What gup_fast_folio_allowed() says of a small folio without a mapping. Since 7.3 it knows that this is no secret memory
+ * (mm/gup.c:2792); without secret memory it never asked.
+ */
+static const unsigned long CONST_ADMITS_UNOWNED =
+	LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) || !IS_ENABLED(CONFIG_SECRETMEM);
+static const unsigned long CONST_HAS_SECRETMEM = IS_ENABLED(CONFIG_SECRETMEM);
 
 /* Pageblocks. */
 static const unsigned long CONST_PAGES_PER_SECTION = PAGES_PER_SECTION;

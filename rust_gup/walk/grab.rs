@@ -247,6 +247,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         match self.folios.owner(self.folio) {
             Owner::Anon | Owner::Hugetlb | Owner::Shmem => Ok(()),
             Owner::File if !reject_file_backed => Ok(()),
+            Owner::None if !reject_file_backed && self.folios.admits_unowned() => Ok(()),
             owner => Err(why_not_allowed(owner)),
         }
     }

@@ -187,6 +187,9 @@ pub trait Folios: Copy {
     ))]
     fn owner(self, folio: Self::Folio) -> Owner;
 
+    /// Whether small folios without an owner are admitted where files are: since Linux 7.3 they are.
+    fn admits_unowned(self) -> bool;
+
     /// Whether a referenced folio is anonymous.
     #[doc(alias = "folio_test_anon")]
     fn is_anon(self, folio: Self::Folio) -> bool;

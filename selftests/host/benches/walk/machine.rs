@@ -423,6 +423,10 @@ impl Folios for &Machine {
     }
 
     #[inline(always)]
+    fn admits_unowned(self) -> bool {
+        false
+    }
+
     fn make_accessible(self, _folio: usize) -> bool {
         true
     }

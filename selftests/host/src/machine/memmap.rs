@@ -102,6 +102,8 @@ pub struct Memmap {
     pub nr_flags_set: u64,
     /// How often references were given back.
     pub nr_puts: u64,
+    /// The kernel admits small folios without an owner.
+    pub admits_unowned: bool,
 }
 
 impl Memmap {
@@ -136,6 +138,7 @@ impl Memmap {
             nr_pinned: 0,
             nr_flags_set: 0,
             nr_puts: 0,
+            admits_unowned: false,
         }
     }
 

@@ -206,6 +206,10 @@ impl<F: Encode> Folios for &Machine<F> {
         }
     }
 
+    fn admits_unowned(self) -> bool {
+        self.memmap.borrow().admits_unowned
+    }
+
     fn make_accessible(self, folio: PageNr) -> bool {
         self.held(folio, "made accessible");
         self.memmap.borrow().page(folio).accessible

@@ -193,6 +193,24 @@ mod owners {
     }
 
     #[test]
+    fn small_folios_without_an_owner_are_had_where_the_kernel_admits_them() {
+        let admits = || {
+            let machine = of(Owner::None, 1);
+            machine.memmap().admits_unowned = true;
+            machine
+        };
+        for request in [READ, WRITE].concat() {
+            granted(&admits(), request);
+        }
+        // For writing for long they could be a file's.
+        let longterm = Ask::write(Kind::Pin, 0, 1).longterm();
+        refused(&admits(), longterm, Stop::NoMapping);
+        let zero_page = of(Owner::ZeroPage, 1);
+        zero_page.memmap().admits_unowned = true;
+        refused(&zero_page, Ask::read(Kind::Pin, 0, 1), Stop::ZeroPage);
+    }
+
+    #[test]
     fn small_folios_of_files_and_tmpfs_are_had() {
         for owner in [Owner::File, Owner::Shmem, Owner::Hugetlb] {
             for request in [READ, WRITE].concat() {

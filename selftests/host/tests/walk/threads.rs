@@ -228,6 +228,10 @@ impl Folios for &Machine {
         self.exclusive.load(Relaxed)
     }
 
+    fn admits_unowned(self) -> bool {
+        false
+    }
+
     fn make_accessible(self, _folio: usize) -> bool {
         true
     }
