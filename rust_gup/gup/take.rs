@@ -92,7 +92,7 @@ pub(crate) fn take<K: RefKind>(
     }
     Counter::Fast.add(taken.nr_fast());
     Counter::Grabs.add(taken.progress.nr_grabs);
-    // Who has some pages has to release them, so there is no room for an error (`mm/gup.c:3217`).
+    // Who has some pages has to release them, so there is no room for an error (`mm/gup.c:3211`).
     if pages.nr_pages() != 0 {
         return Ok(());
     }

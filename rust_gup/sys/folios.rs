@@ -166,7 +166,7 @@ impl Folios for LiveFolios<'_> {
     #[inline(never)]
     fn is_longterm_pinnable(self, folio: FolioPtr) -> bool {
         // `folio_migratetype()` is not exported to modules; this reads what `get_pfnblock_migratetype()` reads
-        // (`mm/page_alloc.c:387`), as racily. The reference keeps the section.
+        // (`mm/page_alloc.c:392`), as racily. The reference keeps the section.
         let pfn = self.memory_map.pfn(folio.head()).as_u64() as usize;
         let block = (pfn & (raw::PAGES_PER_SECTION - 1)) >> raw::PAGEBLOCK_ORDER;
         let bit = block.wrapping_mul(raw::NR_PAGEBLOCK_BITS);
@@ -260,7 +260,7 @@ fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
 
 /// Whose a folio is that is not anonymous.
 ///
-/// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2776`).
+/// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2765`).
 fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
     if folio.is_hugetlb() {
         return Owner::Hugetlb;

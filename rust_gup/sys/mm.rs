@@ -61,7 +61,7 @@ impl CurrentMm<'_> {
     /// Says that this process pins pages, so that fork copies pages that may be pinned instead of sharing them.
     ///
     /// It comes before [`write_protect_begin`](Self::write_protect_begin). fork raises its count first and reads this
-    /// flag then (`folio_needs_cow_for_dma()`, `include/linux/mm.h:2690`), so that a fork that does not see the flag
+    /// flag then (`folio_needs_cow_for_dma()`, `include/linux/mm.h:2794`), so that a fork that does not see the flag
     /// is seen by its count; the locked operation that sets it is the full barrier between the two. Once set the flag
     /// stays.
     #[doc(alias("mm_set_has_pinned_flag", "MMF_HAS_PINNED"))]
@@ -83,7 +83,7 @@ impl CurrentMm<'_> {
     }
 
     /// Reads fork()'s count, or returns `None` while a fork is at work. Never waits for it: the writer can sleep
-    /// (`mm/memory.c:1537`).
+    /// (`mm/memory.c:1619`).
     #[doc(alias("raw_seqcount_try_begin", "write_protect_seq"))]
     #[inline(always)]
     pub(crate) fn write_protect_begin(&self) -> Option<WriteProtectSeq> {

@@ -46,9 +46,9 @@ pub enum RangeError {
     /// No byte was asked for. `mm/gup.c` relies on its callers here: its loops are all `do`/`while`, and with no
     /// pages they would step off the table.
     Empty,
-    /// The range wraps around the end of the address space (`-EOVERFLOW`, `mm/gup.c:3203`).
+    /// The range wraps around the end of the address space (`-EOVERFLOW`, `mm/gup.c:3197`).
     Overflow,
-    /// The range reaches beyond user space (`-EFAULT`, `mm/gup.c:3205`).
+    /// The range reaches beyond user space (`-EFAULT`, `mm/gup.c:3199`).
     BeyondUserSpace,
 }
 

@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use super::{FolioState, Folios, Owner, RefKind, Rules, Stop};
 
 /// What a pin adds to the reference count of a folio of one page, which has no pin count
-/// (`GUP_PIN_COUNTING_BIAS`, `include/linux/mm.h:2226`).
+/// (`GUP_PIN_COUNTING_BIAS`, `include/linux/mm.h:2262`).
 #[doc(alias = "GUP_PIN_COUNTING_BIAS")]
 pub(super) const PIN_BIAS: u32 = 1024;
 
@@ -217,7 +217,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         self.check_allowed(rules)?;
         let mut admitted = (nr, Ok(()));
         // `FOLL_WRITE` needs no look: a writable entry of an anonymous page means that it is exclusive
-        // (`mm/internal.h:1683`).
+        // (`mm/internal.h:1361`).
         if K::PINS && !rules.access.is_write() && !writable {
             admitted = self.check_exclusive(sighting.page, nr, mapped_by, rules)?;
         }
@@ -275,7 +275,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         // (`include/linux/rmap.h`), between clearing the flag and restoring the entry.
         folios.read_barrier();
         if mapped_by == MappedBy::Leaf {
-            // `mm/gup.c:2960` asks for `&folio->page`.
+            // `mm/gup.c:2954` asks for `&folio->page`.
             let head = folios.nth(first, 0usize.wrapping_sub(folios.index(self.folio, first)));
             return if folios.is_anon_exclusive(head) {
                 Ok((nr, Ok(())))

@@ -221,7 +221,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
             .try_grab::<K, S>(self.folios, nr as u32, &R::RULES)
             .map_err(End::Stop)?;
         // The references are there: now look again, the parent first. It catches a table that was taken out of the
-        // tree with its entries still standing: pairs with `pmdp_collapse_flush()` (`mm/gup.c:2815`).
+        // tree with its entries still standing: pairs with `pmdp_collapse_flush()` (`mm/gup.c:2809`).
         if !self.parent.is_current(self.tables) || !place.seen.is_current(self.tables) {
             return Err(End::Stop(changed()));
         }
