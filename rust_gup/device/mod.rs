@@ -10,7 +10,7 @@ mod ioctl;
 use kernel::{new_mutex, prelude::*, sync::Mutex};
 
 use self::handles::Handles;
-use crate::sys::chardev::CharDevice;
+use crate::sys::ioctl_file::IoctlFile;
 
 /// An open file: the handles that were made through it.
 ///
@@ -22,7 +22,7 @@ pub(crate) struct OpenFile {
     handles: Mutex<Handles>,
 }
 
-impl CharDevice for OpenFile {
+impl IoctlFile for OpenFile {
     fn open() -> Result<Pin<KBox<Self>>> {
         KBox::pin_init(
             pin_init!(Self {

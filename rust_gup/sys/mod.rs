@@ -15,6 +15,7 @@ mod exports;
 mod folio;
 mod folios;
 pub(crate) mod inspect;
+pub(crate) mod ioctl_file;
 mod irq;
 pub(crate) mod layout;
 mod locked_vm;

@@ -11,8 +11,8 @@ use kernel::{
 
 use crate::{
     buffer::{Buffer, Method, Report},
-    chardev::CharDevice,
     device::{Direction, Edu},
+    ioctl_file::IoctlFile,
     sys::{
         abi::{self, Argument},
         slot,
@@ -28,7 +28,7 @@ pub(crate) struct OpenFile {
     buffers: Mutex<KVec<Option<Arc<Buffer>>>>,
 }
 
-impl CharDevice for OpenFile {
+impl IoctlFile for OpenFile {
     fn open() -> Result<Pin<KBox<Self>>> {
         let edu = slot::current().ok_or(ENODEV)?;
         KBox::pin_init(

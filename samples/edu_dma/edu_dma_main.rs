@@ -20,6 +20,8 @@ mod sys;
 mod chardev;
 #[path = "../../rust_gup/include/rust_gup_api.rs"]
 mod gup;
+#[path = "../../rust_gup/sys/ioctl_file.rs"]
+mod ioctl_file;
 
 use self::{
     calls::OpenFile,
