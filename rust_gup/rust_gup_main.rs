@@ -3,7 +3,7 @@
 //! Fast GUP in Rust.
 //!
 //! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `api/` what other modules
-//! and the device ask for, `device/` the device.
+//! and the device ask for, `device/` the device, `gup_test/` the interface of the kernel's selftests.
 //! `Documentation/design.rst` is the guide.
 
 use core::{borrow::Borrow, sync::atomic::Ordering::Relaxed};
@@ -13,6 +13,7 @@ use kernel::prelude::*;
 mod api;
 mod device;
 mod gup;
+mod gup_test;
 mod sys;
 pub mod walk;
 
@@ -32,12 +33,17 @@ module! {
             default: 256,
             description: "Page-table entries taken at most with interrupts off, 1 to 65536",
         },
+        gup_test: u32 {
+            default: 0,
+            description: "1: make /sys/kernel/debug/gup_test for the kernel's selftests; 2: call it rust_gup_test",
+        },
     },
 }
 
 /// The loaded module.
 #[pin_data]
 struct RustGup {
+    gup_test: Option<Pin<KBox<gup_test::File>>>,
     #[pin]
     device: Registration<OpenFile>,
 }
@@ -55,6 +61,8 @@ impl kernel::InPlaceModule for RustGup {
                 }
                 gup::WINDOW_ENTRIES.store(window_entries, Relaxed);
             },
+            // What can fail for more than lack of memory comes first, before anybody can have opened anything.
+            gup_test: gup_test::file(module, plain(module_parameters::gup_test.value()))?,
             device <- Registration::new(module, c"rust_gup", 0o600),
         })
     }

@@ -15,5 +15,5 @@ pub(crate) use self::{
     measure::{measure, Engine},
     pinned::PinnedRange,
     request::{Fallback, How, Request},
-    take::{Taken, WINDOW_ENTRIES},
+    take::{take, Taken, WINDOW_ENTRIES},
 };

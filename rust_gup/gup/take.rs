@@ -60,7 +60,8 @@ impl Taken {
     }
 }
 
-/// Takes the pages of `request` and adds them to `pages`, which is empty. `taken` tells how, also in case of an error.
+/// Takes the pages of `request` and adds them to `pages`, which has room for a run. `taken` tells how, also in case of an
+/// error.
 ///
 /// May sleep: with [`Fallback::None`] only to allocate memory for the list.
 ///
@@ -93,7 +94,7 @@ pub(crate) fn take<K: RefKind>(
     Counter::Fast.add(taken.nr_fast());
     Counter::Grabs.add(taken.progress.nr_grabs);
     // Who has some pages has to release them, so there is no room for an error (`mm/gup.c:3211`).
-    if pages.nr_pages() != 0 {
+    if taken.progress.nr_left != request.range.nr_pages() {
         return Ok(());
     }
     result

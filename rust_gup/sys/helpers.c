@@ -67,6 +67,11 @@ void rust_gup_mm_set_has_pinned(struct mm_struct *mm)
 	mm_flags_set(MMF_HAS_PINNED, mm);
 }
 
+int rust_gup_mmap_read_lock_killable(struct mm_struct *mm)
+{
+	return mmap_read_lock_killable(mm);
+}
+
 bool rust_gup_pfn_is_online(unsigned long pfn)
 {
 	return pfn_to_online_page(pfn);
@@ -131,6 +136,16 @@ int rust_gup_make_folio_accessible(struct folio *folio)
 void rust_gup_folio_clear_referenced(struct folio *folio)
 {
 	folio_clear_referenced(folio);
+}
+
+bool rust_gup_folio_maybe_dma_pinned(struct folio *folio)
+{
+	return folio_maybe_dma_pinned(folio);
+}
+
+void rust_gup_warn(const char *text)
+{
+	WARN(1, "%s\n", text);
 }
 
 void rust_gup_count_pinned(int nid, long nr_pages)

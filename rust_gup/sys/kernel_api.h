@@ -87,6 +87,7 @@ void rust_gup_local_irq_enable(void);
 unsigned long rust_gup_task_size_max(void);
 unsigned long rust_gup_untagged_addr(unsigned long addr);
 void rust_gup_mm_set_has_pinned(struct mm_struct *mm);
+int rust_gup_mmap_read_lock_killable(struct mm_struct *mm);
 bool rust_gup_fatal_signal_pending(void);
 bool rust_gup_pfn_is_online(unsigned long pfn);
 void rust_gup_cond_resched(void);
@@ -111,6 +112,8 @@ static const unsigned long CONST_HAS_MAKE_FOLIO_ACCESSIBLE = 0;
 #endif
 int rust_gup_make_folio_accessible(struct folio *folio);
 void rust_gup_folio_clear_referenced(struct folio *folio);
+bool rust_gup_folio_maybe_dma_pinned(struct folio *folio);
+void rust_gup_warn(const char *text);
 
 /* Statistics. */
 #define RUST_GUP_NR_COUNTERS 64

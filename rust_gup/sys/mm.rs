@@ -46,6 +46,11 @@ impl CurrentMm<'_> {
         unsafe { Mm::from_raw(self.mm) }.into()
     }
 
+    /// The pointer.
+    pub(super) fn as_ptr(&self) -> *mut bindings::mm_struct {
+        self.mm
+    }
+
     #[inline(always)]
     fn field<T>(&self, offset: usize) -> *mut T {
         (self.mm as usize).wrapping_add(offset) as *mut T

@@ -10,14 +10,18 @@ pub(crate) mod chardev;
 mod copy;
 pub(crate) mod counters;
 pub(crate) mod cpu;
+pub(crate) mod debugfs;
 pub(crate) mod errno;
 mod exports;
 mod folio;
 mod folios;
+pub(crate) mod foll;
+pub(crate) mod gup_test_abi;
 pub(crate) mod inspect;
 pub(crate) mod ioctl_file;
 mod irq;
 pub(crate) mod layout;
+mod locked;
 mod locked_vm;
 pub(crate) mod mm;
 mod node_count;
@@ -25,10 +29,12 @@ mod pages;
 mod release;
 mod slow;
 mod tables;
+pub(crate) mod verify;
 mod window;
 
 pub(crate) use self::{
     copy::{Buffer, Direction},
+    locked::MmapReadLock,
     locked_vm::LockedPages,
     pages::HeldPages,
     release::Contents,

@@ -18,7 +18,7 @@ pub(crate) const SLOW_BATCH_MAX: usize = 512;
 
 /// An array of pages, as the kernel's functions fill it. What it names is held by somebody else.
 pub(crate) struct PageArray {
-    pages: KVVec<*mut bindings::page>,
+    pub(super) pages: KVVec<*mut bindings::page>,
 }
 
 // SAFETY: The pointers name pages; nothing is dereferenced that belongs to a thread.
@@ -245,7 +245,7 @@ impl<K: RefKind> HeldPages<K> {
     ///
     /// The caller owns references of kind `K` on the first `nr_pages` pages of the array, and hands them over, also if
     /// this fails.
-    unsafe fn add_array(&mut self, array: &PageArray, nr_pages: usize) -> Result<usize> {
+    pub(super) unsafe fn add_array(&mut self, array: &PageArray, nr_pages: usize) -> Result<usize> {
         let memory_map = MemoryMap::get();
         let mut pfns = array.pages.iter().take(nr_pages).map(|&page| {
             // SAFETY: The kernel wrote pointers to `struct page`s.

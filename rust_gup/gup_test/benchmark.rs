@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The commands that take a range, look at it and release it (`__gup_test_ioctl()`, `mm/gup_test.c:105`).
+
+use kernel::prelude::*;
+
+use super::{micros, now, nr_pages, take_fast};
+use crate::{
+    api::NO_MM,
+    gup::How,
+    sys::{
+        cpu::PAGE_SHIFT,
+        foll::FollFlags,
+        gup_test_abi::GupTest,
+        mm::{self, CurrentMm},
+        verify::warn,
+        Contents, HeldPages, MmapReadLock, PageArray,
+    },
+    walk::{Access, Get, Pin, RefKind},
+};
+
+/// `GUP_TEST_FLAG_DUMP_PAGES_USE_PIN`.
+const DUMP_PAGES_USE_PIN: u32 = 1;
+
+/// Which of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    /// `GUP_FAST_BENCHMARK`.
+    GupFast,
+    /// `PIN_FAST_BENCHMARK`.
+    PinFast,
+    /// `PIN_LONGTERM_BENCHMARK`.
+    PinLongterm,
+    /// `GUP_BASIC_TEST`.
+    GupBasic,
+    /// `PIN_BASIC_TEST`.
+    PinBasic,
+    /// `DUMP_USER_PAGES_TEST`.
+    Dump,
+}
+
+impl Command {
+    fn is_fast(self) -> bool {
+        matches!(self, Self::GupFast | Self::PinFast)
+    }
+
+    fn pins(self, test: &GupTest) -> bool {
+        match self {
+            Self::GupFast | Self::GupBasic => false,
+            Self::PinFast | Self::PinLongterm | Self::PinBasic => true,
+            Self::Dump => test.test_flags & DUMP_PAGES_USE_PIN != 0,
+        }
+    }
+}
+
+/// Runs a command. That pages could not be taken is no error: `test.size` says how far it came.
+///
+/// # Errors
+///
+/// `EINVAL` if the range wraps around, `ENOMEM`, `EINTR` if the task was killed while it waited for `mmap_lock`,
+/// `EOPNOTSUPP` for flags that the fast functions of the kernel know and the walk does not.
+pub(super) fn run(command: Command, test: &mut GupTest) -> Result {
+    if command.pins(test) {
+        run_with::<Pin>(command, test)
+    } else {
+        run_with::<Get>(command, test)
+    }
+}
+
+fn run_with<K: RefKind>(command: Command, test: &mut GupTest) -> Result {
+    let mut pages = HeldPages::<K>::new();
+    mm::with_current(|mm| take_all(mm, command, test, &mut pages)).ok_or(NO_MM)??;
+    verify(command, &pages);
+    if command == Command::Dump {
+        dump(test, &pages);
+    }
+    let start = now();
+    pages.release(Contents::Unchanged);
+    test.put_delta_usec = micros(start.elapsed());
+    Ok(())
+}
+
+/// Takes the pages, and says in `test` how far it came and how long it took.
+fn take_all<K: RefKind>(
+    mm: CurrentMm<'_>,
+    command: Command,
+    test: &mut GupTest,
+    pages: &mut HeldPages<K>,
+) -> Result {
+    let end = test.addr.checked_add(test.size).ok_or(EINVAL)?;
+    let nr_pages = nr_pages(test.size)?;
+    // Each call of the kernel's functions fails for such flags, and so nothing is taken.
+    let Ok(mut source) = Source::new::<K>(mm, command, test, nr_pages)? else {
+        test.get_delta_usec = 0;
+        test.size = 0;
+        return Ok(());
+    };
+    let start = now();
+    let addr = calls(test.addr, end, test.nr_pages_per_call, |addr, nr_pages| {
+        source.take(mm, pages, addr, nr_pages)
+    });
+    test.get_delta_usec = micros(start.elapsed());
+    test.size = addr.wrapping_sub(test.addr);
+    Ok(())
+}
+
+/// Calls `take` with each piece of the range, until one is not had as a whole. Returns where it ended, which is after
+/// the last piece of which something was had.
+fn calls(
+    mut addr: u64,
+    end: u64,
+    nr_pages_per_call: u32,
+    mut take: impl FnMut(u64, usize) -> Result<usize>,
+) -> u64 {
+    let len_bytes = u64::from(nr_pages_per_call) << PAGE_SHIFT;
+    while addr < end {
+        // What is left after the last whole page is in no piece.
+        let next = addr.saturating_add(len_bytes).min(end);
+        let nr_pages = (next.wrapping_sub(addr) >> PAGE_SHIFT) as usize;
+        if nr_pages == 0 {
+            break;
+        }
+        match take(addr, nr_pages) {
+            Ok(0) | Err(_) => break,
+            Ok(nr_taken) => {
+                addr = next;
+                if nr_taken != nr_pages {
+                    break;
+                }
+            }
+        }
+    }
+    addr
+}
+
+/// Where pages come from.
+enum Source<'a> {
+    /// The walk.
+    Fast(Access, How),
+    /// The functions that want `mmap_lock`.
+    Locked(MmapReadLock<'a>, PageArray, FollFlags),
+}
+
+impl<'a> Source<'a> {
+    /// For a command; the inner error is that of flags that the kernel's functions refuse.
+    fn new<K: RefKind>(
+        mm: CurrentMm<'a>,
+        command: Command,
+        test: &GupTest,
+        nr_pages: usize,
+    ) -> Result<Result<Self>> {
+        let flags = match command {
+            Command::GupFast | Command::PinFast => FollFlags::fast::<K>(test.gup_flags),
+            Command::PinLongterm => FollFlags::slow::<K>(FollFlags::and_longterm(test.gup_flags)),
+            Command::GupBasic | Command::PinBasic | Command::Dump => {
+                FollFlags::slow::<K>(test.gup_flags)
+            }
+        };
+        let flags = match flags {
+            Ok(flags) => flags,
+            Err(error) => return Ok(Err(error)),
+        };
+        if command.is_fast() {
+            let (access, is_longterm) = flags.for_walk()?;
+            let how = match (K::PINS, is_longterm) {
+                (false, _) => How::Get,
+                (true, false) => How::Pin,
+                (true, true) => How::PinLongterm,
+            };
+            return Ok(Ok(Self::Fast(access, how)));
+        }
+        let array = PageArray::new(nr_pages.min(test.nr_pages_per_call as usize))?;
+        Ok(Ok(Self::Locked(MmapReadLock::killable(mm)?, array, flags)))
+    }
+
+    /// Takes pages and adds them. Returns how many.
+    fn take<K: RefKind>(
+        &mut self,
+        mm: CurrentMm<'_>,
+        pages: &mut HeldPages<K>,
+        addr: u64,
+        nr_pages: usize,
+    ) -> Result<usize> {
+        match self {
+            Self::Fast(access, how) => take_fast(mm, pages, addr, nr_pages, *access, *how),
+            Self::Locked(lock, array, flags) => {
+                pages.add_locked(lock, array, addr, nr_pages, *flags)
+            }
+        }
+    }
+}
+
+/// Warns of a page that is not what a pin promises (`verify_dma_pinned()`, `mm/gup_test.c:47`).
+///
+/// The zero page promises nothing: a pin does not count it. There the kernel warns.
+fn verify<K: RefKind>(command: Command, pages: &HeldPages<K>) {
+    if !K::PINS || command == Command::Dump {
+        return;
+    }
+    for page in pages.pages() {
+        let complaint = if page.is_zero() {
+            continue;
+        } else if !page.maybe_dma_pinned() {
+            c"gup_test: a page is NOT dma-pinned"
+        } else if command == Command::PinLongterm && !page.is_longterm_pinnable() {
+            c"gup_test: a page is NOT pinnable but pinned"
+        } else {
+            continue;
+        };
+        warn(complaint);
+        page.dump(c"gup_test failure");
+        break;
+    }
+}
+
+/// Dumps the pages that are asked for (`dump_pages_test()`, `mm/gup_test.c:77`).
+fn dump<K: RefKind>(test: &mut GupTest, pages: &HeldPages<K>) {
+    let addr = test.addr;
+    for (i, number) in test.which_pages.iter_mut().enumerate() {
+        if u64::from(*number) > pages.nr_pages() {
+            pr_warn!(
+                "ZEROING due to out of range: .which_pages[{}]: {}\n",
+                i,
+                *number
+            );
+            *number = 0;
+        }
+    }
+    for number in test.which_pages {
+        let Some(index) = number.checked_sub(1) else {
+            continue;
+        };
+        if let Some(page) = pages.pages().nth(index as usize) {
+            pr_info!("---- page #{index}, starting from user virt addr: {addr:#x}\n");
+            page.dump(c"gup_test: dump_pages() test");
+        }
+    }
+}
