@@ -66,6 +66,10 @@ fuzz: ## let libFuzzer look for faults of the walker (SECONDS_EACH=60, SAVE=y)
 test-vm: all ## run the tests of the loaded module on every machine of selftests/vm/profiles
 	@$(S)/test-vm
 
+.PHONY: test-upstream
+test-upstream: all ## run the kernel's own selftests that open gup_test, unmodified, on rust_gup's
+	@$(S)/test-upstream
+
 .PHONY: bench
 bench: ## measure against the kernel (7.2 unless KVER=); a figure that is missed is shown, and no failure
 	@$(S)/bench
