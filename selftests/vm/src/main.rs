@@ -13,6 +13,7 @@ mod cow;
 mod dma;
 mod fixture;
 mod guard;
+mod gup_test;
 mod handles;
 mod kernel_api;
 mod kinds;
@@ -58,6 +59,7 @@ fn all_tests() -> Vec<Test> {
         races::tests(),
         kernel_api::tests(),
         dma::tests(),
+        gup_test::tests(),
         unload::tests(),
     ]
     .into_iter()

@@ -41,30 +41,38 @@ pub(crate) fn tests() -> Vec<Test> {
         .collect()
 }
 
-fn unload() -> io::Result<()> {
+pub(crate) fn unload() -> io::Result<()> {
     // SAFETY: The name ends in a zero byte.
     check(unsafe { libc::syscall(libc::SYS_delete_module, NAME.as_ptr(), libc::O_NONBLOCK) })
         .map(drop)
 }
 
-fn load() -> io::Result<()> {
-    let file = File::open(MODULE)?;
+/// The parameters that the module was loaded with.
+pub(crate) fn parameters() -> io::Result<CString> {
     let parameters = fs::read_to_string(PARAMETERS).unwrap_or_default();
-    let parameters = CString::new(parameters.trim())?;
+    Ok(CString::new(parameters.trim())?)
+}
+
+fn load() -> io::Result<()> {
+    load_with(&parameters()?)
+}
+
+pub(crate) fn load_with(parameters: &CStr) -> io::Result<()> {
+    let file = File::open(MODULE)?;
     let fd = file.as_fd().as_raw_fd();
     // SAFETY: The parameters end in a zero byte.
     check(unsafe { libc::syscall(libc::SYS_finit_module, fd, parameters.as_ptr(), 0) }).map(drop)
 }
 
 /// Skips the test where the module could not be loaded again.
-fn need_module_file() {
+pub(crate) fn need_module_file() {
     if !fs::exists(MODULE).unwrap_or(false) {
         skip("no /lib/rust_gup.ko: run it with scripts/vm");
     }
 }
 
 /// Unloads once nobody uses it: who just closed the device may still be at it.
-fn unload_when_idle() {
+pub(crate) fn unload_when_idle() {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match unload() {
