@@ -89,11 +89,16 @@ fn take_all<K: RefKind>(
 ) -> Result {
     let end = test.addr.checked_add(test.size).ok_or(EINVAL)?;
     let nr_pages = nr_pages(test.size)?;
-    // Each call of the kernel's functions fails for such flags, and so nothing is taken.
-    let Ok(mut source) = Source::new::<K>(mm, command, test, nr_pages)? else {
+    // Each call of the kernel's functions fails for flags that they refuse, and so nothing is taken.
+    let Ok(flags) = flags::<K>(command, test.gup_flags) else {
         test.get_delta_usec = 0;
         test.size = 0;
         return Ok(());
+    };
+    let mut source = if command.is_fast() {
+        Source::fast::<K>(flags)?
+    } else {
+        Source::locked(mm, nr_pages.min(test.nr_pages_per_call as usize), flags)?
     };
     let start = now();
     let addr = calls(test.addr, end, test.nr_pages_per_call, |addr, nr_pages| {
@@ -133,6 +138,15 @@ fn calls(
     addr
 }
 
+/// The flags for a command, if the kernel's functions take them.
+fn flags<K: RefKind>(command: Command, gup_flags: u32) -> Result<FollFlags> {
+    match command {
+        Command::GupFast | Command::PinFast => FollFlags::fast::<K>(gup_flags),
+        Command::PinLongterm => FollFlags::slow::<K>(FollFlags::and_longterm(gup_flags)),
+        Command::GupBasic | Command::PinBasic | Command::Dump => FollFlags::slow::<K>(gup_flags),
+    }
+}
+
 /// Where pages come from.
 enum Source<'a> {
     /// The walk.
@@ -142,35 +156,19 @@ enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// For a command; the inner error is that of flags that the kernel's functions refuse.
-    fn new<K: RefKind>(
-        mm: CurrentMm<'a>,
-        command: Command,
-        test: &GupTest,
-        nr_pages: usize,
-    ) -> Result<Result<Self>> {
-        let flags = match command {
-            Command::GupFast | Command::PinFast => FollFlags::fast::<K>(test.gup_flags),
-            Command::PinLongterm => FollFlags::slow::<K>(FollFlags::and_longterm(test.gup_flags)),
-            Command::GupBasic | Command::PinBasic | Command::Dump => {
-                FollFlags::slow::<K>(test.gup_flags)
-            }
+    fn fast<K: RefKind>(flags: FollFlags) -> Result<Self> {
+        let (access, is_longterm) = flags.for_walk()?;
+        let how = match (K::PINS, is_longterm) {
+            (false, _) => How::Get,
+            (true, false) => How::Pin,
+            (true, true) => How::PinLongterm,
         };
-        let flags = match flags {
-            Ok(flags) => flags,
-            Err(error) => return Ok(Err(error)),
-        };
-        if command.is_fast() {
-            let (access, is_longterm) = flags.for_walk()?;
-            let how = match (K::PINS, is_longterm) {
-                (false, _) => How::Get,
-                (true, false) => How::Pin,
-                (true, true) => How::PinLongterm,
-            };
-            return Ok(Ok(Self::Fast(access, how)));
-        }
-        let array = PageArray::new(nr_pages.min(test.nr_pages_per_call as usize))?;
-        Ok(Ok(Self::Locked(MmapReadLock::killable(mm)?, array, flags)))
+        Ok(Self::Fast(access, how))
+    }
+
+    fn locked(mm: CurrentMm<'a>, nr_pages_per_call: usize, flags: FollFlags) -> Result<Self> {
+        let array = PageArray::new(nr_pages_per_call)?;
+        Ok(Self::Locked(MmapReadLock::killable(mm)?, array, flags))
     }
 
     /// Takes pages and adds them. Returns how many.

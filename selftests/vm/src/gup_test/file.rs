@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
-use crate::fixture::{check, errno, refused};
+use crate::fixture::refused;
 use crate::process::{become_nobody, Child};
 use crate::unload::{load_with, need_module_file, parameters, unload, unload_when_idle};
 
@@ -60,11 +60,9 @@ fn unknown_commands() {
             0xc018_6707,
             0x4004_6709,
         ] {
-            let fd = std::os::fd::AsRawFd::as_raw_fd(&file.0);
             for addr in [0, usize::MAX] {
-                // SAFETY: Names no memory.
-                let result = unsafe { libc::ioctl(fd, libc::c_ulong::from(command), addr) };
-                assert_eq!(errno(check(result)), libc::EINVAL, "{command:#x}");
+                let got = file.call_at(command, addr);
+                assert_eq!(got, libc::EINVAL, "{command:#x}");
             }
         }
     });

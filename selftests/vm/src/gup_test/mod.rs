@@ -10,9 +10,10 @@ mod longterm;
 
 use std::fs::{File, OpenOptions};
 use std::mem::size_of;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use crate::fixture::{call_fd, stats, PAGE};
+use crate::fixture::{call_fd, check, errno, stats, PAGE};
 use crate::memory::Map;
 use crate::runner::{skip, Test};
 
@@ -94,6 +95,14 @@ impl GupFile {
     /// A command; its error number, 0 if there was none.
     fn call<T>(&self, command: u32, argument: &mut T) -> i32 {
         call_fd(&self.0, command, argument)
+    }
+
+    /// A command with what lies at `addr`, where there is no memory; its error number.
+    fn call_at(&self, command: u32, addr: usize) -> i32 {
+        // SAFETY: Names no memory.
+        errno(check(unsafe {
+            libc::ioctl(self.0.as_raw_fd(), libc::c_ulong::from(command), addr)
+        }))
     }
 
     /// A command on a range, which succeeds; the structure as it comes back.
