@@ -107,8 +107,8 @@ walk && !format && tolower(text) ~ /x86|aarch64|arm64|(^|[^a-z])arm([^a-z]|$)|ar
 	report("walk/ names an architecture outside of format/")
 }
 
-gup && (path(text, "crate::device") || path(text, "crate::api")) {
-	report("gup/ names device/ or api/")
+gup && (path(text, "crate::device") || path(text, "crate::api") || path(text, "crate::gup_test")) {
+	report("gup/ names device/, api/ or gup_test/")
 }
 
 END {
