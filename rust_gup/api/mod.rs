@@ -7,12 +7,26 @@ use kernel::prelude::*;
 
 use crate::{
     gup::{Engine, Fallback, How, PinnedRange, Request, Taken},
-    sys::{abi, cpu, mm, Buffer, Contents, Direction},
+    sys::{abi, cpu, mm, Buffer, Contents, Direction, SlowOnly},
     walk::{Access, Run},
 };
 
-const KNOWN_FLAGS: u32 =
-    abi::RUST_GUP_WRITE | abi::RUST_GUP_PIN | abi::RUST_GUP_LONGTERM | abi::RUST_GUP_FAST_ONLY;
+/// What the slow path is told, in the ABI and here.
+const SLOW_ONLY: [(u32, SlowOnly); 4] = [
+    (abi::RUST_GUP_FORCE, SlowOnly::FORCE),
+    (abi::RUST_GUP_NOFAULT, SlowOnly::NOFAULT),
+    (abi::RUST_GUP_PCI_P2PDMA, SlowOnly::PCI_P2PDMA),
+    (abi::RUST_GUP_HONOR_NUMA_FAULT, SlowOnly::HONOR_NUMA_FAULT),
+];
+
+const KNOWN_FLAGS: u32 = abi::RUST_GUP_WRITE
+    | abi::RUST_GUP_PIN
+    | abi::RUST_GUP_LONGTERM
+    | abi::RUST_GUP_FAST_ONLY
+    | abi::RUST_GUP_FORCE
+    | abi::RUST_GUP_NOFAULT
+    | abi::RUST_GUP_PCI_P2PDMA
+    | abi::RUST_GUP_HONOR_NUMA_FAULT;
 
 /// What a task without an address space gets: a kernel thread.
 pub(crate) const NO_MM: Error = EFAULT;
@@ -57,7 +71,17 @@ pub(crate) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> 
     } else {
         Fallback::Slow
     };
-    Request::new(addr, len_bytes, access, how, fallback)
+    let slow_only = SLOW_ONLY
+        .iter()
+        .filter(|(flag, _)| has(*flag))
+        .fold(SlowOnly::default(), |all, (_, one)| all.and(*one));
+    // Device memory has to be free to go at any time (`mm/gup.c:2532`).
+    if how == How::PinLongterm && slow_only.has(SlowOnly::PCI_P2PDMA) {
+        return Err(EINVAL);
+    }
+    let mut request = Request::new(addr, len_bytes, access, how, fallback)?;
+    request.slow_only = slow_only;
+    Ok(request)
 }
 
 /// Why and where the fast walk first stopped, as two fields of the ABI.

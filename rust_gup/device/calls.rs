@@ -46,7 +46,7 @@ pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argume
     if pin.reserved != 0 {
         return Err(EINVAL);
     }
-    let request = api::request(pin.addr, pin.len_bytes, pin.flags)?;
+    let request = convert::request(pin.addr, pin.len_bytes, pin.flags)?;
     let engine = convert::engine(pin.engine)?;
     let reservation = Handles::reserve()?;
     let mut taken = Taken::new(&request.range);
@@ -111,7 +111,7 @@ pub(super) fn write(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
 /// `RUST_GUP_IOC_RUNS`.
 pub(super) fn runs(file: &OpenFile, mut runs: abi::rust_gup_runs) -> Result<abi::rust_gup_runs> {
     let range = file.handles.lock().get(runs.handle)?;
-    let may_see_pfns = cpu::may_see_pfns();
+    let may_see_pfns = cpu::is_admin();
     let mut nr_written = 0;
     runs.nr_total = range.nr_runs() as u64;
     if runs.first < runs.nr_total && runs.capacity != 0 {
@@ -147,7 +147,7 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
     if compare.reserved != 0 || compare.len_bytes > abi::RUST_GUP_COMPARE_MAX_BYTES {
         return Err(EINVAL);
     }
-    let request = api::request(compare.addr, compare.len_bytes, compare.flags)?;
+    let request = convert::request(compare.addr, compare.len_bytes, compare.flags)?;
     let mut taken = Taken::new(&request.range);
     let result = mm::with_current(|mm| gup::compare(mm, &request, &mut taken)).ok_or(NO_MM)??;
 
@@ -193,7 +193,7 @@ pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gu
     if !is_valid {
         return Err(EINVAL);
     }
-    let request = api::request(measure.addr, measure.len_bytes, measure.flags)?;
+    let request = convert::request(measure.addr, measure.len_bytes, measure.flags)?;
     let engines = (
         convert::engine(measure.engine_a)?,
         convert::engine(measure.engine_b)?,

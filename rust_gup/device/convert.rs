@@ -5,8 +5,9 @@
 use kernel::prelude::*;
 
 use crate::{
-    gup::{stats::NR_BUCKETS, Engine, Taken},
-    sys::{abi, cpu},
+    api,
+    gup::{stats::NR_BUCKETS, Engine, Request, Taken},
+    sys::{abi, cpu, SlowOnly},
     walk::{Stop, MAX_LEAF_LEVELS},
 };
 
@@ -55,6 +56,19 @@ pub(super) fn engine(number: u32) -> Result<Engine> {
     }
 }
 
+/// A request, as the structures of the ABI make it.
+///
+/// # Errors
+///
+/// `EPERM` for `RUST_GUP_FORCE` without `CAP_SYS_ADMIN`; otherwise as [`api::request()`].
+pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
+    let request = api::request(addr, len_bytes, flags)?;
+    if request.slow_only.has(SlowOnly::FORCE) && !cpu::is_admin() {
+        return Err(EPERM);
+    }
+    Ok(request)
+}
+
 /// Pages by the level of their leaves, as a field of the ABI.
 pub(super) fn by_level(taken: &Taken) -> [u64; NR_LEVELS] {
     let mut nr_by_level = [0; NR_LEVELS];
@@ -81,7 +95,7 @@ pub(super) fn features() -> u64 {
     if cpu::root_level() == crate::walk::Level::PGD {
         features |= abi::RUST_GUP_FEATURE_LA57;
     }
-    if cpu::may_see_pfns() {
+    if cpu::is_admin() {
         features |= abi::RUST_GUP_FEATURE_HAS_PFN;
     }
     features.into()

@@ -197,14 +197,14 @@ impl<'a, K: RefKind> Bench<'a, K> {
         let taken;
         let nr_taken;
         if self.engine == Engine::Kernel {
-            let rules = self.request.rules();
+            let flags = self.request.foll_flags();
             let array = &mut self.array;
             begin = cpu::cycles();
             (nr_taken, taken) = array.with_kernel_taken::<K, _>(
                 self.mm,
                 addr,
                 nr_pages as usize,
-                &rules,
+                flags,
                 |nr_taken| (nr_taken as u64, cpu::cycles()),
             )?;
         } else {

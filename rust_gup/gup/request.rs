@@ -5,7 +5,7 @@
 use kernel::prelude::*;
 
 use crate::{
-    sys::cpu,
+    sys::{cpu, FollFlags, SlowOnly},
     walk::{Access, RangeError, Rules, UserRange},
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Request {
     pub(crate) how: How,
     /// Whether the slow path may be used.
     pub(crate) fallback: Fallback,
+    /// What the slow path is told besides.
+    pub(crate) slow_only: SlowOnly,
 }
 
 impl Request {
@@ -73,7 +75,13 @@ impl Request {
             access,
             how,
             fallback,
+            slow_only: SlowOnly::default(),
         })
+    }
+
+    /// What the kernel's functions are told.
+    pub(crate) fn foll_flags(&self) -> FollFlags {
+        FollFlags::new(&self.rules(), self.slow_only)
     }
 
     /// What decides about a page.

@@ -11,7 +11,7 @@ use super::{
     stats::{self, Counter},
 };
 use crate::{
-    sys::{cpu, mm::CurrentMm, walk_window, HeldPages, PageArray, SLOW_BATCH_MAX},
+    sys::{cpu, mm::CurrentMm, walk_window, FollFlags, HeldPages, PageArray, SLOW_BATCH_MAX},
     walk::{
         Access, LongRead, LongWrite, Progress, RefKind, Rules, ShortRead, ShortWrite, Stop,
         UserRange,
@@ -83,6 +83,7 @@ pub(crate) fn take<K: RefKind>(
     let windows = Windows {
         mm,
         rules: request.rules(),
+        flags: request.foll_flags(),
         nr_entries: WINDOW_ENTRIES.load(Relaxed) as usize,
     };
     // Most requests are small and find all in its place: one window.
@@ -104,6 +105,8 @@ pub(crate) fn take<K: RefKind>(
 struct Windows<'a> {
     mm: CurrentMm<'a>,
     rules: Rules,
+    /// For the slow path.
+    flags: FollFlags,
     nr_entries: usize,
 }
 
@@ -151,7 +154,7 @@ impl Windows<'_> {
                         return Ok(());
                     } else {
                         nr_races = 0;
-                        slow.take(self.mm, &self.rules, taken, pages)?;
+                        slow.take(self.mm, self.flags, taken, pages)?;
                     }
                 }
             }
@@ -209,7 +212,7 @@ impl SlowPath {
     fn take<K: RefKind>(
         &mut self,
         mm: CurrentMm<'_>,
-        rules: &Rules,
+        flags: FollFlags,
         taken: &mut Taken,
         pages: &mut HeldPages<K>,
     ) -> Result {
@@ -229,7 +232,7 @@ impl SlowPath {
                 none.insert(PageArray::new(nr_max)?)
             }
         };
-        let nr_taken = pages.add_slow(mm, array, progress.next, nr_wanted, rules)? as u64;
+        let nr_taken = pages.add_slow(mm, array, progress.next, nr_wanted, flags)? as u64;
         if nr_taken == 0 {
             return Err(EFAULT);
         }

@@ -10,11 +10,10 @@ use crate::{
     gup::How,
     sys::{
         cpu::PAGE_SHIFT,
-        foll::FollFlags,
         gup_test_abi::GupTest,
         mm::{self, CurrentMm},
         verify::warn,
-        Contents, HeldPages, MmapReadLock, PageArray,
+        Contents, FollFlags, HeldPages, MmapReadLock, PageArray, SlowOnly,
     },
     walk::{Access, Get, Pin, RefKind},
 };
@@ -57,8 +56,7 @@ impl Command {
 ///
 /// # Errors
 ///
-/// `EINVAL` if the range wraps around, `ENOMEM`, `EINTR` if the task was killed while it waited for `mmap_lock`,
-/// `EOPNOTSUPP` for flags that the fast functions of the kernel know and the walk does not.
+/// `EINVAL` if the range wraps around, `ENOMEM`, `EINTR` if the task was killed while it waited for `mmap_lock`.
 pub(super) fn run(command: Command, test: &mut GupTest) -> Result {
     if command.pins(test) {
         run_with::<Pin>(command, test)
@@ -96,7 +94,7 @@ fn take_all<K: RefKind>(
         return Ok(());
     };
     let mut source = if command.is_fast() {
-        Source::fast::<K>(flags)?
+        Source::fast::<K>(flags)
     } else {
         Source::locked(mm, nr_pages.min(test.nr_pages_per_call as usize), flags)?
     };
@@ -150,20 +148,20 @@ fn flags<K: RefKind>(command: Command, gup_flags: u32) -> Result<FollFlags> {
 /// Where pages come from.
 enum Source<'a> {
     /// The walk.
-    Fast(Access, How),
+    Fast(Access, How, SlowOnly),
     /// The functions that want `mmap_lock`.
     Locked(MmapReadLock<'a>, PageArray, FollFlags),
 }
 
 impl<'a> Source<'a> {
-    fn fast<K: RefKind>(flags: FollFlags) -> Result<Self> {
-        let (access, is_longterm) = flags.for_walk()?;
+    fn fast<K: RefKind>(flags: FollFlags) -> Self {
+        let (access, is_longterm, slow_only) = flags.for_walk();
         let how = match (K::PINS, is_longterm) {
             (false, _) => How::Get,
             (true, false) => How::Pin,
             (true, true) => How::PinLongterm,
         };
-        Ok(Self::Fast(access, how))
+        Self::Fast(access, how, slow_only)
     }
 
     fn locked(mm: CurrentMm<'a>, nr_pages_per_call: usize, flags: FollFlags) -> Result<Self> {
@@ -180,7 +178,9 @@ impl<'a> Source<'a> {
         nr_pages: usize,
     ) -> Result<usize> {
         match self {
-            Self::Fast(access, how) => take_fast(mm, pages, addr, nr_pages, *access, *how),
+            Self::Fast(access, how, slow_only) => {
+                take_fast(mm, pages, addr, nr_pages, (*access, *how, *slow_only))
+            }
             Self::Locked(lock, array, flags) => {
                 pages.add_locked(lock, array, addr, nr_pages, *flags)
             }

@@ -15,10 +15,9 @@ use crate::{
     sys::{
         abi::read_struct,
         cpu::{PAGE_SHIFT, PAGE_SIZE},
-        foll::FollFlags,
         gup_test_abi::PinLongtermTest,
         mm::{self, CurrentMm},
-        Buffer, Direction, HeldPages, MmapReadLock, PageArray,
+        Buffer, Direction, FollFlags, HeldPages, MmapReadLock, PageArray, SlowOnly,
     },
     walk::{Access, Pin},
 };
@@ -89,7 +88,8 @@ fn pin(mm: CurrentMm<'_>, test: &PinLongtermTest) -> Result<HeldPages<Pin>> {
     };
     if test.flags & USE_FAST != 0 {
         pin_with(test.addr, nr_pages, |addr, nr_left| {
-            take_fast(mm, &mut pages, addr, nr_left, access, How::PinLongterm)
+            let asked = (access, How::PinLongterm, SlowOnly::default());
+            take_fast(mm, &mut pages, addr, nr_left, asked)
         })?;
     } else {
         let mut array = PageArray::new(nr_pages)?;

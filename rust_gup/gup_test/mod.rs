@@ -28,7 +28,7 @@ use crate::{
         gup_test_abi::{GupTest, PinLongtermTest},
         ioctl_file::IoctlFile,
         mm::CurrentMm,
-        HeldPages,
+        HeldPages, SlowOnly,
     },
     walk::{Access, RefKind},
 };
@@ -147,13 +147,13 @@ fn take_fast<K: RefKind>(
     pages: &mut HeldPages<K>,
     addr: u64,
     nr_pages: usize,
-    access: Access,
-    how: How,
+    (access, how, slow_only): (Access, How, SlowOnly),
 ) -> Result<usize> {
     // A page of the kernel's functions is the one that the address lies in.
     let addr = addr & (u64::MAX << PAGE_SHIFT);
     let len_bytes = (nr_pages as u64) << PAGE_SHIFT;
-    let request = Request::new(addr, len_bytes, access, how, Fallback::Slow)?;
+    let mut request = Request::new(addr, len_bytes, access, how, Fallback::Slow)?;
+    request.slow_only = slow_only;
     let mut taken = Taken::new(&request.range);
     let nr_before = pages.nr_pages();
     pages.make_room(nr_pages as u64)?;

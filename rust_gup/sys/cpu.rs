@@ -155,8 +155,8 @@ pub(crate) fn may_sleep() -> bool {
     unsafe { raw::rust_gup_may_sleep() }
 }
 
-/// Whether the current task may see page frame numbers.
-pub(crate) fn may_see_pfns() -> bool {
+/// Whether the current task may do what only the administrator may: see page frame numbers, write by force.
+pub(crate) fn is_admin() -> bool {
     // SAFETY: Always safe to call in process context.
     unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
 }

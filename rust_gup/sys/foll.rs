@@ -4,8 +4,7 @@
 
 use kernel::{bindings, prelude::*};
 
-use super::errno::operation_not_supported;
-use crate::walk::{Access, RefKind};
+use crate::walk::{Access, RefKind, Rules};
 
 /// What the fast functions take (`mm/gup.c:3183`).
 const FAST: u32 = bindings::FOLL_WRITE
@@ -24,6 +23,41 @@ const PUBLIC: u32 = FAST
     | bindings::FOLL_ANON
     | bindings::FOLL_SPLIT_PMD
     | bindings::FOLL_INTERRUPTIBLE;
+
+/// Flags that the slow path heeds and the fast walk does not, as in `mm/gup.c`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlowOnly(u32);
+
+impl SlowOnly {
+    /// Write to private memory that is mapped read-only.
+    #[doc(alias = "FOLL_FORCE")]
+    pub(crate) const FORCE: Self = Self(bindings::FOLL_FORCE);
+    /// Do not fault pages in.
+    #[doc(alias = "FOLL_NOFAULT")]
+    pub(crate) const NOFAULT: Self = Self(bindings::FOLL_NOFAULT);
+    /// Peer-to-peer memory too. Not for long.
+    #[doc(alias = "FOLL_PCI_P2PDMA")]
+    pub(crate) const PCI_P2PDMA: Self = Self(bindings::FOLL_PCI_P2PDMA);
+    /// Let NUMA hints fault first.
+    #[doc(alias = "FOLL_HONOR_NUMA_FAULT")]
+    pub(crate) const HONOR_NUMA_FAULT: Self = Self(bindings::FOLL_HONOR_NUMA_FAULT);
+
+    const ALL: Self = Self::FORCE
+        .and(Self::NOFAULT)
+        .and(Self::PCI_P2PDMA)
+        .and(Self::HONOR_NUMA_FAULT);
+
+    /// These and those.
+    #[must_use]
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether these are among them.
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
 
 /// `FOLL_` flags that the kernel takes for the kind of reference that they are for.
 #[derive(Clone, Copy)]
@@ -76,22 +110,27 @@ impl FollFlags {
         }))
     }
 
-    /// What the flags mean to the walk: the access, and whether it is for long.
-    ///
-    /// # Errors
-    ///
-    /// `EOPNOTSUPP` for a flag that it does not know.
-    pub(crate) fn for_walk(self) -> Result<(Access, bool)> {
-        let known = bindings::FOLL_WRITE | bindings::FOLL_GET | bindings::FOLL_LONGTERM;
-        if self.0 & !known != 0 {
-            return Err(operation_not_supported());
+    /// The flags for these rules, which the kernel takes: `longterm` is for pins alone, and not for peer-to-peer memory.
+    pub(crate) fn new(rules: &Rules, slow_only: SlowOnly) -> Self {
+        let mut flags = slow_only.0;
+        if rules.access.is_write() {
+            flags |= bindings::FOLL_WRITE;
         }
+        if rules.longterm {
+            flags |= bindings::FOLL_LONGTERM;
+        }
+        Self(flags)
+    }
+
+    /// What flags for the fast functions mean: the access, whether it is for long, and what the slow path is told.
+    pub(crate) fn for_walk(self) -> (Access, bool, SlowOnly) {
         let access = if self.0 & bindings::FOLL_WRITE != 0 {
             Access::Write
         } else {
             Access::Read
         };
-        Ok((access, self.0 & bindings::FOLL_LONGTERM != 0))
+        let longterm = self.0 & bindings::FOLL_LONGTERM != 0;
+        (access, longterm, SlowOnly(self.0 & SlowOnly::ALL.0))
     }
 
     /// The flags.

@@ -15,7 +15,7 @@ pub(crate) mod errno;
 mod exports;
 mod folio;
 mod folios;
-pub(crate) mod foll;
+mod foll;
 pub(crate) mod gup_test_abi;
 pub(crate) mod inspect;
 pub(crate) mod ioctl_file;
@@ -34,6 +34,7 @@ mod window;
 
 pub(crate) use self::{
     copy::{Buffer, Direction},
+    foll::{FollFlags, SlowOnly},
     locked::MmapReadLock,
     locked_vm::LockedPages,
     pages::HeldPages,

@@ -7,11 +7,12 @@ use kernel::{bindings, error::to_result, prelude::*};
 use super::{
     errno::operation_not_supported,
     folio::{MemoryMap, PagePtr},
+    foll::FollFlags,
     mm::CurrentMm,
     pages::HeldPages,
     release::{Contents, Releaser},
 };
-use crate::walk::{RefKind, Rules, Run};
+use crate::walk::{RefKind, Run};
 
 /// The most pages that one call of a slow function is asked for.
 pub(crate) const SLOW_BATCH_MAX: usize = 512;
@@ -30,18 +31,6 @@ enum Function {
     Unlocked,
     Fast,
     FastOnly,
-}
-
-/// The public flags for these rules. The kernel adds `FOLL_PIN` and `FOLL_GET` itself.
-fn foll_flags(rules: &Rules) -> u32 {
-    let mut flags = 0;
-    if rules.access.is_write() {
-        flags |= bindings::FOLL_WRITE;
-    }
-    if rules.longterm {
-        flags |= bindings::FOLL_LONGTERM;
-    }
-    flags
 }
 
 impl PageArray {
@@ -89,10 +78,10 @@ impl PageArray {
         function: Function,
         addr: u64,
         nr_pages: usize,
-        rules: &Rules,
+        flags: FollFlags,
     ) -> Result<usize> {
         let nr_pages = nr_pages.min(self.pages.len());
-        let flags = foll_flags(rules);
+        let flags = flags.bits();
         let (addr, pages) = (addr as usize, self.pages.as_mut_ptr());
         let ret = match (function, K::PINS) {
             // SAFETY: `pages` has room for `nr_pages`, which is below `INT_MAX`; mmap_lock is not held. The current
@@ -137,9 +126,9 @@ impl PageArray {
         mm: CurrentMm<'_>,
         addr: u64,
         nr_pages: usize,
-        rules: &Rules,
+        flags: FollFlags,
     ) -> Result<usize> {
-        self.call::<K>(mm, Function::Fast, addr, nr_pages, rules)
+        self.call::<K>(mm, Function::Fast, addr, nr_pages, flags)
     }
 
     /// Lets the kernel take pages, and release them again; `between` is called in between with how many it took.
@@ -149,11 +138,11 @@ impl PageArray {
         mm: CurrentMm<'_>,
         addr: u64,
         nr_pages: usize,
-        rules: &Rules,
+        flags: FollFlags,
         between: impl FnOnce(usize) -> R,
     ) -> Result<R> {
         // SAFETY: They are released below.
-        let nr_taken = unsafe { self.take_fast::<K>(mm, addr, nr_pages, rules)? };
+        let nr_taken = unsafe { self.take_fast::<K>(mm, addr, nr_pages, flags)? };
         let result = between(nr_taken);
         // SAFETY: These were taken above.
         unsafe { self.release::<K>(nr_taken) };
@@ -196,9 +185,9 @@ impl<K: RefKind> HeldPages<K> {
         array: &mut PageArray,
         addr: u64,
         nr_pages: usize,
-        rules: &Rules,
+        flags: FollFlags,
     ) -> Result<usize> {
-        let nr_taken = array.call::<K>(mm, Function::Unlocked, addr, nr_pages, rules)?;
+        let nr_taken = array.call::<K>(mm, Function::Unlocked, addr, nr_pages, flags)?;
         // SAFETY: These were just taken.
         unsafe { self.add_array(array, nr_taken) }
     }
@@ -215,9 +204,9 @@ impl<K: RefKind> HeldPages<K> {
         array: &mut PageArray,
         addr: u64,
         nr_pages: usize,
-        rules: &Rules,
+        flags: FollFlags,
     ) -> Result<usize> {
-        let nr_taken = array.call::<K>(mm, Function::Fast, addr, nr_pages, rules)?;
+        let nr_taken = array.call::<K>(mm, Function::Fast, addr, nr_pages, flags)?;
         // SAFETY: These were just taken.
         unsafe { self.add_array(array, nr_taken) }
     }
@@ -234,9 +223,9 @@ impl<K: RefKind> HeldPages<K> {
         array: &mut PageArray,
         addr: u64,
         nr_pages: usize,
-        rules: &Rules,
+        flags: FollFlags,
     ) -> Result<usize> {
-        let nr_taken = array.call::<K>(mm, Function::FastOnly, addr, nr_pages, rules)?;
+        let nr_taken = array.call::<K>(mm, Function::FastOnly, addr, nr_pages, flags)?;
         // SAFETY: These were just taken.
         unsafe { self.add_array(array, nr_taken) }
     }

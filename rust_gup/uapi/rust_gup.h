@@ -38,6 +38,11 @@
 #define RUST_GUP_PIN		(1U << 1)	/* FOLL_PIN, pin_user_pages*(); without it FOLL_GET, get_user_pages*(). */
 #define RUST_GUP_LONGTERM	(1U << 2)	/* FOLL_LONGTERM; only together with RUST_GUP_PIN. */
 #define RUST_GUP_FAST_ONLY	(1U << 3)	/* Never fall back to the path that takes mmap_lock and faults. */
+/* What the slow path does where the fast walk stops; the walk itself heeds none of these, as in mm/gup.c. */
+#define RUST_GUP_FORCE		(1U << 4)	/* FOLL_FORCE: write to private memory mapped read-only; CAP_SYS_ADMIN. */
+#define RUST_GUP_NOFAULT	(1U << 5)	/* FOLL_NOFAULT: do not fault pages in. */
+#define RUST_GUP_PCI_P2PDMA	(1U << 6)	/* FOLL_PCI_P2PDMA: peer-to-peer memory too; not with RUST_GUP_LONGTERM. */
+#define RUST_GUP_HONOR_NUMA_FAULT	(1U << 7)	/* FOLL_HONOR_NUMA_FAULT: let NUMA hints fault first. */
 
 /* Who takes the pages. */
 #define RUST_GUP_ENGINE_RUST		0U	/* The walk in Rust, kept as runs; the kernel's slow path for the rest. */
@@ -110,7 +115,7 @@ struct rust_gup_info {
  * struct rust_gup_pin - take the pages of a range of the calling process
  * @addr: First byte.
  * @len_bytes: Number of bytes, not 0.
- * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM, _FAST_ONLY.
+ * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM, _FAST_ONLY, and what the slow path does.
  * @engine: RUST_GUP_ENGINE_RUST or _KERNEL. The kernel exports no fast-only pin, so _KERNEL with _PIN and
  *	_FAST_ONLY is refused with EOPNOTSUPP.
  * @handle: Out: names the pages until they are released, or 0 if there are none (only with _FAST_ONLY).

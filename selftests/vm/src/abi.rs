@@ -29,8 +29,14 @@ tests![
     stats_count,
 ];
 
-const KNOWN_FLAGS: u32 =
-    raw::RUST_GUP_WRITE | raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM | raw::RUST_GUP_FAST_ONLY;
+const KNOWN_FLAGS: u32 = raw::RUST_GUP_WRITE
+    | raw::RUST_GUP_PIN
+    | raw::RUST_GUP_LONGTERM
+    | raw::RUST_GUP_FAST_ONLY
+    | raw::RUST_GUP_FORCE
+    | raw::RUST_GUP_NOFAULT
+    | raw::RUST_GUP_PCI_P2PDMA
+    | raw::RUST_GUP_HONOR_NUMA_FAULT;
 
 fn unknown_calls() {
     let device = open();

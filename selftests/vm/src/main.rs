@@ -29,6 +29,7 @@ mod races;
 mod ranges;
 mod runner;
 mod runs;
+mod slow_only;
 mod stops;
 mod swap;
 mod unload;
@@ -49,6 +50,7 @@ fn all_tests() -> Vec<Test> {
         runs::tests(),
         kinds::tests(),
         stops::tests(),
+        slow_only::tests(),
         unusual::tests(),
         swap::tests(),
         cow::tests(),

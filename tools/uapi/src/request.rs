@@ -107,6 +107,8 @@ pub struct Request {
     pub how: How,
     /// What happens where the fast walk stops.
     pub fallback: Fallback,
+    /// What the slow path does: `RUST_GUP_FORCE`, `_NOFAULT`, `_PCI_P2PDMA`, `_HONOR_NUMA_FAULT`.
+    pub slow_only: u32,
 }
 
 impl Request {
@@ -118,6 +120,7 @@ impl Request {
             access: Access::default(),
             how: How::default(),
             fallback: Fallback::default(),
+            slow_only: 0,
         }
     }
 
@@ -147,7 +150,14 @@ impl Request {
         self
     }
 
-    /// `RUST_GUP_WRITE`, `_PIN`, `_LONGTERM`, `_FAST_ONLY`.
+    /// Sets what the slow path does.
+    #[must_use]
+    pub fn slow_only(mut self, flags: u32) -> Self {
+        self.slow_only = flags;
+        self
+    }
+
+    /// All of it as flags.
     pub fn flags(&self) -> u32 {
         let access = match self.access {
             Access::Read => 0,
@@ -162,6 +172,6 @@ impl Request {
             Fallback::Slow => 0,
             Fallback::Never => raw::RUST_GUP_FAST_ONLY,
         };
-        access | how | fallback
+        access | how | fallback | self.slow_only
     }
 }

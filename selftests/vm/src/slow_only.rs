@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify of the flags that the slow path alone heeds that
+//!
+//! - both engines agree under each combination of them, on memory that is there, that is not, and that is read-only;
+//! - FORCE writes to private memory that is mapped read-only, and is for the administrator;
+//! - NOFAULT takes what is there, and faults nothing in;
+//! - PCI_P2PDMA is not for pins that last.
+
+use rust_gup_uapi::{raw, Access, Engine, How};
+
+use crate::fixture::{open, pin, refused, store, HOWS, PAGE};
+use crate::memory::Map;
+use crate::process::{become_nobody, Child};
+use crate::runner::tests;
+
+tests![
+    engines_agree,
+    force_writes_to_what_is_read_only,
+    force_is_for_the_administrator,
+    nofault_faults_nothing_in,
+    peer_to_peer_memory_is_not_for_long,
+];
+
+const FLAGS: [u32; 4] = [
+    raw::RUST_GUP_FORCE,
+    raw::RUST_GUP_NOFAULT,
+    raw::RUST_GUP_PCI_P2PDMA,
+    raw::RUST_GUP_HONOR_NUMA_FAULT,
+];
+
+/// Four pages of memory that is mapped read-only.
+fn read_only() -> Map {
+    let map = Map::anon(4);
+    map.protect(0, map.len_bytes, libc::PROT_READ);
+    map
+}
+
+fn engines_agree() {
+    let device = open();
+    let memory: [fn() -> Map; 3] = [|| Map::anon(4), || Map::untouched(4), read_only];
+    for flags in 0..1 << FLAGS.len() {
+        let flags = (0..FLAGS.len())
+            .filter(|i| flags & (1 << i) != 0)
+            .fold(0, |all, i| all | FLAGS[i]);
+        for (nr, memory) in memory.iter().enumerate() {
+            for how in HOWS {
+                if how == How::LongTerm && flags & raw::RUST_GUP_PCI_P2PDMA != 0 {
+                    continue;
+                }
+                for access in [Access::Read, Access::Write] {
+                    let map = memory();
+                    let request = map.request().how(how).access(access).slow_only(flags);
+                    let compared = device.compare(&request).expect("COMPARE");
+                    assert!(
+                        compared.is_equal(),
+                        "memory {nr}, {how:?}, {access:?}, {flags:#x}: {:?}",
+                        compared.differences()
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn force_writes_to_what_is_read_only() {
+    let device = open();
+    for how in HOWS {
+        for engine in [Engine::Rust, Engine::Kernel] {
+            let map = read_only();
+            let request = map.request().how(how).access(Access::Write);
+            refused(device.pin(&request, engine), libc::EFAULT, "without FORCE");
+            let forced = request.slow_only(raw::RUST_GUP_FORCE);
+            let taken = device.pin(&forced, engine).expect("PIN with FORCE");
+            assert_eq!(taken.nr_pages(), 4);
+            store(&taken, PAGE, &[1, 2, 3]);
+            assert_eq!(map.load(PAGE, 3), [1, 2, 3]);
+        }
+    }
+}
+
+fn force_is_for_the_administrator() {
+    let device = open();
+    Child::run(|| {
+        become_nobody();
+        let map = read_only();
+        let request = map.request().access(Access::Write);
+        let forced = request.slow_only(raw::RUST_GUP_FORCE);
+        refused(device.pin(&forced, Engine::Rust), libc::EPERM, "PIN");
+        refused(device.compare(&forced), libc::EPERM, "COMPARE");
+        for flag in &FLAGS[1..] {
+            assert_eq!(pin(&device, &map.request().slow_only(*flag)).nr_pages(), 4);
+        }
+    })
+    .join();
+}
+
+fn nofault_faults_nothing_in() {
+    let device = open();
+    for engine in [Engine::Rust, Engine::Kernel] {
+        let map = Map::untouched(4);
+        let request = map.request().slow_only(raw::RUST_GUP_NOFAULT);
+        refused(device.pin(&request, engine), libc::EFAULT, "not there");
+        map.set(0, 1);
+        let taken = device.pin(&request, engine).expect("PIN");
+        assert_eq!(taken.nr_pages(), 1, "up to what is not there");
+    }
+}
+
+fn peer_to_peer_memory_is_not_for_long() {
+    let device = open();
+    let map = Map::anon(4);
+    let request = map.request().slow_only(raw::RUST_GUP_PCI_P2PDMA);
+    for how in [How::Get, How::Pin] {
+        assert_eq!(pin(&device, &request.how(how)).nr_pages(), 4);
+    }
+    let longterm = request.how(How::LongTerm);
+    refused(device.pin(&longterm, Engine::Rust), libc::EINVAL, "PIN");
+    refused(device.compare(&longterm), libc::EINVAL, "COMPARE");
+}
