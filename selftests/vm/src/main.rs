@@ -20,6 +20,7 @@ mod kinds;
 mod ktap;
 mod layout;
 mod lifetime;
+mod matrix;
 mod measure;
 mod memlock;
 mod memory;
@@ -52,6 +53,7 @@ fn all_tests() -> Vec<Test> {
         stops::tests(),
         slow_only::tests(),
         unusual::tests(),
+        matrix::tests(),
         swap::tests(),
         cow::tests(),
         measure::tests(),

@@ -24,7 +24,16 @@ pub(crate) struct Map {
     pub(crate) addr: usize,
     pub(crate) len_bytes: usize,
     /// Who unmaps it, if not this.
-    owner: Option<Mapping>,
+    owner: Option<Owner>,
+}
+
+/// Who unmaps a mapping. It is there to be dropped.
+#[derive(Debug)]
+enum Owner {
+    Mapping(#[allow(dead_code)] Mapping),
+    Reserve(#[allow(dead_code)] Box<Map>),
+    /// It was there before.
+    Kernel,
 }
 
 impl Map {
@@ -47,6 +56,46 @@ impl Map {
             addr,
             len_bytes,
             owner: None,
+        })
+    }
+
+    /// Maps as mmap(2) does at a multiple of `align_bytes`, between pages that nobody may access.
+    pub(crate) fn guarded(
+        len_bytes: usize,
+        align_bytes: usize,
+        prot: c_int,
+        flags: c_int,
+        (fd, offset): (c_int, usize),
+    ) -> io::Result<Self> {
+        let reserved_bytes = len_bytes + align_bytes + 2 * PAGE;
+        let flags_of_none = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let reserve = Self::new(0, reserved_bytes, libc::PROT_NONE, flags_of_none, -1)?;
+        let addr = (reserve.addr + PAGE).next_multiple_of(align_bytes);
+        let place = with_exposed_provenance_mut(addr);
+        let flags = flags | libc::MAP_FIXED;
+        // SAFETY: Only a part of the reserve is replaced, which is ours and not in use.
+        let start = unsafe { libc::mmap(place, len_bytes, prot, flags, fd, offset as libc::off_t) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
+            addr,
+            len_bytes,
+            owner: Some(Owner::Reserve(Box::new(reserve))),
+        })
+    }
+
+    /// What the kernel mapped by itself and calls `name` in /proc/self/maps.
+    pub(crate) fn of_kernel(name: &str) -> Option<Self> {
+        let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+        let line = maps.lines().find(|l| l.ends_with(name))?;
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let number = |text| usize::from_str_radix(text, 16).expect("an address");
+        let (addr, end) = (number(start), number(end));
+        Some(Self {
+            addr,
+            len_bytes: end - addr,
+            owner: Some(Owner::Kernel),
         })
     }
 
@@ -73,7 +122,7 @@ impl Map {
             Ok(mapping) => Self {
                 addr: mapping.addr(),
                 len_bytes: mapping.len_bytes(),
-                owner: Some(mapping),
+                owner: Some(Owner::Mapping(mapping)),
             },
             Err(e) if e.kind() == io::ErrorKind::Unsupported => skip(&format!("{kind}: {e}")),
             Err(e) => panic!("{kind}: {e}"),
@@ -239,8 +288,24 @@ pub(crate) fn available_kib() -> u64 {
 
 /// The frame number of each page of a range, by /proc/self/pagemap; 0 where none is present.
 pub(crate) fn frames(addr: usize, nr_pages: usize) -> Vec<u64> {
-    const PRESENT: u64 = 1 << 63;
     const FRAME: u64 = (1 << 55) - 1;
+    pagemap(addr, nr_pages)
+        .into_iter()
+        .map(|e| {
+            if e & PAGEMAP_PRESENT != 0 {
+                e & FRAME
+            } else {
+                0
+            }
+        })
+        .collect()
+}
+
+/// A page is present, by /proc/self/pagemap.
+pub(crate) const PAGEMAP_PRESENT: u64 = 1 << 63;
+
+/// What /proc/self/pagemap says of each page of a range.
+pub(crate) fn pagemap(addr: usize, nr_pages: usize) -> Vec<u64> {
     let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
     let mut entries = vec![0; nr_pages * size_of::<u64>()];
     let at = addr / PAGE * size_of::<u64>();
@@ -250,6 +315,5 @@ pub(crate) fn frames(addr: usize, nr_pages: usize) -> Vec<u64> {
     entries
         .chunks_exact(size_of::<u64>())
         .map(|e| u64::from_ne_bytes(e.try_into().expect("eight bytes")))
-        .map(|e| if e & PRESENT != 0 { e & FRAME } else { 0 })
         .collect()
 }

@@ -54,6 +54,29 @@ impl Child {
     }
 }
 
+/// A child process that does nothing but share this one's memory, until it is dropped.
+pub(crate) struct Sharer(Option<Child>);
+
+impl Sharer {
+    /// Forks.
+    pub(crate) fn fork() -> Self {
+        let idle = || loop {
+            // SAFETY: Takes no pointers.
+            unsafe { libc::pause() };
+        };
+        Self(Some(Child::run(idle)))
+    }
+}
+
+impl Drop for Sharer {
+    fn drop(&mut self) {
+        if let Some(child) = self.0.take() {
+            child.kill();
+            child.wait();
+        }
+    }
+}
+
 /// Two processes tell each other how far they are: each end of a socket pair.
 #[derive(Debug)]
 pub(crate) struct Rendezvous(UnixStream);

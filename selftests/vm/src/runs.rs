@@ -89,6 +89,10 @@ fn in_pieces() {
 
 /// The frame of each page of a handle, by its runs.
 pub(crate) fn frames_of(pinned: &Pinned<'_>) -> Vec<u64> {
+    // Nothing has no handle.
+    if pinned.handle() == 0 {
+        return Vec::new();
+    }
     let runs = pinned.runs().expect("RUNS");
     assert_eq!(runs.len() as u64, pinned.nr_runs());
     runs.iter()

@@ -24,17 +24,17 @@ use crate::stops::{all_ways, stopped, stops};
 tests![protection_keys, secret, zero_page, special, movable, merged,];
 
 /// Access rights of a protection key of this thread.
-struct Key(i32);
+pub(crate) struct Key(i32);
 
 impl Key {
-    fn allocate() -> Option<Self> {
+    pub(crate) fn allocate() -> Option<Self> {
         // SAFETY: Takes no pointers.
         let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) }).ok()?;
         Some(Self(key as i32))
     }
 
     /// Bit 0 denies any access, bit 1 denies writing.
-    fn deny(&self, rights: u32) {
+    pub(crate) fn deny(&self, rights: u32) {
         let shift = 2 * self.0;
         // SAFETY: pkey_alloc() succeeded, so the CPU has these instructions; only the rights of this key change, and
         // the caller touches no memory under it meanwhile.
@@ -46,7 +46,7 @@ impl Key {
         }
     }
 
-    fn protect(&self, map: &Map, at: usize, len: usize) {
+    pub(crate) fn protect(&self, map: &Map, at: usize, len: usize) {
         // SAFETY: The range lies in the mapping, which is ours.
         check(unsafe { libc::syscall(libc::SYS_pkey_mprotect, map.addr + at, len, RW, self.0) })
             .expect("pkey_mprotect");

@@ -798,12 +798,7 @@ impl Area {
 
     /// Sum of a field of `/proc/self/smaps` over the area, in bytes.
     fn smaps(&self, field: &str) -> io::Result<usize> {
-        let text = fs::read_to_string("/proc/self/smaps")?;
-        Ok(smaps_bytes(
-            &text,
-            self.addr()..self.addr() + self.len_bytes,
-            field,
-        ))
+        smaps(self.addr()..self.addr() + self.len_bytes, field)
     }
 
     fn expect(&self, field: &str, bytes: usize, otherwise: &str) -> io::Result<()> {
@@ -904,6 +899,12 @@ fn selected(values: &str) -> &str {
 /// What the first word of the page at `offset` is filled with.
 fn pattern(offset: u64) -> u64 {
     (offset + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Sums a field of `/proc/self/smaps` over the mappings that overlap with `range`, in bytes.
+pub fn smaps(range: Range<usize>, field: &str) -> io::Result<usize> {
+    let text = fs::read_to_string("/proc/self/smaps")?;
+    Ok(smaps_bytes(&text, range, field))
 }
 
 /// Sums a field over the mappings that overlap with `range`.

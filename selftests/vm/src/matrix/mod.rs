@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The differential matrix. Verify of memory in each [`Situation`], for reading and for writing, by a reference, a pin
+//! and a pin for long, of ranges from a byte up to more than there is, that the module does as the kernel's functions:
+//!
+//! - at first touch, on memory that is made anew for each engine: the same number of pages or the same error, of the
+//!   same kind, mapped in the same way, as many pins in /proc/vmstat, and the contents that the owner gave them;
+//! - on memory at rest, which the kernel's function has taken before: the same pages, the same reference counts, pin
+//!   counts and referenced flags;
+//! - without the slow path, before and afterwards: the same pages as `get_user_pages_fast_only()`, and for pins, for
+//!   which the kernel has no such function, a beginning of them, up to the page and for the reason that are expected;
+//! - that what is read and written through the pages is what the owner writes and reads;
+//!
+//! and that both do what is expected of the situation. Where the module is stricter on purpose, a [`Parity`] says so.
+//!
+//! A situation is one function that makes a [`Scene`], proves that it is what it says, and says what to expect of each
+//! page of it. They are in the files below this one, by kinds of memory.
+
+mod anon;
+mod check;
+mod cow;
+mod file;
+mod first;
+mod huge;
+mod hugetlb;
+pub(crate) mod proof;
+pub(crate) mod situation;
+mod special;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+
+use crate::fixture::PAGE;
+use crate::memory::{Map, RW};
+use crate::runner::Test;
+
+pub(crate) use situation::{Page, Parity, Scene, Situation};
+
+/// Each situation is compared at least so often.
+const NR_LEAST: u64 = 50;
+
+/// A test for each situation, and one for their sum.
+pub(crate) fn tests() -> Vec<Test> {
+    let mut tests: Vec<Test> = [
+        anon::SITUATIONS,
+        huge::SITUATIONS,
+        hugetlb::SITUATIONS,
+        cow::SITUATIONS,
+        file::SITUATIONS,
+        special::SITUATIONS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|situation| {
+        let name = situation.name;
+        Test::new(module_path!(), name, move || {
+            let nr = check::all(situation);
+            println!("{nr} comparisons");
+            assert!(nr >= NR_LEAST, "{name}: {nr} comparisons");
+            count(nr);
+        })
+    })
+    .collect();
+    count(0);
+    tests.push(Test::new(module_path!(), "all", all));
+    tests
+}
+
+/// How many situations there were and how often they were compared, by all tests, which are processes of their own.
+fn tally() -> &'static [AtomicU64; 2] {
+    static TALLY: OnceLock<usize> = OnceLock::new();
+    let addr = *TALLY.get_or_init(|| {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        let map = Map::new(0, PAGE, RW, flags, -1).expect("shared memory");
+        let addr = map.addr;
+        std::mem::forget(map);
+        addr
+    });
+    // SAFETY: The memory is mapped for good, aligned, zero at first, and accessed in no other way.
+    unsafe { &*std::ptr::with_exposed_provenance(addr) }
+}
+
+/// Counts a situation that was compared `nr` times.
+fn count(nr: u64) {
+    let [nr_situations, nr_comparisons] = tally();
+    nr_situations.fetch_add(u64::from(nr != 0), Ordering::Relaxed);
+    nr_comparisons.fetch_add(nr, Ordering::Relaxed);
+}
+
+fn all() {
+    let [nr_situations, nr_comparisons] = tally().each_ref().map(|n| n.load(Ordering::Relaxed));
+    println!("{nr_comparisons} comparisons in {nr_situations} situations");
+    assert!(nr_situations > 0 && nr_comparisons >= nr_situations * NR_LEAST);
+}

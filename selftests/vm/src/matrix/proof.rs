@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel says that pages are.
+
+use std::fs::File;
+use std::mem::size_of;
+use std::os::unix::fs::FileExt;
+
+use rust_gup_uapi::memory::smaps;
+
+use crate::memory::{frames, pagemap, Map, PAGEMAP_PRESENT};
+
+/// Bits of /proc/kpageflags, `include/uapi/linux/kernel-page-flags.h`.
+pub(crate) mod kpf {
+    pub(crate) const REFERENCED: u64 = 1 << 2;
+    pub(crate) const MMAP: u64 = 1 << 11;
+    pub(crate) const ANON: u64 = 1 << 12;
+    pub(crate) const SWAPBACKED: u64 = 1 << 14;
+    pub(crate) const COMPOUND_HEAD: u64 = 1 << 15;
+    pub(crate) const COMPOUND_TAIL: u64 = 1 << 16;
+    pub(crate) const HUGE: u64 = 1 << 17;
+    pub(crate) const HWPOISON: u64 = 1 << 19;
+    pub(crate) const NOPAGE: u64 = 1 << 20;
+    pub(crate) const KSM: u64 = 1 << 21;
+    pub(crate) const THP: u64 = 1 << 22;
+    pub(crate) const ZERO_PAGE: u64 = 1 << 24;
+    /// What a page is, without what changes by itself.
+    pub(crate) const KIND: u64 = MMAP
+        | ANON
+        | SWAPBACKED
+        | COMPOUND_HEAD
+        | COMPOUND_TAIL
+        | HUGE
+        | HWPOISON
+        | NOPAGE
+        | KSM
+        | THP
+        | ZERO_PAGE;
+}
+
+/// Bits of /proc/self/pagemap, `Documentation/admin-guide/mm/pagemap.rst`.
+pub(crate) mod pm {
+    pub(crate) const SOFT_DIRTY: u64 = 1 << 55;
+    pub(crate) const EXCLUSIVE: u64 = 1 << 56;
+    pub(crate) const UFFD_WP: u64 = 1 << 57;
+    pub(crate) const GUARD: u64 = 1 << 58;
+    pub(crate) const FILE: u64 = 1 << 61;
+    pub(crate) const SWAPPED: u64 = 1 << 62;
+    /// All but the number of the frame or of the place in swap.
+    pub(crate) const STATE: u64 =
+        SOFT_DIRTY | EXCLUSIVE | UFFD_WP | GUARD | FILE | SWAPPED | super::PAGEMAP_PRESENT;
+}
+
+/// /proc/kpageflags of `nr` frames from `first` on.
+pub(crate) fn kpageflags(first: u64, nr: u64) -> Vec<u64> {
+    let file = File::open("/proc/kpageflags").expect("/proc/kpageflags");
+    let mut flags = vec![0; nr as usize * size_of::<u64>()];
+    file.read_exact_at(&mut flags, first * size_of::<u64>() as u64)
+        .expect("flags of a frame");
+    flags
+        .chunks_exact(size_of::<u64>())
+        .map(|e| u64::from_ne_bytes(e.try_into().expect("eight bytes")))
+        .collect()
+}
+
+impl Map {
+    /// Fails unless all pages are present and the flags `mask` of each are `flags`.
+    #[track_caller]
+    pub(crate) fn prove_kind(&self, mask: u64, flags: u64) {
+        for (page, frame) in frames(self.addr, self.nr_pages()).into_iter().enumerate() {
+            assert_ne!(frame, 0, "page {page} is not present");
+            let found = kpageflags(frame, 1)[0];
+            assert_eq!(
+                found & mask,
+                flags,
+                "page {page}: /proc/kpageflags is {found:#x}"
+            );
+        }
+    }
+
+    /// Fails unless the bits `mask` of each page in /proc/self/pagemap are `bits`.
+    #[track_caller]
+    pub(crate) fn prove_state(&self, mask: u64, bits: u64) {
+        for (page, found) in pagemap(self.addr, self.nr_pages()).into_iter().enumerate() {
+            assert_eq!(
+                found & mask,
+                bits,
+                "page {page}: /proc/self/pagemap is {found:#x}"
+            );
+        }
+    }
+
+    /// Fails unless `field` of /proc/self/smaps is so much for all of it.
+    #[track_caller]
+    pub(crate) fn prove_smaps(&self, field: &str, bytes: usize) {
+        let found = smaps(self.addr..self.end(), field).expect("/proc/self/smaps");
+        assert_eq!(found, bytes, "{field} of /proc/self/smaps");
+    }
+}
