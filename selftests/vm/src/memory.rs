@@ -32,8 +32,8 @@ pub(crate) struct Map {
 enum Owner {
     Mapping(#[allow(dead_code)] Mapping),
     Reserve(#[allow(dead_code)] Box<Map>),
-    /// It was there before.
-    Kernel,
+    /// Who mapped it.
+    Other,
 }
 
 impl Map {
@@ -45,9 +45,21 @@ impl Map {
         flags: c_int,
         fd: c_int,
     ) -> io::Result<Self> {
+        Self::with_offset(addr, len_bytes, prot, flags, (fd, 0))
+    }
+
+    /// Maps as mmap(2) does, from an offset in the file on.
+    pub(crate) fn with_offset(
+        addr: usize,
+        len_bytes: usize,
+        prot: c_int,
+        flags: c_int,
+        (fd, offset): (c_int, usize),
+    ) -> io::Result<Self> {
         let hint = with_exposed_provenance_mut(addr);
-        // SAFETY: Without MAP_FIXED, which no test uses on memory that is in use, nothing is replaced.
-        let start = unsafe { libc::mmap(hint, len_bytes, prot, flags, fd, 0) };
+        let offset = offset as libc::off_t;
+        // SAFETY: MAP_FIXED replaces only what is reserved for the purpose; without it nothing is replaced.
+        let start = unsafe { libc::mmap(hint, len_bytes, prot, flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -65,24 +77,26 @@ impl Map {
         align_bytes: usize,
         prot: c_int,
         flags: c_int,
-        (fd, offset): (c_int, usize),
+        at: (c_int, usize),
     ) -> io::Result<Self> {
-        let reserved_bytes = len_bytes + align_bytes + 2 * PAGE;
+        Self::guarded_at(len_bytes, (align_bytes, 0), prot, flags, at)
+    }
+
+    /// The same `beside` bytes behind such a multiple.
+    pub(crate) fn guarded_at(
+        len_bytes: usize,
+        (align_bytes, beside): (usize, usize),
+        prot: c_int,
+        flags: c_int,
+        at: (c_int, usize),
+    ) -> io::Result<Self> {
+        let reserved_bytes = len_bytes + align_bytes + beside + 2 * PAGE;
         let flags_of_none = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let reserve = Self::new(0, reserved_bytes, libc::PROT_NONE, flags_of_none, -1)?;
-        let addr = (reserve.addr + PAGE).next_multiple_of(align_bytes);
-        let place = with_exposed_provenance_mut(addr);
-        let flags = flags | libc::MAP_FIXED;
-        // SAFETY: Only a part of the reserve is replaced, which is ours and not in use.
-        let start = unsafe { libc::mmap(place, len_bytes, prot, flags, fd, offset as libc::off_t) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self {
-            addr,
-            len_bytes,
-            owner: Some(Owner::Reserve(Box::new(reserve))),
-        })
+        let addr = (reserve.addr + PAGE).next_multiple_of(align_bytes) + beside;
+        let mut map = Self::with_offset(addr, len_bytes, prot, flags | libc::MAP_FIXED, at)?;
+        map.owner = Some(Owner::Reserve(Box::new(reserve)));
+        Ok(map)
     }
 
     /// What the kernel mapped by itself and calls `name` in /proc/self/maps.
@@ -92,11 +106,22 @@ impl Map {
         let (start, end) = line.split_once(' ')?.0.split_once('-')?;
         let number = |text| usize::from_str_radix(text, 16).expect("an address");
         let (addr, end) = (number(start), number(end));
-        Some(Self {
+        Some(Self::borrowed(addr, end - addr))
+    }
+
+    /// Memory that somebody else mapped and keeps.
+    pub(crate) fn borrowed(addr: usize, len_bytes: usize) -> Self {
+        Self {
             addr,
-            len_bytes: end - addr,
-            owner: Some(Owner::Kernel),
-        })
+            len_bytes,
+            owner: Some(Owner::Other),
+        }
+    }
+
+    /// A part of it.
+    pub(crate) fn part(&self, offset: usize, len_bytes: usize) -> Self {
+        assert!(offset + len_bytes <= self.len_bytes);
+        Self::borrowed(self.addr + offset, len_bytes)
     }
 
     /// Private anonymous memory in small pages, not touched yet.
@@ -239,7 +264,7 @@ impl Drop for Map {
     }
 }
 
-/// A kernel file of one number, with its value put back in the end.
+/// A kernel file of one value, which is put back in the end.
 pub(crate) struct Setting {
     path: &'static str,
     before: String,
@@ -248,8 +273,11 @@ pub(crate) struct Setting {
 impl Setting {
     /// Sets it; none if the kernel has no such file.
     pub(crate) fn set(path: &'static str, value: &str) -> Option<Self> {
-        let before = fs::read_to_string(path).ok()?;
+        let text = fs::read_to_string(path).ok()?;
         fs::write(path, value).ok()?;
+        // Of several, the one that holds stands in brackets.
+        let chosen = text.split_once('[').and_then(|(_, t)| t.split_once(']'));
+        let before = chosen.map_or(text.as_str(), |(value, _)| value).into();
         Some(Self { path, before })
     }
 }

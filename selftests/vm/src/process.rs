@@ -60,11 +60,22 @@ pub(crate) struct Sharer(Option<Child>);
 impl Sharer {
     /// Forks.
     pub(crate) fn fork() -> Self {
-        let idle = || loop {
-            // SAFETY: Takes no pointers.
-            unsafe { libc::pause() };
-        };
-        Self(Some(Child::run(idle)))
+        Self::fork_after(|| ())
+    }
+
+    /// Forks, and returns when the child has run `body`.
+    pub(crate) fn fork_after(body: impl FnOnce()) -> Self {
+        let (ours, theirs) = Rendezvous::pair();
+        let child = Child::run(|| {
+            body();
+            theirs.signal();
+            loop {
+                // SAFETY: Takes no pointers.
+                unsafe { libc::pause() };
+            }
+        });
+        ours.wait();
+        Self(Some(child))
     }
 }
 

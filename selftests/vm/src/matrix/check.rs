@@ -142,6 +142,9 @@ impl<'a> Case<'a> {
     /// Looks at the contents through pages that were taken, and writes to them if that is what they were taken for; the
     /// words that the pages begin with from now on. The memory is mapped, so the owner may look as well.
     pub(super) fn contents(&self, pinned: &Pinned<'_>, known: &mut [u64], what: &str) {
+        if !self.scene.is_steady {
+            return;
+        }
         let (at, len) = self.bytes;
         let map = &self.scene.map;
         let Ok(begin) = usize::try_from(at) else {

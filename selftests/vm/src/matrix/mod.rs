@@ -24,6 +24,8 @@ mod first;
 mod huge;
 mod hugetlb;
 pub(crate) mod proof;
+mod reclaim;
+mod rights;
 pub(crate) mod situation;
 mod special;
 
@@ -46,6 +48,8 @@ pub(crate) fn tests() -> Vec<Test> {
         huge::SITUATIONS,
         hugetlb::SITUATIONS,
         cow::SITUATIONS,
+        rights::SITUATIONS,
+        reclaim::SITUATIONS,
         file::SITUATIONS,
         special::SITUATIONS,
     ]
@@ -59,8 +63,10 @@ pub(crate) fn tests() -> Vec<Test> {
             assert!(nr >= NR_LEAST, "{name}: {nr} comparisons");
             count(nr);
         })
+        .expect_log(situation.log)
     })
     .collect();
+    tests.extend(special::tests());
     count(0);
     tests.push(Test::new(module_path!(), "all", all));
     tests

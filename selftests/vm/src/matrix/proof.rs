@@ -2,7 +2,7 @@
 
 //! What the kernel says that pages are.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::mem::size_of;
 use std::os::unix::fs::FileExt;
 
@@ -13,12 +13,14 @@ use crate::memory::{frames, pagemap, Map, PAGEMAP_PRESENT};
 /// Bits of /proc/kpageflags, `include/uapi/linux/kernel-page-flags.h`.
 pub(crate) mod kpf {
     pub(crate) const REFERENCED: u64 = 1 << 2;
+    pub(crate) const ACTIVE: u64 = 1 << 6;
     pub(crate) const MMAP: u64 = 1 << 11;
     pub(crate) const ANON: u64 = 1 << 12;
     pub(crate) const SWAPBACKED: u64 = 1 << 14;
     pub(crate) const COMPOUND_HEAD: u64 = 1 << 15;
     pub(crate) const COMPOUND_TAIL: u64 = 1 << 16;
     pub(crate) const HUGE: u64 = 1 << 17;
+    pub(crate) const UNEVICTABLE: u64 = 1 << 18;
     pub(crate) const HWPOISON: u64 = 1 << 19;
     pub(crate) const NOPAGE: u64 = 1 << 20;
     pub(crate) const KSM: u64 = 1 << 21;
@@ -63,17 +65,50 @@ pub(crate) fn kpageflags(first: u64, nr: u64) -> Vec<u64> {
         .collect()
 }
 
+/// Sends all folios to the list where they belong: some wait in lists of a processor, where their flags lag behind and
+/// each has one more reference.
+pub(crate) fn settle_lists() {
+    fs::write("/proc/sys/vm/drop_caches", "1").expect("/proc/sys/vm/drop_caches");
+}
+
 impl Map {
+    /// The flags of each page; fails unless all are present.
+    #[track_caller]
+    fn flags(&self) -> Vec<u64> {
+        let frames = frames(self.addr, self.nr_pages());
+        assert!(!frames.contains(&0), "a page is not present");
+        frames
+            .chunk_by(|a, b| a + 1 == *b)
+            .flat_map(|run| kpageflags(run[0], run.len() as u64))
+            .collect()
+    }
+
     /// Fails unless all pages are present and the flags `mask` of each are `flags`.
     #[track_caller]
     pub(crate) fn prove_kind(&self, mask: u64, flags: u64) {
-        for (page, frame) in frames(self.addr, self.nr_pages()).into_iter().enumerate() {
-            assert_ne!(frame, 0, "page {page} is not present");
-            let found = kpageflags(frame, 1)[0];
+        for (page, found) in self.flags().into_iter().enumerate() {
             assert_eq!(
                 found & mask,
                 flags,
                 "page {page}: /proc/kpageflags is {found:#x}"
+            );
+        }
+    }
+
+    /// Fails unless it is made of whole folios of `nr` pages.
+    #[track_caller]
+    pub(crate) fn prove_folios(&self, nr: usize) {
+        let frames = frames(self.addr, self.nr_pages());
+        for (page, found) in self.flags().into_iter().enumerate() {
+            let expected = match page % nr {
+                _ if nr == 1 => 0,
+                0 => kpf::COMPOUND_HEAD,
+                _ => kpf::COMPOUND_TAIL,
+            };
+            assert!(
+                found & (kpf::COMPOUND_HEAD | kpf::COMPOUND_TAIL) == expected
+                    && frames[page] == frames[page / nr * nr] + (page % nr) as u64,
+                "page {page} of folios of {nr}: /proc/kpageflags is {found:#x}"
             );
         }
     }
@@ -95,5 +130,18 @@ impl Map {
     pub(crate) fn prove_smaps(&self, field: &str, bytes: usize) {
         let found = smaps(self.addr..self.end(), field).expect("/proc/self/smaps");
         assert_eq!(found, bytes, "{field} of /proc/self/smaps");
+    }
+
+    /// Fails unless it is mapped by frame numbers alone (VM_PFNMAP).
+    #[track_caller]
+    pub(crate) fn prove_pfn_map(&self) {
+        let smaps = fs::read_to_string("/proc/self/smaps").expect("/proc/self/smaps");
+        let start = format!("{:x}-", self.addr);
+        let flags = smaps
+            .lines()
+            .skip_while(|line| !line.starts_with(&start))
+            .find_map(|line| line.strip_prefix("VmFlags:"));
+        let flags = flags.expect("VmFlags in /proc/self/smaps");
+        assert!(flags.split(' ').any(|flag| flag == "pf"), "VmFlags:{flags}");
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Situation {
     /// fails it.
     pub(crate) make: fn() -> Scene,
     pub(crate) effort: Effort,
+    /// What the kernel logs when it is made.
+    pub(crate) log: &'static [&'static str],
 }
 
 impl Situation {
@@ -25,16 +27,21 @@ impl Situation {
             name,
             make,
             effort: Effort::Small,
+            log: &[],
         }
     }
 
     /// One that takes long to make: it is made for a few ways of taking it only.
     pub(crate) const fn dear(name: &'static str, make: fn() -> Scene) -> Self {
         Self {
-            name,
-            make,
             effort: Effort::Large,
+            ..Self::new(name, make)
         }
+    }
+
+    /// The kernel logs records that hold one of `log`.
+    pub(crate) const fn logs(self, log: &'static [&'static str]) -> Self {
+        Self { log, ..self }
     }
 }
 
@@ -174,6 +181,8 @@ pub(crate) struct Scene {
     around: Option<Box<dyn Fn(bool)>>,
     /// Whether there is nothing to be taken before it and after it.
     pub(crate) is_guarded: bool,
+    /// Whether it keeps its contents.
+    pub(crate) is_steady: bool,
     /// What has to stay as long as the memory does.
     _keep: Vec<Box<dyn Any>>,
 }
@@ -192,6 +201,7 @@ impl Scene {
             expect: Box::new(expect),
             around: None,
             is_guarded: true,
+            is_steady: true,
             _keep: Vec::new(),
         }
     }
@@ -211,6 +221,12 @@ impl Scene {
     /// What lies before and after it is not known.
     pub(crate) fn unguarded(mut self) -> Self {
         self.is_guarded = false;
+        self
+    }
+
+    /// Its contents change by themselves.
+    pub(crate) fn unsteady(mut self) -> Self {
+        self.is_steady = false;
         self
     }
 

@@ -1,65 +1,213 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel or the processor treats specially.
+//! What the kernel or a driver mapped by itself.
 
-use std::rc::Rc;
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::{AsRawFd, FromRawFd};
 
+use libc::c_int;
 use rust_gup_uapi::raw::{
-    RUST_GUP_STOP_NO_MAPPING as NO_MAPPING, RUST_GUP_STOP_PKEY as PKEY,
-    RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+    RUST_GUP_STOP_NO_MAPPING as NO_MAPPING, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+    RUST_GUP_STOP_SECRET as SECRET, RUST_GUP_STOP_SPECIAL as SPECIAL,
 };
-use rust_gup_uapi::How;
+use rust_gup_uapi::{Engine, How, Request};
 
-use super::anon::filled;
-use super::situation::{kernel_is_at_least, touch};
+use super::proof::kpf;
+use super::situation::{fill, kernel_is_at_least, touch, Way};
 use super::{Page, Parity, Scene, Situation};
-use crate::memory::Map;
-use crate::runner::skip;
-use crate::unusual::Key;
+use crate::fixture::{check, open, refused, ACCESSES, HOWS, PAGE};
+use crate::memory::{Map, RW};
+use crate::runner::{skip, Test};
 
 pub(super) const SITUATIONS: &[Situation] = &[
+    Situation::new("secret", secret),
     Situation::new("vdso", vdso),
-    Situation::new("pkey_denies_access", || pkey(1)),
-    Situation::new("pkey_denies_writing", || pkey(2)),
+    Situation::new("vvar", vvar),
+    Situation::new("pages_of_a_driver", pages_of_a_driver),
+    Situation::new("udmabuf", udmabuf),
+    Situation::new("dev_mem", dev_mem),
 ];
 
 const NR_PAGES: usize = 16;
+
+/// What is no user space for either engine.
+pub(super) fn tests() -> Vec<Test> {
+    vec![Test::new("matrix", "vsyscall", vsyscall)]
+}
+
+/// The file of a descriptor that a system call has returned.
+pub(super) fn owned(fd: c_int) -> File {
+    // SAFETY: The kernel just gave it to us, and nobody else knows it.
+    unsafe { File::from_raw_fd(fd) }
+}
+
+fn secret() -> Scene {
+    // SAFETY: Takes no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) });
+    let Ok(fd) = fd else {
+        skip("no secret memory: boot with secretmem.enable=1, CONFIG_SECRETMEM");
+    };
+    let file = owned(fd as c_int);
+    file.set_len((NR_PAGES * PAGE) as u64).expect("its length");
+    let map = Map::guarded(
+        NR_PAGES * PAGE,
+        PAGE,
+        RW,
+        libc::MAP_SHARED,
+        (file.as_raw_fd(), 0),
+    )
+    .expect("mmap");
+    let words = fill(&map);
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+    let start = format!("{:x}-", map.addr);
+    let line = maps.lines().find(|l| l.starts_with(&start));
+    assert!(line.is_some_and(|l| l.contains("secretmem")), "{line:?}");
+    Scene::new(map, words, |_, _| Page::refused(SECRET, libc::EFAULT))
+}
+
+/// Of small pages without a `mapping`, which the kernel's fast walk takes since 7.3.
+fn no_mapping() -> Page {
+    if kernel_is_at_least(7, 3) {
+        Page::stricter(NO_MAPPING, Parity::NoMapping)
+    } else {
+        Page::slow(NO_MAPPING)
+    }
+}
 
 fn vdso() -> Scene {
     let Some(map) = Map::of_kernel("[vdso]") else {
         skip("no mapping [vdso] in /proc/self/maps: boot without vdso=0");
     };
     let words = touch(&map);
-    let is_stricter = kernel_is_at_least(7, 3);
+    let to_read = no_mapping();
     Scene::new(map, words, move |way, _| {
         if way.is_write() {
             Page::refused(READ_ONLY, libc::EFAULT)
         } else if way.how == How::LongTerm {
             // A copy.
             Page::readied(NO_MAPPING, 0)
-        } else if is_stricter {
-            Page::stricter(NO_MAPPING, Parity::NoMapping)
         } else {
-            Page::slow(NO_MAPPING)
+            to_read
         }
     })
     .unguarded()
 }
 
-/// Memory under a protection key whose rights are `denied` while an engine runs.
-fn pkey(denied: u32) -> Scene {
-    let Some(key) = Key::allocate() else {
-        skip("no protection keys: a CPU with them, qemu -cpu max");
+/// The page that tells the time.
+fn vvar() -> Scene {
+    let Some(map) = Map::of_kernel("[vvar]") else {
+        skip("no mapping [vvar] in /proc/self/maps: boot without vdso=0");
     };
-    let (map, words) = filled(NR_PAGES);
-    key.protect(&map, 0, map.len_bytes);
-    let key = Rc::new(key);
-    let scene = Scene::new(map, words, move |way, _| {
-        if denied == 1 || way.is_write() {
-            Page::refused(PKEY, libc::EFAULT)
+    let map = map.part(0, PAGE);
+    let words = touch(&map);
+    let to_read = no_mapping();
+    // Until 7.3 it counted as memory of a device (VM_IO), lib/vdso/datastore.c.
+    let is_io = !kernel_is_at_least(7, 3);
+    Scene::new(map, words, move |way, _| {
+        if way.is_write() {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else if is_io {
+            Page::refused(NO_MAPPING, libc::EFAULT)
+        } else if way.how == How::LongTerm {
+            Page::slow(NO_MAPPING)
         } else {
-            Page::fast(0)
+            to_read
         }
+    })
+    .unguarded()
+    .unsteady()
+}
+
+/// A page that a driver allocated and mapped: of a ring of io_uring.
+fn pages_of_a_driver() -> Scene {
+    const OFFSET_SQES: usize = 0x1000_0000;
+    let mut parameters = [0_u32; 30];
+    // SAFETY: The structure has 120 bytes.
+    let fd = check(unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, parameters.as_mut_ptr()) });
+    let Ok(fd) = fd else {
+        skip("no io_uring: CONFIG_IO_URING, kernel.io_uring_disabled=0");
+    };
+    let file = owned(fd as c_int);
+    // It chooses the place by itself.
+    let at = (file.as_raw_fd(), OFFSET_SQES);
+    let map = Map::with_offset(0, PAGE, RW, libc::MAP_SHARED, at).expect("mmap");
+    let words = fill(&map);
+    map.prove_kind(kpf::ANON | kpf::COMPOUND_HEAD | kpf::COMPOUND_TAIL, 0);
+    let page = no_mapping();
+    Scene::new(map, words, move |way: Way, _| {
+        if way.how == How::LongTerm && way.is_write() {
+            Page::slow(NO_MAPPING)
+        } else {
+            page
+        }
+    })
+    .keep(file)
+    .unguarded()
+}
+
+/// Pages of a memfd that are mapped by their frame numbers alone.
+fn udmabuf() -> Scene {
+    const UDMABUF_CREATE: u32 = 0x4018_7542;
+    let Ok(device) = OpenOptions::new().write(true).open("/dev/udmabuf") else {
+        skip("no /dev/udmabuf: CONFIG_UDMABUF");
+    };
+    let len = NR_PAGES * PAGE;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: The name ends in a zero byte.
+    let fd = check(unsafe { libc::memfd_create(c"udmabuf".as_ptr(), flags) }).expect("a memfd");
+    let memfd = owned(fd);
+    memfd.set_len(len as u64).expect("its length");
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::fcntl(memfd.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) })
+        .expect("a seal");
+    let mut create = [memfd.as_raw_fd() as u64, 0, len as u64];
+    // SAFETY: The structure has 24 bytes.
+    let fd = check(unsafe {
+        libc::ioctl(
+            device.as_raw_fd(),
+            UDMABUF_CREATE.into(),
+            create.as_mut_ptr(),
+        )
     });
-    scene.around(move |within| key.deny(if within { denied } else { 0 }))
+    let buffer = owned(fd.expect("UDMABUF_CREATE"));
+    let shared = |file: &File| {
+        let at = (file.as_raw_fd(), 0);
+        Map::guarded(len, PAGE, RW, libc::MAP_SHARED, at).expect("mmap")
+    };
+    let (pages, map) = (shared(&memfd), shared(&buffer));
+    let words = fill(&map);
+    assert_eq!(touch(&pages), words, "the same memory");
+    map.prove_pfn_map();
+    Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
+        .keep(pages)
+        .keep((memfd, buffer))
+}
+
+/// The PC's firmware, which has no `struct page`.
+fn dev_mem() -> Scene {
+    const FIRMWARE: usize = 0xf_0000;
+    let file = OpenOptions::new().read(true).write(true).open("/dev/mem");
+    let Ok(file) = file else {
+        skip("no /dev/mem: CONFIG_DEVMEM");
+    };
+    let at = (file.as_raw_fd(), FIRMWARE);
+    let map = Map::guarded(NR_PAGES * PAGE, PAGE, RW, libc::MAP_SHARED, at).expect("mmap");
+    let words = touch(&map);
+    map.prove_pfn_map();
+    Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
+}
+
+fn vsyscall() {
+    const ADDR: usize = 0xffff_ffff_ff60_0000;
+    let device = open();
+    for how in HOWS {
+        for access in ACCESSES {
+            let request = Request::new(ADDR, 1).how(how).access(access);
+            for engine in [Engine::Kernel, Engine::Rust] {
+                let what = format!("{how:?}, {access:?}, {engine:?}");
+                refused(device.pin(&request, engine), libc::EFAULT, &what);
+            }
+            refused(device.compare(&request), libc::EFAULT, "COMPARE");
+        }
+    }
 }
