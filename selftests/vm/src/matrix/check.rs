@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use rust_gup_uapi::{raw, Access, Device, Engine, How, Pinned, Request};
 
 use super::first::first_touch;
+use super::left;
 use super::situation::{word_at, words, Effort, Page, Scene, Situation, Walk, Way};
 use crate::fixture::{errno, fast_only, open, store, ACCESSES, HOWS, HUGE, PAGE};
 use crate::memory::frames;
@@ -271,6 +272,7 @@ pub(super) fn all(situation: &Situation) -> u64 {
         nr += nr_first;
         nr += at_rest(&device, &mut scene, way);
         nr += without_slow_path(&device, &scene, way, State::Rest);
+        left::nothing(scene, way);
     }
     nr
 }

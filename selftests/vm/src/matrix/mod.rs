@@ -10,6 +10,7 @@
 //! - without the slow path, before and afterwards: the same pages as `get_user_pages_fast_only()`, and for pins, for
 //!   which the kernel has no such function, a beginning of them, up to the page and for the reason that are expected;
 //! - that what is read and written through the pages is what the owner writes and reads;
+//! - that nothing is left behind: no page counts as pinned, and anonymous pages are freed with their mapping;
 //!
 //! and that both do what is expected of the situation. Where the module is stricter on purpose, a [`Parity`] says so.
 //!
@@ -23,6 +24,7 @@ mod file;
 mod first;
 mod huge;
 mod hugetlb;
+mod left;
 pub(crate) mod proof;
 mod reclaim;
 mod rights;
@@ -39,7 +41,7 @@ use crate::runner::Test;
 pub(crate) use situation::{Page, Parity, Scene, Situation};
 
 /// Each situation is compared at least so often.
-const NR_LEAST: u64 = 50;
+const NR_LEAST: u64 = 200;
 
 /// A test for each situation, and one for their sum.
 pub(crate) fn tests() -> Vec<Test> {

@@ -16,6 +16,7 @@ pub(crate) mod kpf {
     pub(crate) const ACTIVE: u64 = 1 << 6;
     pub(crate) const MMAP: u64 = 1 << 11;
     pub(crate) const ANON: u64 = 1 << 12;
+    pub(crate) const SWAPCACHE: u64 = 1 << 13;
     pub(crate) const SWAPBACKED: u64 = 1 << 14;
     pub(crate) const COMPOUND_HEAD: u64 = 1 << 15;
     pub(crate) const COMPOUND_TAIL: u64 = 1 << 16;
@@ -68,7 +69,10 @@ pub(crate) fn kpageflags(first: u64, nr: u64) -> Vec<u64> {
 /// Sends all folios to the list where they belong: some wait in lists of a processor, where their flags lag behind and
 /// each has one more reference.
 pub(crate) fn settle_lists() {
-    fs::write("/proc/sys/vm/drop_caches", "1").expect("/proc/sys/vm/drop_caches");
+    // 4: do not log it. 1: the page cache, and before that the lists.
+    for what in ["4", "1"] {
+        fs::write("/proc/sys/vm/drop_caches", what).expect("/proc/sys/vm/drop_caches");
+    }
 }
 
 impl Map {

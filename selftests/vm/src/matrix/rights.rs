@@ -34,12 +34,12 @@ pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("alternating_rights", alternating_rights),
     Situation::new("pkey_denies_access", || pkey(filled(NR_PAGES), 0, 1)),
     Situation::new("pkey_denies_writing", || pkey(filled(NR_PAGES), 0, 2)),
-    Situation::new("pkey_denies_access_thp", || pkey(huge::filled(1), 1, 1)),
+    Situation::new("pkey_denies_access_thp", || pkey(huge::filled(2), 1, 1)),
     Situation::new("uffd_write_protected", || {
         write_protected(filled(NR_PAGES), 0)
     }),
     Situation::new("uffd_write_protected_thp", || {
-        write_protected(huge::filled(1), 1)
+        write_protected(huge::filled(2), 1)
     }),
     Situation::new("uffd_missing", missing),
     Situation::new("guard_pages", guard_pages),
@@ -145,18 +145,19 @@ fn alternating_rights() -> Scene {
     })
 }
 
-/// Memory under a protection key whose rights are `denied` while an engine runs.
+/// Memory whose second half lies under a protection key, whose rights are `denied` while an engine runs.
 fn pkey((map, words): (Map, Vec<u64>), level: usize, denied: u32) -> Scene {
     let Some(key) = Key::allocate() else {
         skip("no protection keys: a CPU with them, qemu -cpu max");
     };
-    key.protect(&map, 0, map.len_bytes);
+    let half = map.nr_pages() / 2;
+    key.protect(&map, half * PAGE, half * PAGE);
     if level == 1 {
         map.prove_smaps("AnonHugePages", map.len_bytes);
     }
     let key = Rc::new(key);
-    let scene = Scene::new(map, words, move |way, _| {
-        if denied == 1 || way.is_write() {
+    let scene = Scene::new(map, words, move |way, page| {
+        if page >= half && (denied == 1 || way.is_write()) {
             Page::refused(PKEY, libc::EFAULT)
         } else {
             Page::fast(level)
@@ -206,16 +207,19 @@ impl Drop for Uffd {
     }
 }
 
+/// The second half is write-protected.
 fn write_protected((map, words): (Map, Vec<u64>), level: usize) -> Scene {
     const MODE_WP: u64 = 2;
+    let half = map.nr_pages() / 2;
+    let protected = map.part(half * PAGE, half * PAGE);
     let uffd = Uffd::register(&map, MODE_WP);
-    uffd.protect(&map);
-    map.prove_state(pm::UFFD_WP | PAGEMAP_PRESENT, pm::UFFD_WP | PAGEMAP_PRESENT);
+    uffd.protect(&protected);
+    protected.prove_state(pm::UFFD_WP | PAGEMAP_PRESENT, pm::UFFD_WP | PAGEMAP_PRESENT);
     if level == 1 {
         map.prove_smaps("AnonHugePages", map.len_bytes);
     }
-    Scene::new(map, words, move |way, _| {
-        if way.is_write() {
+    Scene::new(map, words, move |way, page| {
+        if page >= half && way.is_write() {
             Page::refused(READ_ONLY, libc::EFAULT)
         } else {
             Page::fast(level)
