@@ -6,11 +6,10 @@
 //!   written through the pin shows to the owner, and the child keeps seeing the old bytes;
 //! - the same holds for pages pinned for reading, before the fork or while they are shared with the child;
 //! - it holds in the child as well, for what the child pins;
-//! - pages that the owner gave back (MADV_DONTNEED) stay as they were for the holder, and the owner gets new ones;
-//! - the engines agree on pages that are shared copy-on-write, and taking them for long keeps them apart.
+//! - pages that the owner gave back (MADV_DONTNEED) stay as they were for the holder, and the owner gets new ones.
 
 use rust_gup_uapi::memory::Kind;
-use rust_gup_uapi::{Access, Device, Engine, How, Pinned, Request};
+use rust_gup_uapi::{Access, How, Pinned, Request};
 
 use crate::fixture::{fast_only, holds, open, pattern, pin, store, ACCESSES, HOWS, PAGE};
 use crate::memory::{has_movable_memory, hugetlb_pool, Map, Setting};
@@ -27,14 +26,13 @@ const KINDS: [Kind; 5] = [
 /// Those who look at the bytes, not at the page.
 const PINS: [How; 2] = [How::Pin, How::LongTerm];
 type Case = fn(Kind);
-const CASES: [(&str, Case); 7] = [
+const CASES: [(&str, Case); 6] = [
     ("pinned_before_fork", pinned_before_fork),
     ("pinned_while_shared", pinned_while_shared),
     ("pinned_by_the_child", pinned_by_the_child),
     ("pinned_after_the_child", pinned_after_the_child),
     ("part_pinned_before_fork", part_pinned_before_fork),
     ("given_back", given_back),
-    ("engines_agree_while_shared", engines_agree_while_shared),
 ];
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -278,34 +276,4 @@ fn given_back(kind: Kind) {
             );
         }
     }
-}
-
-fn engines_agree_while_shared(kind: Kind) {
-    let device = open();
-    for how in HOWS {
-        for access in ACCESSES {
-            let map = memory(kind);
-            let old = map.fill(9);
-            let witness = Witness::of(&map, &old);
-            agree(&device, &map.request().how(how).access(access));
-            witness.look();
-            assert!(
-                map.load(0, old.len()) == old,
-                "comparing changed the memory"
-            );
-            witness.dismiss();
-            agree(&device, &map.request().how(how).access(access));
-        }
-    }
-}
-
-fn agree(device: &Device, request: &Request) {
-    let compared = device.compare(request).expect("COMPARE");
-    assert!(
-        compared.is_equal(),
-        "{request:x?}: {:?}",
-        compared.differences()
-    );
-    let by_kernel = device.pin(request, Engine::Kernel).expect("PIN");
-    assert_eq!(by_kernel.nr_pages(), compared.raw.nr_equal);
 }

@@ -11,7 +11,6 @@
 use std::cmp::Ordering;
 
 use rust_gup_uapi::memory::{Kind, Mapping};
-use rust_gup_uapi::raw;
 use rust_gup_uapi::{Access, Compared, Device, Engine, How, Request};
 
 use crate::fixture::{fast_only, open, pattern, pin, refused, ACCESSES, HOWS, HUGE, PAGE};
@@ -66,10 +65,7 @@ pub(crate) fn tests() -> Vec<Test> {
             tests.push(Test::new(module_path!(), &name, run));
         }
     }
-    let more: [(&str, fn()); 6] = [
-        ("read_only_for_writing", read_only_for_writing),
-        ("huge_zero_page", huge_zero_page),
-        ("many_mappings_at_once", many_mappings_at_once),
+    let more: [(&str, fn()); 3] = [
         ("runs_of_large_folios", runs_of_large_folios),
         ("scattered_frames", scattered_frames),
         ("every_small_range", every_small_range),
@@ -243,73 +239,6 @@ fn taken(device: &Device, mapping: &mut Mapping, at: usize, request: &Request, w
                 .expect("the owner's memory");
             assert!(by_owner == new, "{what}: the owner sees what was written");
         }
-    }
-}
-
-fn read_only_for_writing() {
-    let device = open();
-    let small = Map::anon(4);
-    let huge = Map::huge(1);
-    for map in [&small, &huge] {
-        map.protect(0, map.len_bytes, libc::PROT_READ);
-        for how in HOWS {
-            let reading = map.request().how(how);
-            let writing = reading.access(Access::Write);
-            let compared = device.compare(&writing).expect("COMPARE");
-            agree(&compared, "read-only");
-            assert_eq!(compared.raw.errno_rust, libc::EFAULT);
-            refused(
-                device.pin(&writing, Engine::Rust),
-                libc::EFAULT,
-                "read-only for writing",
-            );
-            let nothing = pin(&device, &fast_only(writing));
-            assert_eq!(nothing.nr_pages(), 0);
-            assert_eq!(nothing.raw().stop, raw::RUST_GUP_STOP_READ_ONLY);
-            assert_eq!(pin(&device, &reading).nr_fast(), map.nr_pages() as u64);
-        }
-    }
-}
-
-fn huge_zero_page() {
-    let device = open();
-    for how in HOWS {
-        for access in ACCESSES {
-            // Not written to yet: reading maps the huge zero page, if the kernel uses it.
-            let map = Map::of(Kind::Thp2m, HUGE);
-            map.advise(0, HUGE, libc::MADV_DONTNEED);
-            assert_eq!(map.get(12345), 0);
-            let request = map.request().how(how).access(access);
-            let compared = device.compare(&request).expect("COMPARE");
-            agree(&compared, &format!("{how:?}, {access:?}"));
-            assert_eq!(compared.raw.nr_equal, 512);
-            let pinned = pin(&device, &request);
-            crate::fixture::holds(&pinned, 0, &vec![0; HUGE]);
-            if access == Access::Write {
-                crate::fixture::store(&pinned, 777, &[1]);
-                assert_eq!(map.get(777), 1);
-            }
-        }
-    }
-}
-
-fn many_mappings_at_once() {
-    // Alternating kinds of access in one range: the walk does not see where a mapping ends.
-    let device = open();
-    let map = Map::anon(64);
-    for page in (0..64).step_by(2) {
-        map.protect(page * PAGE, PAGE, libc::PROT_READ);
-    }
-    for how in HOWS {
-        let compared = device.compare(&map.request().how(how)).expect("COMPARE");
-        agree(&compared, "reading");
-        assert_eq!((compared.raw.nr_equal, compared.raw.nr_fast), (64, 64));
-        let odd = Request::new(map.addr + PAGE, 2 * PAGE)
-            .how(how)
-            .access(Access::Write);
-        let compared = device.compare(&odd).expect("COMPARE");
-        agree(&compared, "writing");
-        assert_eq!(compared.raw.nr_pages_rust, 1);
     }
 }
 

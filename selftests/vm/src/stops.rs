@@ -2,29 +2,18 @@
 
 //! Verify that the fast walk says why and where it stopped, and that the slow path is asked only then:
 //!
-//! - for what was never touched, is unmapped, guarded or swapped out: ABSENT;
-//! - for memory without access rights: PROT_NONE;
-//! - for writing to what is mapped read-only, write-protected or shared copy-on-write: READ_ONLY;
+//! - for what was never touched or was given back: ABSENT;
+//! - for writing to what is mapped read-only or shared copy-on-write: READ_ONLY;
 //! - for pinning to read what is shared copy-on-write: UNSHARE.
 
-use std::io;
+use rust_gup_uapi::{raw, Access, Device, How, Pinned, Request};
 
-use rust_gup_uapi::{raw, Access, Device, Engine, How, Pinned, Request};
-
-use crate::fixture::{check, fast_only, open, pin, refused, stats, ACCESSES, HOWS, PAGE};
+use crate::fixture::{fast_only, open, pin, stats, ACCESSES, HOWS, PAGE};
 use crate::memory::{Map, RW};
 use crate::process::{Child, Rendezvous};
-use crate::runner::{skip, tests};
+use crate::runner::tests;
 
-tests![
-    absent,
-    absent_in_the_middle,
-    guarded,
-    prot_none,
-    read_only,
-    shared_with_a_child,
-    write_protected_by_userfaultfd,
-];
+tests![absent, absent_in_the_middle, read_only, shared_with_a_child,];
 
 /// Takes the range without the slow path; fails unless the walk stops after `nr_pages` for `reason`, and counts it.
 #[track_caller]
@@ -116,39 +105,6 @@ fn absent_in_the_middle() {
     }
 }
 
-fn guarded() {
-    const MADV_GUARD_INSTALL: i32 = 102;
-    let device = open();
-    let map = Map::anon(4);
-    if map.try_advise(2 * PAGE, PAGE, MADV_GUARD_INSTALL).is_err() {
-        skip("no guard pages: Linux 6.13 or newer");
-    }
-    for request in all_ways(&map) {
-        stops(&device, &request, 2, raw::RUST_GUP_STOP_ABSENT);
-        assert_eq!(pin(&device, &request).nr_pages(), 2);
-        let guard = Request {
-            addr: map.addr + 2 * PAGE,
-            len_bytes: 1,
-            ..request
-        };
-        refused(
-            device.pin(&guard, Engine::Rust),
-            libc::EFAULT,
-            "a guard page",
-        );
-    }
-}
-
-fn prot_none() {
-    let device = open();
-    for map in [Map::anon(4), Map::huge(1)] {
-        map.protect(0, map.len_bytes, libc::PROT_NONE);
-        for request in all_ways(&map) {
-            stops(&device, &request, 0, raw::RUST_GUP_STOP_PROT_NONE);
-        }
-    }
-}
-
 fn read_only() {
     let device = open();
     for map in [Map::anon(4), Map::huge(1)] {
@@ -193,41 +149,4 @@ fn shared_with_a_child() {
         ours.signal();
         child.join();
     }
-}
-
-fn write_protected_by_userfaultfd() {
-    const UFFDIO_API: u32 = 0xc018_aa3f;
-    const UFFDIO_REGISTER: u32 = 0xc020_aa00;
-    const UFFDIO_WRITEPROTECT: u32 = 0xc018_aa06;
-    // SAFETY: Takes no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) });
-    let Ok(fd) = fd else {
-        skip("no userfaultfd: CONFIG_USERFAULTFD");
-    };
-    let map = Map::anon(4);
-    let (addr, len) = (map.addr as u64, map.len_bytes as u64);
-    let uffd = |number: u32, mut argument: [u64; 4]| -> io::Result<i32> {
-        // SAFETY: None of the structures is larger than `argument`.
-        check(unsafe {
-            libc::ioctl(
-                fd as i32,
-                libc::c_ulong::from(number),
-                argument.as_mut_ptr(),
-            )
-        })
-    };
-    uffd(UFFDIO_API, [0xaa, 0, 0, 0]).expect("UFFDIO_API");
-    // Mode 2 reports writes; mode 1 protects.
-    uffd(UFFDIO_REGISTER, [addr, len, 2, 0]).expect("UFFDIO_REGISTER");
-    uffd(
-        UFFDIO_WRITEPROTECT,
-        [addr + 2 * PAGE as u64, PAGE as u64, 1, 0],
-    )
-    .expect("UFFDIO_WRITEPROTECT");
-    let device = open();
-    let writing = map.request().access(Access::Write);
-    stops(&device, &writing, 2, raw::RUST_GUP_STOP_READ_ONLY);
-    assert_eq!(pin(&device, &fast_only(map.request())).nr_fast(), 4);
-    // SAFETY: The descriptor was opened above and nobody uses it any more.
-    unsafe { libc::close(fd as i32) };
 }

@@ -1,41 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that
-//!
-//! - memory that was swapped out is absent for the fast walk, and taken with its contents by the slow path;
-//! - what is written through a handle is not lost when the pages are swapped out, neither before the handle is
-//!   released nor afterwards.
+//! Verify that what is written through a handle is not lost when the pages are swapped out, neither before the handle
+//! is released nor afterwards.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
-use rust_gup_uapi::{raw, Request};
-
 use crate::fixture::{check, holds, open, pattern, pin, store, writable, HOWS, PAGE};
-use crate::memory::{frames, Map};
+use crate::memory::Map;
 use crate::runner::{skip, tests};
-use crate::stops::stops;
 
-tests![swapped_out, nothing_written_is_lost];
-
-fn swapped_out() {
-    let _swap = swap();
-    let device = open();
-    for request in HOWS.map(|how| Request::new(0, 4 * PAGE).how(how)) {
-        let map = Map::anon(4);
-        map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
-        if frames(map.addr, 4) != [0; 4] {
-            skip("the kernel swapped nothing out: more memory for swap");
-        }
-        let request = Request {
-            addr: map.addr,
-            ..request
-        };
-        stops(&device, &request, 0, raw::RUST_GUP_STOP_ABSENT);
-        let pinned = pin(&device, &request);
-        crate::fixture::holds(&pinned, 0, &crate::fixture::pattern(0, 4 * PAGE));
-    }
-}
+tests![nothing_written_is_lost];
 
 fn nothing_written_is_lost() {
     let _swap = swap();

@@ -2,8 +2,7 @@
 
 //! Verify that the fast walk says why it stopped
 //!
-//! - for what the protection keys of the thread deny: PKEY;
-//! - for secret memory: SECRET; for the zero page: SPECIAL; for memory of the kernel: SPECIAL or NO_MAPPING;
+//! - for memory of the kernel: SPECIAL or NO_MAPPING;
 //! - for long-term pins of movable memory: LONGTERM;
 //! - for pages that the kernel merged (KSM): UNSHARE for pinning to read, READ_ONLY for writing;
 //!
@@ -13,110 +12,14 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_gup_uapi::memory::Kind;
-use rust_gup_uapi::{raw, Access, Engine, How, Request};
+use rust_gup_uapi::{raw, Access, How, Request};
 
-use crate::fixture::{check, fast_only, holds, open, pin, refused, ACCESSES, HOWS, HUGE, PAGE};
-use crate::memory::{has_movable_memory, Map, Setting, RW};
+use crate::fixture::{fast_only, holds, open, pin, HOWS, HUGE, PAGE};
+use crate::memory::{has_movable_memory, Map, Setting};
 use crate::runner::{skip, tests};
-use crate::stops::{all_ways, stopped, stops};
+use crate::stops::stops;
 
-tests![protection_keys, secret, zero_page, special, movable, merged,];
-
-/// Access rights of a protection key of this thread.
-pub(crate) struct Key(i32);
-
-impl Key {
-    pub(crate) fn allocate() -> Option<Self> {
-        // SAFETY: Takes no pointers.
-        let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) }).ok()?;
-        Some(Self(key as i32))
-    }
-
-    /// Bit 0 denies any access, bit 1 denies writing.
-    pub(crate) fn deny(&self, rights: u32) {
-        let shift = 2 * self.0;
-        // SAFETY: pkey_alloc() succeeded, so the CPU has these instructions; only the rights of this key change, and
-        // the caller touches no memory under it meanwhile.
-        unsafe {
-            let mut rights_of_all: u32;
-            std::arch::asm!("rdpkru", in("ecx") 0, out("eax") rights_of_all, out("edx") _);
-            rights_of_all = rights_of_all & !(3 << shift) | (rights << shift);
-            std::arch::asm!("wrpkru", in("ecx") 0, in("eax") rights_of_all, in("edx") 0);
-        }
-    }
-
-    pub(crate) fn protect(&self, map: &Map, at: usize, len: usize) {
-        // SAFETY: The range lies in the mapping, which is ours.
-        check(unsafe { libc::syscall(libc::SYS_pkey_mprotect, map.addr + at, len, RW, self.0) })
-            .expect("pkey_mprotect");
-    }
-}
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        self.deny(0);
-        // SAFETY: Takes no pointers.
-        unsafe { libc::syscall(libc::SYS_pkey_free, self.0) };
-    }
-}
-
-fn protection_keys() {
-    let Some(key) = Key::allocate() else {
-        skip("no protection keys: a CPU with them, qemu -cpu max");
-    };
-    let device = open();
-    for map in [Map::anon(4), Map::huge(2)] {
-        let half = map.len_bytes / 2;
-        key.protect(&map, half, half);
-        let nr_half = map.nr_pages() / 2;
-        for (rights, denied) in [(0, &[][..]), (2, &[Access::Write][..]), (1, &ACCESSES[..])] {
-            for request in all_ways(&map) {
-                let what = format!("rights {rights}, {:?}, {:?}", request.how, request.access);
-                key.deny(rights);
-                let compared = device.compare(&request);
-                let pinned = device.pin(&fast_only(request), Engine::Rust);
-                key.deny(0);
-                let (compared, pinned) = (compared.expect("COMPARE"), pinned.expect("PIN"));
-                assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
-                if denied.contains(&request.access) {
-                    stopped(&pinned, &request, nr_half, raw::RUST_GUP_STOP_PKEY);
-                } else {
-                    assert_eq!(pinned.nr_fast() as usize, 2 * nr_half, "{what}");
-                }
-            }
-        }
-    }
-}
-
-fn secret() {
-    let device = open();
-    let map = Map::of(Kind::Secret, 4 * PAGE);
-    for request in all_ways(&map) {
-        stops(&device, &request, 0, raw::RUST_GUP_STOP_SECRET);
-        refused(
-            device.pin(&request, Engine::Rust),
-            libc::EFAULT,
-            "secret memory",
-        );
-    }
-}
-
-fn zero_page() {
-    let device = open();
-    let map = Map::of(Kind::ZeroPage, 4 * PAGE);
-    for how in HOWS {
-        // The entries of the zero page are marked as special, and the walk looks no further.
-        stops(
-            &device,
-            &map.request().how(how),
-            0,
-            raw::RUST_GUP_STOP_SPECIAL,
-        );
-    }
-    let writing = map.request().access(Access::Write);
-    stops(&device, &writing, 0, raw::RUST_GUP_STOP_READ_ONLY);
-}
+tests![special, movable, merged];
 
 fn special() {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");

@@ -8,6 +8,7 @@ use rust_gup_uapi::{raw, Access, Device, Engine, How, Pinned, Request};
 
 use super::first::first_touch;
 use super::left;
+use super::proof::settle_lists;
 use super::situation::{word_at, words, Effort, Page, Scene, Situation, Walk, Way};
 use crate::fixture::{errno, fast_only, open, store, ACCESSES, HOWS, HUGE, PAGE};
 use crate::memory::frames;
@@ -249,9 +250,10 @@ fn ranges(scene: &Scene) -> Vec<Bytes> {
 /// Compares the engines in a situation; how many comparisons that were.
 pub(super) fn all(situation: &Situation) -> u64 {
     let device = open();
+    let _setup = situation.setup.map(|setup| setup());
     let mut nr = 0;
     if situation.effort == Effort::Large {
-        let mut scene = (situation.make)();
+        let mut scene = situation.scene();
         nr += ways()
             .map(|way| without_slow_path(&device, &scene, way, State::First))
             .sum::<u64>();
@@ -261,7 +263,7 @@ pub(super) fn all(situation: &Situation) -> u64 {
         return nr;
     }
     // Taking without the slow path changes nothing, so all of that is done to one.
-    let scene = (situation.make)();
+    let scene = situation.scene();
     nr += ways()
         .map(|way| without_slow_path(&device, &scene, way, State::First))
         .sum::<u64>();
@@ -282,6 +284,7 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way) -> u64 {
     let mut known = std::mem::take(&mut scene.words);
     scene.words.clone_from(&known);
     let mut nr = 0;
+    settle_lists();
     for bytes in ranges(scene) {
         let case = Case { scene, way, bytes };
         let (request, outlook) = (case.request(), case.outlook(State::Rest));

@@ -21,9 +21,7 @@ use crate::runner::skip;
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("forked", || forked(|_| Sharer::fork())),
     Situation::new("forked_child", || forked(|_| go_on_in_child())),
-    Situation::new("forked_written_by_child", || {
-        forked(|map| written_by_child(map))
-    }),
+    Situation::new("forked_written_by_child", || forked(written_by_child)),
     Situation::new("forked_child_gone", || forked(|_| Child::run(|| ()).join())),
     Situation::new("forked_written", || written(Sharer::fork)),
     Situation::new("forked_child_written", || written(go_on_in_child)),

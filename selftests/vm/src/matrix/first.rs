@@ -44,7 +44,7 @@ pub(super) fn first_touch(
     let mut ranges: Vec<Bytes> = ranges.to_vec();
     ranges.sort_by_key(|&(at, len)| (len, at));
     let by = |engine| {
-        let mut scene = (situation.make)();
+        let mut scene = situation.scene();
         let mut known = scene.words.clone();
         let did: Vec<Did> = ranges
             .iter()

@@ -15,7 +15,7 @@ use super::situation::{fill, touch};
 use super::{Page, Scene, Situation};
 use crate::fixture::{HUGE, PAGE};
 use crate::memory::{Map, Setting, PAGEMAP_PRESENT, RW};
-use crate::process::Sharer;
+use crate::process::{Child, Sharer};
 use crate::runner::skip;
 
 pub(super) const SITUATIONS: &[Situation] = &[
@@ -26,6 +26,9 @@ pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("thp_partly_unmapped", thp_partly_unmapped),
     Situation::new("thp_partly_given_back", thp_partly_given_back),
     Situation::new("thp_forked", thp_forked),
+    Situation::new("thp_pte_forked", || forked_by_pte(filled_by_pte(1))),
+    Situation::new("mthp_64k_forked", || forked_by_pte(filled_with_folios(16))),
+    Situation::new("mthp_64k_partly_exclusive", partly_exclusive),
     Situation::new("mthp_64k", || mthp(16)),
     Situation::new("mthp_1m", || mthp(256)),
     Situation::new("mixed_sizes", mixed_sizes),
@@ -159,6 +162,36 @@ fn thp_forked() -> Scene {
     .keep(child)
 }
 
+/// The same of large folios under entries of small pages.
+fn forked_by_pte((map, words): (Map, Vec<u64>)) -> Scene {
+    let child = Sharer::fork();
+    map.prove_state(PAGEMAP_PRESENT | pm::EXCLUSIVE, PAGEMAP_PRESENT);
+    Scene::new(map, words, |way, _| super::cow::shared(way)).keep(child)
+}
+
+/// Folios of which the first pages are exclusive and the others are not known to be, under entries that are alike: what
+/// may be pinned ends within a folio.
+fn partly_exclusive() -> Scene {
+    const NR_EXCLUSIVE: usize = 5;
+    let (map, words) = filled_with_folios(16);
+    Child::run(|| ()).join();
+    for page in (0..map.nr_pages()).filter(|page| page % 16 < NR_EXCLUSIVE) {
+        map.store(page * PAGE, &words[page].to_ne_bytes());
+    }
+    map.protect(0, map.len_bytes, libc::PROT_READ);
+    // Nothing was copied: the pages were there to be used again.
+    map.prove_folios(16);
+    Scene::new(map, words, |way, page| {
+        if way.is_write() {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else if way.is_pin() && page % 16 >= NR_EXCLUSIVE {
+            Page::readied(UNSHARE, 0)
+        } else {
+            Page::fast(0)
+        }
+    })
+}
+
 const SETTING_HUGE: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled";
 const SETTING_64K: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
 const SETTING_1M: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-1024kB/enabled";
@@ -176,12 +209,18 @@ fn fill_with_folios(map: &Map, nr: usize) -> Vec<u64> {
     words
 }
 
-/// Folios of so many pages.
-fn mthp(nr: usize) -> Scene {
+/// Memory in folios of so many pages, and the words in it.
+fn filled_with_folios(nr: usize) -> (Map, Vec<u64>) {
     let map = untouched(1);
     let words = fill_with_folios(&map, nr);
     map.prove_folios(nr);
     map.prove_kind(kpf::ANON, kpf::ANON);
+    (map, words)
+}
+
+/// Folios of so many pages.
+fn mthp(nr: usize) -> Scene {
+    let (map, words) = filled_with_folios(nr);
     Scene::new(map, words, |_, _| Page::fast(0))
 }
 

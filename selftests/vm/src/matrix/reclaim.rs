@@ -16,8 +16,8 @@ use crate::swap::swap;
 const POISON_LOG: &[&str] = &["Memory failure: ", "Injecting memory failure"];
 
 pub(super) const SITUATIONS: &[Situation] = &[
-    Situation::new("swapped_out", swapped_out),
-    Situation::new("swapped_in", swapped_in),
+    Situation::new("swapped_out", swapped_out).with(|| Box::new(swap())),
+    Situation::new("swapped_in", swapped_in).with(|| Box::new(swap())),
     Situation::new("cold", cold),
     Situation::new("freed_clean", freed_clean),
     Situation::new("freed_dirty_again", freed_dirty_again),
@@ -28,21 +28,19 @@ pub(super) const SITUATIONS: &[Situation] = &[
 const NR_PAGES: usize = 16;
 
 fn swapped_out() -> Scene {
-    let swap = swap();
     let (map, words) = anon::filled(NR_PAGES);
     map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
     map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, pm::SWAPPED);
-    Scene::new(map, words, |_, _| Page::readied(ABSENT, 0)).keep(swap)
+    Scene::new(map, words, |_, _| Page::readied(ABSENT, 0))
 }
 
 fn swapped_in() -> Scene {
-    let swap = swap();
     let (map, words) = anon::filled(NR_PAGES);
     map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
     map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, pm::SWAPPED);
     assert_eq!(touch(&map), words, "what comes back from swap");
     map.prove_kind(kpf::ANON | kpf::SWAPBACKED, kpf::ANON | kpf::SWAPBACKED);
-    Scene::new(map, words, |_, _| Page::fast(0)).keep(swap)
+    Scene::new(map, words, |_, _| Page::fast(0))
 }
 
 fn cold() -> Scene {

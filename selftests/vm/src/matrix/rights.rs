@@ -15,9 +15,8 @@ use super::anon::{absent, filled, untouched};
 use super::proof::{kpf, pm};
 use super::{huge, Page, Scene, Situation};
 use crate::fixture::{check, PAGE};
-use crate::memory::{Map, PAGEMAP_PRESENT};
+use crate::memory::{Map, PAGEMAP_PRESENT, RW};
 use crate::runner::skip;
-use crate::unusual::Key;
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("prot_none", || prot_none((filled(NR_PAGES).0, NR_PAGES))),
@@ -143,6 +142,44 @@ fn alternating_rights() -> Scene {
             Page::fast(0)
         }
     })
+}
+
+/// Access rights of a protection key of this thread.
+struct Key(i32);
+
+impl Key {
+    fn allocate() -> Option<Self> {
+        // SAFETY: Takes no pointers.
+        let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) }).ok()?;
+        Some(Self(key as i32))
+    }
+
+    /// Bit 0 denies any access, bit 1 denies writing.
+    fn deny(&self, rights: u32) {
+        let shift = 2 * self.0;
+        // SAFETY: pkey_alloc() succeeded, so the CPU has these instructions; only the rights of this key change, and
+        // the caller touches no memory under it meanwhile.
+        unsafe {
+            let mut rights_of_all: u32;
+            std::arch::asm!("rdpkru", in("ecx") 0, out("eax") rights_of_all, out("edx") _);
+            rights_of_all = rights_of_all & !(3 << shift) | (rights << shift);
+            std::arch::asm!("wrpkru", in("ecx") 0, in("eax") rights_of_all, in("edx") 0);
+        }
+    }
+
+    fn protect(&self, map: &Map, at: usize, len: usize) {
+        // SAFETY: The range lies in the mapping, which is ours.
+        check(unsafe { libc::syscall(libc::SYS_pkey_mprotect, map.addr + at, len, RW, self.0) })
+            .expect("pkey_mprotect");
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.deny(0);
+        // SAFETY: Takes no pointers.
+        unsafe { libc::syscall(libc::SYS_pkey_free, self.0) };
+    }
 }
 
 /// Memory whose second half lies under a protection key, whose rights are `denied` while an engine runs.

@@ -7,6 +7,7 @@ use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
 use rust_gup_uapi::{raw, Access, How};
 
+use super::proof::settle_lists;
 use crate::fixture::PAGE;
 use crate::memory::Map;
 
@@ -19,6 +20,8 @@ pub(crate) struct Situation {
     pub(crate) effort: Effort,
     /// What the kernel logs when it is made.
     pub(crate) log: &'static [&'static str],
+    /// What is set up once for all the times that it is made.
+    pub(crate) setup: Option<fn() -> Box<dyn Any>>,
 }
 
 impl Situation {
@@ -28,6 +31,7 @@ impl Situation {
             make,
             effort: Effort::Small,
             log: &[],
+            setup: None,
         }
     }
 
@@ -36,6 +40,21 @@ impl Situation {
         Self {
             effort: Effort::Large,
             ..Self::new(name, make)
+        }
+    }
+
+    /// Makes it, and lets it come to rest.
+    pub(crate) fn scene(&self) -> Scene {
+        let scene = (self.make)();
+        settle_lists();
+        scene
+    }
+
+    /// It is made while what `setup` returns lives.
+    pub(crate) const fn with(self, setup: fn() -> Box<dyn Any>) -> Self {
+        Self {
+            setup: Some(setup),
+            ..self
         }
     }
 
