@@ -4,7 +4,7 @@
 
 use rust_gup_uapi::{Device, Engine, Pinned};
 
-use super::check::{Bytes, Case, State};
+use super::case::{Bytes, Case, State};
 use super::proof::{kpageflags, kpf, pm};
 use super::situation::{Scene, Situation, Way};
 use crate::fixture::PAGE;

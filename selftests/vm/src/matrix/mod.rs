@@ -18,6 +18,7 @@
 //! page of it. They are in the files below this one, by kinds of memory.
 
 mod anon;
+mod case;
 mod check;
 mod cow;
 mod file;

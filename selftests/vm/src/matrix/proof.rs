@@ -136,6 +136,23 @@ impl Map {
         assert_eq!(found, bytes, "{field} of /proc/self/smaps");
     }
 
+    /// What /proc/self/maps says of it: the mapping must begin here.
+    #[track_caller]
+    pub(crate) fn line(&self) -> String {
+        let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+        let start = format!("{:x}-", self.addr);
+        let line = maps.lines().find(|line| line.starts_with(&start));
+        line.expect("a line in /proc/self/maps").to_owned()
+    }
+
+    /// Fails unless its access rights are these, like `r-x`.
+    #[track_caller]
+    pub(crate) fn prove_rights(&self, rights: &str) {
+        let line = self.line();
+        let found = line.split(' ').nth(1).expect("rights");
+        assert_eq!(&found[..3], rights, "rights in /proc/self/maps");
+    }
+
     /// Fails unless it is mapped by frame numbers alone (VM_PFNMAP).
     #[track_caller]
     pub(crate) fn prove_pfn_map(&self) {

@@ -19,12 +19,8 @@ use crate::memory::{Map, PAGEMAP_PRESENT, RW};
 use crate::runner::skip;
 
 pub(super) const SITUATIONS: &[Situation] = &[
-    Situation::new("prot_none", || prot_none((filled(NR_PAGES).0, NR_PAGES))),
-    Situation::new("prot_none_thp", || {
-        let (map, _) = huge::filled(1);
-        let nr_pages = map.nr_pages();
-        prot_none((map, nr_pages))
-    }),
+    Situation::new("prot_none", || prot_none(filled(NR_PAGES))),
+    Situation::new("prot_none_thp", || prot_none(huge::filled(1))),
     Situation::new("read_only", read_only),
     Situation::new("read_only_thp", read_only_thp),
     Situation::new("write_only", write_only),
@@ -46,28 +42,16 @@ pub(super) const SITUATIONS: &[Situation] = &[
 
 const NR_PAGES: usize = 16;
 
-fn prot_none((map, nr_pages): (Map, usize)) -> Scene {
+fn prot_none((map, words): (Map, Vec<u64>)) -> Scene {
     map.protect(0, map.len_bytes, libc::PROT_NONE);
     map.prove_kind(kpf::ANON, kpf::ANON);
-    let words = vec![0; nr_pages];
     Scene::new(map, words, |_, _| Page::refused(PROT_NONE, libc::EFAULT))
-}
-
-/// Fails unless `rights` of /proc/self/smaps's flags of the mapping are these.
-#[track_caller]
-fn prove_rights(map: &Map, rights: &str) {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
-    let start = format!("{:x}-", map.addr);
-    let line = maps.lines().find(|l| l.starts_with(&start));
-    let line = line.expect("the mapping in /proc/self/maps");
-    let found = line.split(' ').nth(1).expect("its rights");
-    assert_eq!(&found[..3], rights, "rights in /proc/self/maps");
 }
 
 fn read_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
     map.protect(0, map.len_bytes, libc::PROT_READ);
-    prove_rights(&map, "r--");
+    map.prove_rights("r--");
     Scene::new(map, words, |way, _| {
         if way.is_write() {
             Page::refused(READ_ONLY, libc::EFAULT)
@@ -80,7 +64,7 @@ fn read_only() -> Scene {
 fn read_only_thp() -> Scene {
     let (map, words) = huge::filled(1);
     map.protect(0, map.len_bytes, libc::PROT_READ);
-    prove_rights(&map, "r--");
+    map.prove_rights("r--");
     map.prove_smaps("AnonHugePages", map.len_bytes);
     Scene::new(map, words, |way, _| {
         if way.is_write() {
@@ -95,14 +79,14 @@ fn read_only_thp() -> Scene {
 fn write_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
     map.protect(0, map.len_bytes, libc::PROT_WRITE);
-    prove_rights(&map, "-w-");
+    map.prove_rights("-w-");
     Scene::new(map, words, |_, _| Page::fast(0))
 }
 
 fn write_only_never_touched() -> Scene {
     let map = untouched(NR_PAGES);
     map.protect(0, map.len_bytes, libc::PROT_WRITE);
-    prove_rights(&map, "-w-");
+    map.prove_rights("-w-");
     Scene::new(map, vec![0; NR_PAGES], |way, _| {
         if way.is_write() {
             absent(way)
@@ -117,7 +101,7 @@ fn execute_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
     let has_keys = Key::allocate().is_some();
     map.protect(0, map.len_bytes, libc::PROT_EXEC);
-    prove_rights(&map, "--x");
+    map.prove_rights("--x");
     Scene::new(map, words, move |way, _| {
         if way.is_write() {
             Page::refused(READ_ONLY, libc::EFAULT)

@@ -2,7 +2,7 @@
 
 //! What the kernel or a driver mapped by itself.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, FromRawFd};
 
 use libc::c_int;
@@ -58,10 +58,7 @@ fn secret() -> Scene {
     )
     .expect("mmap");
     let words = fill(&map);
-    let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
-    let start = format!("{:x}-", map.addr);
-    let line = maps.lines().find(|l| l.starts_with(&start));
-    assert!(line.is_some_and(|l| l.contains("secretmem")), "{line:?}");
+    assert!(map.line().contains("secretmem"), "{}", map.line());
     Scene::new(map, words, |_, _| Page::refused(SECRET, libc::EFAULT))
 }
 
