@@ -2,7 +2,6 @@
 
 //! Verify that the fast walk says why it stopped
 //!
-//! - for memory of the kernel: SPECIAL or NO_MAPPING;
 //! - for long-term pins of movable memory: LONGTERM;
 //! - for pages that the kernel merged (KSM): UNSHARE for pinning to read, READ_ONLY for writing;
 //!
@@ -12,51 +11,14 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_gup_uapi::{raw, Access, How, Request};
+use rust_gup_uapi::{raw, Access, How};
 
 use crate::fixture::{fast_only, holds, open, pin, HOWS, HUGE, PAGE};
 use crate::memory::{has_movable_memory, Map, Setting};
 use crate::runner::{skip, tests};
 use crate::stops::stops;
 
-tests![special, movable, merged];
-
-fn special() {
-    let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
-    let line = maps.lines().find(|l| l.ends_with("[vvar]"));
-    let Some(start) = line.and_then(|l| l.split('-').next()) else {
-        skip("no mapping [vvar] in /proc/self/maps: an x86-64 kernel with a vDSO");
-    };
-    let start = usize::from_str_radix(start, 16).expect("an address");
-    let device = open();
-    let expected = [
-        raw::RUST_GUP_STOP_SPECIAL,
-        raw::RUST_GUP_STOP_NO_MAPPING,
-        raw::RUST_GUP_STOP_ABSENT,
-    ];
-    // Which of its pages are in use depends on the clock.
-    let mut nr_special = 0;
-    for page in 0..4 {
-        let request = Request::new(start + page * PAGE, PAGE);
-        for request in [request, request.how(How::Get)] {
-            let pinned = pin(&device, &fast_only(request));
-            assert_eq!(pinned.nr_pages(), 0);
-            let reason = pinned.raw().stop;
-            assert!(
-                expected.contains(&reason),
-                "page {page} of [vvar]: stop {reason}"
-            );
-            nr_special += usize::from(reason != raw::RUST_GUP_STOP_ABSENT);
-            let compared = device.compare(&request).expect("COMPARE");
-            assert_eq!(
-                compared.differences(),
-                Vec::<&str>::new(),
-                "page {page} of [vvar]"
-            );
-        }
-    }
-    assert!(nr_special > 0, "no page of [vvar] was mapped at all");
-}
+tests![movable, merged];
 
 fn movable() {
     if !has_movable_memory() {

@@ -91,9 +91,6 @@ impl Way {
 /// A difference between the engines that is meant to be: a row of `Documentation/parity.rst`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parity {
-    /// Small folios with no `mapping`: since 7.3 the kernel's fast walk takes them where they are not wanted for
-    /// writing for long (mm/gup.c:2791), and the module leaves them to the slow path.
-    NoMapping,
     /// Small folios of unevictable files that are no secret memory, like those of ramfs: the kernel's fast walk takes
     /// them, and the module, which cannot tell them from secret memory, leaves them to the slow path.
     Unevictable,

@@ -9,12 +9,13 @@ use libc::c_int;
 use rust_gup_uapi::raw::{
     RUST_GUP_STOP_NO_MAPPING as NO_MAPPING, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
     RUST_GUP_STOP_SECRET as SECRET, RUST_GUP_STOP_SPECIAL as SPECIAL,
+    RUST_GUP_STOP_UNSHARE as UNSHARE,
 };
 use rust_gup_uapi::{Engine, How, Request};
 
 use super::proof::kpf;
 use super::situation::{fill, kernel_is_at_least, touch, Way};
-use super::{Page, Parity, Scene, Situation};
+use super::{Page, Scene, Situation};
 use crate::fixture::{check, open, refused, ACCESSES, HOWS, PAGE};
 use crate::memory::{Map, RW};
 use crate::runner::{skip, Test};
@@ -62,13 +63,9 @@ fn secret() -> Scene {
     Scene::new(map, words, |_, _| Page::refused(SECRET, libc::EFAULT))
 }
 
-/// Of small pages without a `mapping`, which the kernel's fast walk takes since 7.3.
-fn no_mapping() -> Page {
-    if kernel_is_at_least(7, 3) {
-        Page::stricter(NO_MAPPING, Parity::NoMapping)
-    } else {
-        Page::slow(NO_MAPPING)
-    }
+/// Whether the fast walks take small pages without a `mapping`, mm/gup.c:2792.
+fn unowned_is_fast() -> bool {
+    kernel_is_at_least(7, 3)
 }
 
 fn vdso() -> Scene {
@@ -76,16 +73,14 @@ fn vdso() -> Scene {
         skip("no mapping [vdso] in /proc/self/maps: boot without vdso=0");
     };
     let words = touch(&map);
-    let to_read = no_mapping();
-    Scene::new(map, words, move |way, _| {
-        if way.is_write() {
-            Page::refused(READ_ONLY, libc::EFAULT)
-        } else if way.how == How::LongTerm {
-            // A copy.
-            Page::readied(NO_MAPPING, 0)
-        } else {
-            to_read
-        }
+    let is_fast = unowned_is_fast();
+    Scene::new(map, words, move |way, _| match (way.is_write(), way.how) {
+        (true, _) => Page::refused(READ_ONLY, libc::EFAULT),
+        // A copy.
+        (false, How::LongTerm) if is_fast => Page::readied(UNSHARE, 0),
+        (false, How::LongTerm) => Page::readied(NO_MAPPING, 0),
+        (false, _) if is_fast => Page::fast(0),
+        (false, _) => Page::slow(NO_MAPPING),
     })
     .unguarded()
 }
@@ -97,19 +92,14 @@ fn vvar() -> Scene {
     };
     let map = map.part(0, PAGE);
     let words = touch(&map);
-    let to_read = no_mapping();
-    // Until 7.3 it counted as memory of a device (VM_IO), lib/vdso/datastore.c.
-    let is_io = !kernel_is_at_least(7, 3);
-    Scene::new(map, words, move |way, _| {
-        if way.is_write() {
-            Page::refused(READ_ONLY, libc::EFAULT)
-        } else if is_io {
-            Page::refused(NO_MAPPING, libc::EFAULT)
-        } else if way.how == How::LongTerm {
-            Page::slow(NO_MAPPING)
-        } else {
-            to_read
-        }
+    // Until 7.3 it also counted as memory of a device (VM_IO), lib/vdso/datastore.c.
+    let is_fast = unowned_is_fast();
+    Scene::new(map, words, move |way, _| match (way.is_write(), way.how) {
+        (true, _) => Page::refused(READ_ONLY, libc::EFAULT),
+        (false, _) if !is_fast => Page::refused(NO_MAPPING, libc::EFAULT),
+        // Its owner may never write to it, so no copy is needed, which the VMA says alone.
+        (false, How::LongTerm) => Page::slow(UNSHARE),
+        (false, _) => Page::fast(0),
     })
     .unguarded()
     .unsteady()
@@ -130,12 +120,12 @@ fn pages_of_a_driver() -> Scene {
     let map = Map::with_offset(0, PAGE, RW, libc::MAP_SHARED, at).expect("mmap");
     let words = fill(&map);
     map.prove_kind(kpf::ANON | kpf::COMPOUND_HEAD | kpf::COMPOUND_TAIL, 0);
-    let page = no_mapping();
+    let is_fast = unowned_is_fast();
     Scene::new(map, words, move |way: Way, _| {
-        if way.how == How::LongTerm && way.is_write() {
+        if !is_fast || way.how == How::LongTerm && way.is_write() {
             Page::slow(NO_MAPPING)
         } else {
-            page
+            Page::fast(0)
         }
     })
     .keep(file)
