@@ -65,6 +65,11 @@ impl Outlook {
         taken.count() as u64
     }
 
+    /// Whether it has pages that the kernel takes by its fast walk and the module by the slow path.
+    pub(super) fn is_stricter(&self) -> bool {
+        self.walks().any(|walk| matches!(walk, Walk::Stricter(..)))
+    }
+
     /// Why the module's walk stops first, if it does.
     fn stop(&self) -> Option<u32> {
         self.walks().find_map(Walk::stop)
