@@ -115,6 +115,22 @@ impl Rendezvous {
         (&self.0).read_exact(&mut [0]).is_ok()
     }
 
+    /// Tells the other side a number.
+    pub(crate) fn send(&self, number: u64) {
+        (&self.0)
+            .write_all(&number.to_ne_bytes())
+            .expect("the other process listens");
+    }
+
+    /// Waits for a number.
+    pub(crate) fn receive(&self) -> u64 {
+        let mut number = [0; 8];
+        (&self.0)
+            .read_exact(&mut number)
+            .expect("the other process lives");
+        u64::from_ne_bytes(number)
+    }
+
     /// Tells the other side that nothing more will come.
     pub(crate) fn end(&self) {
         self.0.shutdown(Shutdown::Both).expect("shutdown");

@@ -32,6 +32,7 @@ pub(crate) struct Test {
     run: Box<dyn Fn()>,
     allowed_log: &'static [&'static str],
     expected_log: &'static [&'static str],
+    time_limit: Duration,
 }
 
 impl Test {
@@ -43,7 +44,14 @@ impl Test {
             run: Box::new(run),
             allowed_log: &[],
             expected_log: &[],
+            time_limit: TIME_LIMIT,
         }
+    }
+
+    /// May take longer than others.
+    pub(crate) fn within(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
     }
 
     /// Expects log records, errors included, that hold one of `expected`: what the test is after.
@@ -99,6 +107,9 @@ pub(crate) fn run_all(tests: &[Test]) -> io::Result<bool> {
         }
         reporter.result(&test.name, &outcome)?;
     }
+    if let Some(line) = crate::races::total::line() {
+        reporter.note(&line)?;
+    }
     reporter.finish()
 }
 
@@ -117,7 +128,7 @@ fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
     let _ = unsafe { libc::setpgid(pid, pid) };
 
     let mut said = Vec::new();
-    let status = wait_within(pid, TIME_LIMIT, &output, &mut said)?;
+    let status = wait_within(pid, test.time_limit, &output, &mut said)?;
     // SAFETY: Takes no pointers, and the group is the test's.
     let _ = unsafe { libc::kill(-pid, libc::SIGKILL) };
     let nr_orphans = reap_all()?;
@@ -131,7 +142,10 @@ fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
         .collect();
     let outcome = match status {
         None => {
-            notes.push(format!("did not end within {} s", TIME_LIMIT.as_secs()));
+            notes.push(format!(
+                "did not end within {} s",
+                test.time_limit.as_secs()
+            ));
             Outcome::Fail
         }
         Some(status) if libc::WIFSIGNALED(status) => {

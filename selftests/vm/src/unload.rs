@@ -41,6 +41,7 @@ pub(crate) fn tests() -> Vec<Test> {
         .collect()
 }
 
+/// Tries once.
 pub(crate) fn unload() -> io::Result<()> {
     // SAFETY: The name ends in a zero byte.
     check(unsafe { libc::syscall(libc::SYS_delete_module, NAME.as_ptr(), libc::O_NONBLOCK) })

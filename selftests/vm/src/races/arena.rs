@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory that is raced for, and what its pages say of themselves.
+//!
+//! The first word of a page is its stamp: the owner writes it, and nobody else. Further on each taker has words of its
+//! own, so that none of them has to wait for another one.
+
+use std::io;
+use std::ptr::with_exposed_provenance_mut;
+use std::sync::atomic::{fence, AtomicU32, Ordering};
+
+use libc::c_int;
+
+use super::random::Random;
+use crate::fixture::{HUGE, PAGE};
+use crate::memory::{Map, RW};
+
+const OWN: u64 = 0x5eed << 48;
+pub(super) const PRIVATE: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+
+/// Where the owner writes while others look at other words.
+pub(super) const SCRATCH: usize = PAGE / 2;
+
+/// How long takers hold what they took. What is held cannot be disturbed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grip {
+    /// Some of it for the next few operations, too.
+    Firm,
+    /// No longer than it takes to look at it.
+    Brief,
+    /// So, and they rest before they take the next: often enough nobody holds anything.
+    Rare,
+}
+
+/// Memory that is raced for.
+pub(super) struct Arena {
+    pub(super) map: Map,
+    /// How often each page was replaced; odd while that is under way.
+    versions: Vec<AtomicU32>,
+    /// Whether all pages are to hold the same.
+    pub(super) alike: bool,
+    /// Whether pages may be set to zero while they are held.
+    pub(super) may_be_zeroed: bool,
+    /// Whether there is always a mapping, with all rights.
+    pub(super) standing: bool,
+    pub(super) grip: Grip,
+}
+
+impl Arena {
+    /// Private memory in small pages.
+    pub(super) fn small(nr_pages: usize) -> Self {
+        let arena = Self::untouched(nr_pages);
+        arena.stamp(0, arena.map.len_bytes);
+        arena
+    }
+
+    /// The same before it is touched, for who wants other pages.
+    pub(super) fn untouched(nr_pages: usize) -> Self {
+        let arena = Self::of(nr_pages * PAGE, HUGE, PRIVATE, -1);
+        let _ = arena
+            .map
+            .try_advise(0, arena.map.len_bytes, libc::MADV_NOHUGEPAGE);
+        arena
+    }
+
+    /// Memory as mmap(2) gives it, at a multiple of `align`; not touched yet.
+    pub(super) fn of(len: usize, align: usize, flags: c_int, fd: c_int) -> Self {
+        let map = reserve(len, align);
+        map_over(map.addr, len, RW, flags, fd).expect("mmap");
+        Self {
+            versions: (0..len / PAGE).map(|_| AtomicU32::new(0)).collect(),
+            map,
+            alike: false,
+            may_be_zeroed: false,
+            standing: true,
+            grip: Grip::Firm,
+        }
+    }
+
+    /// Takers hold it so long.
+    pub(super) fn with_grip(mut self, grip: Grip) -> Self {
+        self.grip = grip;
+        self
+    }
+
+    /// All pages are to hold the same.
+    pub(super) fn alike(mut self) -> Self {
+        self.alike = true;
+        self.stamp(0, self.map.len_bytes);
+        self
+    }
+
+    /// Pages may be set to zero while they are held.
+    pub(super) fn may_be_zeroed(mut self) -> Self {
+        self.may_be_zeroed = true;
+        self
+    }
+
+    /// There may be no mapping at times.
+    pub(super) fn may_be_absent(mut self) -> Self {
+        self.standing = false;
+        self
+    }
+
+    pub(super) fn nr_pages(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// Only the first pages are raced for.
+    pub(super) fn first(mut self, nr_pages: usize) -> Self {
+        self.versions.truncate(nr_pages);
+        self
+    }
+
+    /// The stamp of a page.
+    pub(super) fn stamp_of(&self, page: usize) -> u64 {
+        let number = if self.alike { 0 } else { page as u64 };
+        OWN | number << 8
+    }
+
+    /// Writes the stamps of a range, as the owner, to whom it is mapped.
+    pub(super) fn stamp(&self, offset: usize, len: usize) {
+        for at in (offset..offset + len).step_by(PAGE) {
+            self.write(at, self.stamp_of(at / PAGE));
+        }
+    }
+
+    /// Writes a word as the owner, to whom it is mapped.
+    pub(super) fn write(&self, offset: usize, word: u64) {
+        assert!(offset + 8 <= self.map.len_bytes && offset % 8 == 0);
+        let to = with_exposed_provenance_mut::<u64>(self.map.addr + offset);
+        // SAFETY: The word lies in the mapping, of which no reference exists.
+        unsafe { to.write_volatile(word) };
+    }
+
+    /// A piece of the arena: offset and length, in whole pages.
+    pub(super) fn piece(&self, random: &mut Random) -> (usize, usize) {
+        let first = random.below(self.nr_pages());
+        let is_small = self.nr_pages() <= 64;
+        let most = if is_small {
+            [1, 1, 2, 4]
+        } else {
+            [1, 4, 32, 300]
+        }[random.below(4)];
+        let nr = 1 + random.below(most.min(self.nr_pages() - first));
+        (first * PAGE, nr * PAGE)
+    }
+
+    /// Runs `body`, which puts other pages, or none, in the place of a range.
+    pub(super) fn replace(&self, (offset, len): (usize, usize), body: impl FnOnce()) {
+        let pages = &self.versions[offset / PAGE..(offset + len) / PAGE];
+        for version in pages {
+            version.fetch_add(1, Ordering::SeqCst);
+        }
+        body();
+        for version in pages {
+            version.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Which page is there: the answer is the same later on if it was not replaced since; none while it is replaced.
+    pub(super) fn version(&self, page: usize) -> Option<u32> {
+        fence(Ordering::SeqCst);
+        let version = self.versions[page].load(Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        (version % 2 == 0).then_some(version)
+    }
+}
+
+/// Addresses that nobody else will get.
+fn reserve(len: usize, align: usize) -> Map {
+    let flags = PRIVATE | libc::MAP_NORESERVE;
+    let mut map = Map::new(0, len + align, libc::PROT_NONE, flags, -1).expect("addresses");
+    let head = map.addr.next_multiple_of(align) - map.addr;
+    map.unmap(0, head);
+    map.unmap(head + len, align - head);
+    map.addr += head;
+    map.len_bytes = len;
+    map
+}
+
+/// Maps memory in the place of what is there, which somebody else unmaps in the end. What was there is unmapped by
+/// this: a separate munmap(2) would leave a moment in which another thread may get the addresses.
+pub(super) fn map_over(
+    addr: usize,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+) -> io::Result<()> {
+    let piece = Map::new(addr, len, prot, flags | libc::MAP_FIXED, fd)?;
+    std::mem::forget(piece);
+    Ok(())
+}

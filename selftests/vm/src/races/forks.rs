@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against fork(2), with parent and child copying pages on write afterwards.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use rust_gup_uapi::How;
+
+use super::arena::{Arena, Grip, SCRATCH};
+use super::counts::no_reference_left;
+use super::frame::{scaled, Race, Turn};
+use super::{huge, races};
+use crate::fixture::{check, open, pin, writable, HUGE, PAGE};
+use crate::memory::Map;
+use crate::process::Child;
+
+races![
+    against_fork,
+    against_fork_of_large_folios,
+    against_collapse_and_fork,
+    against_fork_before_the_first_pin,
+];
+
+/// Forks a child that writes to some pages, and writes to them meanwhile.
+pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
+    let arena = turn.arena;
+    let pages: [usize; 8] = std::array::from_fn(|_| turn.piece().0);
+    // SAFETY: The child only writes to its own memory and ends itself, whatever state the other threads left things in.
+    let pid = check(unsafe { libc::fork() }).expect("fork");
+    let word = SCRATCH + 8 * usize::from(pid == 0);
+    for page in pages {
+        arena.write(page + word, pid as u64);
+    }
+    if pid == 0 {
+        // SAFETY: Takes no pointers.
+        unsafe { libc::_exit(0) };
+    }
+    // SAFETY: A null status is allowed.
+    check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
+}
+
+fn against_fork() {
+    let arena = Arena::small(HUGE / PAGE);
+    Race::new(&arena, 150).run(fork_and_write);
+    no_reference_left(&arena);
+}
+
+/// The kernel looks at the pins of all pages of a folio, and write-protects all of them after that.
+fn against_fork_of_large_folios() {
+    huge::need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    Race::new(&arena, 120).run(|turn| {
+        let half = HUGE * (turn.round % 2);
+        if turn.round % 8 < 2 {
+            // Only of pages that nobody holds.
+            huge::collapse(&arena, half);
+        }
+        if turn.round % 2 == 0 {
+            huge::split_mapping(&arena, half);
+        }
+        fork_and_write(turn);
+    });
+    no_reference_left(&arena);
+}
+
+fn against_collapse_and_fork() {
+    huge::need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    Race::new(&arena, 120).run(|turn| match turn.round % 4 {
+        0 => huge::collapse(&arena, HUGE * turn.random.below(2)),
+        1 => fork_and_write(turn),
+        2 => huge::split(&arena, turn.random),
+        _ => {
+            let piece = turn.piece();
+            arena.replace(piece, || {
+                arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
+            });
+            arena.stamp(piece.0, piece.1);
+        }
+    });
+    no_reference_left(&arena);
+}
+
+/// A process that has never pinned anything tells fork(2) so; the first pin and the fork may meet.
+fn against_fork_before_the_first_pin() {
+    let nr_processes = scaled(60);
+    let (mut nr_before, mut nr_after) = (0, 0);
+    for process in 0..nr_processes {
+        let child = Child::run(|| first_pin(process));
+        match child.wait() {
+            0 => nr_before += 1,
+            status if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == FORK_FIRST => {
+                nr_after += 1;
+            }
+            status => panic!("process {process} failed with status {status:#x}"),
+        }
+    }
+    println!("{nr_processes} first pins: {nr_before} before a fork had ended, {nr_after} after it");
+    super::total::add(nr_processes as u64, nr_processes as u64, 0);
+}
+
+const FORK_FIRST: i32 = 77;
+
+fn first_pin(process: usize) {
+    const NR: usize = 64;
+    let device = open();
+    let map = Map::anon(NR);
+    let forked = AtomicBool::new(false);
+    let ready = AtomicUsize::new(0);
+    let meet = || {
+        ready.fetch_add(1, Ordering::SeqCst);
+        while ready.load(Ordering::SeqCst) < 2 {
+            std::hint::spin_loop();
+        }
+    };
+    let fork_was_first = thread::scope(|scope| {
+        scope.spawn(|| {
+            meet();
+            // SAFETY: The child only ends itself.
+            let pid = check(unsafe { libc::fork() }).expect("fork");
+            if pid == 0 {
+                // As long as it lives it shares what was not copied.
+                // SAFETY: Take no pointers.
+                unsafe {
+                    libc::usleep(2000);
+                    libc::_exit(0)
+                };
+            }
+            forked.store(true, Ordering::SeqCst);
+            // SAFETY: A null status is allowed.
+            check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
+        });
+        meet();
+        // Later each time, until fork is at its end.
+        for _ in 0..process % 40 * 200 {
+            std::hint::spin_loop();
+        }
+        let how = [How::Pin, How::LongTerm][process % 2];
+        let pages = pin(&device, &writable(map.addr, map.len_bytes).how(how));
+        let fork_was_first = forked.load(Ordering::SeqCst);
+        while !forked.load(Ordering::SeqCst) {
+            std::hint::spin_loop();
+        }
+        for page in 0..NR {
+            map.set(page * PAGE, page as u8);
+            let mut found = [0];
+            pages.read((page * PAGE) as u64, &mut found).expect("READ");
+            assert_eq!(
+                found[0], page as u8,
+                "process {process}, page {page}: what the owner wrote"
+            );
+        }
+        fork_was_first
+    });
+    if fork_was_first {
+        std::process::exit(FORK_FIRST);
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a race is run: three threads that take pages and one that disturbs them, for a number of disturbances, and another
+//! process that wants memory all the time.
+//!
+//! `RACE_SCALE` in the environment multiplies the number (0.2 for a slow kernel, 100 for a long run), and `RACE_SEED`
+//! chooses other pieces of memory. A machine that is too slow for the number may stop at a small part of it, and says so.
+
+use std::env;
+use std::fs;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::arena::Arena;
+use super::counts::Orphans;
+use super::random::Random;
+use super::squatter::Squatter;
+use super::taker::{Taker, Tally};
+use super::total;
+use crate::fixture::{field, open};
+use crate::process::Child;
+use crate::runner::skip;
+
+pub(super) const NR_TAKERS: usize = 3;
+/// What a race may take for scale 1, many times what it takes.
+const TIME: Duration = Duration::from_secs(4);
+/// One in so many of the disturbances must have been done when the time is over.
+const MIN_PART: usize = 100;
+
+fn setting<T: FromStr>(name: &str, default: T) -> T {
+    match env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+        Err(_) => default,
+    }
+}
+
+/// By how much the number of operations is multiplied.
+fn scale() -> f64 {
+    setting("RACE_SCALE", 1.0)
+}
+
+/// `nr` operations, at this scale.
+pub(super) fn scaled(nr: usize) -> usize {
+    (nr as f64 * scale()).ceil() as usize
+}
+
+fn time() -> Duration {
+    TIME.mul_f64(scale().max(1.0))
+}
+
+/// How long a test of a race may take, counting what is left behind included.
+pub(super) fn time_limit() -> Duration {
+    time() * 2 + Duration::from_secs(30)
+}
+
+/// A race for the pages of an arena.
+pub(super) struct Race<'a> {
+    arena: &'a Arena,
+    nr_rounds: usize,
+    evidence: Vec<(&'static str, u64)>,
+}
+
+/// One disturbance.
+pub(super) struct Turn<'a> {
+    pub(super) arena: &'a Arena,
+    /// Counts from 0.
+    pub(super) round: usize,
+    pub(super) random: &'a mut Random,
+}
+
+impl Turn<'_> {
+    /// A piece of the arena: offset and length, in whole pages.
+    pub(super) fn piece(&mut self) -> (usize, usize) {
+        self.arena.piece(self.random)
+    }
+}
+
+impl<'a> Race<'a> {
+    /// A race with so many disturbances, at scale 1.
+    pub(super) fn new(arena: &'a Arena, nr_rounds: usize) -> Self {
+        Self {
+            arena,
+            nr_rounds: scaled(nr_rounds),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// The counter of /proc/vmstat that tells that pages were disturbed as meant.
+    pub(super) fn evidence(mut self, counter: &'static str) -> Self {
+        self.evidence.push((counter, vmstat(counter)));
+        self
+    }
+
+    /// Lets takers take pages while `disturb` is called again and again.
+    pub(super) fn run(self, disturb: impl FnMut(&mut Turn<'_>)) {
+        let seed = setting("RACE_SEED", 1);
+        let tally = Tally::default();
+        let over = AtomicBool::new(false);
+        let orphans = Orphans::count();
+        // Before there are threads.
+        let other = Child::run(|| {
+            let mut squatter = Squatter::new();
+            loop {
+                squatter.turn();
+                thread::yield_now();
+            }
+        });
+        let nr_done = thread::scope(|scope| {
+            for number in 0..NR_TAKERS {
+                let (arena, tally, over) = (self.arena, &tally, &over);
+                scope.spawn(move || {
+                    let _over = OnDrop(over);
+                    let device = open();
+                    let mut taker = Taker::new(arena, &device, tally, seed, number);
+                    while !over.load(Ordering::Relaxed) {
+                        taker.step();
+                    }
+                    taker.finish();
+                });
+            }
+            let _over = OnDrop(&over);
+            self.disturb(seed, &over, &tally, disturb)
+        });
+        other.kill();
+        let status = other.wait();
+        assert!(
+            libc::WIFSIGNALED(status),
+            "the other process: status {status:#x}"
+        );
+        self.report(nr_done, &tally);
+        orphans.check();
+    }
+
+    /// How often `disturb` was called.
+    fn disturb(
+        &self,
+        seed: u64,
+        over: &AtomicBool,
+        tally: &Tally,
+        mut disturb: impl FnMut(&mut Turn<'_>),
+    ) -> usize {
+        let deadline = Instant::now() + time();
+        // On this CPU, where the pages lie that the disturber has just freed.
+        let mut squatter = Squatter::new();
+        let mut random = Random::new(seed << 8 | 0xff);
+        let mut round = 0;
+        while round < self.nr_rounds && !over.load(Ordering::Relaxed) {
+            if Instant::now() > deadline {
+                break;
+            }
+            disturb(&mut Turn {
+                arena: self.arena,
+                round,
+                random: &mut random,
+            });
+            squatter.turn();
+            round += 1;
+        }
+        // On a machine that is very busy the takers may not have come to it yet.
+        while tally.takes.load(Ordering::Relaxed) == 0
+            && !over.load(Ordering::Relaxed)
+            && Instant::now() < deadline
+        {
+            thread::yield_now();
+        }
+        round
+    }
+
+    fn report(&self, nr_done: usize, tally: &Tally) {
+        let [takes, pages, fast, looks, agreed] = [
+            &tally.takes,
+            &tally.pages,
+            &tally.fast_pages,
+            &tally.looks,
+            &tally.agreed,
+        ]
+        .map(|n| n.load(Ordering::Relaxed));
+        println!(
+            "{nr_done} of {} disturbances; {takes} times {pages} pages taken, {fast} of them without a lock; {looks} \
+             looked at, {agreed} times agreed with the owner",
+            self.nr_rounds
+        );
+        total::add(nr_done as u64, takes, pages);
+        assert!(
+            nr_done * MIN_PART >= self.nr_rounds,
+            "only {nr_done} of {} disturbances in {:?}",
+            self.nr_rounds,
+            time()
+        );
+        assert!(fast > 0 && looks > 0, "nothing raced");
+        for (counter, before) in &self.evidence {
+            let grown = vmstat(counter) - before;
+            println!("{counter}: {grown}");
+            assert!(grown > 0, "/proc/vmstat: {counter} has not grown");
+        }
+    }
+}
+
+fn vmstat(counter: &str) -> u64 {
+    let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
+    let text = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
+    field(&text, counter).unwrap_or_else(|| skip(&format!("/proc/vmstat has no {counter}")))
+}
+
+/// Ends all threads when one of them ends, also when it fails.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

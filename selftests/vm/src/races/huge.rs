@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against who makes large folios of small ones, and small ones of large ones.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::arena::{Arena, Grip};
+use super::counts::{all_collapse, no_reference_left, MADV_COLLAPSE};
+use super::frame::{scaled, Race};
+use super::races;
+use super::random::Random;
+use crate::fixture::{open, pin, HOWS, HUGE, PAGE};
+use crate::memory::{Setting, RW};
+use crate::runner::skip;
+
+use rust_gup_uapi::Request;
+
+races![
+    references_are_noticed,
+    against_collapse,
+    against_splitting,
+    against_khugepaged,
+    against_mthp,
+];
+
+const THP: &str = "/sys/kernel/mm/transparent_hugepage";
+
+pub(super) fn need_huge_pages() {
+    if !fs::exists(THP).unwrap_or(false) {
+        skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE");
+    }
+}
+
+/// Makes a huge page, or tries to: who holds a page prevents it.
+pub(super) fn collapse(arena: &Arena, at: usize) {
+    let _ = arena.map.try_advise(at, HUGE, libc::MADV_HUGEPAGE);
+    let _ = arena.map.try_advise(at, HUGE, MADV_COLLAPSE);
+}
+
+/// Splits the mapping of a huge page, and not the page.
+pub(super) fn split_mapping(arena: &Arena, at: usize) {
+    arena.map.protect(at, PAGE, libc::PROT_READ);
+    arena.map.protect(at, PAGE, RW);
+}
+
+/// Splits a huge page, first its mapping and then the page itself.
+pub(super) fn split(arena: &Arena, random: &mut Random) {
+    let page = PAGE * random.below(arena.nr_pages());
+    arena.map.protect(page, PAGE, libc::PROT_READ);
+    arena.map.protect(page, PAGE, RW);
+    split_folios(arena, page / HUGE * HUGE, 0);
+}
+
+/// Splits the folios of a leaf of the second level into such of an order. Only if nobody holds a page of them.
+fn split_folios(arena: &Arena, at: usize, order: usize) {
+    let at = arena.map.addr + at;
+    let command = format!("{},{at:#x},{:#x},{order}", std::process::id(), at + HUGE);
+    // Only with debugfs.
+    let _ = fs::write("/sys/kernel/debug/split_huge_pages", command);
+}
+
+fn references_are_noticed() {
+    need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE);
+    let device = open();
+    let one = Request::new(arena.map.addr + 77 * PAGE, 1);
+    for how in HOWS {
+        let pinned = pin(&device, &one.how(how));
+        let held = all_collapse(&arena.map);
+        drop(pinned);
+        if held.is_none() {
+            skip("no huge page is free: more memory");
+        }
+        assert_eq!(held, Some(false), "{how:?}: a held page was moved");
+    }
+    no_reference_left(&arena);
+}
+
+fn against_collapse() {
+    need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    let race = Race::new(&arena, 120).evidence("thp_collapse_alloc");
+    race.evidence("thp_split_pmd").run(|turn| {
+        if turn.round % 2 == 0 {
+            collapse(&arena, HUGE * turn.random.below(2));
+        } else {
+            split(&arena, turn.random);
+        }
+    });
+    no_reference_left(&arena);
+}
+
+/// Folios become smaller and smaller while runs of their pages are taken.
+fn against_splitting() {
+    need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    Race::new(&arena, 150)
+        .evidence("thp_split_page")
+        .run(|turn| {
+            let half = HUGE * (turn.round % 2);
+            match turn.round / 2 % 4 {
+                0 => collapse(&arena, half),
+                1 => {
+                    split_mapping(&arena, half);
+                    split_folios(&arena, half, 4 + turn.random.below(4));
+                }
+                2 => split_folios(&arena, half, 2),
+                _ => split_folios(&arena, half, 0),
+            }
+        });
+    no_reference_left(&arena);
+}
+
+/// Makes khugepaged look at all memory without a pause.
+fn busy_khugepaged() -> Vec<Setting> {
+    let settings = [
+        (
+            "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs",
+            "0",
+        ),
+        (
+            "/sys/kernel/mm/transparent_hugepage/khugepaged/alloc_sleep_millisecs",
+            "10",
+        ),
+        (
+            "/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan",
+            "8192",
+        ),
+    ];
+    let done: Vec<Setting> = settings
+        .iter()
+        .filter_map(|(path, value)| Setting::set(path, value))
+        .collect();
+    if done.len() < settings.len() {
+        skip("no khugepaged: CONFIG_TRANSPARENT_HUGEPAGE");
+    }
+    done
+}
+
+fn count(path: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    text.trim().parse().expect("a number")
+}
+
+fn against_khugepaged() {
+    const COLLAPSED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged/pages_collapsed";
+    need_huge_pages();
+    let _settings = busy_khugepaged();
+    let before = count(COLLAPSED);
+    let arena = Arena::small(4 * HUGE / PAGE).with_grip(Grip::Rare);
+    arena
+        .map
+        .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);
+    let nr_wanted = scaled(2) as u64;
+    Race::new(&arena, 60).run(|turn| {
+        // Leaves it time to make a huge page in between, and a part that nobody holds for that long.
+        let deadline = Instant::now() + Duration::from_millis(10);
+        while Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if turn.round % 4 == 3 {
+            split(&arena, turn.random);
+        }
+    });
+    let collapsed = count(COLLAPSED) - before;
+    println!("khugepaged made {collapsed} huge pages");
+    assert!(
+        collapsed >= nr_wanted.min(2),
+        "khugepaged made no huge page"
+    );
+    no_reference_left(&arena);
+}
+
+/// Folios of 64 KiB: made by faults, and by khugepaged where it makes such; given back in parts, and split.
+fn against_mthp() {
+    const LEN: usize = 64 << 10;
+    let enabled = format!("{THP}/hugepages-64kB/enabled");
+    if !fs::exists(&enabled).unwrap_or(false) {
+        skip("no huge pages of 64 KiB: CONFIG_TRANSPARENT_HUGEPAGE");
+    }
+    let _settings = [
+        Setting::set(
+            "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled",
+            "always",
+        ),
+        Setting::set(
+            "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled",
+            "never",
+        ),
+    ];
+    let _busy = busy_khugepaged();
+    let made = format!("{THP}/hugepages-64kB/stats/anon_fault_alloc");
+    let collapsed = format!("{THP}/hugepages-64kB/stats/collapse_alloc");
+    let (before, collapsed_before) = (
+        count(&made),
+        fs::exists(&collapsed)
+            .ok()
+            .filter(|e| *e)
+            .map(|_| count(&collapsed)),
+    );
+    let arena = Arena::untouched(HUGE / PAGE).with_grip(Grip::Brief);
+    arena
+        .map
+        .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);
+    arena.stamp(0, arena.map.len_bytes);
+    Race::new(&arena, 800).run(|turn| {
+        let block = turn.random.below(arena.map.len_bytes / LEN) * LEN;
+        let piece = match turn.round % 4 {
+            // Some pages of one folio, or of two.
+            0 => {
+                let first = turn.random.below(8) * PAGE;
+                (block + first, 8 * PAGE)
+            }
+            1 => {
+                arena.map.protect(block, 4 * PAGE, libc::PROT_READ);
+                arena.map.protect(block, 4 * PAGE, RW);
+                if turn.random.one_in(4) {
+                    split_folios(&arena, 0, 0);
+                }
+                return;
+            }
+            _ => (block, LEN),
+        };
+        arena.replace(piece, || {
+            arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
+        });
+        arena.stamp(piece.0, piece.1);
+    });
+    assert!(count(&made) > before, "no folio of 64 KiB was made");
+    if let Some(before) = collapsed_before {
+        println!(
+            "khugepaged made {} folios of 64 KiB",
+            count(&collapsed) - before
+        );
+    }
+    no_reference_left(&arena);
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against the kernel, which takes pages away to have memory.
+
+use super::arena::{Arena, Grip};
+use super::counts::no_reference_left;
+use super::frame::Race;
+use super::races;
+use crate::fixture::{HUGE, PAGE};
+
+races![against_swap, against_throwing_away];
+
+fn against_swap() {
+    let _swap = crate::swap::swap();
+    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Brief);
+    Race::new(&arena, 200).evidence("pswpout").run(|turn| {
+        let (at, len) = turn.piece();
+        arena.map.advise(at, len, libc::MADV_PAGEOUT);
+    });
+    no_reference_left(&arena);
+}
+
+/// Memory that the owner needs no more is thrown away if nobody else has it. The kernel clears the entry, looks at the
+/// count, freezes it, and only then has other CPUs forget the entry: between the two looks of the walk.
+fn against_throwing_away() {
+    let _swap = crate::swap::swap();
+    let arena = Arena::small(32).with_grip(Grip::Brief);
+    Race::new(&arena, 1000).evidence("pglazyfreed").run(|turn| {
+        let (at, len) = turn.piece();
+        arena.map.advise(at, len, libc::MADV_FREE);
+        arena.map.advise(at, len, libc::MADV_PAGEOUT);
+        if turn.random.one_in(2) {
+            arena.stamp(at, len);
+        }
+    });
+}

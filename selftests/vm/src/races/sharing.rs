@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against who merges pages that hold the same, and against userfaultfd(2).
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+
+use super::arena::{Arena, Grip, PRIVATE};
+use super::counts::no_reference_left;
+use super::frame::Race;
+use super::races;
+use crate::fixture::{check, HUGE, PAGE};
+use crate::memory::Setting;
+use crate::runner::skip;
+
+races![
+    against_ksm,
+    against_write_protection,
+    against_userfaultfd_move
+];
+
+fn against_ksm() {
+    const FILES: [(&str, &str); 4] = [
+        ("/sys/kernel/mm/ksm/sleep_millisecs", "0"),
+        ("/sys/kernel/mm/ksm/pages_to_scan", "2000"),
+        // Also pages that did not change for long.
+        ("/sys/kernel/mm/ksm/smart_scan", "0"),
+        ("/sys/kernel/mm/ksm/run", "1"),
+    ];
+    let arena = Arena::small(HUGE / PAGE / 4).alike();
+    let settings: Vec<_> = FILES
+        .iter()
+        .filter_map(|(path, value)| Setting::set(path, value))
+        .collect();
+    if settings.len() < FILES.len() {
+        skip("no /sys/kernel/mm/ksm: CONFIG_KSM");
+    }
+    arena
+        .map
+        .advise(0, arena.map.len_bytes, libc::MADV_MERGEABLE);
+    Race::new(&arena, 3000).evidence("cow_ksm").run(|turn| {
+        // Gets pages of its own again, by writing what they hold anyway.
+        let (at, len) = turn.piece();
+        arena.stamp(at, len);
+    });
+    arena
+        .map
+        .advise(0, arena.map.len_bytes, libc::MADV_UNMERGEABLE);
+    drop(settings);
+    // ksmd is asleep once it has seen to it.
+    let unmerged = Setting::set("/sys/kernel/mm/ksm/run", "2");
+    drop(unmerged);
+}
+
+/// What this test wants of userfaultfd(2): `include/uapi/linux/userfaultfd.h`.
+mod uffd {
+    pub(super) const API: libc::c_ulong = 0xc018_aa3f;
+    pub(super) const REGISTER: libc::c_ulong = 0xc020_aa00;
+    pub(super) const MOVE: libc::c_ulong = 0xc028_aa05;
+    pub(super) const WRITEPROTECT: libc::c_ulong = 0xc018_aa06;
+    pub(super) const VERSION: u64 = 0xaa;
+    pub(super) const FEATURE_SIGBUS: u64 = 1 << 7;
+    pub(super) const FEATURE_WP_ASYNC: u64 = 1 << 15;
+    pub(super) const FEATURE_MOVE: u64 = 1 << 16;
+    pub(super) const MISSING: u64 = 1 << 0;
+    pub(super) const WP: u64 = 1 << 1;
+    pub(super) const ALLOW_SRC_HOLES: u64 = 1 << 1;
+}
+
+/// What userfaultfd(2) returns, with these features.
+struct Uffd(File);
+
+impl Uffd {
+    fn new(features: u64) -> Self {
+        // SAFETY: Takes no pointers.
+        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+        let Ok(fd) = check(fd) else {
+            skip("no userfaultfd: CONFIG_USERFAULTFD");
+        };
+        // SAFETY: It was opened just now and belongs to nobody else.
+        let uffd = Self(unsafe { File::from_raw_fd(fd as i32) });
+        if uffd.call(uffd::API, &mut [uffd::VERSION, features, 0]) != 0 {
+            skip(&format!(
+                "userfaultfd without features {features:#x}: Linux 6.8 has them"
+            ));
+        }
+        uffd
+    }
+
+    fn register(&self, arena: &Arena, mode: u64) {
+        let (addr, len) = (arena.map.addr as u64, arena.map.len_bytes as u64);
+        let errno = self.call(uffd::REGISTER, &mut [addr, len, mode, 0]);
+        assert_eq!(errno, 0, "UFFDIO_REGISTER");
+    }
+
+    /// Whether it worked.
+    fn move_page(&self, from: usize, to: usize) -> bool {
+        let mut args = [
+            to as u64,
+            from as u64,
+            PAGE as u64,
+            uffd::ALLOW_SRC_HOLES,
+            0,
+        ];
+        match self.call(uffd::MOVE, &mut args) {
+            0 => true,
+            libc::EBUSY | libc::EAGAIN => false,
+            e => panic!("UFFDIO_MOVE: error {e}"),
+        }
+    }
+
+    /// An ioctl with a structure that consists of words; its error number, 0 if there was none.
+    fn call<const N: usize>(&self, number: libc::c_ulong, words: &mut [u64; N]) -> i32 {
+        // SAFETY: The callers pass the words of the call's structure.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), number, words.as_mut_ptr()) };
+        crate::fixture::errno(check(result))
+    }
+}
+
+fn against_write_protection() {
+    let arena = Arena::small(HUGE / PAGE);
+    let uffd = Uffd::new(uffd::FEATURE_WP_ASYNC);
+    uffd.register(&arena, uffd::WP);
+    Race::new(&arena, 1500).run(|turn| {
+        let (at, len) = turn.piece();
+        let (addr, len) = ((arena.map.addr + at) as u64, len as u64);
+        // The kernel takes it back where somebody writes.
+        let errno = uffd.call(uffd::WRITEPROTECT, &mut [addr, len, 1]);
+        assert_eq!(errno, 0, "UFFDIO_WRITEPROTECT");
+    });
+    drop(uffd);
+    no_reference_left(&arena);
+}
+
+/// A page is moved to another address, unless it is pinned. The kernel clears the entry, looks at the count, and does
+/// not have other CPUs forget the entry in between: between the two looks of the walk.
+fn against_userfaultfd_move() {
+    const NR_PAGES: usize = 32;
+    let arena = Arena::small(NR_PAGES)
+        .may_be_absent()
+        .with_grip(Grip::Brief);
+    let elsewhere = Arena::of(NR_PAGES * PAGE, HUGE, PRIVATE, -1);
+    let uffd = Uffd::new(uffd::FEATURE_MOVE | uffd::FEATURE_SIGBUS);
+    uffd.register(&arena, uffd::MISSING);
+    uffd.register(&elsewhere, uffd::MISSING);
+    let mut nr_moved = 0;
+    let mut nr_refused = 0;
+    Race::new(&arena, 4000).run(|turn| {
+        let (at, len) = turn.piece();
+        for at in (at..at + len).step_by(PAGE) {
+            let [here, there] = [&arena, &elsewhere].map(|arena| arena.map.addr + at);
+            if !uffd.move_page(here, there) {
+                nr_refused += 1;
+                continue;
+            }
+            nr_moved += 1;
+            while !uffd.move_page(there, here) {}
+        }
+    });
+    println!("{nr_moved} pages were moved, {nr_refused} were not");
+    assert!(nr_moved > 0, "no page was moved");
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who takes pages, without asking anybody, and what has to be true of what it gets.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rust_gup_uapi::{errno_of, Access, Device, Engine, Fallback, How, Pinned, Request};
+
+use super::arena::{Arena, Grip};
+use super::owner::Owner;
+use super::random::Random;
+use super::squatter::Squatter;
+use crate::fixture::{store, PAGE};
+
+/// How many handles a taker keeps at a time.
+const NR_KEPT: usize = 6;
+/// How many pages of what was taken are looked at, at most.
+const NR_LOOKS: usize = 2;
+/// Each handle that a taker has at a time writes to words of its own.
+const NR_SLOTS: usize = NR_KEPT + 2;
+/// Where the words of the takers begin.
+const WORDS: usize = 64;
+
+/// What was done, by all takers of a race.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) takes: AtomicU64,
+    pub(super) pages: AtomicU64,
+    pub(super) fast_pages: AtomicU64,
+    /// Pages that were looked at through a handle.
+    pub(super) looks: AtomicU64,
+    /// Of those, how often the owner had to see the same, and did.
+    pub(super) agreed: AtomicU64,
+}
+
+/// A thread that takes pages.
+pub(super) struct Taker<'a> {
+    arena: &'a Arena,
+    device: &'a Device,
+    tally: &'a Tally,
+    owner: Owner,
+    random: Random,
+    seed: u64,
+    number: usize,
+    operation: u64,
+    kept: VecDeque<Kept<'a>>,
+}
+
+/// A page of what was taken, and what it held.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// Which page of the arena, and of the handle.
+    page: usize,
+    nth: usize,
+    version: Option<u32>,
+    stamp: u64,
+    /// What was written through the handle.
+    written: Option<u64>,
+}
+
+/// Pages that are held for some time.
+struct Kept<'a> {
+    pages: Pinned<'a>,
+    request: Request,
+    looks: Vec<Look>,
+    slot: usize,
+}
+
+impl<'a> Taker<'a> {
+    pub(super) fn new(
+        arena: &'a Arena,
+        device: &'a Device,
+        tally: &'a Tally,
+        seed: u64,
+        number: usize,
+    ) -> Self {
+        Self {
+            arena,
+            device,
+            tally,
+            owner: Owner::new(),
+            random: Random::new(seed << 8 | number as u64),
+            seed,
+            number,
+            operation: 0,
+            kept: VecDeque::new(),
+        }
+    }
+
+    /// Takes a piece of the arena and looks at it. Releases it, or what was taken some time ago.
+    pub(super) fn step(&mut self) {
+        self.operation += 1;
+        let (offset, len) = self.arena.piece(&mut self.random);
+        let request = self.choose(offset, len);
+        // Before the pages are taken: they are those of this version, if it is still the same afterwards.
+        let mut looks = self.choose_looks(offset, len);
+        let Some(pages) = self.take(&request) else {
+            return;
+        };
+        let nr_pages = pages.nr_pages() as usize;
+        if request.fallback == Fallback::Never {
+            assert_eq!(pages.nr_fast(), pages.nr_pages(), "without the slow path");
+        }
+        self.tally.takes.fetch_add(1, Ordering::Relaxed);
+        self.tally
+            .pages
+            .fetch_add(nr_pages as u64, Ordering::Relaxed);
+        self.tally
+            .fast_pages
+            .fetch_add(pages.nr_fast(), Ordering::Relaxed);
+        looks.retain(|look| look.nth < nr_pages);
+        let slot = self.free_slot();
+        for look in &mut looks {
+            self.look(&pages, &request, look, slot);
+        }
+        let kept = Kept {
+            pages,
+            request,
+            looks,
+            slot,
+        };
+        if self.arena.grip == Grip::Firm && self.random.one_in(4) {
+            self.kept.push_back(kept);
+            if self.kept.len() > NR_KEPT || self.random.one_in(3) {
+                let kept = self.kept.pop_front().expect("one was kept just now");
+                self.release(kept);
+            }
+        } else {
+            self.release(kept);
+        }
+        if self.arena.grip == Grip::Rare {
+            thread::sleep(Duration::from_micros(self.random.below(3000) as u64));
+        }
+    }
+
+    /// Releases all.
+    pub(super) fn finish(mut self) {
+        while let Some(kept) = self.kept.pop_front() {
+            self.release(kept);
+        }
+    }
+
+    fn choose(&mut self, offset: usize, len: usize) -> Request {
+        Request::new(self.arena.map.addr + offset, len)
+            .how([How::Get, How::Pin, How::Pin, How::LongTerm][self.random.below(4)])
+            .access([Access::Read, Access::Write][self.random.below(2)])
+            .fallback([Fallback::Slow, Fallback::Never][self.random.below(2)])
+    }
+
+    fn choose_looks(&mut self, offset: usize, len: usize) -> Vec<Look> {
+        let nr_pages = len / PAGE;
+        (0..1 + self.random.below(NR_LOOKS))
+            .map(|_| self.random.below(nr_pages))
+            .map(|nth| Look {
+                page: offset / PAGE + nth,
+                nth,
+                version: self.arena.version(offset / PAGE + nth),
+                stamp: 0,
+                written: None,
+            })
+            .collect()
+    }
+
+    fn take(&self, request: &Request) -> Option<Pinned<'a>> {
+        let error = match self.device.pin(request, Engine::Rust) {
+            Ok(pages) if pages.nr_pages() == 0 => return None,
+            Ok(pages) => return Some(pages),
+            Err(e) => e,
+        };
+        let moved = request.how == How::LongTerm;
+        match errno_of(&error) {
+            // There was no mapping, or one without the right, at that moment.
+            Some(libc::EFAULT) if !self.arena.standing => None,
+            // The page may not stay where it is for long, and could not be moved because another taker holds it.
+            Some(libc::EAGAIN | libc::ENOMEM) if moved => None,
+            _ => panic!("{}: {error}", self.whose(request, None)),
+        }
+    }
+
+    /// For messages: what is needed to find it again.
+    fn whose(&self, request: &Request, look: Option<&Look>) -> String {
+        format!(
+            "seed {}, taker {}, operation {}, {request:x?}, {look:x?}",
+            self.seed, self.number, self.operation
+        )
+    }
+
+    /// Words that no handle of this taker writes to.
+    fn free_slot(&self) -> usize {
+        (0..NR_SLOTS)
+            .find(|slot| self.kept.iter().all(|kept| kept.slot != *slot))
+            .expect("there are more than handles")
+    }
+
+    /// Where in a page the taker writes by a handle, and where as the owner.
+    fn words(&self, slot: usize) -> [usize; 2] {
+        let first = WORDS + (self.number * NR_SLOTS + slot) * 16;
+        [first, first + 8]
+    }
+
+    fn look(&self, pages: &Pinned<'_>, request: &Request, look: &mut Look, slot: usize) {
+        let (at, addr) = (look.nth * PAGE, self.arena.map.addr + look.page * PAGE);
+        let [by_handle, by_owner] = self.words(slot);
+        let word = 0x7a6e << 48 | (self.number as u64) << 40 | self.operation << 8;
+        look.stamp = read(pages, at);
+        self.check_stamp(request, look, look.stamp);
+        // A plain reference promises nothing about whose bytes these are, nor does a short pin for reading of what was
+        // not written to yet.
+        let promised = match request.how {
+            How::LongTerm => true,
+            How::Pin => request.access == Access::Write || look.stamp != 0,
+            How::Get => false,
+        };
+        let mut seen = Vec::new();
+        if request.access == Access::Write {
+            store(pages, at + by_handle, &word.to_ne_bytes());
+            look.written = Some(word);
+            if let Some(found) = self.owner.load(addr + by_handle) {
+                seen.push(("the owner reads", word, found));
+            }
+        }
+        if let Some(()) = self.owner.store(addr + by_owner, word | 1) {
+            seen.push(("the owner wrote", word | 1, read(pages, at + by_owner)));
+        }
+        if promised && look.version.is_some() && self.arena.version(look.page) == look.version {
+            for (what, expected, found) in &seen {
+                assert_eq!(
+                    found,
+                    expected,
+                    "{what} (left: found, right: expected): {}",
+                    self.whose(request, Some(look))
+                );
+            }
+            self.tally.agreed.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.arena.alike {
+            self.clean(pages, look, [at + by_handle, addr + by_owner]);
+        }
+        self.tally.looks.fetch_add(1, Ordering::Relaxed);
+        self.look_again(pages, request, look, slot);
+    }
+
+    /// Puts the page back into the state that all are in.
+    fn clean(&self, pages: &Pinned<'_>, look: &mut Look, [at, addr]: [usize; 2]) {
+        if look.written.take().is_some() {
+            store(pages, at, &[0; 8]);
+        }
+        let _ = self.owner.store(addr, 0);
+    }
+
+    /// Fails if a page that is held is somebody else's by now.
+    fn look_again(&self, pages: &Pinned<'_>, request: &Request, look: &Look, slot: usize) {
+        let stamp = read(pages, look.nth * PAGE);
+        self.check_stamp(request, look, stamp);
+        if self.arena.may_be_zeroed {
+            return;
+        }
+        assert!(
+            look.stamp == 0 || stamp == look.stamp,
+            "the stamp is {stamp:#x} now: {}",
+            self.whose(request, Some(look))
+        );
+        if let Some(written) = look.written {
+            let found = read(pages, look.nth * PAGE + self.words(slot)[0]);
+            assert_eq!(
+                found,
+                written,
+                "what was written is gone (left: found, right: expected): {}",
+                self.whose(request, Some(look))
+            );
+        }
+    }
+
+    fn check_stamp(&self, request: &Request, look: &Look, stamp: u64) {
+        if stamp == 0 || stamp == self.arena.stamp_of(look.page) {
+            return;
+        }
+        let whose = if Squatter::is_mark(stamp) {
+            "of somebody else"
+        } else {
+            "of another page"
+        };
+        panic!(
+            "a page {whose}, stamp {stamp:#x}: {}",
+            self.whose(request, Some(look))
+        );
+    }
+
+    fn release(&self, kept: Kept<'_>) {
+        for look in &kept.looks {
+            self.look_again(&kept.pages, &kept.request, look, kept.slot);
+        }
+        kept.pages.release().expect("UNPIN");
+    }
+}
+
+/// A word, as who has the handle sees it.
+fn read(pages: &Pinned<'_>, offset: usize) -> u64 {
+    let mut word = [0; 8];
+    pages.read(offset as u64, &mut word).expect("READ");
+    u64::from_ne_bytes(word)
+}
