@@ -6,14 +6,15 @@
 //! own, so that none of them has to wait for another one.
 
 use std::io;
+use std::ops::Range;
 use std::ptr::with_exposed_provenance_mut;
-use std::sync::atomic::{fence, AtomicU32, Ordering};
+use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
 use libc::c_int;
 
 use super::random::Random;
 use crate::fixture::{HUGE, PAGE};
-use crate::memory::{Map, RW};
+use crate::memory::{frames, Map, RW};
 
 const OWN: u64 = 0x5eed << 48;
 pub(super) const PRIVATE: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -37,6 +38,8 @@ pub(super) struct Arena {
     pub(super) map: Map,
     /// How often each page was replaced; odd while that is under way.
     versions: Vec<AtomicU32>,
+    /// The pins of each page: how many there are, and from bit 32 on how many there ever were.
+    pins: Vec<AtomicU64>,
     /// Whether all pages are to hold the same.
     pub(super) alike: bool,
     /// Whether pages may be set to zero while they are held.
@@ -69,6 +72,7 @@ impl Arena {
         map_over(map.addr, len, RW, flags, fd).expect("mmap");
         Self {
             versions: (0..len / PAGE).map(|_| AtomicU32::new(0)).collect(),
+            pins: (0..len / PAGE).map(|_| AtomicU64::new(0)).collect(),
             map,
             alike: false,
             may_be_zeroed: false,
@@ -164,6 +168,38 @@ impl Arena {
         let version = self.versions[page].load(Ordering::SeqCst);
         fence(Ordering::SeqCst);
         (version % 2 == 0).then_some(version)
+    }
+
+    /// Notes that a taker has pinned pages, and will not release them before it says so.
+    pub(super) fn note_pins(&self, pages: Range<usize>) {
+        for pins in &self.pins[pages] {
+            pins.fetch_add(1 << 32 | 1, Ordering::SeqCst);
+        }
+    }
+
+    /// Notes that a taker is about to release them.
+    pub(super) fn forget_pins(&self, pages: Range<usize>) {
+        for pins in &self.pins[pages] {
+            pins.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a page is pinned. If the answer is the same later on, it was pinned all the time.
+    pub(super) fn pinned(&self, page: usize) -> Option<u64> {
+        let pins = self.pins[page].load(Ordering::SeqCst);
+        (pins as u32 > 0).then_some(pins)
+    }
+
+    /// Fails if a page of a range is pinned and nothing is mapped there, while nobody takes pages away.
+    pub(super) fn check_places(&self, (offset, len): (usize, usize)) {
+        let pages = offset / PAGE..(offset + len) / PAGE;
+        let before: Vec<_> = pages.clone().map(|page| self.pinned(page)).collect();
+        let frames = frames(self.map.addr + offset, len / PAGE);
+        for (page, (before, frame)) in pages.zip(before.iter().zip(frames)) {
+            if before.is_some() && self.pinned(page) == *before {
+                assert_ne!(frame, 0, "page {page} is pinned, and was taken away");
+            }
+        }
     }
 }
 

@@ -58,6 +58,8 @@ impl Orphans {
     pub(super) fn count() -> Self {
         // What each CPU has gathered for the lists of pages is put there.
         let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+        // What each CPU has counted is added up.
+        let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
         let (anon, frames) = scan().expect("/proc/kpageflags and /proc/kpagecount");
         let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
         let shmem = field(&meminfo, "Shmem:").expect("Shmem in /proc/meminfo") / 4;
@@ -72,7 +74,7 @@ impl Orphans {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = Self::count();
-            if now.anon <= self.anon && now.shmem <= self.shmem {
+            if now.anon <= self.anon && now.shmem <= self.shmem.max(0) {
                 return;
             }
             assert!(

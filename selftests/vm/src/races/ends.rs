@@ -41,7 +41,7 @@ fn against_exec() {
 fn against(end: End) {
     let device = open();
     let orphans = Orphans::count();
-    let nr_processes = scaled(25);
+    let nr_processes = scaled(8);
     for process in 0..nr_processes {
         let (ours, theirs) = Rendezvous::pair();
         let how = HOWS[process % HOWS.len()];
@@ -139,7 +139,7 @@ fn against_unloading() {
     let arena = Arena::small(2 * HUGE / PAGE);
     // The takers may not have opened theirs yet.
     let device = open();
-    Race::new(&arena, 1500).run(|_| {
+    Race::new(&arena, 375).run(|_| {
         refused(unload::unload(), libc::EWOULDBLOCK, "unloading");
     });
     drop(device);

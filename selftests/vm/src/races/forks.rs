@@ -42,7 +42,7 @@ pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
 
 fn against_fork() {
     let arena = Arena::small(HUGE / PAGE);
-    Race::new(&arena, 150).run(fork_and_write);
+    Race::new(&arena, 37).run(fork_and_write);
     no_reference_left(&arena);
 }
 
@@ -50,7 +50,7 @@ fn against_fork() {
 fn against_fork_of_large_folios() {
     huge::need_huge_pages();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
-    Race::new(&arena, 120).run(|turn| {
+    Race::new(&arena, 30).run(|turn| {
         let half = HUGE * (turn.round % 2);
         if turn.round % 8 < 2 {
             // Only of pages that nobody holds.
@@ -67,7 +67,7 @@ fn against_fork_of_large_folios() {
 fn against_collapse_and_fork() {
     huge::need_huge_pages();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
-    Race::new(&arena, 120).run(|turn| match turn.round % 4 {
+    Race::new(&arena, 30).run(|turn| match turn.round % 4 {
         0 => huge::collapse(&arena, HUGE * turn.random.below(2)),
         1 => fork_and_write(turn),
         2 => huge::split(&arena, turn.random),
@@ -84,7 +84,7 @@ fn against_collapse_and_fork() {
 
 /// A process that has never pinned anything tells fork(2) so; the first pin and the fork may meet.
 fn against_fork_before_the_first_pin() {
-    let nr_processes = scaled(60);
+    let nr_processes = scaled(20);
     let (mut nr_before, mut nr_after) = (0, 0);
     for process in 0..nr_processes {
         let child = Child::run(|| first_pin(process));

@@ -46,7 +46,7 @@ fn against_cpu_hotplug() {
         skip("no CPU that can be taken away: two CPUs, and CONFIG_HOTPLUG_CPU");
     };
     let arena = Arena::small(2 * HUGE / PAGE);
-    Race::new(&arena, 10).run(|turn| {
+    Race::new(&arena, 4).run(|turn| {
         fs::write(&online, if turn.round % 2 == 0 { "0" } else { "1" }).expect("CPU hotplug");
         let piece = turn.piece();
         arena.replace(piece, || {
@@ -131,7 +131,7 @@ fn against_memory_hotplug() {
     bind(&arena, 1);
     arena.stamp(0, arena.map.len_bytes);
     let (mut nr_away, mut nr_held) = (0, 0);
-    Race::new(&arena, 12).run(|turn| {
+    Race::new(&arena, 4).run(|turn| {
         let block = &blocks[turn.round % blocks.len()];
         if take_away(&block.join("state")) {
             nr_away += 1;

@@ -45,7 +45,7 @@ fn against_huge_faults() {
     arena.stamp(0, arena.map.len_bytes);
     // Who gets what the arena gives back.
     let others = Arena::of(NR_HUGE * HUGE, HUGE, flags, -1);
-    Race::new(&arena, 150).run(|turn| {
+    Race::new(&arena, 37).run(|turn| {
         let piece = (HUGE * turn.random.below(NR_HUGE), HUGE);
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
@@ -90,7 +90,7 @@ fn against_unsharing() {
             theirs.signal();
         }
     });
-    Race::new(&arena, 300).run(|turn| {
+    Race::new(&arena, 75).run(|turn| {
         ours.signal();
         ours.wait();
         let huge = HUGE * turn.random.below(NR_HUGE);

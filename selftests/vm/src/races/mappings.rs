@@ -25,7 +25,7 @@ const NR_PAGES: usize = 2 * HUGE / PAGE;
 
 fn against_other_mappings() {
     let arena = Arena::small(NR_PAGES).may_be_absent();
-    Race::new(&arena, 500).run(|turn| {
+    Race::new(&arena, 125).run(|turn| {
         let mut piece = turn.piece();
         if turn.random.one_in(8) {
             // With the table: it is freed.
@@ -46,7 +46,7 @@ fn against_other_mappings() {
 
 fn against_giving_back() {
     let arena = Arena::small(NR_PAGES);
-    Race::new(&arena, 1000).run(|turn| {
+    Race::new(&arena, 250).run(|turn| {
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
@@ -61,7 +61,7 @@ fn against_giving_back() {
 /// All takers are at the very pages that go.
 fn against_giving_back_of_few() {
     let arena = Arena::small(4).with_grip(Grip::Brief);
-    Race::new(&arena, 2000).run(|turn| {
+    Race::new(&arena, 500).run(|turn| {
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
@@ -80,7 +80,7 @@ fn against_moving() {
         let moved = unsafe { libc::mremap(from, len, len, flags, to) };
         assert_ne!(moved, libc::MAP_FAILED, "{}", io::Error::last_os_error());
     };
-    Race::new(&arena, 800).run(|turn| {
+    Race::new(&arena, 200).run(|turn| {
         // A whole table is moved as it is; of a part the entries are moved.
         let len = [HUGE, 16 * PAGE][turn.random.below(2)];
         let piece = (HUGE, len);
@@ -97,7 +97,7 @@ fn against_moving() {
 
 fn against_protection() {
     let arena = Arena::small(NR_PAGES).may_be_absent();
-    Race::new(&arena, 1000).run(|turn| {
+    Race::new(&arena, 250).run(|turn| {
         let (at, len) = turn.piece();
         let prot = [libc::PROT_READ, libc::PROT_NONE][turn.random.below(2)];
         arena.map.protect(at, len, prot);

@@ -35,7 +35,7 @@ fn against_compaction() {
         skip("no /proc/sys/vm/compact_memory: CONFIG_COMPACTION");
     }
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
-    Race::new(&arena, 60).run(|turn| {
+    Race::new(&arena, 30).run(|turn| {
         // Leaves holes that pages can be moved to.
         let piece = turn.piece();
         arena.replace(piece, || {
@@ -73,7 +73,7 @@ fn against_moving_between_nodes() {
     need_nodes();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
     let mut nr_moved = 0;
-    let race = Race::new(&arena, 400);
+    let race = Race::new(&arena, 100);
     race.evidence("pgmigrate_success").run(|turn| {
         let (at, len) = turn.piece();
         nr_moved += move_to_node(arena.map.addr + at, len / PAGE, turn.round as i32 % 2);
@@ -122,7 +122,7 @@ fn against_numa_balancing() {
         .filter_map(|(path, value)| Setting::set(path, value))
         .collect();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
-    let race = Race::new(&arena, 60).evidence("numa_pte_updates");
+    let race = Race::new(&arena, 30).evidence("numa_pte_updates");
     race.evidence("numa_hint_faults").run(|turn| {
         run_on_node(turn.round / 4 % 2);
         for _ in 0..20 {
@@ -150,7 +150,7 @@ fn against_soft_offline() {
     const MADV_SOFT_OFFLINE: libc::c_int = 101;
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Rare);
     let mut nr_gone = 0;
-    Race::new(&arena, 30).run(|turn| {
+    Race::new(&arena, 10).run(|turn| {
         let (at, _) = turn.piece();
         match arena.map.try_advise(at, PAGE, MADV_SOFT_OFFLINE) {
             Ok(()) => nr_gone += 1,

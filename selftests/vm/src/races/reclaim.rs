@@ -13,9 +13,10 @@ races![against_swap, against_throwing_away];
 fn against_swap() {
     let _swap = crate::swap::swap();
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Brief);
-    Race::new(&arena, 200).evidence("pswpout").run(|turn| {
+    Race::new(&arena, 50).evidence("pswpout").run(|turn| {
         let (at, len) = turn.piece();
         arena.map.advise(at, len, libc::MADV_PAGEOUT);
+        arena.check_places((at, len));
     });
     no_reference_left(&arena);
 }
@@ -24,13 +25,14 @@ fn against_swap() {
 /// count, freezes it, and only then has other CPUs forget the entry: between the two looks of the walk.
 fn against_throwing_away() {
     let _swap = crate::swap::swap();
-    let arena = Arena::small(32).with_grip(Grip::Brief);
-    Race::new(&arena, 1000).evidence("pglazyfreed").run(|turn| {
-        let (at, len) = turn.piece();
+    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Brief);
+    Race::new(&arena, 100).evidence("pglazyfreed").run(|turn| {
+        // In one go: takers and the kernel pass each other in the midst of it.
+        let at = turn.piece().0;
+        let len = arena.map.len_bytes - at;
         arena.map.advise(at, len, libc::MADV_FREE);
         arena.map.advise(at, len, libc::MADV_PAGEOUT);
-        if turn.random.one_in(2) {
-            arena.stamp(at, len);
-        }
+        arena.check_places((at, len));
+        arena.stamp(at, len);
     });
 }

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::time::{Duration, Instant};
 
 use super::arena::{Arena, Grip, PRIVATE};
 use super::counts::no_reference_left;
@@ -38,7 +39,7 @@ fn against_ksm() {
     arena
         .map
         .advise(0, arena.map.len_bytes, libc::MADV_MERGEABLE);
-    Race::new(&arena, 3000).evidence("cow_ksm").run(|turn| {
+    Race::new(&arena, 750).evidence("cow_ksm").run(|turn| {
         // Gets pages of its own again, by writing what they hold anyway.
         let (at, len) = turn.piece();
         arena.stamp(at, len);
@@ -93,18 +94,12 @@ impl Uffd {
         assert_eq!(errno, 0, "UFFDIO_REGISTER");
     }
 
-    /// Whether it worked.
-    fn move_page(&self, from: usize, to: usize) -> bool {
-        let mut args = [
-            to as u64,
-            from as u64,
-            PAGE as u64,
-            uffd::ALLOW_SRC_HOLES,
-            0,
-        ];
+    /// Moves pages; how many bytes were moved before one was met that could not be.
+    fn move_pages(&self, from: usize, to: usize, len: usize) -> usize {
+        let mut args = [to as u64, from as u64, len as u64, uffd::ALLOW_SRC_HOLES, 0];
         match self.call(uffd::MOVE, &mut args) {
-            0 => true,
-            libc::EBUSY | libc::EAGAIN => false,
+            // The last word says how many bytes were moved, or why none.
+            0 | libc::EBUSY | libc::EAGAIN => usize::try_from(args[4] as i64).unwrap_or(0),
             e => panic!("UFFDIO_MOVE: error {e}"),
         }
     }
@@ -121,7 +116,7 @@ fn against_write_protection() {
     let arena = Arena::small(HUGE / PAGE);
     let uffd = Uffd::new(uffd::FEATURE_WP_ASYNC);
     uffd.register(&arena, uffd::WP);
-    Race::new(&arena, 1500).run(|turn| {
+    Race::new(&arena, 375).run(|turn| {
         let (at, len) = turn.piece();
         let (addr, len) = ((arena.map.addr + at) as u64, len as u64);
         // The kernel takes it back where somebody writes.
@@ -132,31 +127,55 @@ fn against_write_protection() {
     no_reference_left(&arena);
 }
 
-/// A page is moved to another address, unless it is pinned. The kernel clears the entry, looks at the count, and does
+/// Pages are moved to another address, unless they are pinned. The kernel clears the entry, looks at the count, and does
 /// not have other CPUs forget the entry in between: between the two looks of the walk.
 fn against_userfaultfd_move() {
-    const NR_PAGES: usize = 32;
-    let arena = Arena::small(NR_PAGES)
+    let arena = Arena::small(HUGE / PAGE)
         .may_be_absent()
         .with_grip(Grip::Brief);
-    let elsewhere = Arena::of(NR_PAGES * PAGE, HUGE, PRIVATE, -1);
+    let len = arena.map.len_bytes;
+    let elsewhere = Arena::of(len, HUGE, PRIVATE, -1);
+    let [here, there] = [arena.map.addr, elsewhere.map.addr];
     let uffd = Uffd::new(uffd::FEATURE_MOVE | uffd::FEATURE_SIGBUS);
     uffd.register(&arena, uffd::MISSING);
     uffd.register(&elsewhere, uffd::MISSING);
-    let mut nr_moved = 0;
-    let mut nr_refused = 0;
-    Race::new(&arena, 4000).run(|turn| {
-        let (at, len) = turn.piece();
-        for at in (at..at + len).step_by(PAGE) {
-            let [here, there] = [&arena, &elsewhere].map(|arena| arena.map.addr + at);
-            if !uffd.move_page(here, there) {
+    let (mut nr_moved, mut nr_refused) = (0, 0);
+    Race::new(&arena, 250).run(|turn| {
+        let mut at = turn.piece().0;
+        // In one go: takers and the kernel pass each other in the midst of it.
+        while at < len {
+            let moved = uffd.move_pages(here + at, there + at, len - at);
+            if moved == 0 {
                 nr_refused += 1;
+                at += PAGE;
                 continue;
             }
-            nr_moved += 1;
-            while !uffd.move_page(there, here) {}
+            nr_moved += moved / PAGE;
+            for page in at / PAGE..(at + moved) / PAGE {
+                assert_eq!(
+                    arena.pinned(page),
+                    None,
+                    "round {}: page {page} was moved, and is pinned",
+                    turn.round
+                );
+            }
+            move_back(&uffd, there + at, here + at, moved);
+            at += moved;
         }
     });
-    println!("{nr_moved} pages were moved, {nr_refused} were not");
+    println!("{nr_moved} pages were moved, {nr_refused} times one was not");
     assert!(nr_moved > 0, "no page was moved");
+}
+
+/// Nobody takes pages where they are now; who was about to, where they were, gives them back.
+fn move_back(uffd: &Uffd, from: usize, to: usize, len: usize) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut done = 0;
+    while done < len {
+        done += uffd.move_pages(from + done, to + done, len - done);
+        assert!(
+            Instant::now() < deadline,
+            "a page that was moved away cannot be moved back"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 //! Who takes pages, without asking anybody, and what has to be true of what it gets.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::owner::Owner;
 use super::random::Random;
 use super::squatter::Squatter;
 use crate::fixture::{store, PAGE};
+use crate::memory::frames;
 
 /// How many handles a taker keeps at a time.
 const NR_KEPT: usize = 6;
@@ -67,6 +69,8 @@ struct Kept<'a> {
     request: Request,
     looks: Vec<Look>,
     slot: usize,
+    /// Which pages of the arena are pinned.
+    pins: Range<usize>,
 }
 
 impl<'a> Taker<'a> {
@@ -96,7 +100,10 @@ impl<'a> Taker<'a> {
         let (offset, len) = self.arena.piece(&mut self.random);
         let request = self.choose(offset, len);
         // Before the pages are taken: they are those of this version, if it is still the same afterwards.
-        let mut looks = self.choose_looks(offset, len);
+        let first = offset / PAGE;
+        let versions: Vec<_> = (first..first + len / PAGE)
+            .map(|page| self.arena.version(page))
+            .collect();
         let Some(pages) = self.take(&request) else {
             return;
         };
@@ -111,16 +118,25 @@ impl<'a> Taker<'a> {
         self.tally
             .fast_pages
             .fetch_add(pages.nr_fast(), Ordering::Relaxed);
-        looks.retain(|look| look.nth < nr_pages);
+        let pins = match request.how {
+            How::Get => 0..0,
+            How::Pin | How::LongTerm => first..first + nr_pages,
+        };
+        self.arena.note_pins(pins.clone());
         let slot = self.free_slot();
+        let mut looks = self.choose_looks(first, &versions[..nr_pages]);
         for look in &mut looks {
             self.look(&pages, &request, look, slot);
+        }
+        if self.random.one_in(4) {
+            self.look_at_places(&pages, &request, &versions[..nr_pages], slot);
         }
         let kept = Kept {
             pages,
             request,
             looks,
             slot,
+            pins,
         };
         if self.arena.grip == Grip::Firm && self.random.one_in(4) {
             self.kept.push_back(kept);
@@ -150,14 +166,13 @@ impl<'a> Taker<'a> {
             .fallback([Fallback::Slow, Fallback::Never][self.random.below(2)])
     }
 
-    fn choose_looks(&mut self, offset: usize, len: usize) -> Vec<Look> {
-        let nr_pages = len / PAGE;
+    fn choose_looks(&mut self, first: usize, versions: &[Option<u32>]) -> Vec<Look> {
         (0..1 + self.random.below(NR_LOOKS))
-            .map(|_| self.random.below(nr_pages))
+            .map(|_| self.random.below(versions.len()))
             .map(|nth| Look {
-                page: offset / PAGE + nth,
+                page: first + nth,
                 nth,
-                version: self.arena.version(offset / PAGE + nth),
+                version: versions[nth],
                 stamp: 0,
                 written: None,
             })
@@ -289,10 +304,52 @@ impl<'a> Taker<'a> {
         );
     }
 
+    /// Fails if a page that is pinned is not the one that is mapped, after the owner has written to it.
+    fn look_at_places(
+        &self,
+        pages: &Pinned<'_>,
+        request: &Request,
+        versions: &[Option<u32>],
+        slot: usize,
+    ) {
+        if request.how == How::Get
+            || request.how == How::Pin && request.access == Access::Read
+            || self.arena.alike
+        {
+            return;
+        }
+        let word = self.words(slot)[1];
+        let page_at = |nth: usize| request.addr + nth * PAGE;
+        for nth in 0..versions.len() {
+            let _ = self.owner.store(page_at(nth) + word, self.operation);
+        }
+        let mapped = frames(request.addr, versions.len());
+        let runs = pages.runs().expect("RUNS");
+        let held = runs.iter().flat_map(|run| {
+            let first = run.pfn.expect("this is root");
+            first..first + run.nr_pages
+        });
+        let first = (request.addr - self.arena.map.addr) / PAGE;
+        for (nth, (held, mapped)) in held.zip(mapped).enumerate() {
+            let version = self.arena.version(first + nth);
+            // What is about to be moved is not there for a moment.
+            if mapped != 0 && version.is_some() && version == versions[nth] {
+                assert_eq!(
+                    held,
+                    mapped,
+                    "the frame that is held, and the one that is mapped: page {} of {}",
+                    first + nth,
+                    self.whose(request, None)
+                );
+            }
+        }
+    }
+
     fn release(&self, kept: Kept<'_>) {
         for look in &kept.looks {
             self.look_again(&kept.pages, &kept.request, look, kept.slot);
         }
+        self.arena.forget_pins(kept.pins);
         kept.pages.release().expect("UNPIN");
     }
 }
