@@ -8,7 +8,7 @@
 use std::io;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance_mut;
-use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use libc::c_int;
 
@@ -31,6 +31,8 @@ pub(super) enum Grip {
     Brief,
     /// So, and they rest before they take the next: often enough nobody holds anything.
     Rare,
+    /// They hardly look, and take all the time; what they took during a sweep they hold until it is over.
+    Greedy,
 }
 
 /// Memory that is raced for.
@@ -47,6 +49,7 @@ pub(super) struct Arena {
     /// Whether there is always a mapping, with all rights.
     pub(super) standing: bool,
     pub(super) grip: Grip,
+    sweeping: AtomicBool,
 }
 
 impl Arena {
@@ -78,6 +81,7 @@ impl Arena {
             may_be_zeroed: false,
             standing: true,
             grip: Grip::Firm,
+            sweeping: AtomicBool::new(false),
         }
     }
 
@@ -170,6 +174,19 @@ impl Arena {
         (version % 2 == 0).then_some(version)
     }
 
+    /// Runs `body`, which takes away whatever is not pinned, and looks whether it was.
+    pub(super) fn sweep<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.sweeping.store(true, Ordering::SeqCst);
+        let result = body();
+        self.sweeping.store(false, Ordering::SeqCst);
+        result
+    }
+
+    /// Whether that is under way.
+    pub(super) fn is_swept(&self) -> bool {
+        self.sweeping.load(Ordering::SeqCst)
+    }
+
     /// Notes that a taker has pinned pages, and will not release them before it says so.
     pub(super) fn note_pins(&self, pages: Range<usize>) {
         for pins in &self.pins[pages] {
@@ -188,6 +205,24 @@ impl Arena {
     pub(super) fn pinned(&self, page: usize) -> Option<u64> {
         let pins = self.pins[page].load(Ordering::SeqCst);
         (pins as u32 > 0).then_some(pins)
+    }
+
+    /// Writes to all pages as the owner. Fails if another page comes in the place of one that is pinned: a write copies
+    /// only what others share.
+    pub(super) fn check_copies(&self) {
+        let nr_pages = self.nr_pages();
+        let pins: Vec<_> = (0..nr_pages).map(|page| self.pinned(page)).collect();
+        let before = frames(self.map.addr, nr_pages);
+        (0..nr_pages).for_each(|page| self.write(page * PAGE + SCRATCH, page as u64));
+        let after = frames(self.map.addr, nr_pages);
+        for page in 0..nr_pages {
+            if pins[page].is_some() && self.pinned(page) == pins[page] && before[page] != 0 {
+                assert_eq!(
+                    after[page], before[page],
+                    "page {page} is pinned, and the owner's write went to a copy"
+                );
+            }
+        }
     }
 
     /// Fails if a page of a range is pinned and nothing is mapped there, while nobody takes pages away.

@@ -36,13 +36,16 @@ pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
         // SAFETY: Takes no pointers.
         unsafe { libc::_exit(0) };
     }
+    if arena.is_swept() {
+        arena.check_copies();
+    }
     // SAFETY: A null status is allowed.
     check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
 }
 
 fn against_fork() {
-    let arena = Arena::small(HUGE / PAGE);
-    Race::new(&arena, 37).run(fork_and_write);
+    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Greedy);
+    Race::new(&arena, 37).run(|turn| arena.sweep(|| fork_and_write(turn)));
     no_reference_left(&arena);
 }
 
@@ -105,7 +108,9 @@ const FORK_FIRST: i32 = 77;
 fn first_pin(process: usize) {
     const NR: usize = 64;
     let device = open();
-    let map = Map::anon(NR);
+    // Nobody has pinned anything to have it settle, either.
+    let map = Map::untouched(NR);
+    map.fill(0);
     let forked = AtomicBool::new(false);
     let ready = AtomicUsize::new(0);
     let meet = || {

@@ -223,8 +223,12 @@ impl<'a> Race<'a> {
 /// A process that wants memory until it is killed. To be called before there are threads.
 fn somebody_else(arena: &Arena) -> Child {
     let map = &arena.map;
-    // It must not share what is raced for.
-    map.advise(0, map.len_bytes, libc::MADV_DONTFORK);
+    let advise = |advice| map.try_advise(0, map.len_bytes, advice);
+    // It must not share what is raced for. Of huge pages of the pool that could not be taken back.
+    let is_possible = advise(libc::MADV_DOFORK).is_ok();
+    if is_possible {
+        advise(libc::MADV_DONTFORK).expect("MADV_DONTFORK");
+    }
     let child = Child::run(|| {
         let mut squatter = Squatter::new();
         loop {
@@ -232,7 +236,9 @@ fn somebody_else(arena: &Arena) -> Child {
             thread::yield_now();
         }
     });
-    map.advise(0, map.len_bytes, libc::MADV_DOFORK);
+    if is_possible {
+        advise(libc::MADV_DOFORK).expect("MADV_DOFORK");
+    }
     child
 }
 

@@ -46,9 +46,10 @@ pub(crate) fn tests() -> Vec<Test> {
         files::races(),
         hugetlb::races(),
         migration::races(),
-        migration::noisy_races(),
         hotplug::races(),
         ends::races(),
+        // Last: memory that lacks a page does not come back once it was taken away.
+        migration::noisy_races(),
     ]
     .into_iter()
     .flatten()

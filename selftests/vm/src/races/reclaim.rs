@@ -25,14 +25,16 @@ fn against_swap() {
 /// count, freezes it, and only then has other CPUs forget the entry: between the two looks of the walk.
 fn against_throwing_away() {
     let _swap = crate::swap::swap();
-    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Brief);
+    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Greedy);
     Race::new(&arena, 100).evidence("pglazyfreed").run(|turn| {
         // In one go: takers and the kernel pass each other in the midst of it.
         let at = turn.piece().0;
         let len = arena.map.len_bytes - at;
         arena.map.advise(at, len, libc::MADV_FREE);
-        arena.map.advise(at, len, libc::MADV_PAGEOUT);
-        arena.check_places((at, len));
+        arena.sweep(|| {
+            arena.map.advise(at, len, libc::MADV_PAGEOUT);
+            arena.check_places((at, len));
+        });
         arena.stamp(at, len);
     });
 }

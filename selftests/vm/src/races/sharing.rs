@@ -132,7 +132,7 @@ fn against_write_protection() {
 fn against_userfaultfd_move() {
     let arena = Arena::small(HUGE / PAGE)
         .may_be_absent()
-        .with_grip(Grip::Brief);
+        .with_grip(Grip::Greedy);
     let len = arena.map.len_bytes;
     let elsewhere = Arena::of(len, HUGE, PRIVATE, -1);
     let [here, there] = [arena.map.addr, elsewhere.map.addr];
@@ -144,21 +144,21 @@ fn against_userfaultfd_move() {
         let mut at = turn.piece().0;
         // In one go: takers and the kernel pass each other in the midst of it.
         while at < len {
-            let moved = uffd.move_pages(here + at, there + at, len - at);
+            let moved = arena.sweep(|| {
+                let moved = uffd.move_pages(here + at, there + at, len - at);
+                for page in at / PAGE..(at + moved) / PAGE {
+                    let pinned = arena.pinned(page);
+                    let round = turn.round;
+                    assert_eq!(pinned, None, "round {round}: page {page} was moved");
+                }
+                moved
+            });
             if moved == 0 {
                 nr_refused += 1;
                 at += PAGE;
                 continue;
             }
             nr_moved += moved / PAGE;
-            for page in at / PAGE..(at + moved) / PAGE {
-                assert_eq!(
-                    arena.pinned(page),
-                    None,
-                    "round {}: page {page} was moved, and is pinned",
-                    turn.round
-                );
-            }
             move_back(&uffd, there + at, here + at, moved);
             at += moved;
         }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rust_gup_uapi::{errno_of, Access, Device, Engine, Fallback, How, Pinned, Request};
 
@@ -14,11 +14,13 @@ use super::arena::{Arena, Grip};
 use super::owner::Owner;
 use super::random::Random;
 use super::squatter::Squatter;
-use crate::fixture::{store, PAGE};
+use crate::fixture::{fast_only, store, writable, PAGE};
 use crate::memory::frames;
 
 /// How many handles a taker keeps at a time.
 const NR_KEPT: usize = 6;
+/// How often a greedy taker takes pages and does not look.
+const NR_IN_PASSING: usize = 32;
 /// How many pages of what was taken are looked at, at most.
 const NR_LOOKS: usize = 2;
 /// Each handle that a taker has at a time writes to words of its own.
@@ -97,6 +99,9 @@ impl<'a> Taker<'a> {
     /// Takes a piece of the arena and looks at it. Releases it, or what was taken some time ago.
     pub(super) fn step(&mut self) {
         self.operation += 1;
+        if self.arena.grip == Grip::Greedy {
+            (0..NR_IN_PASSING).for_each(|_| self.take_in_passing());
+        }
         let (offset, len) = self.arena.piece(&mut self.random);
         let request = self.choose(offset, len);
         // Before the pages are taken: they are those of this version, if it is still the same afterwards.
@@ -150,6 +155,27 @@ impl<'a> Taker<'a> {
         if self.arena.grip == Grip::Rare {
             thread::sleep(Duration::from_micros(self.random.below(3000) as u64));
         }
+    }
+
+    /// Pins what is there, and leaves it to who sweeps to find out that it should not have been.
+    fn take_in_passing(&mut self) {
+        let (offset, len) = self.arena.piece(&mut self.random);
+        let request = fast_only(writable(self.arena.map.addr + offset, len));
+        let Some(pages) = self.take(&request) else {
+            return;
+        };
+        let pins = offset / PAGE..offset / PAGE + pages.nr_pages() as usize;
+        self.arena.note_pins(pins.clone());
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while self.arena.is_swept() && Instant::now() < deadline {
+            std::hint::spin_loop();
+        }
+        self.arena.forget_pins(pins);
+        let nr_pages = pages.nr_pages();
+        pages.release().expect("UNPIN");
+        self.tally.takes.fetch_add(1, Ordering::Relaxed);
+        self.tally.pages.fetch_add(nr_pages, Ordering::Relaxed);
+        self.tally.fast_pages.fetch_add(nr_pages, Ordering::Relaxed);
     }
 
     /// Releases all.
