@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ pub(super) fn races() -> Vec<Test> {
             "raw: ",
             "page dumped because",
             "anon ",
+            "aops:",
             "memcg:",
         ]),
     ]
@@ -130,11 +131,13 @@ fn against_memory_hotplug() {
     let arena = Arena::untouched(256).with_grip(Grip::Rare);
     bind(&arena, 1);
     arena.stamp(0, arena.map.len_bytes);
-    let (mut nr_away, mut nr_held) = (0, 0);
-    Race::new(&arena, 4).run(|turn| {
+    let nr_away = AtomicU64::new(0);
+    let mut nr_held = 0;
+    let race = Race::new(&arena, 4).evidence_of("memory went", || nr_away.load(Ordering::Relaxed));
+    race.run(|turn| {
         let block = &blocks[turn.round % blocks.len()];
         if take_away(&block.join("state")) {
-            nr_away += 1;
+            nr_away.fetch_add(1, Ordering::Relaxed);
             fs::write(block.join("state"), "online_movable").expect("memory comes back");
         } else {
             nr_held += 1;
@@ -146,7 +149,6 @@ fn against_memory_hotplug() {
         });
         arena.stamp(piece.0, piece.1);
     });
-    println!("memory went {nr_away} times, and was held {nr_held} times");
-    assert!(nr_away > 0, "no memory went");
+    println!("memory was held {nr_held} times");
     no_reference_left(&arena);
 }

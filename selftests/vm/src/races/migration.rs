@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::mem::size_of_val;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -149,11 +150,12 @@ pub(super) fn noisy_races() -> Vec<Test> {
 fn against_soft_offline() {
     const MADV_SOFT_OFFLINE: libc::c_int = 101;
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Rare);
-    let mut nr_gone = 0;
-    Race::new(&arena, 10).run(|turn| {
+    let nr_gone = AtomicU64::new(0);
+    let race = Race::new(&arena, 10).evidence_of("pages went", || nr_gone.load(Ordering::Relaxed));
+    race.run(|turn| {
         let (at, _) = turn.piece();
         match arena.map.try_advise(at, PAGE, MADV_SOFT_OFFLINE) {
-            Ok(()) => nr_gone += 1,
+            Ok(()) => drop(nr_gone.fetch_add(1, Ordering::Relaxed)),
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
                 skip("no MADV_SOFT_OFFLINE: CONFIG_MEMORY_FAILURE");
             }
@@ -161,7 +163,5 @@ fn against_soft_offline() {
             Err(_) => {}
         }
     });
-    println!("{nr_gone} pages were taken out of use");
-    assert!(nr_gone > 0, "no page was taken out of use");
     no_reference_left(&arena);
 }
