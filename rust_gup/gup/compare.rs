@@ -6,7 +6,7 @@ use kernel::prelude::*;
 
 use super::{
     pinned::take_with_kernel,
-    request::{How, Request},
+    request::{Fallback, How, Request},
     take::{take, Taken},
 };
 use crate::{
@@ -80,11 +80,13 @@ fn compare_kind<K: RefKind>(
     taken: &mut Taken,
 ) -> Result<Comparison> {
     let mut pages = HeldPages::<K>::new();
-    // Brings the range into the state that both engines shall meet. An error comes again below.
-    match take_with_kernel(mm, request, &mut pages) {
-        Err(error) if error == operation_not_supported() => return Err(error),
-        _ => (),
+    // The kernel exports no such function. Said before it is asked: the slow path has the same error for what it may
+    // not pin for long (`mm/gup.c:1217`), and that one is to be compared.
+    if K::PINS && request.fallback == Fallback::None {
+        return Err(operation_not_supported());
     }
+    // Brings the range into the state that both engines shall meet. An error comes again below.
+    let _ = take_with_kernel(mm, request, &mut pages);
     inspect::clear_referenced(&pages);
     pages.release(Contents::Unchanged);
 
