@@ -77,6 +77,16 @@ bool rust_gup_pfn_is_online(unsigned long pfn)
 	return pfn_to_online_page(pfn);
 }
 
+struct dev_pagemap *rust_gup_get_dev_pagemap(unsigned long pfn)
+{
+	return get_dev_pagemap(pfn);
+}
+
+void rust_gup_put_dev_pagemap(struct dev_pagemap *pgmap)
+{
+	put_dev_pagemap(pgmap);
+}
+
 bool rust_gup_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);

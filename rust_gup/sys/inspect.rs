@@ -2,7 +2,9 @@
 
 //! Looking at the counts of pages, to compare what two engines did to them.
 
-use core::sync::atomic::Ordering;
+use core::{ptr::NonNull, sync::atomic::Ordering};
+
+use kernel::bindings;
 
 use super::{
     folio::{FolioPtr, MemoryMap},
@@ -57,9 +59,16 @@ impl Inspector {
     /// held they may be anything.
     pub(crate) fn counts(&mut self, pfn: Pfn) -> Counts {
         // SAFETY: Always safe to call.
-        if !unsafe { raw::rust_gup_pfn_is_online(pfn.as_u64() as usize) } {
-            return Counts::default();
+        if unsafe { raw::rust_gup_pfn_is_online(pfn.as_u64() as usize) } {
+            return self.read(pfn);
         }
+        match DeviceMemory::of(pfn) {
+            Some(_device) => self.read(pfn),
+            None => Counts::default(),
+        }
+    }
+
+    fn read(&mut self, pfn: Pfn) -> Counts {
         let folio = self.memory_map.page(pfn).folio();
         match self.last {
             Some((last, counts)) if last == folio => counts,
@@ -69,6 +78,31 @@ impl Inspector {
                 counts
             }
         }
+    }
+}
+
+/// Keeps the memory map of device memory from going away with the device.
+///
+/// # Invariants
+///
+/// Owns one reference on the map.
+struct DeviceMemory(NonNull<bindings::dev_pagemap>);
+
+impl DeviceMemory {
+    /// That of a frame, if it is one of device memory.
+    #[doc(alias = "get_dev_pagemap")]
+    fn of(pfn: Pfn) -> Option<Self> {
+        // SAFETY: Always safe to call, in process context.
+        let map = unsafe { raw::rust_gup_get_dev_pagemap(pfn.as_u64() as usize) };
+        // INVARIANT: The function has taken a reference if it found a map.
+        NonNull::new(map).map(Self)
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { raw::rust_gup_put_dev_pagemap(self.0.as_ptr()) };
     }
 }
 

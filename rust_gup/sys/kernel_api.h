@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 #include <linux/hugetlb.h>
 #include <linux/memory_hotplug.h>
+#include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/pageblock-flags.h>
@@ -90,6 +91,8 @@ void rust_gup_mm_set_has_pinned(struct mm_struct *mm);
 int rust_gup_mmap_read_lock_killable(struct mm_struct *mm);
 bool rust_gup_fatal_signal_pending(void);
 bool rust_gup_pfn_is_online(unsigned long pfn);
+struct dev_pagemap *rust_gup_get_dev_pagemap(unsigned long pfn);
+void rust_gup_put_dev_pagemap(struct dev_pagemap *pgmap);
 void rust_gup_cond_resched(void);
 bool rust_gup_may_sleep(void);
 void rust_gup_memcpy(void *to, const void *from, size_t len_bytes);
