@@ -14,7 +14,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +28,7 @@ use rust_gup_uapi::raw::{RUST_GUP_STOP_LONGTERM, RUST_GUP_STOP_PROT_NONE};
 
 use crate::fixture::{check, holds, open, pattern, pin, refused, stats, PAGE};
 use crate::memory::{frames, has_movable_memory, hugetlb_pool, Map, RW};
+use crate::placement::{has_cma, movable_frames};
 use crate::process::{Child, Rendezvous};
 use crate::runner::{skip, Test};
 
@@ -51,11 +51,6 @@ fn pci_device() -> Option<PathBuf> {
 
 fn has_iommu() -> bool {
     fs::read_dir("/sys/kernel/iommu_groups").is_ok_and(|mut groups| groups.next().is_some())
-}
-
-/// Whether memory was set aside for who needs a lot in one piece; until then movable pages live there.
-fn has_cma() -> bool {
-    fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("cma="))
 }
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -314,39 +309,6 @@ fn read_only_buffer() {
     from_device(&register(&edu, &other, 0, PAGE), 1, 500, 0).expect("from the device");
     expected[1..501].copy_from_slice(&data[10..510]);
     is(&other, &expected);
-}
-
-/// Frames where nothing may stay for long: those of `ZONE_MOVABLE`, and those set aside for CMA.
-fn movable_frames() -> Vec<Range<u64>> {
-    let mut found = Vec::new();
-    let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
-    for zone in zones
-        .split("\nNode ")
-        .filter(|z| z.contains("zone  Movable"))
-    {
-        let number = |name| {
-            let line = zone.lines().find_map(|l| l.trim().strip_prefix(name));
-            line.and_then(|rest| rest.trim().parse::<u64>().ok())
-        };
-        if let (Some(start), Some(spanned)) = (number("start_pfn:"), number("spanned")) {
-            found.push(start..start + spanned);
-        }
-    }
-    // As in: cma: Reserved 1024 MiB at 0x000000002f800000
-    let log = Command::new("dmesg").output().expect("dmesg").stdout;
-    for line in String::from_utf8_lossy(&log).lines() {
-        let Some((_, rest)) = line.split_once("cma: Reserved ") else {
-            continue;
-        };
-        let (mib, at) = rest
-            .split_once(" MiB at 0x")
-            .expect("a size and an address");
-        let mib: u64 = mib.parse().expect("a size");
-        let at = u64::from_str_radix(at.trim(), 16).expect("an address") / PAGE as u64;
-        found.push(at..at + (mib << 20) / PAGE as u64);
-    }
-    found.retain(|range| !range.is_empty());
-    found
 }
 
 /// On a machine with memory that must stay movable, or be given back on demand (CMA), pages start there, and are moved

@@ -24,6 +24,7 @@ mod matrix;
 mod measure;
 mod memlock;
 mod memory;
+mod placement;
 mod privileges;
 mod process;
 mod races;
@@ -54,6 +55,7 @@ fn all_tests() -> Vec<Test> {
         slow_only::tests(),
         unusual::tests(),
         matrix::tests(),
+        placement::tests(),
         swap::tests(),
         cow::tests(),
         measure::tests(),

@@ -26,6 +26,7 @@ mod first;
 mod huge;
 mod hugetlb;
 mod left;
+mod places;
 pub(crate) mod proof;
 mod reclaim;
 mod rights;
@@ -58,6 +59,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
     .into_iter()
     .flatten()
+    .chain(places::situations())
     .map(|situation| {
         let name = situation.name;
         Test::new(module_path!(), name, move || {
