@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rust_gup_uapi::{raw, Access, Device, Engine, Pinned, Request};
 
-use super::situation::{word_at, words, Page, Scene, Walk, Way};
+use super::situation::{word_at, words, Page, Parity, Scene, Walk, Way};
 use crate::fixture::{errno, store, PAGE};
 
 /// Bytes of a scene, which may begin before it and end behind it.
@@ -73,6 +73,12 @@ impl Outlook {
     /// Why the module's walk stops first, if it does.
     fn stop(&self) -> Option<u32> {
         self.walks().find_map(Walk::stop)
+    }
+
+    /// Whether the engines leave a different referenced flag.
+    pub(super) fn referenced_differs(&self) -> bool {
+        let parity = |walk: Walk| matches!(walk, Walk::Stricter(_, Parity::DeviceLeaf));
+        self.taken().0 != 0 && self.walks().any(parity)
     }
 
     /// Pages by the level of their leaf, up to the first stop.

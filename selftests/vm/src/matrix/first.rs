@@ -10,6 +10,7 @@ use super::situation::{Scene, Situation, Way};
 use crate::fixture::PAGE;
 use crate::guard::pin_counters;
 use crate::memory::{frames, pagemap};
+use crate::runs::frames_of;
 
 /// What an engine did with a range.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,7 +127,8 @@ fn take(
     } else {
         kpf::KIND
     };
-    let pages = look(&pinned, request.addr / PAGE * PAGE, mask);
+    let mapped = case.scene.is_visible.then_some(request.addr / PAGE * PAGE);
+    let pages = look(&pinned, mapped, mask);
     let nr_pinned = before.map_or(0, |before| nr_pinned().wrapping_sub(before));
     if with_counters {
         // The zero page is not counted (mm/gup.c:542).
@@ -144,22 +146,23 @@ fn take(
     }
 }
 
-/// Looks at pages that were taken from `addr` on, and those of their flags that are in `mask`.
-fn look(pinned: &Pinned<'_>, addr: usize, mask: u64) -> Vec<Taken> {
+/// Looks at pages that were taken, those of their flags that are in `mask`, and the entries that map them from `addr` on.
+fn look(pinned: &Pinned<'_>, addr: Option<usize>, mask: u64) -> Vec<Taken> {
     let nr_pages = pinned.nr_pages() as usize;
-    let mapped = frames(addr, nr_pages);
-    let states = pagemap(addr, nr_pages);
+    let taken = frames_of(pinned);
+    let (mapped, states) = match addr {
+        Some(addr) => (frames(addr, nr_pages), pagemap(addr, nr_pages)),
+        None => (taken.clone(), vec![0; nr_pages]),
+    };
     let runs = pinned.runs().expect("RUNS");
     runs.iter()
-        .flat_map(|run| {
-            let first = run.pfn.expect("root may see frame numbers");
-            (first..).zip(kpageflags(first, run.nr_pages))
-        })
-        .zip(mapped.iter().zip(&states))
-        .map(|((frame, flags), (mapped, state))| Taken {
+        .flat_map(|run| kpageflags(run.pfn.expect("root may see it"), run.nr_pages))
+        .zip(states)
+        .zip(taken.iter().zip(&mapped))
+        .map(|((flags, state), (frame, mapped))| Taken {
             kind: flags & mask,
             state: state & pm::STATE,
-            is_mapped: frame == *mapped,
+            is_mapped: frame == mapped,
         })
         .collect()
 }

@@ -18,9 +18,12 @@
 //! page of it. They are in the files below this one, by kinds of memory.
 
 mod anon;
+mod bars;
 mod case;
 mod check;
 mod cow;
+mod dax;
+mod device;
 mod file;
 mod first;
 mod huge;
@@ -60,6 +63,8 @@ pub(crate) fn tests() -> Vec<Test> {
     .into_iter()
     .flatten()
     .chain(places::situations())
+    .chain(dax::situations())
+    .chain(bars::situations())
     .map(|situation| {
         let name = situation.name;
         Test::new(module_path!(), name, move || {

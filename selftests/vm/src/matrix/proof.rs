@@ -3,6 +3,7 @@
 //! What the kernel says that pages are.
 
 use std::fs::{self, File};
+use std::io;
 use std::mem::size_of;
 use std::os::unix::fs::FileExt;
 
@@ -54,12 +55,15 @@ pub(crate) mod pm {
         SOFT_DIRTY | EXCLUSIVE | UFFD_WP | GUARD | FILE | SWAPPED | super::PAGEMAP_PRESENT;
 }
 
-/// /proc/kpageflags of `nr` frames from `first` on.
+/// /proc/kpageflags of `nr` frames from `first` on. It ends with the last frame of ordinary memory; of device memory
+/// behind that, as of all device memory, there are no flags.
 pub(crate) fn kpageflags(first: u64, nr: u64) -> Vec<u64> {
     let file = File::open("/proc/kpageflags").expect("/proc/kpageflags");
     let mut flags = vec![0; nr as usize * size_of::<u64>()];
-    file.read_exact_at(&mut flags, first * size_of::<u64>() as u64)
-        .expect("flags of a frame");
+    match file.read_exact_at(&mut flags, first * size_of::<u64>() as u64) {
+        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => panic!("flags of a frame: {e}"),
+        _ => (),
+    }
     flags
         .chunks_exact(size_of::<u64>())
         .map(|e| u64::from_ne_bytes(e.try_into().expect("eight bytes")))

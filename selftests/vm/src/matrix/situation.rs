@@ -95,6 +95,13 @@ pub(crate) enum Parity {
     /// them, and the module, which cannot tell them from secret memory, leaves them to the slow path, which does not set
     /// the referenced flag of unevictable folios.
     Unevictable,
+    /// Device memory with a struct page: the kernel's fast walk looks up the driver that it belongs to
+    /// (mm/gup.c:528), which can be missing while a large folio is taken apart, and the module leaves all of it to the
+    /// slow path.
+    Device,
+    /// The same under a huge leaf, where the slow path does not set the folio's referenced flag: it only touches the
+    /// entry (mm/huge_memory.c, `touch_pmd()`).
+    DeviceLeaf,
 }
 
 /// What a fast walk does with a page.
@@ -200,6 +207,8 @@ pub(crate) struct Scene {
     pub(crate) is_guarded: bool,
     /// Whether it keeps its contents.
     pub(crate) is_steady: bool,
+    /// Whether /proc/self/pagemap may be read.
+    pub(crate) is_visible: bool,
     /// What has to stay as long as the memory does.
     _keep: Vec<Box<dyn Any>>,
 }
@@ -219,6 +228,7 @@ impl Scene {
             around: None,
             is_guarded: true,
             is_steady: true,
+            is_visible: true,
             _keep: Vec::new(),
         }
     }
@@ -244,6 +254,12 @@ impl Scene {
     /// Its contents change by themselves.
     pub(crate) fn unsteady(mut self) -> Self {
         self.is_steady = false;
+        self
+    }
+
+    /// The kernel takes its entries away when they are looked at.
+    pub(crate) fn invisible(mut self) -> Self {
+        self.is_visible = false;
         self
     }
 
