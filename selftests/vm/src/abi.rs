@@ -13,7 +13,7 @@ use std::fs;
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::fixture::{call, call_at, fast_only, open, pin, stats};
+use crate::fixture::{call, call_at, fast_only, open, pin, stats, walk_is_off};
 use crate::memory::Map;
 use crate::runner::tests;
 
@@ -209,10 +209,15 @@ fn output_fields_are_not_read() {
         ..Default::default()
     };
     assert_eq!(call(&device, raw::RUST_GUP_IOC_PIN, &mut pin), 0);
-    assert_eq!((pin.nr_pages, pin.nr_fast), (3, 3));
+    let (nr_fast, stop) = if walk_is_off() {
+        (0, raw::RUST_GUP_STOP_OFF)
+    } else {
+        (3, raw::RUST_GUP_STOP_NONE)
+    };
+    assert_eq!((pin.nr_pages, pin.nr_fast), (3, nr_fast));
     assert!((1..=3).contains(&pin.nr_runs), "{} runs", pin.nr_runs);
-    assert_eq!(pin.nr_by_level, [3, 0, 0, 0, 0]);
-    assert_eq!(pin.stop, raw::RUST_GUP_STOP_NONE);
+    assert_eq!(pin.nr_by_level, [nr_fast, 0, 0, 0, 0]);
+    assert_eq!(pin.stop, stop);
     assert_ne!(pin.handle, u64::MAX);
 
     let mut compare = raw::rust_gup_compare {
@@ -246,7 +251,7 @@ fn output_fields_are_not_read() {
         ),
         (3, 3, 3)
     );
-    assert_eq!(compare.nr_by_level, [3, 0, 0, 0, 0]);
+    assert_eq!(compare.nr_by_level, [nr_fast, 0, 0, 0, 0]);
 }
 
 fn info() {
@@ -278,6 +283,11 @@ fn info() {
         cpu_has("ospke"),
         "protection keys"
     );
+    assert_eq!(
+        has(raw::RUST_GUP_FEATURE_FAST),
+        !walk_is_off(),
+        "the fast walk"
+    );
     assert!(
         has(raw::RUST_GUP_FEATURE_HAS_PFN),
         "root may see frame numbers"
@@ -306,14 +316,15 @@ fn stats_count() {
     let before = stats().expect("STATS");
     let pinned = pin(&device, &map.request());
     let held = stats().expect("STATS");
-    assert_eq!(held.nr_fast, before.nr_fast + NR_PAGES);
-    assert_eq!(held.nr_slow, before.nr_slow);
+    let nr_fast = if walk_is_off() { 0 } else { NR_PAGES };
+    assert_eq!(held.nr_fast, before.nr_fast + nr_fast);
+    assert_eq!(held.nr_slow, before.nr_slow + NR_PAGES - nr_fast);
     assert_eq!(held.nr_handles, before.nr_handles + 1);
     assert_eq!(held.nr_held_pages, before.nr_held_pages + NR_PAGES);
     // Each small page is a folio of its own; neighbours are one run all the same.
-    assert_eq!(held.nr_runs, before.nr_runs + NR_PAGES);
+    assert_eq!(held.nr_runs, before.nr_runs + nr_fast);
     assert!((1..=NR_PAGES).contains(&pinned.nr_runs()));
-    assert!(held.nr_windows > before.nr_windows);
+    assert_eq!(held.nr_windows > before.nr_windows, !walk_is_off());
     let sections = |stats: &raw::rust_gup_stats| stats.irqs_off.iter().sum::<u64>();
     assert_eq!(
         sections(&held) - sections(&before),
@@ -326,8 +337,12 @@ fn stats_count() {
     let nothing = pin(&device, &fast_only(untouched.request()));
     assert_eq!((nothing.handle(), nothing.nr_pages()), (0, 0));
     let after = stats().expect("STATS");
-    let absent = raw::RUST_GUP_STOP_ABSENT as usize;
-    assert_eq!(after.stops[absent], held.stops[absent] + 1);
+    let reason = if walk_is_off() {
+        raw::RUST_GUP_STOP_OFF as usize
+    } else {
+        raw::RUST_GUP_STOP_ABSENT as usize
+    };
+    assert_eq!(after.stops[reason], held.stops[reason] + 1);
     assert_eq!(after.nr_fast, held.nr_fast);
     assert_eq!(after.nr_slow, held.nr_slow);
     assert_eq!(

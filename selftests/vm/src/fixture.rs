@@ -2,10 +2,12 @@
 
 //! What the tests share: opening the device, raw calls to it, and what they are expected to answer.
 
+use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::with_exposed_provenance_mut;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rust_gup_uapi::{errno_of, raw, Access, Device, Engine, Fallback, How, Pinned, Request};
@@ -28,6 +30,14 @@ pub(crate) fn check<T: PartialOrd + Default>(result: T) -> io::Result<T> {
 
 pub(crate) fn open() -> Device {
     Device::open().expect("the device opens")
+}
+
+/// Whether the module must not walk: in a paravirtualized guest of Xen entries hold frames of the machine.
+pub(crate) fn walk_is_off() -> bool {
+    static IS_OFF: OnceLock<bool> = OnceLock::new();
+    *IS_OFF.get_or_init(|| {
+        fs::read_to_string("/sys/hypervisor/guest_type").is_ok_and(|kind| kind.trim() == "PV")
+    })
 }
 
 /// The module's counters.

@@ -24,6 +24,7 @@ mod matrix;
 mod measure;
 mod memlock;
 mod memory;
+mod off;
 mod placement;
 mod privileges;
 mod process;
@@ -56,6 +57,7 @@ fn all_tests() -> Vec<Test> {
         unusual::tests(),
         matrix::tests(),
         placement::tests(),
+        off::tests(),
         swap::tests(),
         cow::tests(),
         measure::tests(),

@@ -8,7 +8,7 @@ use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use rust_gup_uapi::{raw, Access, How};
 
 use super::proof::settle_lists;
-use crate::fixture::PAGE;
+use crate::fixture::{walk_is_off, PAGE};
 use crate::memory::Map;
 
 /// A kind of memory, in a state.
@@ -102,6 +102,9 @@ pub(crate) enum Parity {
     /// The same under a huge leaf, where the slow path does not set the folio's referenced flag: it only touches the
     /// entry (mm/huge_memory.c, `touch_pmd()`).
     DeviceLeaf,
+    /// Under Xen, paravirtualized, entries hold frames of the machine. The kernel's fast walk asks Xen's functions for
+    /// each entry; the module's is off.
+    Xen,
 }
 
 /// What a fast walk does with a page.
@@ -182,6 +185,19 @@ impl Page {
         Self {
             rest: Walk::Stops(rest),
             ..Self::slow(stop)
+        }
+    }
+
+    /// The same where the module's fast walk is off.
+    fn with_walk_off(self) -> Self {
+        let off = |walk: Walk| match walk {
+            Walk::Stops(_) => Walk::Stops(raw::RUST_GUP_STOP_OFF),
+            _ => Walk::Stricter(raw::RUST_GUP_STOP_OFF, Parity::Xen),
+        };
+        Self {
+            first: off(self.first),
+            rest: off(self.rest),
+            ..self
         }
     }
 
@@ -277,14 +293,20 @@ impl Scene {
 
     /// Whether the fast walks take all of it from the beginning.
     pub(crate) fn is_fast(&self, way: Way) -> bool {
-        (0..self.words.len()).all(|i| matches!((self.expect)(way, i).first, Walk::Takes(_)))
+        let mut pages = (0..self.words.len()).map(|i| self.page(way, i as isize));
+        pages.all(|page| matches!(page.first, Walk::Takes(_)))
     }
 
     /// What to expect of the page with that index, which may lie outside.
     pub(crate) fn page(&self, way: Way, index: isize) -> Page {
-        match usize::try_from(index) {
+        let page = match usize::try_from(index) {
             Ok(index) if index < self.words.len() => (self.expect)(way, index),
             _ => Page::refused(raw::RUST_GUP_STOP_ABSENT, libc::EFAULT),
+        };
+        if walk_is_off() {
+            page.with_walk_off()
+        } else {
+            page
         }
     }
 }
