@@ -185,7 +185,7 @@ fn child_reads_after_the_owner_is_gone() {
 }
 
 /// Sends a descriptor and a number.
-fn send(to: &Rendezvous, fd: &impl AsFd, number: u64) {
+pub(crate) fn send(to: &Rendezvous, fd: &impl AsFd, number: u64) {
     let mut control = [0_u64; 4];
     let mut part = libc::iovec {
         iov_base: std::ptr::from_ref(&number).cast_mut().cast(),
@@ -205,7 +205,7 @@ fn send(to: &Rendezvous, fd: &impl AsFd, number: u64) {
 }
 
 /// Receives what [`send`] sent.
-fn receive(from: &Rendezvous) -> (OwnedFd, u64) {
+pub(crate) fn receive(from: &Rendezvous) -> (OwnedFd, u64) {
     let mut control = [0_u64; 4];
     let mut number = 0_u64;
     let mut part = libc::iovec {

@@ -5,14 +5,19 @@
 //! - pages that are held count as locked memory of the process that took them: those taken, not those asked for;
 //! - a process without CAP_IPC_LOCK is refused with ENOMEM beyond its RLIMIT_MEMLOCK, and nothing stays taken or
 //!   charged; root is charged all the same;
+//! - that goes for all open files together, whoever opened them, and each process has a limit of its own;
+//! - it is CAP_IPC_LOCK that counts, and not that of a user namespace;
 //! - the charge goes back to the process that was charged, whoever closes the file;
 //! - comparing and measuring obey the limit as well, and leave no charge.
 
 use rust_gup_uapi::{raw, Device, Engine, Request};
 
-use crate::fixture::{check, fast_only, open, pin, refused, stats, HOWS, PAGE};
+use crate::fixture::{fast_only, open, pin, refused, stats, HOWS, PAGE};
 use crate::memory::Map;
-use crate::process::{become_nobody, locked_kib, Child, Rendezvous};
+use crate::process::{
+    become_nobody, become_root_of_a_namespace, drop_capabilities, limit_locked_memory, locked_kib,
+    Child, Rendezvous, CAP_IPC_LOCK,
+};
 use crate::runner::tests;
 
 tests![
@@ -21,6 +26,9 @@ tests![
     charge_per_handle,
     limit_without_privilege,
     limit_of_nothing,
+    limit_of_all_files_together,
+    limit_of_each_process,
+    limit_without_the_capability,
     root_is_charged_but_not_limited,
     charge_follows_the_one_who_pinned,
     charge_returns_when_another_closes,
@@ -28,16 +36,6 @@ tests![
 ];
 
 const PAGE_KIB: u64 = 4;
-
-fn limit_locked_memory(nr_pages: usize) {
-    let bytes = (nr_pages * PAGE) as libc::rlim_t;
-    let limit = libc::rlimit {
-        rlim_cur: bytes,
-        rlim_max: bytes,
-    };
-    // SAFETY: `limit` is valid for reading.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }).expect("setrlimit");
-}
 
 fn charge_is_what_was_taken() {
     let device = open();
@@ -151,6 +149,83 @@ fn limit_of_nothing() {
         // The pages are free again: the machine can be told so by nobody but the counters.
         assert_eq!(device.stats().expect("STATS").raw.nr_held_pages, 0);
     });
+}
+
+fn limit_of_all_files_together() {
+    let files = [(); 3].map(|()| open());
+    limited(8, |_| {
+        let map = Map::anon(4);
+        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        let held = [3, 3, 2].map(|nr_pages| part(nr_pages));
+        let held: Vec<_> = files
+            .iter()
+            .zip(&held)
+            .map(|(file, request)| pin(file, request))
+            .collect();
+        for file in &files {
+            refused(file.pin(&part(1), Engine::Rust), libc::ENOMEM, "one more");
+            refused(file.compare(&part(1)), libc::ENOMEM, "COMPARE");
+        }
+        assert_eq!(locked_kib(), 8 * PAGE_KIB);
+        drop(held);
+    });
+}
+
+fn limit_of_each_process() {
+    limited(4, |device| {
+        let map = Map::anon(4);
+        let ours = pin(device, &map.request());
+        refused(
+            device.pin(&map.request(), Engine::Rust),
+            libc::ENOMEM,
+            "twice",
+        );
+        Child::run(|| {
+            let theirs = pin(device, &map.request());
+            assert_eq!(locked_kib(), 4 * PAGE_KIB, "the child's own");
+            refused(
+                device.pin(&map.request(), Engine::Rust),
+                libc::ENOMEM,
+                "twice",
+            );
+            // Releasing what another process took makes no room.
+            let handle = ours.handle();
+            let mut unpin = raw::rust_gup_unpin { handle };
+            let result = crate::fixture::call(device, raw::RUST_GUP_IOC_UNPIN, &mut unpin);
+            assert_eq!(result, 0);
+            refused(
+                device.pin(&map.request(), Engine::Rust),
+                libc::ENOMEM,
+                "twice",
+            );
+            drop(theirs);
+        })
+        .join();
+        assert_eq!(locked_kib(), 0, "released by the child");
+        ours.into_handle();
+    });
+}
+
+fn limit_without_the_capability() {
+    let without: [fn(); 2] = [become_root_of_a_namespace, || {
+        drop_capabilities(&[CAP_IPC_LOCK]);
+    }];
+    for give_up in without {
+        let device = open();
+        Child::run(|| {
+            limit_locked_memory(2);
+            give_up();
+            let map = Map::anon(3);
+            for how in HOWS {
+                let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE).how(how);
+                refused(device.pin(&part(3), Engine::Rust), libc::ENOMEM, "PIN");
+                refused(device.compare(&part(3)), libc::ENOMEM, "COMPARE");
+                drop(pin(&device, &part(2)));
+            }
+            assert_eq!(locked_kib(), 0);
+        })
+        .join();
+    }
 }
 
 fn root_is_charged_but_not_limited() {

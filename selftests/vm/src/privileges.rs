@@ -3,17 +3,25 @@
 //! Verify that
 //!
 //! - the device is for root alone until someone changes that;
-//! - a caller without CAP_SYS_ADMIN sees no frame number, whoever opened the device;
-//! - such a caller can do everything else.
+//! - a caller without CAP_SYS_ADMIN sees no frame number, whoever opened the device and whoever pinned; that of a user
+//!   namespace does not count;
+//! - such a caller can do everything else;
+//! - handles of a file are out of reach for all who do not have that file, and in reach, but for the frame numbers, for
+//!   those who were given it;
+//! - the counters are those of all.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{chown, FileTypeExt, MetadataExt, PermissionsExt};
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::fixture::{holds, open, pin, refused, store, writable, PAGE};
+use crate::fixture::{call_fd, check, holds, open, pin, refused, store, writable, HOWS, PAGE};
+use crate::lifetime::{receive, send};
 use crate::memory::Map;
-use crate::process::{become_nobody, Child};
+use crate::process::{
+    become_nobody, become_root_of_a_namespace, drop_capabilities, Child, Rendezvous, CAP_SYS_ADMIN,
+};
 use crate::runner::tests;
 
 tests![
@@ -22,6 +30,11 @@ tests![
     frame_numbers_with_an_open_device,
     frame_numbers_after_chmod,
     group_access_is_up_to_the_owner,
+    frame_numbers_in_a_user_namespace,
+    frame_numbers_without_the_capability,
+    handles_of_another_user,
+    a_file_that_was_passed,
+    counters_are_those_of_all,
 ];
 
 fn device_node() {
@@ -104,6 +117,131 @@ fn group_access_is_up_to_the_owner() {
     Child::run(|| {
         become_nobody();
         sees_no_frames(&open());
+    })
+    .join();
+}
+
+fn frame_numbers_in_a_user_namespace() {
+    let _node = Node::with(0o666, 0);
+    let device = open();
+    Child::run(|| {
+        become_root_of_a_namespace();
+        sees_no_frames(&device);
+        sees_no_frames(&open());
+    })
+    .join();
+}
+
+fn frame_numbers_without_the_capability() {
+    Child::run(|| {
+        let device = open();
+        drop_capabilities(&[CAP_SYS_ADMIN]);
+        sees_no_frames(&device);
+        sees_no_frames(&open());
+    })
+    .join();
+}
+
+/// What READ, WRITE, RUNS and UNPIN of a handle answer.
+fn answers(fd: &impl AsFd, handle: u64) -> [i32; 4] {
+    let mut bytes = [0_u8; 16];
+    let buf = bytes.as_mut_ptr().expose_provenance() as u64;
+    let mut copy = raw::rust_gup_copy {
+        handle,
+        offset: 0,
+        len_bytes: 1,
+        buf,
+    };
+    let mut runs = raw::rust_gup_runs {
+        handle,
+        buf,
+        capacity: 1,
+        ..Default::default()
+    };
+    [
+        call_fd(fd, raw::RUST_GUP_IOC_READ, &mut copy),
+        call_fd(fd, raw::RUST_GUP_IOC_WRITE, &mut copy),
+        call_fd(fd, raw::RUST_GUP_IOC_RUNS, &mut runs),
+        call_fd(
+            fd,
+            raw::RUST_GUP_IOC_UNPIN,
+            &mut raw::rust_gup_unpin { handle },
+        ),
+    ]
+}
+
+fn handles_of_another_user() {
+    const NR_HANDLES: u64 = 12;
+    let _node = Node::with(0o666, 0);
+    let (ours, theirs) = Rendezvous::pair();
+    let owner = Child::run(|| {
+        become_nobody();
+        let device = open();
+        let map = Map::anon(2);
+        let mut held = Vec::new();
+        for nr in 0..NR_HANDLES as usize {
+            let request = writable(map.addr, map.len_bytes).how(HOWS[nr % 3]);
+            held.push(pin(&device, &request));
+        }
+        theirs.signal();
+        theirs.wait();
+        for pinned in held {
+            holds(&pinned, 0, &map.load(0, map.len_bytes));
+            pinned.release().expect("UNPIN");
+        }
+    });
+    ours.wait();
+    Child::run(|| {
+        const ANOTHER: u32 = 1000;
+        // SAFETY: Takes no pointers.
+        check(unsafe { libc::setresuid(ANOTHER, ANOTHER, ANOTHER) }).expect("setresuid");
+        let device = open();
+        for handle in 0..=2 * NR_HANDLES {
+            assert_eq!(answers(&device, handle), [libc::ENOENT; 4], "{handle}");
+        }
+    })
+    .join();
+    ours.signal();
+    owner.join();
+}
+
+fn a_file_that_was_passed() {
+    let (ours, theirs) = Rendezvous::pair();
+    let receiver = Child::run(move || {
+        become_nobody();
+        let (fd, handle) = receive(&theirs);
+        let mut run = raw::rust_gup_run {
+            pfn: u64::MAX,
+            nr_pages: 0,
+        };
+        let mut runs = raw::rust_gup_runs {
+            handle,
+            buf: std::ptr::from_mut(&mut run).expose_provenance() as u64,
+            capacity: 1,
+            ..Default::default()
+        };
+        assert_eq!(call_fd(&fd, raw::RUST_GUP_IOC_RUNS, &mut runs), 0);
+        assert_eq!((runs.nr_runs, run.pfn), (1, 0), "the frame number");
+        assert_ne!(run.nr_pages, 0);
+        assert_eq!(answers(&fd, handle), [0; 4]);
+    });
+    let device = open();
+    let map = Map::anon(1);
+    let pinned = pin(&device, &writable(map.addr, map.len_bytes));
+    let runs = pinned.runs().expect("RUNS");
+    assert!(runs[0].pfn.is_some(), "root sees the frame number");
+    send(&ours, &device, pinned.into_handle());
+    receiver.join();
+}
+
+fn counters_are_those_of_all() {
+    let device = open();
+    let map = Map::anon(3);
+    let _pinned = pin(&device, &map.request());
+    Child::run(|| {
+        become_nobody();
+        let stats = device.stats().expect("STATS").raw;
+        assert_eq!((stats.nr_handles, stats.nr_held_pages), (1, 3));
     })
     .join();
 }

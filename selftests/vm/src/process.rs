@@ -12,7 +12,7 @@ use std::process::exit;
 
 use libc::{c_int, pid_t};
 
-use crate::fixture::{check, field};
+use crate::fixture::{check, field, PAGE};
 
 /// User and group without any privilege.
 pub(crate) const NOBODY: u32 = 65534;
@@ -149,6 +149,60 @@ pub(crate) fn become_nobody() {
         check(libc::setresgid(NOBODY, NOBODY, NOBODY)).expect("setresgid");
         check(libc::setresuid(NOBODY, NOBODY, NOBODY)).expect("setresuid");
     }
+}
+
+/// Becomes a user without privileges who has all capabilities in a user namespace of its own. There must be one thread.
+pub(crate) fn become_root_of_a_namespace() {
+    become_nobody();
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) }).expect("unshare");
+}
+
+pub(crate) const CAP_IPC_LOCK: u32 = 14;
+pub(crate) const CAP_SYS_ADMIN: u32 = 21;
+
+/// Clears capabilities of this thread, whose user stays the same.
+pub(crate) fn drop_capabilities(dropped: &[u32]) {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[derive(Clone, Copy, Default)]
+    #[repr(C)]
+    struct Sets {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    /// Of which there are two, each with half of the capabilities.
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let mut sets = [Sets::default(); 2];
+    // SAFETY: The structures are those of version 3.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
+    check(result).expect("capget");
+    for capability in dropped {
+        sets[0].effective &= !(1 << capability);
+        sets[0].permitted &= !(1 << capability);
+    }
+    // SAFETY: As above.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) };
+    check(result).expect("capset");
+}
+
+/// Sets RLIMIT_MEMLOCK, for good without privileges.
+pub(crate) fn limit_locked_memory(nr_pages: usize) {
+    let bytes = (nr_pages * PAGE) as libc::rlim_t;
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: bytes,
+    };
+    // SAFETY: `limit` is valid for reading.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }).expect("setrlimit");
 }
 
 /// Locked memory of this process in KiB.
