@@ -355,8 +355,6 @@ fn ramfs() -> Scene {
     Scene::new(map, words, |way, _| {
         if way.how == How::LongTerm && way.is_write() {
             Page::refused(SECRET, libc::EFAULT)
-        } else if way.how == How::LongTerm {
-            Page::slow(SECRET)
         } else {
             Page::stricter(SECRET, Parity::Unevictable)
         }

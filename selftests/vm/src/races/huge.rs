@@ -202,7 +202,7 @@ fn against_mthp() {
                 (block + first, 8 * PAGE)
             }
             1 => {
-                arena.map.protect(block, 4 * PAGE, libc::PROT_READ);
+                arena.map.protect(block, 4 * PAGE, RW | libc::PROT_EXEC);
                 arena.map.protect(block, 4 * PAGE, RW);
                 if turn.random.one_in(4) {
                     split_folios(&arena, 0, 0);
