@@ -4,7 +4,7 @@
 # is in Kbuild.
 #
 # KVER=7.2 | 7.2.12 | RELEASE	which stock kernel (newest there is)
-# FLAVOUR=amd64			which flavour of it (cloud-amd64)
+# FLAVOUR=amd64 | kasan | kcsan	which flavour of it (cloud-amd64); the last two are built from its source
 # KDIR=DIR			build for this prepared kernel tree, with the host's own tools
 # MIRROR=URL			the Debian mirror (the one the host's apt uses)
 # ORACLE=y			build selftests/oracle, too

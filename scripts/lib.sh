@@ -9,6 +9,8 @@ set -euo pipefail
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CACHE=${RUST_GUP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rust_gup}
 FLAVOUR=${FLAVOUR:-cloud-amd64}
+# The configurations of the debug flavours.
+KERNELS=$TOP/selftests/vm/kernels
 BUILD=$TOP/build
 # User land for the VM is linked statically, so it runs on any kernel's initramfs.
 USER_TARGET=x86_64-unknown-linux-gnu
@@ -39,6 +41,20 @@ check_path cache "$CACHE"
 
 note() {
 	printf '%s\n' "$*" >&2
+}
+
+# is_debug_flavour: is FLAVOUR a kernel that is built here, to be slow and careful?
+is_debug_flavour() {
+	[ "$FLAVOUR" != base ] && [ -e "$KERNELS/$FLAVOUR.config" ]
+}
+
+# kernel_tools CONFIG: what make has to be told to use the compiler of that kernel
+# (or of that configuration) in the build root.
+kernel_tools() {
+	if grep -q '^CONFIG_CC_IS_CLANG=y' "$1"; then
+		# The LLVM that rustc has, or KASAN's two halves would not fit.
+		echo LLVM=-19
+	fi
 }
 
 # make_cache: the cache, with the marker without which clean-cache deletes nothing.

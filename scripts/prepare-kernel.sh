@@ -12,18 +12,12 @@
 #
 # KVER=7.2, KVER=7.2.12 or KVER=RELEASE chooses the kernel, FLAVOUR=amd64 the
 # flavour; without KVER it is the newest of which everything is on the mirror.
-# The choice is remembered: --update looks it up anew.
+# The choice is remembered: --update looks it up anew. The debug flavours are built
+# by build-debug-kernel.sh, from the source of the same kernel.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/apt.sh"
-
-SUITE=trixie-backports
-IN_ROOT=$TOP/scripts/in-root
-
-# Most of the tree are drivers, and building a module reads none of their sources.
-NOT_NEEDED='drivers/*.c drivers/gpu/drm/*.h drivers/net/*.h drivers/media/*.h
-	drivers/staging/*.h sound/*.c arch/*/boot/dts/*.dts arch/*/boot/dts/*.dtsi tools/perf/*
-	tools/testing/selftests/bpf/* tools/testing/selftests/net/*'
+. "$(dirname "$0")/kernel.sh"
 
 # list_packages FILE: what $SUITE holds, "package version" a line.
 list_packages() {
@@ -51,40 +45,21 @@ choose() {
 	rm -f "$1.packages" "$1.found"
 }
 
-download() {
-	rm -rf "$DIR/debs"
-	mkdir -p "$DIR/debs"
-	cd "$DIR/debs"
-	in_apt apt-get download "$SOURCE=$VERSION" "linux-headers-$RELEASE=$VERSION" \
-		"linux-binary-$RELEASE=$VERSION" "linux-modules-$RELEASE=$VERSION"
-	cd "$TOP"
-}
-
 unpack() {
-	local deb pattern
-	local exclude=(--anchored)
-	for deb in "$DIR"/debs/*.deb; do
-		echo "unpacking ${deb##*/}"
-		"$IN_ROOT" dpkg-deb --extract "$deb" "$DIR/unpacked"
-	done
+	local pattern exclude=()
 	set -f
 	for pattern in $NOT_NEEDED; do
 		exclude+=(--exclude="$SOURCE/$pattern")
 	done
 	set +f
-	mkdir -p "$DIR/source" "$DIR/modules/lib"
-	"$IN_ROOT" tar -C "$DIR/source" --strip-components=1 --no-same-owner \
-		"${exclude[@]}" -xf "$DIR/unpacked/usr/src/$SOURCE.tar.xz"
+	unpack_source "${exclude[@]}"
+	mkdir -p "$DIR/modules/lib"
 	mv "$DIR/unpacked/usr/lib/modules" "$DIR/modules/lib/modules"
 	cp "$DIR/modules/lib/modules/$RELEASE/vmlinuz" "$DIR/vmlinuz" ||
 		cp "$DIR/unpacked/boot/vmlinuz-$RELEASE" "$DIR/vmlinuz"
 	"$IN_ROOT" depmod -b "$DIR/modules" "$RELEASE"
 	mv "$DIR/unpacked/usr/src/linux-headers-$RELEASE" "$DIR/headers"
 	rm -rf "$DIR/debs" "$DIR/unpacked"
-}
-
-kmake() {
-	"$IN_ROOT" make -C "$DIR/source" O="$DIR/build" -j"$(nproc)" "$@"
 }
 
 configure() {
@@ -126,6 +101,9 @@ ready() {
 
 main() {
 	local update=''
+	if is_debug_flavour; then
+		exec "$TOP/scripts/build-debug-kernel.sh" "$@"
+	fi
 	make_cache
 	KVER=${KVER:-}
 	CHOICE=$CACHE/kernel/choice-${KVER:-newest}-$FLAVOUR
@@ -151,7 +129,8 @@ main() {
 		rm -rf "$DIR"
 		mkdir -p "$DIR"
 		steps "kernel $RELEASE" 5
-		step "download (about 220 MB)" download
+		step "download (about 220 MB)" download "$SOURCE" "linux-headers-$RELEASE" \
+			"linux-binary-$RELEASE" "linux-modules-$RELEASE"
 		step "unpack" unpack
 		step "configure as the stock kernel" configure
 		step "build the Rust metadata (about a minute)" metadata

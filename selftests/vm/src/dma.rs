@@ -26,7 +26,7 @@ use rust_gup_uapi::edu::{raw, Buffer, Edu, Method, Use};
 use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::raw::{RUST_GUP_STOP_LONGTERM, RUST_GUP_STOP_PROT_NONE};
 
-use crate::fixture::{check, holds, open, pattern, pin, refused, stats, PAGE};
+use crate::fixture::{check, holds, open, pattern, pin, refused, scaled, stats, PAGE};
 use crate::memory::{frames, has_movable_memory, hugetlb_pool, Map, RW};
 use crate::placement::{has_cma, movable_frames};
 use crate::process::{Child, Rendezvous};
@@ -582,7 +582,7 @@ fn migration_and_swap() {
 
 /// Fails unless nothing is held any more, which a process that has ended may take a moment for.
 fn nothing_is_held() {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + scaled(Duration::from_secs(5));
     loop {
         let stats = stats().expect("STATS");
         if stats.nr_handles == 0 && stats.nr_held_pages == 0 {

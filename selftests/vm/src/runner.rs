@@ -128,7 +128,8 @@ fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
     let _ = unsafe { libc::setpgid(pid, pid) };
 
     let mut said = Vec::new();
-    let status = wait_within(pid, test.time_limit, &output, &mut said)?;
+    let limit = fixture::scaled(test.time_limit);
+    let status = wait_within(pid, limit, &output, &mut said)?;
     // SAFETY: Takes no pointers, and the group is the test's.
     let _ = unsafe { libc::kill(-pid, libc::SIGKILL) };
     let nr_orphans = reap_all()?;
@@ -142,10 +143,7 @@ fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
         .collect();
     let outcome = match status {
         None => {
-            notes.push(format!(
-                "did not end within {} s",
-                test.time_limit.as_secs()
-            ));
+            notes.push(format!("did not end within {} s", limit.as_secs()));
             Outcome::Fail
         }
         Some(status) if libc::WIFSIGNALED(status) => {

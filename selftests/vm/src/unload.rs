@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::fixture::{check, holds, open, pin, refused, stats, writable};
+use crate::fixture::{check, holds, open, pin, refused, scaled, stats, writable};
 use crate::memory::Map;
 use crate::process::{Child, Rendezvous};
 use crate::runner::{skip, Test};
@@ -74,7 +74,7 @@ pub(crate) fn need_module_file() {
 
 /// Unloads once nobody uses it: who just closed the device may still be at it.
 pub(crate) fn unload_when_idle() {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + scaled(Duration::from_secs(5));
     loop {
         match unload() {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rust_gup_uapi::{raw, Access, How};
 
-use crate::fixture::{fast_only, holds, open, pin, HOWS, HUGE, PAGE};
+use crate::fixture::{fast_only, holds, open, pin, scaled, HOWS, HUGE, PAGE};
 use crate::memory::{has_movable_memory, Map, Setting};
 use crate::runner::{skip, tests};
 use crate::stops::stops;
@@ -86,7 +86,7 @@ fn merged() {
         (how, map, same)
     });
     let nr_wanted = before + maps.len() * (NR_PAGES - 1);
-    let deadline = Instant::now() + Duration::from_secs(6);
+    let deadline = Instant::now() + scaled(Duration::from_secs(6));
     while nr_sharing() < nr_wanted {
         if Instant::now() > deadline {
             skip("the kernel did not merge the pages in time: a faster machine");

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2164
+#
+# What preparing a stock kernel and building a debug kernel share. Source it after
+# lib.sh and apt.sh; DIR is the kernel's directory, and SOURCE and VERSION name the
+# package of its source.
+
+# Read by the scripts that source this file.
+# shellcheck disable=SC2034
+SUITE=trixie-backports
+IN_ROOT=$TOP/scripts/in-root
+
+# Most of the tree are drivers, and building a module reads none of their sources.
+# A * matches slashes, too.
+NOT_NEEDED='drivers/*.c drivers/gpu/drm/*.h drivers/net/*.h drivers/media/*.h
+	drivers/staging/*.h sound/*.c arch/*/boot/dts/*.dts arch/*/boot/dts/*.dtsi tools/perf/*
+	tools/testing/selftests/bpf/* tools/testing/selftests/net/*'
+
+# download PACKAGE...: all of version VERSION, to $DIR/debs.
+download() {
+	rm -rf "$DIR/debs"
+	mkdir -p "$DIR/debs"
+	cd "$DIR/debs"
+	in_apt apt-get download "${@/%/=$VERSION}"
+	cd "$TOP"
+}
+
+# unpack_source [--exclude=PATTERN...]: the packages to $DIR/unpacked, and the
+# source from among them to $DIR/source.
+unpack_source() {
+	local deb
+	for deb in "$DIR"/debs/*.deb; do
+		echo "unpacking ${deb##*/}"
+		"$IN_ROOT" dpkg-deb --extract "$deb" "$DIR/unpacked"
+	done
+	mkdir -p "$DIR/source"
+	"$IN_ROOT" tar -C "$DIR/source" --strip-components=1 --no-same-owner --anchored \
+		"$@" -xf "$DIR/unpacked/usr/src/$SOURCE.tar.xz"
+}
+
+kmake() {
+	"$IN_ROOT" make -C "$DIR/source" O="$DIR/build" -j"$(nproc)" "$@"
+}
