@@ -11,6 +11,7 @@ mod abi;
 mod concurrency;
 mod cow;
 mod dma;
+mod faults;
 mod fixture;
 mod guard;
 mod gup_test;
@@ -68,6 +69,7 @@ fn all_tests() -> Vec<Test> {
         kernel_api::tests(),
         dma::tests(),
         gup_test::tests(),
+        faults::tests(),
         unload::tests(),
     ]
     .into_iter()
