@@ -69,6 +69,7 @@ test-vm: all ## run the tests of the loaded module on every machine of selftests
 .PHONY: test-upstream
 test-upstream: all ## run the kernel's own selftests that open gup_test, unmodified, on rust_gup's
 	@$(S)/test-upstream
+
 .PHONY: test-debug
 test-debug: ## run the tests of the loaded module on debug kernels, built first if need be: KASAN, KCSAN
 	@$(S)/test-debug

@@ -104,13 +104,23 @@ fn read_pkru() -> u32 {
 /// What decoding depends on, for the thread that runs now.
 ///
 /// In a system call the register `PKRU` has the value that the thread set in user space.
-#[doc(alias("read_pkru", "physical_mask"))]
+#[doc(alias = "read_pkru")]
 #[inline(always)]
 pub(crate) fn decode_context(access: Access) -> Context {
     let pkru = if has_pkeys() { read_pkru() } else { 0 };
+    Context::new(access, pkru, physical_mask())
+}
+
+/// The bits of an address in an entry, without one that marks encrypted memory.
+#[doc(alias = "__PHYSICAL_MASK")]
+#[inline(always)]
+fn physical_mask() -> u64 {
+    #[cfg(CONFIG_DYNAMIC_PHYSICAL_MASK)]
     // SAFETY: The variable is written at boot only.
-    let physical_mask = unsafe { core::ptr::addr_of!(bindings::physical_mask).read() };
-    Context::new(access, pkru, physical_mask)
+    let mask = unsafe { core::ptr::addr_of!(bindings::physical_mask).read() };
+    #[cfg(not(CONFIG_DYNAMIC_PHYSICAL_MASK))]
+    let mask = raw::PHYSICAL_MASK as u64;
+    mask
 }
 
 /// Reads the time stamp counter.

@@ -68,6 +68,11 @@ static const unsigned long CONST_ADMITS_UNOWNED =
 	LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) || !IS_ENABLED(CONFIG_SECRETMEM);
 static const unsigned long CONST_HAS_SECRETMEM = IS_ENABLED(CONFIG_SECRETMEM);
 
+/* Addresses in entries. */
+#ifndef CONFIG_DYNAMIC_PHYSICAL_MASK
+static const unsigned long CONST_PHYSICAL_MASK = __PHYSICAL_MASK;
+#endif
+
 /* Pageblocks. */
 static const unsigned long CONST_PAGES_PER_SECTION = PAGES_PER_SECTION;
 static const unsigned long CONST_PAGEBLOCK_ORDER = pageblock_order;
