@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::{raw, Access, Device, Engine, How, Request};
 
-use crate::fixture::{call, errno, open, pin, stats, writable, HOWS, PAGE};
+use crate::fixture::{call, errno, open, pin, scaled, stats, writable, HOWS, PAGE};
 use crate::memory::{Map, Setting};
 use crate::process::locked_kib;
 use crate::runner::{skip, Test};
@@ -403,7 +403,7 @@ fn many_at_once() {
         }
         Ok(errno != 0)
     };
-    let deadline = Instant::now() + TIME;
+    let deadline = Instant::now() + scaled(TIME);
     let (nr_calls, nr_failed) = thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|i| {
