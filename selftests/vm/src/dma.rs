@@ -349,13 +349,13 @@ fn movable_memory() {
 }
 
 /// A file system on a disk, for as long as this value lives.
-struct Disk {
-    mounted: &'static str,
+pub(crate) struct Disk {
+    pub(crate) mounted: &'static str,
     device: String,
 }
 
 impl Disk {
-    fn new() -> Self {
+    pub(crate) fn new(len_bytes: u64) -> Self {
         let run = |command: &str, arguments: &[&str]| {
             let output = Command::new(command).args(arguments).output();
             let output = output.unwrap_or_else(|e| panic!("{command}: {e}"));
@@ -365,7 +365,7 @@ impl Disk {
         };
         let (image, mounted) = ("/tmp/disk.img", "/tmp/disk");
         File::create(image)
-            .and_then(|file| file.set_len(8 << 20))
+            .and_then(|file| file.set_len(len_bytes))
             .expect("an image");
         if !Path::new("/dev/loop-control").exists() {
             skip("no loop devices: scripts/vm run --modules loop");
@@ -387,7 +387,7 @@ impl Drop for Disk {
 }
 
 fn shared_file_refused() {
-    let disk = Disk::new();
+    let disk = Disk::new(8 << 20);
     let path = Path::new(disk.mounted).join("file");
     let file = OpenOptions::new()
         .read(true)

@@ -5,6 +5,8 @@
 //! Runs as root inside a test machine and prints KTAP. With filters, only the tests run whose name holds one of them;
 //! `--list` prints the names. The exit status is 0 if nothing failed.
 //!
+//! With `--random` it compares the engines on memory made at random instead: see [`random`].
+//!
 //! Each file of tests begins with its promises. What is promised for all of them is in [`guard`] and [`runner`].
 
 mod abi;
@@ -30,6 +32,7 @@ mod placement;
 mod privileges;
 mod process;
 mod races;
+mod random;
 mod ranges;
 mod runner;
 mod runs;
@@ -79,6 +82,9 @@ fn all_tests() -> Vec<Test> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|a| a == "--random") {
+        return random::main(&arguments[1..]);
+    }
     if let Some(option) = arguments
         .iter()
         .find(|a| a.starts_with('-') && *a != "--list")

@@ -86,9 +86,7 @@ pub(crate) fn skip(why: &str) -> ! {
 /// Runs `tests` and reports; true if nothing failed.
 pub(crate) fn run_all(tests: &[Test]) -> io::Result<bool> {
     fixture::stats().map_err(|e| io::Error::other(format!("is the module loaded? {e}")))?;
-    // Orphans of a test become children of this process, so that it can wait for them.
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
+    become_subreaper()?;
     let mut reporter = Reporter::start(io::stdout(), tests.len())?;
     for test in tests {
         let started = Instant::now();
@@ -113,8 +111,14 @@ pub(crate) fn run_all(tests: &[Test]) -> io::Result<bool> {
     reporter.finish()
 }
 
+/// Orphans of a test become children of this process, so that it can wait for them.
+pub(crate) fn become_subreaper() -> io::Result<()> {
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}
+
 /// Runs one test in a child process; how it ended and what it said.
-fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
+pub(crate) fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
     let (output, input) = pipe()?;
     // SAFETY: This process has one thread, so its child may do whatever it could.
     let pid = check(unsafe { libc::fork() })?;

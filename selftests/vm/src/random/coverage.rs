@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counts what was met: operations, ways of asking, reasons why the walk stopped, levels of leaves.
+
+use std::collections::BTreeMap;
+
+use rust_gup_uapi::{raw, Stop, StopAt};
+
+/// Starts the lines by which a process tells its counts.
+const MARK: &str = "count\t";
+/// What each case is counted as.
+const CASE: &str = "cases";
+
+/// Counts by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Coverage(BTreeMap<String, u64>);
+
+impl Coverage {
+    fn add(&mut self, name: &str, nr: u64) {
+        if nr != 0 {
+            *self.0.entry(name.to_owned()).or_default() += nr;
+        }
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    pub(super) fn operation(&mut self, name: &str, done: bool) {
+        let how = if done { "done" } else { "refused" };
+        self.add(&format!("operation {name} {how}"), 1);
+    }
+
+    pub(super) fn case(&mut self, way: &str) {
+        self.add(CASE, 1);
+        self.add(&format!("way {way}"), 1);
+    }
+
+    /// How a range was answered: an error number, or 0.
+    pub(super) fn answer(&mut self, errno: i32) {
+        self.add(&format!("errno {errno}"), 1);
+    }
+
+    /// What the fast walk met.
+    pub(super) fn walk(&mut self, stop: Option<StopAt>, nr_by_level: &[u64]) {
+        if let Some(stop) = stop {
+            self.add(&format!("stop {}", stop.reason.name()), 1);
+        }
+        for (level, nr_pages) in nr_by_level.iter().enumerate() {
+            self.add(&format!("pages level {level}"), *nr_pages);
+        }
+    }
+
+    /// Something else that is worth counting.
+    pub(super) fn met(&mut self, what: &str) {
+        self.add(&format!("met {what}"), 1);
+    }
+
+    pub(super) fn nr_cases(&self) -> u64 {
+        self.get(CASE)
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (name, nr) in &other.0 {
+            self.add(name, *nr);
+        }
+    }
+
+    /// Tells the parent process.
+    pub(super) fn tell(&self) {
+        let lines: String = self
+            .0
+            .iter()
+            .map(|(name, nr)| format!("{MARK}{name}\t{nr}\n"))
+            .collect();
+        print!("{lines}");
+    }
+
+    /// Takes the counts out of what a process said.
+    pub(super) fn listen(said: &mut Vec<String>) -> Self {
+        let mut coverage = Self::default();
+        said.retain(|line| {
+            let count = line.strip_prefix(MARK).and_then(|l| l.split_once('\t'));
+            let Some((name, nr)) = count else { return true };
+            coverage.add(name, nr.parse().unwrap_or(0));
+            false
+        });
+        coverage
+    }
+
+    /// The counts of one group, in one line.
+    fn line(&self, group: &str) -> String {
+        let counts: Vec<String> = self
+            .0
+            .iter()
+            .filter_map(|(name, nr)| Some(format!("{} {nr}", name.strip_prefix(group)?.trim())))
+            .collect();
+        format!("{group}: {}", counts.join(", "))
+    }
+
+    /// All counts, a line for each group.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let groups = ["operation", "way", "errno", "stop", "pages", "met"];
+        groups.iter().map(|g| self.line(g)).collect()
+    }
+
+    /// Reasons for stopping that were not met, and not for lack of a cause.
+    pub(super) fn missing_stops(&self) -> Vec<&'static str> {
+        Stop::all()
+            .filter(|stop| why_not_reachable(*stop).is_none())
+            .map(Stop::name)
+            .filter(|name| self.get(&format!("stop {name}")) == 0)
+            .collect()
+    }
+
+    /// Levels of leaves that were not met.
+    pub(super) fn missing_levels(&self, nr_levels: usize) -> Vec<usize> {
+        (0..nr_levels)
+            .filter(|level| self.get(&format!("pages level {level}")) == 0)
+            .collect()
+    }
+}
+
+/// Why a reason cannot be met by one process on memory at rest.
+pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
+    Some(match stop.number() {
+        raw::RUST_GUP_STOP_CHANGED
+        | raw::RUST_GUP_STOP_UNREFERENCED
+        | raw::RUST_GUP_STOP_SPLIT
+        | raw::RUST_GUP_STOP_FORK => "takes a race",
+        raw::RUST_GUP_STOP_NOT_USER | raw::RUST_GUP_STOP_BAD => {
+            "no entry of user space is like that"
+        }
+        raw::RUST_GUP_STOP_DEVICE => "there is no such memory on this machine",
+        raw::RUST_GUP_STOP_ZERO_PAGE => "its entries are special, which is said first",
+        raw::RUST_GUP_STOP_INACCESSIBLE => "not on this architecture",
+        raw::RUST_GUP_STOP_RANGE => "such a range is refused before",
+        raw::RUST_GUP_STOP_OFF => "only under Xen",
+        raw::RUST_GUP_STOP_SIGNAL => "takes a process that is being killed",
+        _ => return None,
+    })
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify, of memory made by random operations and of random ranges of it, that
+//!
+//! - both engines take the same pages with the same effect on them, or fail with the same error;
+//! - what was taken is what is mapped, with the same contents for the owner and for who holds it;
+//! - nothing keeps a reference in the end;
+//! - every reason to stop and every level of leaves that can be met on memory at rest is met.
+//!
+//! `gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]`. A *case* is one range, taken by both engines.
+//! Cases come in sequences: operations that make or change memory, and ranges after each of them. Each sequence runs in a
+//! process of its own, and depends on nothing but the seed and its number. One that fails is made shorter as long as it
+//! fails, and is then printed.
+
+mod coverage;
+mod files;
+mod notices;
+mod owner;
+mod place;
+mod rest;
+mod step;
+mod strategy;
+mod take;
+mod world;
+
+use std::cell::RefCell;
+use std::io;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{
+    Config, Reason, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
+};
+use rust_gup_uapi::Stop;
+
+use crate::guard::Guard;
+use crate::ktap::{Outcome, Reporter};
+use crate::runner::{run_one, Test};
+use coverage::{why_not_reachable, Coverage};
+use files::FileSystems;
+use rest::Orphans;
+use step::Sequence;
+
+const USAGE: &str =
+    "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]";
+const DEFAULT_SEED: u64 = 1;
+/// How long a failing sequence is made shorter.
+const SHRINK_MILLISECONDS: u32 = 120_000;
+const SHRINK_ITERATIONS: u32 = 5_000;
+/// With so many cases all that can be met is met.
+const NR_CASES_FOR_ALL: u64 = 50_000;
+/// How often it is said how far it has come.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// What is asked for on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Options {
+    /// None: without end.
+    nr_cases: Option<u64>,
+    time: Option<Duration>,
+    seed: u64,
+    /// Number of the first sequence.
+    first: u64,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Option<Self> {
+        let mut options = Self {
+            nr_cases: None,
+            time: None,
+            seed: DEFAULT_SEED,
+            first: 0,
+        };
+        for pair in arguments.chunks(2) {
+            let [name, value] = pair else { return None };
+            let value = value.parse().ok()?;
+            match name.as_str() {
+                "--cases" => options.nr_cases = Some(value),
+                "--seconds" => options.time = Some(Duration::from_secs(value)),
+                "--seed" => options.seed = value,
+                "--first" => options.first = value,
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
+/// What `gup-selftest --random` does.
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
+    let Some(options) = Options::parse(arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            println!("Bail out! {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> io::Result<bool> {
+    let _settings = rest::settings();
+    rest::allow_huge_pages(false)?;
+    let _swap = crate::swap::swap();
+    let _files = FileSystems::new()?;
+    place::all_free()?;
+    crate::runner::become_subreaper()?;
+
+    let mut reporter = Reporter::start(io::stdout(), 2)?;
+    let mut player = Player {
+        guard: Guard::begin()?,
+        before: Orphans::count(),
+    };
+    let mut sum = Coverage::default();
+    let started = Instant::now();
+    let mut said_at = started;
+    let mut number = options.first;
+    let enough = |sum: &Coverage| {
+        options.nr_cases.is_some_and(|nr| sum.nr_cases() >= nr)
+            || options.time.is_some_and(|time| started.elapsed() >= time)
+    };
+    let mut outcome = Outcome::Pass;
+    reporter.note(&format!("seed {}", options.seed))?;
+    while !enough(&sum) {
+        if let Err(failure) = one(&mut player, options.seed, number, &mut sum) {
+            reporter.note(&failure)?;
+            outcome = Outcome::Fail;
+            break;
+        }
+        number += 1;
+        if said_at.elapsed() > PROGRESS {
+            said_at = Instant::now();
+            reporter.note(&progress(&sum, number - options.first, started))?;
+        }
+    }
+    let done = progress(&sum, number - options.first, started);
+    reporter.note(&format!("figures: {done}, seed {}", options.seed))?;
+    for line in sum.lines() {
+        reporter.note(&line)?;
+    }
+    reporter.result("random::cases", &outcome)?;
+    let outcome = all_was_met(&mut reporter, &sum)?;
+    reporter.result("random::all_was_met", &outcome)?;
+    reporter.finish()
+}
+
+fn progress(sum: &Coverage, nr_sequences: u64, started: Instant) -> String {
+    let seconds = started.elapsed().as_secs();
+    format!(
+        "{} cases in {nr_sequences} sequences, {seconds} s",
+        sum.nr_cases()
+    )
+}
+
+/// Whether what can be met at all was met.
+fn all_was_met(reporter: &mut Reporter<io::Stdout>, sum: &Coverage) -> io::Result<Outcome> {
+    if sum.nr_cases() < NR_CASES_FOR_ALL {
+        let why = format!("too few cases for that: --cases {NR_CASES_FOR_ALL} or more");
+        return Ok(Outcome::Skip(why));
+    }
+    for stop in Stop::all() {
+        if let Some(why) = why_not_reachable(stop) {
+            reporter.note(&format!("not to be met: {}: {why}", stop.name()))?;
+        }
+    }
+    let nr_levels = if files::giant_file().is_some() { 3 } else { 2 };
+    let (stops, levels) = (sum.missing_stops(), sum.missing_levels(nr_levels));
+    if stops.is_empty() && levels.is_empty() {
+        return Ok(Outcome::Pass);
+    }
+    reporter.note(&format!(
+        "not met: reasons to stop {stops:?}, levels of leaves {levels:?}"
+    ))?;
+    Ok(Outcome::Fail)
+}
+
+/// One sequence, and what becomes of it.
+fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Result<(), String> {
+    let config = Config {
+        failure_persistence: None,
+        max_shrink_time: SHRINK_MILLISECONDS,
+        max_shrink_iters: SHRINK_ITERATIONS,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&number.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let tree = strategy::sequence()
+        .new_tree(&mut runner)
+        .map_err(|e| format!("no sequence: {e}"))?;
+
+    let state = RefCell::new((player, sum, None, 0));
+    let result = runner.run_one(tree, |sequence| {
+        let (player, sum, first_failure, nr_played) = &mut *state.borrow_mut();
+        *nr_played += 1;
+        match player.play(sequence) {
+            Ok(coverage) => {
+                if first_failure.is_none() {
+                    sum.merge(&coverage);
+                }
+                Ok(())
+            }
+            Err(why) => {
+                first_failure.get_or_insert_with(|| why.clone());
+                Err(TestCaseError::Fail(Reason::from(why)))
+            }
+        }
+    });
+    let (_, _, first_failure, nr_played) = state.into_inner();
+    let (why, sequence) = match result {
+        Ok(_) => return Ok(()),
+        Err(TestError::Fail(why, sequence)) => (why, sequence),
+        Err(TestError::Abort(why)) => return Err(format!("proptest: {why}")),
+    };
+    let first_failure = first_failure.unwrap_or_default();
+    Err(format!(
+        "seed {seed}, sequence {number}, at first:\n{first_failure}\n\
+         The shortest of {nr_played} that were played:\n{sequence:?}{why}\n\
+         again: make fuzz-diff SEED={seed} FIRST={number}"
+    ))
+}
+
+/// Plays sequences, each in a process of its own.
+struct Player {
+    guard: Guard,
+    before: Orphans,
+}
+
+impl Player {
+    /// What was met, or what went wrong.
+    fn play(&mut self, sequence: Sequence) -> Result<Coverage, String> {
+        let test = Test::new(module_path!(), "sequence", move || world::play(&sequence));
+        let (outcome, mut said) = run_one(&test).map_err(|e| e.to_string())?;
+        let coverage = Coverage::listen(&mut said);
+        let last = said.iter().rposition(|l| l.starts_with(world::AT));
+        let last = last.map(|i| said[i].replacen(world::AT, "while at ", 1));
+        said.retain(|l| !l.starts_with(world::AT));
+        said.extend(self.guard.complaints(&[], &[]));
+        if outcome == Outcome::Pass {
+            said.extend(Orphans::no_more_than(self.before).err());
+        }
+        if outcome == Outcome::Pass && said.is_empty() {
+            Ok(coverage)
+        } else {
+            said.extend(last);
+            Err(said.join("\n"))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! userfaultfd whose faults nobody serves: they fail at once, for the owner as for the slow path.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use super::step::{Notice, Piece};
+use crate::fixture::check;
+
+// From include/uapi/linux/userfaultfd.h.
+const UFFDIO_API: u32 = 0xc018_aa3f;
+const UFFDIO_REGISTER: u32 = 0xc020_aa00;
+const UFFDIO_WRITEPROTECT: u32 = 0xc018_aa06;
+const UFFDIO_RWPROTECT: u32 = 0xc018_aa09;
+const API: u64 = 0xaa;
+const FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
+const FEATURE_SIGBUS: u64 = 1 << 7;
+const FEATURE_WP_HUGETLBFS_SHMEM: u64 = 1 << 12;
+const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
+const FEATURE_RWP: u64 = 1 << 17;
+const MODE_MISSING: u64 = 1 << 0;
+const MODE_WP: u64 = 1 << 1;
+const MODE_RWP: u64 = 1 << 3;
+
+/// The userfaultfd of a process, if it needed one.
+#[derive(Default)]
+pub(super) struct Notices {
+    fd: Option<OwnedFd>,
+}
+
+impl Notices {
+    /// Has accesses to a piece noticed.
+    pub(super) fn register(&mut self, piece: Piece, notice: Notice) -> io::Result<()> {
+        let mode = match notice {
+            Notice::Missing => MODE_MISSING,
+            Notice::Writes => MODE_WP,
+            Notice::MissingAndWrites => MODE_MISSING | MODE_WP,
+            Notice::Accesses => MODE_RWP,
+        };
+        let (addr, len) = (piece.addr() as u64, piece.len_bytes() as u64);
+        ioctl(self.fd()?, UFFDIO_REGISTER, [addr, len, mode, 0])
+    }
+
+    /// Protects a piece, or takes that back.
+    pub(super) fn protect(&mut self, piece: Piece, notice: Notice, on: bool) -> io::Result<()> {
+        let number = if notice == Notice::Accesses {
+            UFFDIO_RWPROTECT
+        } else {
+            UFFDIO_WRITEPROTECT
+        };
+        let (addr, len) = (piece.addr() as u64, piece.len_bytes() as u64);
+        ioctl(self.fd()?, number, [addr, len, u64::from(on), 0])
+    }
+
+    fn fd(&mut self) -> io::Result<RawFd> {
+        let fd = match &self.fd {
+            Some(fd) => fd,
+            None => self.fd.insert(open()?),
+        };
+        Ok(fd.as_raw_fd())
+    }
+}
+
+fn open() -> io::Result<OwnedFd> {
+    // SAFETY: Takes no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) })?;
+    // SAFETY: The kernel just gave it to us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let features = FEATURE_PAGEFAULT_FLAG_WP
+        | FEATURE_SIGBUS
+        | FEATURE_WP_HUGETLBFS_SHMEM
+        | FEATURE_WP_UNPOPULATED;
+    // Linux 7.2 does not know all of them.
+    ioctl(fd.as_raw_fd(), UFFDIO_API, [API, features | FEATURE_RWP, 0, 0])
+        .or_else(|_| ioctl(fd.as_raw_fd(), UFFDIO_API, [API, features, 0, 0]))?;
+    Ok(fd)
+}
+
+fn ioctl(fd: RawFd, number: u32, mut argument: [u64; 4]) -> io::Result<()> {
+    // SAFETY: None of the structures is larger than `argument`.
+    check(unsafe { libc::ioctl(fd, libc::c_ulong::from(number), argument.as_mut_ptr()) }).map(drop)
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Accesses of the owner to memory that may not be there, or not allow it: by way of system calls, which say EFAULT
+//! where a load or a store would kill. For the CPU they are accesses of user space as any other.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::ptr::with_exposed_provenance_mut;
+
+use libc::{c_void, iovec};
+use rust_gup_uapi::Access;
+
+use super::files::memfd;
+use super::step::Piece;
+use crate::fixture::{check, PAGE};
+
+/// How much of a page is touched.
+const WORD: usize = 8;
+/// As many pages as one system call touches (`UIO_MAXIOV`).
+const BATCH: usize = 1024;
+
+/// What is copied from and to.
+pub(super) struct Owner {
+    /// Read by writing to memory what is in it: each word is another one.
+    words: File,
+    /// Written to with what is read from memory.
+    scratch: File,
+}
+
+impl Owner {
+    pub(super) fn new() -> io::Result<Self> {
+        let words = memfd(0)?;
+        let data: Vec<u8> = (0..2 * BATCH as u64)
+            .flat_map(|i| (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes())
+            .collect();
+        words.write_all_at(&data, 0)?;
+        Ok(Self {
+            words,
+            scratch: memfd(0)?,
+        })
+    }
+
+    /// Touches a word of every `stride`-th page, as far as that is allowed. What is written depends on `salt`.
+    pub(super) fn touch(&self, piece: Piece, stride: usize, access: Access, salt: usize) {
+        let pages: Vec<iovec> = (0..piece.nr_pages)
+            .step_by(stride)
+            .map(|page| iovec {
+                // Not all at the same offset.
+                iov_base: pointer(piece.addr() + page * PAGE + (page % 8) * 64),
+                iov_len: WORD,
+            })
+            .collect();
+        let mut rest = &pages[..];
+        while !rest.is_empty() {
+            let batch = &rest[..rest.len().min(BATCH)];
+            let nr = batch.len() as i32;
+            let offset = (salt % BATCH * WORD) as i64;
+            // SAFETY: Only memory of the arena is accessed, to which there are no references.
+            let nr_bytes = check(unsafe {
+                match access {
+                    Access::Write => {
+                        libc::preadv(self.words.as_raw_fd(), batch.as_ptr(), nr, offset)
+                    }
+                    Access::Read => libc::pwritev(self.scratch.as_raw_fd(), batch.as_ptr(), nr, 0),
+                }
+            });
+            let nr_done = nr_bytes.map_or(0, |n| n as usize / WORD);
+            // One that cannot be accessed is left out.
+            rest = &rest[nr_done.max(1)..];
+        }
+    }
+
+    /// Reads `len` bytes; none if that is not allowed.
+    pub(super) fn read(&self, addr: usize, len: usize) -> Option<Vec<u8>> {
+        // SAFETY: Only memory of the arena is read, to which there are no references.
+        let nr = unsafe { libc::pwrite(self.scratch.as_raw_fd(), pointer(addr), len, 0) };
+        if nr != len as isize {
+            return None;
+        }
+        let mut data = vec![0; len];
+        self.scratch
+            .read_exact_at(&mut data, 0)
+            .expect("what was written just now");
+        Some(data)
+    }
+
+    /// Writes a word, and returns it; none if that is not allowed.
+    pub(super) fn write(&self, addr: usize, salt: usize) -> Option<[u8; WORD]> {
+        let offset = (salt % BATCH * WORD) as u64;
+        // SAFETY: Only memory of the arena is written to, to which there are no references.
+        let nr =
+            unsafe { libc::pread(self.words.as_raw_fd(), pointer(addr), WORD, offset as i64) };
+        if nr != WORD as isize {
+            return None;
+        }
+        let mut word = [0; WORD];
+        self.words
+            .read_exact_at(&mut word, offset)
+            .expect("the words are there");
+        Some(word)
+    }
+}
+
+fn pointer(addr: usize) -> *mut c_void {
+    with_exposed_provenance_mut(addr)
+}

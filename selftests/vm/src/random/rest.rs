@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A machine at rest: nobody but the sequence takes references, moves pages or frees them. And whether pages were left
+//! behind: what is on a list of pages in use belongs to a process or to a file.
+
+use std::fs;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::fixture::{check, field};
+use crate::memory::Setting;
+
+/// How long it may take until pages are given back.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Puts to rest what works by itself, as long as the result lives.
+pub(super) fn settings() -> Vec<Setting> {
+    let khugepaged = "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs";
+    [
+        ("/sys/kernel/mm/ksm/run", "0"),
+        (khugepaged, "4000000000"),
+        ("/proc/sys/vm/compaction_proactiveness", "0"),
+        ("/proc/sys/vm/dirty_writeback_centisecs", "0"),
+        ("/proc/sys/kernel/numa_balancing", "0"),
+    ]
+    .into_iter()
+    .filter_map(|(path, value)| Setting::set(path, value))
+    .collect()
+}
+
+/// Whether this process, and those that it forks from now on, may have huge pages unasked. Of those that it gives back in
+/// part the rest would look as if nobody had it.
+pub(super) fn allow_huge_pages(allowed: bool) -> io::Result<()> {
+    let disable = libc::c_ulong::from(!allowed);
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, disable, 0, 0, 0) }).map(drop)
+}
+
+/// Pages that nobody has, but that are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Orphans {
+    /// On lists of pages in use, and neither mapped nor in a file.
+    nr_pages: i64,
+    /// Taken from the pool of huge pages.
+    nr_huge: i64,
+}
+
+impl Orphans {
+    pub(super) fn count() -> Self {
+        // Pages that are on their way to a list are in neither of the counts; this brings them there.
+        let _ = fs::write("/proc/sys/vm/drop_caches", "1");
+        let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
+        let vmstat = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
+        let sum = |names: &[&str]| -> i64 {
+            let value = |name| field(&vmstat, name).unwrap_or(0) as i64;
+            names.iter().map(|name| value(name)).sum()
+        };
+        let on_lists = sum(&[
+            "nr_inactive_anon",
+            "nr_active_anon",
+            "nr_inactive_file",
+            "nr_active_file",
+            "nr_unevictable",
+        ]);
+        let owned = sum(&["nr_anon_pages", "nr_file_pages"]);
+        let pool = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+        let huge = |name: &str| -> i64 {
+            let text = fs::read_to_string(format!("{pool}/{name}")).unwrap_or_default();
+            text.trim().parse().unwrap_or(0)
+        };
+        Self {
+            nr_pages: on_lists - owned,
+            nr_huge: huge("nr_hugepages") - huge("free_hugepages"),
+        }
+    }
+
+    /// Fails if there are more than before.
+    pub(super) fn no_more_than(before: Self) -> Result<(), String> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let now = Self::count();
+            if now.nr_pages <= before.nr_pages && now.nr_huge <= before.nr_huge {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "left behind: {} pages and {} huge pages that nobody has",
+                    now.nr_pages - before.nr_pages,
+                    now.nr_huge - before.nr_huge
+                ));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

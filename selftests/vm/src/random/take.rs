@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Takes ranges, by each engine, and looks at what was taken.
+//!
+//! What is right is what the kernel's own function does with the same range in the same state. Besides,
+//!
+//! - the pages taken are those that /proc/self/pagemap names, from the first page of the range on, without a gap;
+//! - where a count is short, the kernel does not give the next page alone, either;
+//! - what is read through the pages is what the owner reads, and what is written through them the owner reads;
+//! - what the owner writes is read through them, where GUP promises that.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use rust_gup_uapi::{
+    errno_of, raw, Access, Compared, Device, Engine, Fallback, How, Pinned, Request, Stop,
+    StopAt,
+};
+
+use super::coverage::why_not_reachable;
+use super::place::{user_limit, Place};
+use super::step::{By, Take};
+use super::world::{at, World};
+use crate::fixture::{errno, store, PAGE};
+use crate::memory::frames;
+use crate::runs::frames_of;
+
+/// How many bytes are looked at, at either end of a range.
+const LOOK: usize = 8;
+/// From include/uapi/linux/kernel-page-flags.h.
+const ANON: u64 = 1 << 12;
+const UNEVICTABLE: u64 = 1 << 18;
+
+impl World {
+    /// One case.
+    pub(super) fn take(&mut self, take: &Take) {
+        at(take);
+        let engines = match take.by {
+            By::Compare => "Compare",
+            By::Pin { .. } => "Pin",
+        };
+        let fast = if take.fallback == Fallback::Never {
+            " FastOnly"
+        } else {
+            ""
+        };
+        let way = format!("{engines} {:?} {:?}{fast}", take.how, take.access);
+        self.coverage.case(&way);
+        match take.by {
+            By::Compare => self.compare(take),
+            By::Pin {
+                first,
+                overlap,
+                keep,
+            } => self.pin_by_both(take, first, overlap, keep),
+        }
+    }
+
+    fn compare(&mut self, take: &Take) {
+        let request = take.request();
+        let compared = match (self.device.compare(&request), refusal(&request, true)) {
+            (Ok(compared), None) => compared,
+            (result, expected) => return self.refused(take, errno(result), expected),
+        };
+        let c = &compared.raw;
+        self.coverage.answer(c.errno_rust);
+        self.walked(take, compared.stop(), &c.nr_by_level);
+        if !compared.is_equal() && !self.is_documented(&request, &compared) {
+            panic!("take {take:?}\n{}", in_words(&request, &compared));
+        }
+    }
+
+    fn refused(&mut self, take: &Take, errno: i32, expected: Option<i32>) {
+        self.coverage.answer(errno);
+        assert_eq!(errno, expected.unwrap_or(0), "take {take:?}: errno");
+    }
+
+    /// Whether the difference is one of the documented ones, which concern unevictable folios alone:
+    ///
+    /// - Those of a file could be secret memory. Without the slow path the walk does not take them.
+    /// - The fast path marks them as referenced, and the slow one does not (`folio_mark_accessed()`, `mm/swap.c`). After
+    ///   a page that is left to the slow path the kernel goes on there, and the walk in Rust goes on fast.
+    fn is_documented(&mut self, request: &Request, compared: &Compared) -> bool {
+        let c = &compared.raw;
+        let documented = if request.fallback == Fallback::Never {
+            c.stop == raw::RUST_GUP_STOP_SECRET
+                && c.differences == raw::RUST_GUP_DIFF_NR_PAGES
+                && c.nr_pages_rust < c.nr_pages_kernel
+                && c.nr_equal == c.nr_pages_rust
+        } else {
+            c.nr_fast < c.nr_pages_rust
+                && c.differences == raw::RUST_GUP_DIFF_REFERENCED
+                && has_flag(frames(c.diff_addr as usize, 1)[0], UNEVICTABLE)
+        };
+        if documented {
+            self.coverage.met("documented difference of unevictable folios");
+        }
+        documented
+    }
+
+    /// Counts what the fast walk met, and fails if it was something that takes a race.
+    fn walked(&mut self, take: &Take, stop: Option<StopAt>, nr_by_level: &[u64]) {
+        self.coverage.walk(stop, nr_by_level);
+        if let Some(stop) = stop {
+            if let Some(why) = why_not_reachable(stop.reason) {
+                let (name, addr) = (stop.reason.name(), stop.addr);
+                panic!("take {take:?}: stopped by {name} at {addr:#x}, which cannot be: {why}");
+            }
+        }
+    }
+
+    fn pin_by_both(&mut self, take: &Take, first: Engine, overlap: bool, keep: bool) {
+        let device = Rc::clone(&self.device);
+        let second = match first {
+            Engine::Kernel => Engine::Rust,
+            _ => Engine::Kernel,
+        };
+        let one = self.pin(&device, take, first);
+        let nr_one = one.as_ref().map(Pinned::nr_pages).map_err(|e| *e);
+        let held = one.ok().filter(|p| p.handle() != 0);
+        let frames_before = held.as_ref().map(frames_of);
+        let held = held.filter(|_| overlap || keep);
+
+        let two = self.pin(&device, take, second);
+        let nr_two = two.as_ref().map(Pinned::nr_pages).map_err(|e| *e);
+        let (rust, kernel) = match second {
+            Engine::Kernel => (nr_one, nr_two),
+            _ => (nr_two, nr_one),
+        };
+        self.both_the_same(take, rust, kernel);
+        let Some(held) = held else { return };
+        assert_eq!(
+            Some(frames_of(&held)),
+            frames_before,
+            "take {take:?}: frames that {first:?} holds, after {second:?} took the same"
+        );
+        if keep {
+            self.keep(held.into_handle());
+        }
+    }
+
+    /// Takes a range with one engine, and looks at it: the pages, or the error number.
+    fn pin<'d>(
+        &mut self,
+        device: &'d Device,
+        take: &Take,
+        engine: Engine,
+    ) -> Result<Pinned<'d>, i32> {
+        let request = take.request();
+        let result = device.pin(&request, engine);
+        if let Some(expected) = refusal(&request, engine == Engine::Kernel) {
+            self.refused(take, errno(result), Some(expected));
+            return Err(expected);
+        }
+        let pinned = match result {
+            Ok(pinned) => pinned,
+            Err(e) => {
+                let errno = errno_of(&e).expect("an error of the system");
+                self.coverage.answer(errno);
+                return Err(errno);
+            }
+        };
+        self.coverage.answer(0);
+        self.walked(take, pinned.stop(), &pinned.nr_by_level());
+        let nr_pages = pinned.nr_pages() as usize;
+        if nr_pages < nr_pages_of(&request) && request.fallback == Fallback::Slow {
+            self.nothing_follows(device, take, engine, nr_pages);
+        }
+        if nr_pages != 0 {
+            let first = request.addr / PAGE * PAGE;
+            let expected = frames(first, nr_pages);
+            let found = frames_of(&pinned);
+            if let Some(page) = (0..nr_pages).find(|&i| found.get(i) != expected.get(i)) {
+                panic!(
+                    "take {take:?}: {engine:?} took frame {:x?} as page {page} of {nr_pages}, and {:#x} is mapped",
+                    found.get(page),
+                    expected[page]
+                );
+            }
+            assert_eq!(found.len(), nr_pages, "take {take:?}: pages in the runs");
+            self.look(take, engine, &pinned, &expected);
+        }
+        Ok(pinned)
+    }
+
+    fn both_the_same(&mut self, take: &Take, rust: Result<u64, i32>, kernel: Result<u64, i32>) {
+        if take.fallback == Fallback::Never {
+            // Of pins the kernel offers none to compare with.
+            let (Ok(by_rust), Ok(by_kernel)) = (rust, kernel) else {
+                return;
+            };
+            assert!(
+                by_rust <= by_kernel,
+                "take {take:?}: {by_rust} pages by the walk in Rust, {by_kernel} by the kernel's"
+            );
+            return;
+        }
+        assert_eq!(rust, kernel, "take {take:?}: pages or errno, Rust and kernel");
+    }
+
+    /// A short count ends where the kernel gives nothing.
+    fn nothing_follows(&mut self, device: &Device, take: &Take, engine: Engine, nr_pages: usize) {
+        let request = take.request();
+        let addr = request.addr / PAGE * PAGE + nr_pages * PAGE;
+        let next = Request {
+            addr,
+            len_bytes: 1,
+            ..request
+        };
+        assert!(
+            device.pin(&next, Engine::Kernel).is_err(),
+            "take {take:?}: {engine:?} took {nr_pages} pages and no more, and the next can be had"
+        );
+        self.coverage.met("short count");
+    }
+
+    /// Looks at both ends of what was taken, as the owner and through the pages.
+    fn look(&mut self, take: &Take, engine: Engine, pinned: &Pinned<'_>, frames: &[u64]) {
+        let request = take.request();
+        let offset = request.addr % PAGE;
+        let nr_bytes = (frames.len() * PAGE - offset).min(request.len_bytes);
+        for at in [0, nr_bytes.saturating_sub(LOOK)] {
+            let page = (offset + at) / PAGE;
+            // Up to the end of the page.
+            let len = LOOK.min(nr_bytes - at).min(PAGE - (offset + at) % PAGE);
+            let addr = request.addr + at;
+            let what = format!("take {take:?} by {engine:?}, byte {at}");
+            if let Some(data) = self.owner.read(addr, len) {
+                self.coverage.met("contents, as the owner");
+                assert_eq!(through(pinned, at, len), data, "{what}: as the owner reads");
+            }
+            if take.access == Access::Write {
+                let tag = self.salt().to_le_bytes();
+                store(pinned, at, &tag[..len]);
+                assert_eq!(through(pinned, at, len), tag[..len], "{what}: read back");
+                if let Some(data) = self.owner.read(addr, len) {
+                    self.coverage.met("contents, written through pages");
+                    assert_eq!(data, tag[..len], "{what}: the owner reads what was written");
+                }
+            }
+            if len == LOOK && is_promised(take, frames[page]) {
+                let salt = self.salt();
+                if let Some(word) = self.owner.write(addr, salt) {
+                    self.coverage.met("contents, written by the owner");
+                    assert_eq!(
+                        through(pinned, at, len),
+                        word,
+                        "{what}: what the owner wrote is read through the pages"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn through(pinned: &Pinned<'_>, at: usize, len: usize) -> Vec<u8> {
+    let mut data = vec![0; len];
+    pinned.read(at as u64, &mut data).expect("READ");
+    data
+}
+
+/// Whether the owner's writes go to the page that was taken, and not to a copy of it.
+///
+/// That is so if it was taken for writing, while nothing else happens. Of pins for reading it is promised for anonymous
+/// pages, which are unshared before, and for long for all (`gup_must_unshare()`, `mm/internal.h:1356`).
+fn is_promised(take: &Take, frame: u64) -> bool {
+    take.access == Access::Write
+        || take.how == How::LongTerm
+        || take.how == How::Pin && has_flag(frame, ANON)
+}
+
+/// Whether a frame has a flag in /proc/kpageflags.
+fn has_flag(frame: u64, flag: u64) -> bool {
+    let flags = File::open("/proc/kpageflags").expect("/proc/kpageflags");
+    let mut entry = [0; 8];
+    flags
+        .read_exact_at(&mut entry, frame * 8)
+        .expect("the flags of a frame");
+    u64::from_ne_bytes(entry) & flag != 0
+}
+
+fn nr_pages_of(request: &Request) -> usize {
+    (request.addr % PAGE + request.len_bytes).div_ceil(PAGE)
+}
+
+/// With which error a call is refused before anything is taken.
+fn refusal(request: &Request, with_kernel: bool) -> Option<i32> {
+    let end = request.addr + request.len_bytes;
+    if end > user_limit() {
+        Some(libc::EFAULT)
+    } else if with_kernel && request.fallback == Fallback::Never && request.how != How::Get {
+        Some(libc::EOPNOTSUPP)
+    } else {
+        None
+    }
+}
+
+/// What the engines differ in.
+fn in_words(request: &Request, compared: &Compared) -> String {
+    let c = &compared.raw;
+    let page = c.diff_addr as usize;
+    let place = Place::of(page).map_or_else(String::new, |(place, nr)| {
+        let of_range = (page - request.addr / PAGE * PAGE) / PAGE;
+        format!(", {place:?}[{nr}], page {of_range} of the range")
+    });
+    let stop = Stop::from_number(c.stop).name();
+    format!(
+        "the engines differ in {}, first at {page:#x}{place}\n\
+         rust:   errno {}, {} pages, {} of them fast ({:?} by level), first stop: {stop} at {:#x}\n\
+         kernel: errno {}, {} pages; {} pages are equal in all",
+        compared.differences().join(", "),
+        c.errno_rust,
+        c.nr_pages_rust,
+        c.nr_fast,
+        c.nr_by_level,
+        c.stop_addr,
+        c.errno_kernel,
+        c.nr_pages_kernel,
+        c.nr_equal,
+    )
+}
