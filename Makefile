@@ -62,6 +62,10 @@ mutants: ## break the walker in every way of scripts/mutants.list: the host test
 fuzz: ## let libFuzzer look for faults of the walker (SECONDS_EACH=60, SAVE=y)
 	@$(S)/fuzz
 
+.PHONY: fuzz-diff
+fuzz-diff: all ## compare the engines on random memory until they differ (SECONDS=, SEED=, FIRST=: a sequence's number)
+	@$(S)/fuzz-diff $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
+
 .PHONY: test-vm
 test-vm: all ## run the tests of the loaded module on every machine of selftests/vm/profiles
 	@$(S)/test-vm

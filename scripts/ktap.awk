@@ -21,6 +21,11 @@ function fail(why, n) {
 	fail($0, 1)
 }
 
+# What a test says about how much it did is shown.
+/^# figures: / {
+	print "  " name ": " substr($0, 12)
+}
+
 # Diagnostics come before the result they belong to.
 /^#/ {
 	diagnostics = diagnostics "      " $0 "\n"

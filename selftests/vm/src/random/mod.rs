@@ -42,8 +42,7 @@ use files::FileSystems;
 use rest::Orphans;
 use step::Sequence;
 
-const USAGE: &str =
-    "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]";
+const USAGE: &str = "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]";
 const DEFAULT_SEED: u64 = 1;
 /// How long a failing sequence is made shorter.
 const SHRINK_MILLISECONDS: u32 = 120_000;

@@ -30,7 +30,7 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    /// Has accesses to a piece noticed.
+    /// Has accesses to a piece noticed, also to pages that are there.
     pub(super) fn register(&mut self, piece: Piece, notice: Notice) -> io::Result<()> {
         let mode = match notice {
             Notice::Missing => MODE_MISSING,
@@ -39,7 +39,11 @@ impl Notices {
             Notice::Accesses => MODE_RWP,
         };
         let (addr, len) = (piece.addr() as u64, piece.len_bytes() as u64);
-        ioctl(self.fd()?, UFFDIO_REGISTER, [addr, len, mode, 0])
+        ioctl(self.fd()?, UFFDIO_REGISTER, [addr, len, mode, 0])?;
+        if notice == Notice::Missing {
+            return Ok(());
+        }
+        self.protect(piece, notice, true)
     }
 
     /// Protects a piece, or takes that back.
@@ -72,8 +76,12 @@ fn open() -> io::Result<OwnedFd> {
         | FEATURE_WP_HUGETLBFS_SHMEM
         | FEATURE_WP_UNPOPULATED;
     // Linux 7.2 does not know all of them.
-    ioctl(fd.as_raw_fd(), UFFDIO_API, [API, features | FEATURE_RWP, 0, 0])
-        .or_else(|_| ioctl(fd.as_raw_fd(), UFFDIO_API, [API, features, 0, 0]))?;
+    ioctl(
+        fd.as_raw_fd(),
+        UFFDIO_API,
+        [API, features | FEATURE_RWP, 0, 0],
+    )
+    .or_else(|_| ioctl(fd.as_raw_fd(), UFFDIO_API, [API, features, 0, 0]))?;
     Ok(fd)
 }
 

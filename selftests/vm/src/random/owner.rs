@@ -90,8 +90,7 @@ impl Owner {
     pub(super) fn write(&self, addr: usize, salt: usize) -> Option<[u8; WORD]> {
         let offset = (salt % BATCH * WORD) as u64;
         // SAFETY: Only memory of the arena is written to, to which there are no references.
-        let nr =
-            unsafe { libc::pread(self.words.as_raw_fd(), pointer(addr), WORD, offset as i64) };
+        let nr = unsafe { libc::pread(self.words.as_raw_fd(), pointer(addr), WORD, offset as i64) };
         if nr != WORD as isize {
             return None;
         }

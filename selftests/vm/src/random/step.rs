@@ -224,12 +224,8 @@ pub(super) enum Op {
     },
     Unlock(Piece),
     Notice(Piece, Notice),
-    /// Protects what is noticed, or takes that back.
-    Guard {
-        piece: Piece,
-        notice: Notice,
-        on: bool,
-    },
+    /// Takes the protection back, as if that had been served.
+    Reveal(Piece, Notice),
     /// /proc/self/clear_refs
     ClearRefs(u8),
     FolioSizes(Sizes),

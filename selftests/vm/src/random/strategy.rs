@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! How sequences are made up. What is more likely is what leads to more different entries, side by side.
+//!
+//! Alternatives are values in a list where that is possible: a choice among strategies (`prop_oneof!`) costs much more,
+//! and there are a hundred choices in a sequence for each millisecond that playing it takes.
+
+use std::fmt::Debug;
 
 use proptest::collection::vec;
-use proptest::prelude::{any, prop_oneof, Just, Strategy};
-use proptest::sample::select;
-use rust_gup_uapi::{Access, Engine, Fallback};
+use proptest::prelude::{any, prop_oneof, Strategy};
+use proptest::sample::{select, Select};
+use rust_gup_uapi::{Access, Engine, Fallback, How};
 
 use super::place::{Place, Spot};
 use super::step::{
@@ -14,15 +19,24 @@ use super::step::{
 use crate::fixture::{ACCESSES, HOWS, HUGE, PAGE};
 
 const PAGES_A_LEAF: usize = HUGE / PAGE;
+const NR_LEAVES: usize = 4;
+/// Sizes of pieces and ranges are drawn from 0 up to this one, and cut to what is wanted.
+const ANY: usize = 1 << 24;
+
+/// One of some values, each with a weight, the plainest first.
+fn weighted<T: Clone + Debug + 'static>(values: &[(usize, T)]) -> Select<T> {
+    let repeated = values
+        .iter()
+        .flat_map(|(weight, value)| std::iter::repeat_n(value.clone(), *weight));
+    select(repeated.collect::<Vec<_>>())
+}
 
 /// A sequence: many ranges after each operation, for making memory costs more than taking it.
 pub(super) fn sequence() -> impl Strategy<Value = Sequence> {
-    let sizes = select(vec![Sizes::Base, Sizes::K64, Sizes::M1, Sizes::M2]);
-    let ground = prop_oneof![
-        1 => Just(None),
-        5 => (memory(), any::<bool>()).prop_map(Some),
-    ];
-    (sizes, ground, vec(group(), 1..32)).prop_map(|(sizes, ground, groups)| Sequence {
+    let nothing = weighted(&[(1, true), (7, false)]);
+    let ground = (nothing, memory(), any::<bool>())
+        .prop_map(|(nothing, memory, shared)| (!nothing).then_some((memory, shared)));
+    (sizes(), ground, vec(group(), 1..32)).prop_map(|(sizes, ground, groups)| Sequence {
         sizes,
         ground,
         groups,
@@ -30,83 +44,110 @@ pub(super) fn sequence() -> impl Strategy<Value = Sequence> {
 }
 
 fn group() -> impl Strategy<Value = Group> {
-    (op(), vec(take(), 0..18)).prop_map(|(op, takes)| Group { op, takes })
+    (op(), vec(take(), 0..20)).prop_map(|(op, takes)| Group { op, takes })
+}
+
+fn sizes() -> Select<Sizes> {
+    select(vec![Sizes::Base, Sizes::K64, Sizes::M1, Sizes::M2])
 }
 
 /// A page of the arena, near the border of a leaf more often than not.
 fn arena_page() -> impl Strategy<Value = usize> {
-    let nr_leaves = Place::Arena.nr_pages() / PAGES_A_LEAF;
-    let within = prop_oneof![
-        4 => 0..12_usize,
-        3 => 0..PAGES_A_LEAF,
-        2 => PAGES_A_LEAF - 8..PAGES_A_LEAF,
-        2 => (0..32_usize).prop_map(|i| i * 16),
-    ];
-    (0..nr_leaves, within).prop_map(|(leaf, page)| leaf * PAGES_A_LEAF + page)
+    // Where in a leaf, and how far from there on.
+    let within = weighted(&[
+        (4, (0, 12)),
+        (3, (0, PAGES_A_LEAF)),
+        (2, (PAGES_A_LEAF - 8, 8)),
+    ]);
+    (0..NR_LEAVES, within, 0..ANY)
+        .prop_map(|(leaf, (from, span), at)| leaf * PAGES_A_LEAF + from + at % span)
 }
 
-fn spot() -> impl Strategy<Value = Spot> {
-    let at_ends = select(vec![Place::Bottom, Place::Top]);
-    prop_oneof![
-        12 => arena_page().prop_map(|page| Spot { place: Place::Arena, page }),
-        1 => (at_ends, 0..Place::Top.nr_pages()).prop_map(|(place, page)| Spot { place, page }),
-    ]
+/// Mostly in the arena.
+fn spot(places: Select<Place>) -> impl Strategy<Value = Spot> {
+    (places, arena_page(), 0..ANY).prop_map(|(place, arena_page, page)| match place {
+        Place::Arena => Spot {
+            place,
+            page: arena_page,
+        },
+        _ => Spot {
+            place,
+            page: page % place.nr_pages(),
+        },
+    })
+}
+
+fn places() -> Select<Place> {
+    weighted(&[(14, Place::Arena), (1, Place::Bottom), (1, Place::Top)])
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
-    let len = prop_oneof![
-        4 => 1..9_usize,
-        4 => 1..130_usize,
-        2 => 1..PAGES_A_LEAF * 2,
-    ];
-    let leaves = (0..4_usize, 1..5_usize).prop_map(|(leaf, nr)| {
-        let spot = Spot {
-            place: Place::Arena,
-            page: leaf * PAGES_A_LEAF,
+    // At most so many pages, or all of so many leaves.
+    let sizes = weighted(&[
+        (4, (9, 0)),
+        (4, (130, 0)),
+        (1, (2 * PAGES_A_LEAF, 0)),
+        (3, (0, 1)),
+        (1, (0, 2)),
+    ]);
+    (spot(places()), sizes, 0..ANY).prop_map(|(spot, (nr_max, nr_leaves), nr)| {
+        let (page, nr_pages) = if nr_leaves == 0 {
+            (spot.page, 1 + nr % nr_max)
+        } else {
+            (
+                spot.page / PAGES_A_LEAF * PAGES_A_LEAF,
+                nr_leaves * PAGES_A_LEAF,
+            )
         };
-        (spot, nr * PAGES_A_LEAF)
-    });
-    prop_oneof![3 => (spot(), len).boxed(), 2 => leaves.boxed()].prop_map(|(spot, nr_pages)| {
         Piece {
             place: spot.place,
-            page: spot.page,
-            nr_pages: nr_pages.min(spot.place.nr_pages() - spot.page),
+            page,
+            nr_pages: nr_pages.min(spot.place.nr_pages() - page),
         }
     })
 }
 
-fn memory() -> impl Strategy<Value = Memory> {
-    prop_oneof![
-        8 => Just(Memory::Anon),
-        1 => Just(Memory::DevZero),
-        2 => Just(Memory::Memfd),
-        2 => Just(Memory::Tmpfs),
-        2 => Just(Memory::Disk),
-        1 => Just(Memory::Ramfs),
-        3 => Just(Memory::Hugetlb),
-        1 => Just(Memory::Secret),
-        1 => Just(Memory::Device),
-        1 => Just(Memory::Again),
-    ]
+fn memory() -> Select<Memory> {
+    weighted(&[
+        (8, Memory::Anon),
+        (1, Memory::DevZero),
+        (2, Memory::Memfd),
+        (2, Memory::Tmpfs),
+        (2, Memory::Disk),
+        (1, Memory::Ramfs),
+        (3, Memory::Hugetlb),
+        (1, Memory::Secret),
+        (1, Memory::Device),
+        (1, Memory::Again),
+    ])
 }
 
-fn rights() -> impl Strategy<Value = Rights> {
-    prop_oneof![
-        6 => Just(Rights::ReadWrite),
-        4 => Just(Rights::Read),
-        1 => Just(Rights::Write),
-        2 => Just(Rights::None),
-        1 => Just(Rights::ReadExec),
-        1 => Just(Rights::Exec),
-    ]
+fn rights() -> Select<Rights> {
+    weighted(&[
+        (6, Rights::ReadWrite),
+        (4, Rights::Read),
+        (1, Rights::Write),
+        (2, Rights::None),
+        (1, Rights::ReadExec),
+        (1, Rights::Exec),
+    ])
 }
 
-fn access() -> impl Strategy<Value = Access> {
+fn access() -> Select<Access> {
     select(&ACCESSES[..])
 }
 
+fn notice() -> Select<Notice> {
+    weighted(&[
+        (3, Notice::Writes),
+        (1, Notice::Missing),
+        (1, Notice::MissingAndWrites),
+        (1, Notice::Accesses),
+    ])
+}
+
 fn op() -> impl Strategy<Value = Op> {
-    let new_rights = prop_oneof![6 => Just(Rights::ReadWrite), 1 => rights()];
+    let new_rights = weighted(&[(9, Rights::ReadWrite), (1, Rights::Read), (1, Rights::None)]);
     let map = (piece(), memory(), any::<bool>(), new_rights).prop_map(
         |(piece, memory, shared, rights)| Op::Map {
             piece,
@@ -116,22 +157,26 @@ fn op() -> impl Strategy<Value = Op> {
         },
     );
     let denies = select(vec![Denies::Nothing, Denies::Writing, Denies::Access]);
-    let moved =
-        (piece(), spot(), any::<bool>()).prop_map(|(from, to, leaves)| Op::Move { from, to, leaves });
-    let stride = prop_oneof![4 => Just(1_usize), 1 => 2..5_usize, 1 => 5..100_usize];
+    let moved = (piece(), spot(places()), any::<bool>()).prop_map(|(from, to, leaves)| Op::Move {
+        from,
+        to,
+        leaves,
+    });
+    let stride = weighted(&[(4, 1), (1, 2), (1, 7), (1, 90)]);
     let touch = (piece(), stride, access()).prop_map(|(piece, stride, access)| Op::Touch {
         piece,
         stride,
         access,
     });
-    let writes = prop_oneof![1 => Just(None), 1 => piece().prop_map(Some)];
+    let fork = (any::<bool>(), piece()).prop_map(|(writes, piece)| Op::Fork {
+        writes: writes.then_some(piece),
+    });
     let others = prop_oneof![
         2 => (piece(), any::<bool>()).prop_map(|(piece, on_fault)| Op::Lock { piece, on_fault }),
         2 => piece().prop_map(Op::Unlock),
-        2 => Just(Op::Reap),
-        2 => Just(Op::Release),
+        4 => select(vec![Op::Reap, Op::Release]),
         2 => (1..6_u8).prop_map(Op::ClearRefs),
-        2 => select(vec![Sizes::Base, Sizes::K64, Sizes::M1, Sizes::M2]).prop_map(Op::FolioSizes),
+        2 => sizes().prop_map(Op::FolioSizes),
         1 => rights().prop_map(Op::MapGiant),
         1 => (0..64_usize).prop_map(|nr_pages| Op::Truncate { nr_pages }),
     ];
@@ -143,64 +188,67 @@ fn op() -> impl Strategy<Value = Op> {
         2 => piece().prop_map(Op::Unmap),
         3 => (piece(), denies).prop_map(|(piece, denies)| Op::ProtectByKey(piece, denies)),
         4 => moved,
-        3 => writes.prop_map(|writes| Op::Fork { writes }),
+        2 => fork,
         3 => (piece(), notice()).prop_map(|(piece, notice)| Op::Notice(piece, notice)),
-        4 => (piece(), notice(), any::<bool>())
-            .prop_map(|(piece, notice, on)| Op::Guard { piece, notice, on }),
+        1 => (piece(), notice()).prop_map(|(piece, notice)| Op::Reveal(piece, notice)),
         9 => others,
     ]
 }
 
-fn notice() -> impl Strategy<Value = Notice> {
-    prop_oneof![
-        3 => Just(Notice::Writes),
-        1 => Just(Notice::Missing),
-        1 => Just(Notice::MissingAndWrites),
-        1 => Just(Notice::Accesses),
-    ]
+fn by() -> Select<By> {
+    let mut all = vec![(48, By::Compare)];
+    for first in [Engine::Rust, Engine::Kernel] {
+        for overlap in [false, true] {
+            for (weight, keep) in [(4, false), (1, true)] {
+                let pin = By::Pin {
+                    first,
+                    overlap,
+                    keep,
+                };
+                all.push((weight, pin));
+            }
+        }
+    }
+    weighted(&all)
 }
 
 fn take() -> impl Strategy<Value = Take> {
-    let page = prop_oneof![
-        24 => arena_page().prop_map(|page| (Place::Arena, page)),
-        1 => (0..Place::Bottom.nr_pages()).prop_map(|page| (Place::Bottom, page)),
-        1 => (0..Place::Top.nr_pages()).prop_map(|page| (Place::Top, page)),
-        1 => (0..Place::Giant.nr_pages()).prop_map(|page| (Place::Giant, page)),
-        1 => (0..Place::Vdso.nr_pages()).prop_map(|page| (Place::Vdso, page)),
-    ];
-    let byte = prop_oneof![2 => Just(0_usize), 1 => 0..PAGE];
-    let len_bytes = prop_oneof![
-        20 => 1..2 * PAGE,
-        20 => 1..17 * PAGE,
-        8 => 1..130 * PAGE,
-        3 => 1..2 * HUGE,
-        1 => 1..4 * HUGE + PAGE,
-        8 => (1..40_usize).prop_map(|nr_pages| nr_pages * PAGE),
-        2 => (1..3_usize).prop_map(|nr_leaves| nr_leaves * HUGE),
-    ];
-    let fallback = prop_oneof![3 => Just(Fallback::Slow), 1 => Just(Fallback::Never)];
-    let first = select(vec![Engine::Rust, Engine::Kernel]);
-    let keep = prop_oneof![15 => Just(false), 1 => Just(true)];
-    let pin = (first, any::<bool>(), keep).prop_map(|(first, overlap, keep)| By::Pin {
-        first,
-        overlap,
-        keep,
-    });
-    let by = prop_oneof![2 => Just(By::Compare), 1 => pin];
-    (page, byte, len_bytes, select(&HOWS[..]), access(), fallback, by).prop_map(
-        |((place, page), byte, len_bytes, how, access, fallback, by)| Take {
-            place,
-            offset: page * PAGE + byte,
-            len_bytes,
-            how,
-            access,
+    let places = weighted(&[
+        (24, Place::Arena),
+        (1, Place::Bottom),
+        (1, Place::Top),
+        (1, Place::Giant),
+        (1, Place::Vdso),
+    ]);
+    let byte = weighted(&[(2, 1), (1, PAGE)]);
+    // At most so many bytes, in steps of so many.
+    let len = weighted(&[
+        (14, (2 * PAGE, 1)),
+        (14, (17 * PAGE, 1)),
+        (8, (40 * PAGE, PAGE)),
+        (4, (130 * PAGE, 1)),
+        (1, (2 * HUGE, 1)),
+        (1, (2 * HUGE, HUGE)),
+    ]);
+    let fallback = weighted(&[(3, Fallback::Slow), (1, Fallback::Never)]);
+    let what = (select(&HOWS[..]), access(), fallback, by());
+    // One number for byte and length: they are of no interest by themselves.
+    (spot(places), byte, len, 0..ANY, what).prop_map(
+        |(spot, byte, (max, step), number, (how, access, fallback, by))| {
             // There is nothing to compare a fast-only pin with.
-            fallback: if by == By::Compare && how != rust_gup_uapi::How::Get {
-                Fallback::Slow
-            } else {
-                fallback
-            },
-            by,
+            let fallback = match by {
+                By::Compare if how != How::Get => Fallback::Slow,
+                _ => fallback,
+            };
+            Take {
+                place: spot.place,
+                offset: spot.page * PAGE + number / 8 % byte,
+                len_bytes: (1 + number % max).next_multiple_of(step),
+                how,
+                access,
+                fallback,
+                by,
+            }
         },
     )
 }

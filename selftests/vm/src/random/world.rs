@@ -137,7 +137,7 @@ impl World {
                 check(unsafe { libc::munlock(start, len) }).map(drop)
             }
             Op::Notice(piece, notice) => self.notices.register(piece, notice),
-            Op::Guard { piece, notice, on } => self.notices.protect(piece, notice, on),
+            Op::Reveal(piece, notice) => self.notices.protect(piece, notice, false),
             Op::ClearRefs(what) => fs::write("/proc/self/clear_refs", what.to_string()),
             Op::FolioSizes(sizes) => set_sizes(sizes),
             Op::Truncate { nr_pages } => {
@@ -167,7 +167,10 @@ impl World {
                 map(piece, rights, flags | libc::MAP_ANONYMOUS | huge, -1, 0)
             }
             Memory::DevZero => {
-                let zero = OpenOptions::new().read(true).write(true).open("/dev/zero")?;
+                let zero = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/zero")?;
                 map(piece, rights, flags, zero.as_raw_fd(), 0)
             }
             Memory::Device => {
@@ -264,10 +267,7 @@ impl Drop for World {
 }
 
 fn parts(piece: Piece) -> (*mut c_void, usize) {
-    (
-        with_exposed_provenance_mut(piece.addr()),
-        piece.len_bytes(),
-    )
+    (with_exposed_provenance_mut(piece.addr()), piece.len_bytes())
 }
 
 fn map(piece: Piece, rights: Rights, flags: i32, fd: RawFd, offset: i64) -> io::Result<()> {
