@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use rust_gup_uapi::{raw, Stop, StopAt};
 
+use crate::memory::has_movable_memory;
+
 /// Starts the lines by which a process tells its counts.
 const MARK: &str = "count\t";
 /// What each case is counted as.
@@ -132,6 +134,9 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
             "no entry of user space is like that"
         }
         raw::RUST_GUP_STOP_DEVICE => "there is no such memory on this machine",
+        raw::RUST_GUP_STOP_LONGTERM if !has_movable_memory() => {
+            "there is no movable memory: boot with movablecore=1G"
+        }
         raw::RUST_GUP_STOP_ZERO_PAGE => "its entries are special, which is said first",
         raw::RUST_GUP_STOP_INACCESSIBLE => "not on this architecture",
         raw::RUST_GUP_STOP_RANGE => "such a range is refused before",

@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use rust_gup_uapi::{
     errno_of, raw, Access, Compared, Device, Engine, Fallback, How, Pinned, Request, Stop, StopAt,
@@ -22,7 +23,7 @@ use super::place::{user_limit, Place};
 use super::step::{By, Take};
 use super::world::{at, World};
 use crate::fixture::{errno, store, PAGE};
-use crate::memory::frames;
+use crate::memory::{frames, has_movable_memory};
 use crate::runs::frames_of;
 
 /// How many bytes are looked at, at either end of a range.
@@ -31,7 +32,9 @@ const LOOK: usize = 8;
 const STRICTER: [u32; 2] = [raw::RUST_GUP_STOP_SECRET, raw::RUST_GUP_STOP_NO_MAPPING];
 /// From include/uapi/linux/kernel-page-flags.h.
 const ANON: u64 = 1 << 12;
+const HUGE: u64 = 1 << 17;
 const UNEVICTABLE: u64 = 1 << 18;
+const THP: u64 = 1 << 22;
 
 impl World {
     /// One case.
@@ -81,8 +84,9 @@ impl World {
     ///
     /// - An unevictable folio of a file could be secret memory, and a small folio without an owner was refused by the
     ///   kernel up to 7.2. Without the slow path the walk does not take them.
-    /// - The fast path marks unevictable folios as referenced, and the slow one does not (`folio_mark_accessed()`,
-    ///   `mm/swap.c`). After a page that is left to the slow path the kernel goes on there, and the walk in Rust goes
+    /// - The fast path marks every folio as referenced. The slow one does not where it is unevictable
+    ///   (`lru_gen_inc_refs()`), or mapped by a huge leaf (`folio_mark_accessed()` is for base pages alone,
+    ///   `mm/gup.c:886`). After a page that is left to the slow path the kernel goes on there, and the walk in Rust goes
     ///   on fast.
     fn is_documented(&mut self, request: &Request, compared: &Compared) -> bool {
         let c = &compared.raw;
@@ -94,7 +98,7 @@ impl World {
         } else {
             c.nr_fast < c.nr_pages_rust
                 && c.differences == raw::RUST_GUP_DIFF_REFERENCED
-                && has_flag(frames(c.diff_addr as usize, 1)[0], UNEVICTABLE)
+                && is_marked_by_fast_path_alone(compared)
         };
         if documented {
             let stop = Stop::from_number(c.stop).name();
@@ -141,7 +145,7 @@ impl World {
             frames_before,
             "take {take:?}: frames that {first:?} holds, after {second:?} took the same"
         );
-        if keep {
+        if keep && may_keep(take.how) {
             self.keep(held.into_handle());
         }
     }
@@ -263,6 +267,16 @@ impl World {
     }
 }
 
+/// Whether what was taken so may be held while other ranges are taken.
+///
+/// A page in movable memory that somebody holds cannot be moved for a long-term pin, and then the slow path gives up all
+/// pages of that call (`migrate_longterm_unpinnable_folios()`, `mm/gup.c`). The module asks it for fewer at a time than
+/// `gup_fast_fallback()` does, so the counts would differ.
+fn may_keep(how: How) -> bool {
+    static NO_MOVABLE_MEMORY: OnceLock<bool> = OnceLock::new();
+    how == How::LongTerm || *NO_MOVABLE_MEMORY.get_or_init(|| !has_movable_memory())
+}
+
 fn through(pinned: &Pinned<'_>, at: usize, len: usize) -> Vec<u8> {
     let mut data = vec![0; len];
     pinned.read(at as u64, &mut data).expect("READ");
@@ -279,14 +293,22 @@ fn is_promised(take: &Take, frame: u64) -> bool {
         || take.how == How::Pin && has_flag(frame, ANON)
 }
 
-/// Whether a frame has a flag in /proc/kpageflags.
-fn has_flag(frame: u64, flag: u64) -> bool {
+/// Whether the slow path would not mark the first page that differs as referenced.
+fn is_marked_by_fast_path_alone(compared: &Compared) -> bool {
+    let c = &compared.raw;
+    let frame = frames(c.diff_addr as usize, 1)[0];
+    let by_huge_leaves = c.nr_by_level[0] != c.nr_fast;
+    has_flag(frame, UNEVICTABLE) || by_huge_leaves && has_flag(frame, HUGE | THP)
+}
+
+/// Whether a frame has one of these flags in /proc/kpageflags.
+fn has_flag(frame: u64, wanted: u64) -> bool {
     let flags = File::open("/proc/kpageflags").expect("/proc/kpageflags");
     let mut entry = [0; 8];
     flags
         .read_exact_at(&mut entry, frame * 8)
         .expect("the flags of a frame");
-    u64::from_ne_bytes(entry) & flag != 0
+    u64::from_ne_bytes(entry) & wanted != 0
 }
 
 fn nr_pages_of(request: &Request) -> usize {
