@@ -178,8 +178,8 @@ fn all_was_met(reporter: &mut Reporter<io::Stdout>, sum: &Coverage) -> io::Resul
     Ok(Outcome::Fail)
 }
 
-/// One sequence, and what becomes of it.
-fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Result<(), String> {
+/// What makes up a sequence, and makes it shorter: it depends on nothing but the seed and its number.
+fn runner_of(seed: u64, number: u64) -> TestRunner {
     let config = Config {
         failure_persistence: None,
         max_shrink_time: SHRINK_MILLISECONDS,
@@ -190,7 +190,12 @@ fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Resul
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..16].copy_from_slice(&number.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(config, rng);
+    TestRunner::new_with_rng(config, rng)
+}
+
+/// One sequence, and what becomes of it.
+fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Result<(), String> {
+    let mut runner = runner_of(seed, number);
     let tree = strategy::sequence()
         .new_tree(&mut runner)
         .map_err(|e| format!("no sequence: {e}"))?;
@@ -251,5 +256,56 @@ impl Player {
             said.extend(last);
             Err(said.join("\n"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::strategy::{Strategy, ValueTree};
+
+    use super::step::{Op, Sequence};
+    use super::{runner_of, strategy, Options};
+
+    fn sequence(seed: u64, number: u64) -> Sequence {
+        let tree = strategy::sequence().new_tree(&mut runner_of(seed, number));
+        tree.expect("a sequence").current()
+    }
+
+    #[test]
+    fn seed_and_number_make_up_a_sequence() {
+        for number in 0..20 {
+            assert_eq!(sequence(1, number), sequence(1, number));
+            assert_ne!(sequence(1, number), sequence(2, number));
+            assert_ne!(sequence(1, number), sequence(1, number + 1));
+        }
+    }
+
+    #[test]
+    fn memory_is_made_within_its_place() {
+        for group in (0..50).flat_map(|number| sequence(3, number).groups) {
+            if let Op::Map { piece, .. } | Op::Touch { piece, .. } | Op::Unmap(piece) = group.op {
+                assert!(piece.nr_pages > 0, "{piece:?}");
+                assert!(
+                    piece.page + piece.nr_pages <= piece.place.nr_pages(),
+                    "{piece:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn options_come_with_their_values() {
+        let parse = |text: &str| {
+            let words: Vec<String> = text.split_whitespace().map(String::from).collect();
+            Options::parse(&words)
+        };
+        let options = parse("--seed 7 --cases 100").expect("known options");
+        assert_eq!(
+            (options.seed, options.nr_cases, options.first),
+            (7, Some(100), 0)
+        );
+        assert_eq!(parse("--seed"), None);
+        assert_eq!(parse("--seed x"), None);
+        assert_eq!(parse("--swap 1"), None);
     }
 }
