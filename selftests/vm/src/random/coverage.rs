@@ -3,6 +3,7 @@
 //! Counts what was met: operations, ways of asking, reasons why the walk stopped, levels of leaves.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use rust_gup_uapi::{raw, Stop, StopAt};
 
@@ -137,6 +138,9 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
         raw::RUST_GUP_STOP_LONGTERM if !has_movable_memory() => {
             "there is no movable memory: boot with movablecore=1G"
         }
+        raw::RUST_GUP_STOP_NO_MAPPING if takes_unowned() => {
+            "since 7.3 such pages are taken, and nobody maps them for writing"
+        }
         raw::RUST_GUP_STOP_ZERO_PAGE => "its entries are special, which is said first",
         raw::RUST_GUP_STOP_INACCESSIBLE => "not on this architecture",
         raw::RUST_GUP_STOP_RANGE => "such a range is refused before",
@@ -144,4 +148,12 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
         raw::RUST_GUP_STOP_SIGNAL => "takes a process that is being killed",
         _ => return None,
     })
+}
+
+/// Whether this kernel's fast path takes small folios without an owner (`gup_fast_folio_allowed()`): since 7.3.
+fn takes_unowned() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
+    let mut numbers = release.split('.').map(|n| n.parse().unwrap_or(0));
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (7, 3)
 }

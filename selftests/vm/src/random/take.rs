@@ -28,8 +28,6 @@ use crate::runs::frames_of;
 
 /// How many bytes are looked at, at either end of a range.
 const LOOK: usize = 8;
-/// Reasons why the walk leaves to the slow path what the kernel takes fast.
-const STRICTER: [u32; 2] = [raw::RUST_GUP_STOP_SECRET, raw::RUST_GUP_STOP_NO_MAPPING];
 /// From include/uapi/linux/kernel-page-flags.h.
 const ANON: u64 = 1 << 12;
 const HUGE: u64 = 1 << 17;
@@ -82,8 +80,7 @@ impl World {
 
     /// Whether the difference is one of the documented ones:
     ///
-    /// - An unevictable folio of a file could be secret memory, and a small folio without an owner was refused by the
-    ///   kernel up to 7.2. Without the slow path the walk does not take them.
+    /// - An unevictable folio of a file could be secret memory. Without the slow path the walk does not take it.
     /// - The fast path marks every folio as referenced. The slow one does not where it is unevictable
     ///   (`lru_gen_inc_refs()`), or mapped by a huge leaf (`folio_mark_accessed()` is for base pages alone,
     ///   `mm/gup.c:886`). After a page that is left to the slow path the kernel goes on there, and the walk in Rust goes
@@ -91,7 +88,7 @@ impl World {
     fn is_documented(&mut self, request: &Request, compared: &Compared) -> bool {
         let c = &compared.raw;
         let documented = if request.fallback == Fallback::Never {
-            STRICTER.contains(&c.stop)
+            c.stop == raw::RUST_GUP_STOP_SECRET
                 && c.differences == raw::RUST_GUP_DIFF_NR_PAGES
                 && c.nr_pages_rust < c.nr_pages_kernel
                 && c.nr_equal == c.nr_pages_rust
