@@ -186,7 +186,10 @@ impl World {
                 );
             }
             assert_eq!(found.len(), nr_pages, "take {take:?}: pages in the runs");
-            self.look(take, engine, &pinned, &expected);
+            // What the kernel keeps beside the vDSO changes with the time.
+            if take.place != Place::Vdso {
+                self.look(take, engine, &pinned, &expected);
+            }
         }
         Ok(pinned)
     }
