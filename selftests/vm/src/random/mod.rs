@@ -114,6 +114,7 @@ fn run(options: &Options) -> io::Result<bool> {
     let mut player = Player {
         guard: Guard::begin()?,
         before: Orphans::count(),
+        is_broken: false,
     };
     let mut sum = Coverage::default();
     let started = Instant::now();
@@ -203,6 +204,9 @@ fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Resul
     let state = RefCell::new((player, sum, None, 0));
     let result = runner.run_one(tree, |sequence| {
         let (player, sum, first_failure, nr_played) = &mut *state.borrow_mut();
+        if player.is_broken {
+            return Ok(());
+        }
         *nr_played += 1;
         match player.play(sequence) {
             Ok(coverage) => {
@@ -235,6 +239,8 @@ fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Resul
 struct Player {
     guard: Guard,
     before: Orphans,
+    /// The kernel is not what it was: whatever is played from now on would fail.
+    is_broken: bool,
 }
 
 impl Player {
@@ -246,9 +252,15 @@ impl Player {
         let last = said.iter().rposition(|l| l.starts_with(world::AT));
         let last = last.map(|i| said[i].replacen(world::AT, "while at ", 1));
         said.retain(|l| !l.starts_with(world::AT));
-        said.extend(self.guard.complaints(&[], &[]));
+        let complaints = self.guard.complaints(&[], &[]);
+        self.is_broken |= !complaints.is_empty();
+        said.extend(complaints);
         if outcome == Outcome::Pass {
-            said.extend(Orphans::no_more_than(self.before).err());
+            if let Err(why) = Orphans::no_more_than(self.before) {
+                said.push(why);
+                // They stay.
+                self.before = Orphans::count();
+            }
         }
         if outcome == Outcome::Pass && said.is_empty() {
             Ok(coverage)
