@@ -71,12 +71,9 @@ impl Coverage {
 
     /// Tells the parent process.
     pub(super) fn tell(&self) {
-        let lines: String = self
-            .0
-            .iter()
-            .map(|(name, nr)| format!("{MARK}{name}\t{nr}\n"))
-            .collect();
-        print!("{lines}");
+        for (name, nr) in &self.0 {
+            println!("{MARK}{name}\t{nr}");
+        }
     }
 
     /// Takes the counts out of what a process said.

@@ -27,6 +27,8 @@ use crate::process::{Child, Rendezvous};
 const DEVICE_MEMORY: i64 = 0xa0000;
 /// Starts the lines by which a process tells what it is doing.
 pub(super) const AT: &str = "at\t";
+/// From include/uapi/asm-generic/mman.h.
+const MLOCK_ONFAULT: libc::c_uint = 1;
 const NR_CHILDREN: usize = 2;
 const NR_HELD: usize = 4;
 
@@ -127,9 +129,9 @@ impl World {
             Op::Reap => self.reap(),
             Op::Lock { piece, on_fault } => {
                 let (start, len) = parts(piece);
-                let flags = if on_fault { libc::MLOCK_ONFAULT } else { 0 };
+                let flags = if on_fault { MLOCK_ONFAULT } else { 0 };
                 // SAFETY: Changes no contents.
-                check(unsafe { libc::mlock2(start, len, flags as _) }).map(drop)
+                check(unsafe { libc::mlock2(start, len, flags) }).map(drop)
             }
             Op::Unlock(piece) => {
                 let (start, len) = parts(piece);
