@@ -20,11 +20,10 @@ const DISK_BYTES: u64 = 48 << 20;
 /// What is mounted while sequences run.
 pub(super) struct FileSystems {
     disk: Disk,
-    _tmpfs: Mount,
-    _ramfs: Mount,
+    tmpfs: Mount,
 }
 
-static DIRECTORIES: OnceLock<[(Memory, String); 3]> = OnceLock::new();
+static DIRECTORIES: OnceLock<[(Memory, String); 2]> = OnceLock::new();
 static GIANT: OnceLock<Option<File>> = OnceLock::new();
 
 impl FileSystems {
@@ -32,14 +31,12 @@ impl FileSystems {
     pub(super) fn new() -> io::Result<Self> {
         let all = Self {
             disk: Disk::new(DISK_BYTES),
-            _tmpfs: Mount::new("tmpfs", "/tmp/random-tmpfs", "huge=always")?,
-            _ramfs: Mount::new("ramfs", "/tmp/random-ramfs", "")?,
+            tmpfs: Mount::new("tmpfs", "/tmp/random-tmpfs", "huge=always")?,
         };
         DIRECTORIES.get_or_init(|| {
             [
                 (Memory::Disk, all.disk.mounted.to_owned()),
-                (Memory::Tmpfs, all._tmpfs.0.to_owned()),
-                (Memory::Ramfs, all._ramfs.0.to_owned()),
+                (Memory::Tmpfs, all.tmpfs.0.to_owned()),
             ]
         });
         GIANT.get_or_init(|| giant().ok());

@@ -53,8 +53,6 @@ pub(super) enum Memory {
     Tmpfs,
     /// A file on a disk.
     Disk,
-    /// Unevictable page cache.
-    Ramfs,
     /// Huge pages of 2 MiB out of the pool.
     Hugetlb,
     Secret,

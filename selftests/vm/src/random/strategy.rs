@@ -114,7 +114,6 @@ fn memory() -> Select<Memory> {
         (2, Memory::Memfd),
         (2, Memory::Tmpfs),
         (2, Memory::Disk),
-        (1, Memory::Ramfs),
         (3, Memory::Hugetlb),
         (1, Memory::Secret),
         (1, Memory::Device),

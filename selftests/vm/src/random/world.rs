@@ -184,7 +184,7 @@ impl World {
                 let file = self.files.last().ok_or(io::ErrorKind::NotFound)?;
                 map_file(small_if_private(piece, shared), file, rights, flags)
             }
-            Memory::Memfd | Memory::Tmpfs | Memory::Disk | Memory::Ramfs | Memory::Secret => {
+            Memory::Memfd | Memory::Tmpfs | Memory::Disk | Memory::Secret => {
                 let file = file_of(memory, piece.nr_pages)?;
                 map_file(small_if_private(piece, shared), &file, rights, flags)?;
                 self.files.push(file);
