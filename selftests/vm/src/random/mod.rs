@@ -14,6 +14,7 @@
 
 mod coverage;
 mod files;
+mod kernel;
 mod notices;
 mod owner;
 mod place;
