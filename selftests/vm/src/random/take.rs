@@ -83,8 +83,8 @@ impl World {
     ///
     /// The fast path marks every folio as referenced. The slow one does not where it is unevictable
     /// (`lru_gen_inc_refs()`), or mapped by a huge leaf (`folio_mark_accessed()` is for base pages alone,
-    /// `mm/gup.c:886`). After a page that is left to the slow path the kernel goes on there, and the walk in Rust goes
-    /// on fast.
+    /// `mm/gup.c:886`). How many pages it takes after one that is left to it differs: the kernel lets it take the rest
+    /// of the call, the walk in Rust goes on fast.
     fn is_of_slow_path(&mut self, compared: &Compared) -> bool {
         let c = &compared.raw;
         let is_slow = c.nr_fast < c.nr_pages_rust && c.differences == raw::RUST_GUP_DIFF_REFERENCED;
@@ -92,8 +92,7 @@ impl World {
             return false;
         }
         let frame = frames(c.diff_addr as usize, 1)[0];
-        let by_huge_leaves = c.nr_by_level[0] != c.nr_fast;
-        if has_flag(frame, UNEVICTABLE) || by_huge_leaves && has_flag(frame, HUGE | THP) {
+        if has_flag(frame, UNEVICTABLE | HUGE | THP) {
             self.coverage.met("referenced flag, not by the slow path");
             return true;
         }
