@@ -156,7 +156,7 @@ fn limit_of_all_files_together() {
     limited(8, |_| {
         let map = Map::anon(4);
         let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
-        let held = [3, 3, 2].map(|nr_pages| part(nr_pages));
+        let held = [3, 3, 2].map(&part);
         let held: Vec<_> = files
             .iter()
             .zip(&held)
