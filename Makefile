@@ -78,6 +78,11 @@ test-upstream: all ## run the kernel's own selftests that open gup_test, unmodif
 test-debug: ## run the tests of the loaded module on debug kernels, built first if need be: KASAN, KCSAN
 	@$(S)/test-debug
 
+.PHONY: fuzz-abi
+fuzz-abi: all ## make hostile calls from user land, in a VM (SECONDS=300, SEED=)
+	@$(S)/vm run --name fuzz-abi --append tsc=reliable --timeout $$(($(or $(SECONDS),300) * 2 + 120)) -- \
+		gup-selftest abi-fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: ## measure against the kernel (7.2 unless KVER=); a figure that is missed is shown, and no failure
 	@$(S)/bench

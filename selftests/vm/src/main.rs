@@ -3,13 +3,14 @@
 //! `gup-selftest [FILTER...]`: the tests of the loaded module.
 //!
 //! Runs as root inside a test machine and prints KTAP. With filters, only the tests run whose name holds one of them;
-//! `--list` prints the names. The exit status is 0 if nothing failed.
+//! `--list` prints the names. The exit status is 0 if nothing failed. [`abi_fuzz`] is a program of its own.
 //!
 //! With `--random` it compares the engines on memory made at random instead: see [`random`].
 //!
 //! Each file of tests begins with its promises. What is promised for all of them is in [`guard`] and [`runner`].
 
 mod abi;
+mod abi_fuzz;
 mod concurrency;
 mod cow;
 mod dma;
@@ -84,6 +85,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|a| a == "--random") {
         return random::main(&arguments[1..]);
+    }
+    if arguments.first().is_some_and(|a| a == "abi-fuzz") {
+        return abi_fuzz::main(&arguments[1..]);
     }
     if let Some(option) = arguments
         .iter()

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a case: regions of all kinds at known distances, with nothing between them.
+//!
+//! It lies below 2 GiB, so that 32-bit calls reach it. Each thread has regions of its own, of which it knows what is in
+//! them; the others are everybody's.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+
+use libc::c_int;
+use rust_gup_uapi::raw;
+
+use crate::fixture::{check, pattern, HUGE, PAGE};
+use crate::memory::RW;
+
+/// How many threads a case has at most.
+pub(super) const MAX_THREADS: usize = 3;
+const PAGES_PER_THREAD: usize = 64;
+const SHARED: usize = MAX_THREADS * PAGES_PER_THREAD;
+/// Where the huge page begins, in pages: it is aligned to its size.
+const HUGE_AT: usize = HUGE / PAGE;
+const NR_PAGES: usize = 3 * HUGE_AT;
+
+/// A piece of the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Region {
+    /// The thread's own: it holds a pattern that never changes, though it is written through handles.
+    Stable,
+    /// The thread's own; whatever is written there.
+    Scratch,
+    /// The thread's own, where the structures lie.
+    Argument,
+    /// The thread's own, where copies go to.
+    Bounce,
+    /// The thread's own, read-only. What is in it is written through [`Region::FrozenAlias`].
+    Frozen,
+    FrozenAlias,
+    /// Nothing is mapped there.
+    Gone,
+    /// Mapped without any access.
+    NoAccess,
+    /// Everybody's; protected, unmapped, discarded and moved at any time.
+    Contested,
+    /// Everybody's; userfaultfd holds up who touches it.
+    Blocked,
+    /// Every other page is missing.
+    Holes,
+    /// Never touched.
+    Untouched,
+    /// A mapping of a file that ends in the middle of it.
+    File,
+    /// Secret memory, if the case has it.
+    Secret,
+    /// A huge page.
+    Huge,
+}
+
+impl Region {
+    /// First page and number of pages, for thread `thread`.
+    fn place(self, thread: usize) -> (usize, usize) {
+        let own = thread * PAGES_PER_THREAD;
+        match self {
+            Self::Stable => (own + 1, 16),
+            Self::Scratch => (own + 18, 4),
+            Self::Argument => (own + 23, 7),
+            Self::Gone => (own + 30, 1),
+            Self::NoAccess => (own + 31, 1),
+            Self::Frozen => (own + 32, 4),
+            Self::FrozenAlias => (own + 37, 4),
+            Self::Bounce => (own + 42, 16),
+            Self::Contested => (SHARED + 1, 8),
+            Self::Blocked => (SHARED + 10, 4),
+            Self::Holes => (SHARED + 15, 8),
+            Self::Untouched => (SHARED + 24, 8),
+            Self::File => (SHARED + 33, 8),
+            Self::Secret => (SHARED + 42, 2),
+            Self::Huge => (HUGE_AT, HUGE_AT),
+        }
+    }
+
+    pub(super) fn len_bytes(self) -> usize {
+        self.place(0).1 * PAGE
+    }
+
+    /// Only the thread itself changes it.
+    pub(super) fn is_own(self) -> bool {
+        matches!(
+            self,
+            Self::Stable | Self::Scratch | Self::Argument | Self::Bounce | Self::Frozen
+        )
+    }
+}
+
+/// What is known of an access before it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlook {
+    Works,
+    Fails,
+    Unknown,
+}
+
+/// The memory of a case. It is never unmapped: the process ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arena {
+    start: usize,
+    /// First address beyond user space.
+    pub(super) user_limit: u64,
+}
+
+impl Arena {
+    /// Maps all but what userfaultfd is needed for.
+    pub(super) fn new(nr_threads: usize, with_secret: bool, user_limit: u64) -> Self {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let len_bytes = (NR_PAGES + HUGE_AT) * PAGE;
+        let start = map(0, len_bytes, libc::PROT_NONE, flags | libc::MAP_32BIT, -1);
+        let arena = Self {
+            start: start.next_multiple_of(HUGE),
+            user_limit,
+        };
+        for thread in 0..nr_threads {
+            arena.set_up_thread(thread);
+        }
+        arena.anonymous(Region::Contested, 0);
+        arena.anonymous(Region::Untouched, 0);
+        arena.anonymous(Region::Blocked, 0);
+        arena.anonymous(Region::Huge, 0);
+        arena.advise(Region::Huge, libc::MADV_HUGEPAGE);
+        for page in (0..Region::Holes.len_bytes() / PAGE).step_by(2) {
+            let addr = arena.addr(0, Region::Holes, page * PAGE);
+            map(
+                addr,
+                PAGE,
+                RW,
+                flags | libc::MAP_FIXED | libc::MAP_POPULATE,
+                -1,
+            );
+            unmap(addr + PAGE, PAGE);
+        }
+        let file = memfd(c"abi-fuzz-file", 4 * PAGE + PAGE / 2);
+        arena.shared_file(Region::File, 0, &file, RW);
+        if with_secret {
+            arena.secret();
+        }
+        arena
+    }
+
+    fn set_up_thread(&self, thread: usize) {
+        for region in [
+            Region::Stable,
+            Region::Scratch,
+            Region::Argument,
+            Region::Bounce,
+        ] {
+            self.anonymous(region, thread);
+            self.fill(
+                self.addr(thread, region, 0),
+                &vec![0x5a; region.len_bytes()],
+            );
+        }
+        self.fill(self.addr(thread, Region::Stable, 0), &stable_bytes(thread));
+        let bounce_end = self.addr(thread, Region::Bounce, Region::Bounce.len_bytes());
+        unmap(bounce_end, PAGE);
+        unmap(self.addr(thread, Region::Gone, 0), PAGE);
+        let file = memfd(c"abi-fuzz-frozen", Region::Frozen.len_bytes());
+        self.shared_file(Region::FrozenAlias, thread, &file, RW);
+        let zeroes = vec![0; Region::Frozen.len_bytes()];
+        self.fill(self.addr(thread, Region::FrozenAlias, 0), &zeroes);
+        self.shared_file(Region::Frozen, thread, &file, libc::PROT_READ);
+    }
+
+    /// Maps private memory of small pages there.
+    pub(super) fn anonymous(&self, region: Region, thread: usize) {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let addr = self.addr(thread, region, 0);
+        map(addr, region.len_bytes(), RW, flags, -1);
+        if region != Region::Huge {
+            self.advise_at(addr, region.len_bytes(), libc::MADV_NOHUGEPAGE);
+        }
+    }
+
+    fn shared_file(&self, region: Region, thread: usize, file: &OwnedFd, prot: c_int) {
+        let addr = self.addr(thread, region, 0);
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        map(addr, region.len_bytes(), prot, flags, file.as_raw_fd());
+    }
+
+    fn secret(&self) {
+        // SAFETY: Takes no pointers.
+        let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+        let fd = check(fd).expect("memfd_secret");
+        // SAFETY: It was opened just now and belongs to nobody else.
+        let file = unsafe { OwnedFd::from_raw_fd(fd as c_int) };
+        truncate(&file, Region::Secret.len_bytes());
+        self.shared_file(Region::Secret, 0, &file, RW);
+        self.fill(self.addr(0, Region::Secret, 0), &[1; PAGE]);
+    }
+
+    /// madvise(2) on the whole of a shared region.
+    pub(super) fn advise(&self, region: Region, advice: c_int) {
+        self.advise_at(self.addr(0, region, 0), region.len_bytes(), advice);
+    }
+
+    fn advise_at(&self, addr: usize, len_bytes: usize, advice: c_int) {
+        // It may fail: others unmap meanwhile.
+        // SAFETY: The advice given here changes nothing but the contents of regions that nobody has a reference to.
+        let _ = unsafe { libc::madvise(with_exposed_provenance_mut(addr), len_bytes, advice) };
+    }
+
+    /// The address of byte `offset` of a region of thread `thread`.
+    pub(super) fn addr(&self, thread: usize, region: Region, offset: usize) -> usize {
+        self.start + region.place(thread).0 * PAGE + offset
+    }
+
+    /// The region that a byte lies in, of those of thread `thread` and of all, and its offset there.
+    fn region_of(&self, thread: usize, addr: u64) -> Option<(Region, u64)> {
+        const ALL: [Region; 7] = [
+            Region::Stable,
+            Region::Scratch,
+            Region::Argument,
+            Region::Bounce,
+            Region::Frozen,
+            Region::Gone,
+            Region::NoAccess,
+        ];
+        ALL.into_iter().find_map(|region| {
+            let offset = addr.checked_sub(self.addr(thread, region, 0) as u64)?;
+            (offset < region.len_bytes() as u64).then_some((region, offset))
+        })
+    }
+
+    /// First address and end of the region that a byte lies in, if it is one of the thread's own.
+    pub(super) fn own_region_around(&self, thread: usize, addr: u64) -> Option<(usize, usize)> {
+        let (region, _) = self.region_of(thread, addr)?;
+        let start = self.addr(thread, region, 0);
+        region
+            .is_own()
+            .then_some((start, start + region.len_bytes()))
+    }
+
+    /// Whether the kernel can copy to or from there for thread `thread`.
+    pub(super) fn copy_outlook(
+        &self,
+        thread: usize,
+        addr: u64,
+        len_bytes: u64,
+        writes: bool,
+    ) -> Outlook {
+        if len_bytes == 0 {
+            return Outlook::Works;
+        }
+        let is_out_of_reach = |addr: u64| addr < LOWEST_MAPPED || addr >= self.user_limit;
+        let last = addr.checked_add(len_bytes - 1);
+        if is_out_of_reach(addr) || last.is_none_or(is_out_of_reach) {
+            return Outlook::Fails;
+        }
+        match self.region_of(thread, addr) {
+            None => Outlook::Unknown,
+            Some((Region::Gone | Region::NoAccess, _)) => Outlook::Fails,
+            Some((Region::Frozen, _)) if writes => Outlook::Fails,
+            // After each of them comes a page that nobody may access.
+            Some((region, offset)) if len_bytes > region.len_bytes() as u64 - offset => {
+                Outlook::Fails
+            }
+            Some(_) => Outlook::Works,
+        }
+    }
+
+    /// How many pages of `[addr, addr + len_bytes)` can be taken, if that is known.
+    pub(super) fn nr_takeable(
+        &self,
+        thread: usize,
+        addr: u64,
+        len_bytes: u64,
+        flags: u32,
+    ) -> Option<u64> {
+        if addr < LOWEST_MAPPED {
+            return Some(0);
+        }
+        let has = |flag| flags & flag != 0;
+        match self.region_of(thread, addr)? {
+            (Region::Gone, _) => Some(0),
+            // It is shared, so FORCE does not copy it.
+            (Region::Frozen, _) if has(raw::RUST_GUP_WRITE) => Some(0),
+            // It goes on where nobody has access.
+            _ if has(raw::RUST_GUP_FORCE) => None,
+            (Region::NoAccess, _) => Some(0),
+            // fork() and migration leave entries that must fault.
+            _ if has(raw::RUST_GUP_NOFAULT) => None,
+            (region, offset) => {
+                let nr_left = region.len_bytes() as u64 - offset;
+                Some(nr_pages(addr, len_bytes.min(nr_left)))
+            }
+        }
+    }
+
+    /// Where in the thread's own pattern `[addr, addr + len_bytes)` lies, if all of it does.
+    pub(super) fn stable_offset(&self, thread: usize, addr: u64, len_bytes: u64) -> Option<usize> {
+        match self.region_of(thread, addr) {
+            Some((Region::Stable, offset))
+                if offset + len_bytes <= Region::Stable.len_bytes() as u64 =>
+            {
+                Some(offset as usize)
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes to memory that is surely there.
+    pub(super) fn fill(&self, addr: usize, bytes: &[u8]) {
+        let place = with_exposed_provenance_mut::<u8>(addr);
+        // SAFETY: The region is mapped for writing, and nobody has a reference to it.
+        unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    /// Reads memory that is surely there.
+    pub(super) fn load(&self, addr: usize, bytes: &mut [u8]) {
+        let place = with_exposed_provenance::<u8>(addr);
+        // SAFETY: The callers name regions that are mapped for reading, and nobody has a reference to them.
+        unsafe {
+            bytes
+                .as_mut_ptr()
+                .copy_from_nonoverlapping(place, bytes.len())
+        };
+    }
+
+    /// Tries to write to memory that may not be there.
+    pub(super) fn try_fill(&self, addr: u64, bytes: &[u8]) {
+        let local = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        let remote = libc::iovec {
+            iov_base: with_exposed_provenance_mut(addr as usize),
+            iov_len: bytes.len(),
+        };
+        // SAFETY: The kernel checks the remote address; the callers name regions of the arena, or nothing at all.
+        let _ = unsafe { libc::process_vm_writev(libc::getpid(), &local, 1, &remote, 1, 0) };
+    }
+}
+
+/// How many pages hold a byte of the range.
+pub(super) fn nr_pages(addr: u64, len_bytes: u64) -> u64 {
+    ((addr % PAGE as u64) + len_bytes).div_ceil(PAGE as u64)
+}
+
+/// Nothing is ever mapped below.
+const LOWEST_MAPPED: u64 = 65536;
+
+/// What [`Region::Stable`] of a thread holds.
+pub(super) fn stable_bytes(thread: usize) -> Vec<u8> {
+    pattern(thread, Region::Stable.len_bytes())
+}
+
+/// mmap(2), which must succeed.
+pub(super) fn map(addr: usize, len_bytes: usize, prot: c_int, flags: c_int, fd: c_int) -> usize {
+    let hint = with_exposed_provenance_mut(addr);
+    // SAFETY: With MAP_FIXED the callers name regions of the arena, to which nobody has a reference.
+    let start = unsafe { libc::mmap(hint, len_bytes, prot, flags, fd, 0) };
+    assert_ne!(
+        start,
+        libc::MAP_FAILED,
+        "mmap: {}",
+        std::io::Error::last_os_error()
+    );
+    start.expose_provenance()
+}
+
+/// munmap(2) of a part of the arena.
+pub(super) fn unmap(addr: usize, len_bytes: usize) {
+    // SAFETY: The callers name regions of the arena, to which nobody has a reference.
+    let result = unsafe { libc::munmap(with_exposed_provenance_mut(addr), len_bytes) };
+    check(result).expect("munmap");
+}
+
+fn memfd(name: &std::ffi::CStr, len_bytes: usize) -> OwnedFd {
+    // SAFETY: The name ends in a zero byte.
+    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) });
+    // SAFETY: It was opened just now and belongs to nobody else.
+    let file = unsafe { OwnedFd::from_raw_fd(fd.expect("memfd_create")) };
+    truncate(&file, len_bytes);
+    file
+}
+
+fn truncate(file: &OwnedFd, len_bytes: usize) {
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::ftruncate(file.as_raw_fd(), len_bytes as i64) }).expect("ftruncate");
+}

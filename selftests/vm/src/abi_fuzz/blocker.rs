@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that holds up who touches it: userfaultfd, with a thread that answers after a while.
+
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use super::arena::{Arena, Region};
+use crate::fixture::{check, PAGE};
+
+const API: u64 = 0xaa;
+const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
+const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
+const UFFDIO_ZEROPAGE: libc::c_ulong = 0xc020_aa04;
+const MODE_MISSING: u64 = 1;
+const EVENT_PAGEFAULT: u8 = 0x12;
+/// struct uffd_msg: the event is the first byte, the address the third word.
+const MESSAGE_WORDS: usize = 4;
+
+/// Has faults in [`Region::Blocked`] wait until a thread answers them. This needs privileges.
+pub(super) fn register(arena: &Arena) -> OwnedFd {
+    // SAFETY: Takes no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+    let fd = check(fd).expect("userfaultfd");
+    // SAFETY: It was opened just now and belongs to nobody else.
+    let file = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let start = arena.addr(0, Region::Blocked, 0) as u64;
+    let len_bytes = Region::Blocked.len_bytes() as u64;
+    let mut api = [API, 0, 0];
+    let mut register = [start, len_bytes, MODE_MISSING, 0];
+    // SAFETY: Both structures have that many fields of 64 bits.
+    unsafe {
+        check(libc::ioctl(file.as_raw_fd(), UFFDIO_API, &mut api)).expect("UFFDIO_API");
+        let result = libc::ioctl(file.as_raw_fd(), UFFDIO_REGISTER, &mut register);
+        check(result).expect("UFFDIO_REGISTER");
+    }
+    file
+}
+
+/// Starts the thread.
+pub(super) fn start(file: OwnedFd) {
+    thread::spawn(move || answer(&file));
+}
+
+/// Until the process ends, or closes all its files.
+fn answer(file: &OwnedFd) {
+    loop {
+        // SAFETY: Zeroes are valid.
+        let mut message: [u64; MESSAGE_WORDS] = unsafe { zeroed() };
+        let size = size_of_val(&message);
+        // SAFETY: `message` has room for one.
+        let result = unsafe { libc::read(file.as_raw_fd(), message.as_mut_ptr().cast(), size) };
+        if result < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted {
+            continue;
+        }
+        if result != size as isize {
+            return;
+        }
+        if message[0] as u8 != EVENT_PAGEFAULT {
+            continue;
+        }
+        let page = message[2] & !(PAGE as u64 - 1);
+        thread::sleep(Duration::from_micros(100));
+        let mut zeropage = [page, PAGE as u64, 0, 0];
+        // It may have been answered, or unmapped.
+        // SAFETY: The structure has four fields of 64 bits.
+        let _ = unsafe { libc::ioctl(file.as_raw_fd(), UFFDIO_ZEROPAGE, &mut zeropage) };
+    }
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The calls, and which errors `Documentation/uapi.rst` gives them.
+
+use rust_gup_uapi::raw;
+
+/// One of the calls of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Info,
+    Pin,
+    Unpin,
+    Read,
+    Write,
+    Runs,
+    Compare,
+    Measure,
+    Stats,
+}
+
+/// What the slow path alone heeds.
+pub(super) const SLOW_FLAGS: [u32; 4] = [
+    raw::RUST_GUP_FORCE,
+    raw::RUST_GUP_NOFAULT,
+    raw::RUST_GUP_PCI_P2PDMA,
+    raw::RUST_GUP_HONOR_NUMA_FAULT,
+];
+/// All flags of a range.
+pub(super) const FLAGS: u32 = raw::RUST_GUP_WRITE
+    | raw::RUST_GUP_PIN
+    | raw::RUST_GUP_LONGTERM
+    | raw::RUST_GUP_FAST_ONLY
+    | raw::RUST_GUP_FORCE
+    | raw::RUST_GUP_NOFAULT
+    | raw::RUST_GUP_PCI_P2PDMA
+    | raw::RUST_GUP_HONOR_NUMA_FAULT;
+
+/// The bits of an ioctl number that say how large its structure is.
+pub(super) const SIZE_SHIFT: u32 = 16;
+pub(super) const SIZE_MAX: usize = (1 << 14) - 1;
+/// The caller's structure is read, written.
+const DIRECTION_IN: u32 = 1 << 30;
+const DIRECTION_OUT: u32 = 1 << 31;
+
+impl Call {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Info,
+        Self::Pin,
+        Self::Unpin,
+        Self::Read,
+        Self::Write,
+        Self::Runs,
+        Self::Compare,
+        Self::Measure,
+        Self::Stats,
+    ];
+
+    /// The number of the header.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Info => raw::RUST_GUP_IOC_INFO,
+            Self::Pin => raw::RUST_GUP_IOC_PIN,
+            Self::Unpin => raw::RUST_GUP_IOC_UNPIN,
+            Self::Read => raw::RUST_GUP_IOC_READ,
+            Self::Write => raw::RUST_GUP_IOC_WRITE,
+            Self::Runs => raw::RUST_GUP_IOC_RUNS,
+            Self::Compare => raw::RUST_GUP_IOC_COMPARE,
+            Self::Measure => raw::RUST_GUP_IOC_MEASURE,
+            Self::Stats => raw::RUST_GUP_IOC_STATS,
+        }
+    }
+
+    /// The call that a number means, whatever size it gives.
+    pub(super) fn of(number: u32) -> Option<Self> {
+        let without_size = |number: u32| number & !((SIZE_MAX as u32) << SIZE_SHIFT);
+        Self::ALL
+            .into_iter()
+            .find(|call| without_size(call.number()) == without_size(number))
+    }
+
+    /// The size of its structure.
+    pub(super) fn size(self) -> usize {
+        size_of_number(self.number())
+    }
+
+    pub(super) fn reads_argument(self) -> bool {
+        self.number() & DIRECTION_IN != 0
+    }
+
+    pub(super) fn writes_argument(self) -> bool {
+        self.number() & DIRECTION_OUT != 0
+    }
+
+    /// What `Documentation/uapi.rst` says that it can return; a test compares the two.
+    pub(super) fn documented(self) -> Errors {
+        let own: &[i32] = match self {
+            Self::Info | Self::Stats => return Errors::of(&[0, libc::EFAULT, libc::EINVAL]),
+            Self::Unpin => &[libc::ENOENT],
+            Self::Read => &[libc::ENOENT, libc::EINTR],
+            Self::Write => &[libc::ENOENT, libc::EACCES, libc::EINTR],
+            Self::Runs => &[libc::ENOENT],
+            Self::Compare => &[libc::EPERM, libc::EOVERFLOW, libc::ENOMEM, libc::EOPNOTSUPP],
+            Self::Pin => &[
+                libc::EPERM,
+                libc::EOVERFLOW,
+                libc::ENOMEM,
+                libc::EOPNOTSUPP,
+                libc::EINTR,
+                libc::EAGAIN,
+                libc::EHWPOISON,
+                libc::EREMOTEIO,
+                libc::EBUSY,
+            ],
+            Self::Measure => &[
+                libc::EPERM,
+                libc::EOVERFLOW,
+                libc::ENOMEM,
+                libc::EOPNOTSUPP,
+                libc::EINTR,
+                libc::EAGAIN,
+                libc::EHWPOISON,
+                libc::EREMOTEIO,
+                libc::EBUSY,
+            ],
+        };
+        Errors::of(&[0, libc::EFAULT, libc::EINVAL, libc::E2BIG]) | Errors::of(own)
+    }
+
+    /// The same for a caller that lives to see it, on a machine without poisoned memory, peer-to-peer memory and DAX,
+    /// of which nothing is migrated.
+    pub(super) fn possible(self) -> Errors {
+        let never: &[i32] = match self {
+            // EAGAIN says that the process was killed.
+            Self::Pin => &[
+                libc::EINTR,
+                libc::EAGAIN,
+                libc::EHWPOISON,
+                libc::EREMOTEIO,
+                libc::EBUSY,
+            ],
+            // Here also that the range is not resident.
+            Self::Measure => &[
+                libc::EINTR,
+                libc::EOPNOTSUPP,
+                libc::EHWPOISON,
+                libc::EREMOTEIO,
+                libc::EBUSY,
+            ],
+            Self::Read | Self::Write => &[libc::EINTR],
+            _ => &[],
+        };
+        let never = never.iter().copied();
+        never.fold(self.documented(), Errors::without)
+    }
+}
+
+/// The size that a number gives.
+pub(super) fn size_of_number(number: u32) -> usize {
+    (number >> SIZE_SHIFT) as usize & SIZE_MAX
+}
+
+/// A set of error numbers, with 0 for success.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Errors(u32);
+
+/// All that can be in a set.
+pub(super) const NAMES: [(i32, &str); 19] = [
+    (0, "success"),
+    (libc::EFAULT, "EFAULT"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::E2BIG, "E2BIG"),
+    (libc::EPERM, "EPERM"),
+    (libc::EOVERFLOW, "EOVERFLOW"),
+    (libc::ENOMEM, "ENOMEM"),
+    (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+    (libc::ENOENT, "ENOENT"),
+    (libc::EACCES, "EACCES"),
+    (libc::EAGAIN, "EAGAIN"),
+    (libc::EINTR, "EINTR"),
+    (libc::EHWPOISON, "EHWPOISON"),
+    (libc::EREMOTEIO, "EREMOTEIO"),
+    (libc::EBUSY, "EBUSY"),
+    (libc::ENOTTY, "ENOTTY"),
+    (libc::EBADF, "EBADF"),
+    (libc::ENODEV, "ENODEV"),
+    (libc::ESPIPE, "ESPIPE"),
+];
+
+impl Errors {
+    pub(super) const NONE: Self = Self(0);
+
+    pub(super) fn of(errnos: &[i32]) -> Self {
+        errnos
+            .iter()
+            .fold(Self::NONE, |set, &errno| set.with(errno))
+    }
+
+    fn bit(errno: i32) -> Option<u32> {
+        let at = NAMES.iter().position(|(number, _)| *number == errno)?;
+        Some(1 << at)
+    }
+
+    #[must_use]
+    pub(super) fn with(self, errno: i32) -> Self {
+        Self(self.0 | Self::bit(errno).expect("an error number of NAMES"))
+    }
+
+    #[must_use]
+    pub(super) fn without(self, errno: i32) -> Self {
+        Self(self.0 & !Self::bit(errno).expect("an error number of NAMES"))
+    }
+
+    pub(super) fn contains(self, errno: i32) -> bool {
+        Self::bit(errno).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    /// The error numbers, success among them.
+    pub(super) fn iter(self) -> impl Iterator<Item = i32> {
+        let errnos = NAMES.iter().map(|(errno, _)| *errno);
+        errnos.filter(move |errno| self.contains(*errno))
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl std::ops::BitOr for Errors {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl std::fmt::Debug for Errors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<String> = self.iter().map(errno_name).collect();
+        f.write_str(&names.join("|"))
+    }
+}
+
+/// The name of an error number.
+pub(super) fn errno_name(errno: i32) -> String {
+    match NAMES.iter().find(|(number, _)| *number == errno) {
+        Some((_, name)) => (*name).to_owned(),
+        None => format!("errno {errno}"),
+    }
+}

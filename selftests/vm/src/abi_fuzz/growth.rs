@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that does not come back.
+
+use std::fs;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
+
+use super::tally::Tally;
+use crate::fixture::field;
+
+/// What the machine does for itself meanwhile: free memory, and slab that cannot be reclaimed, in KiB.
+const BOUNDS_KIB: [u64; 2] = [8192, 2048];
+const NAMES: [&str; 2] = ["free memory", "unreclaimable slab"];
+/// What is freed after a grace period, or given back by a worker, needs a while.
+const NR_TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Memory that is not free, and slab that cannot be reclaimed, in KiB: after all that is only kept for later was given
+/// up.
+fn used_kib() -> [u64; 2] {
+    for (file, text) in [
+        ("/proc/sys/vm/drop_caches", "3"),
+        ("/proc/sys/vm/compact_memory", "1"),
+    ] {
+        fs::write(file, text).unwrap_or_else(|e| panic!("{file}: {e}"));
+    }
+    let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    let value = |name: &str| field(&text, name).unwrap_or_else(|| panic!("no {name}"));
+    [value("MemTotal:") - value("MemFree:"), value("SUnreclaim:")]
+}
+
+/// Remembers how much there is.
+pub(super) fn begin(tally: &Tally) {
+    let mut least = used_kib();
+    for _ in 0..NR_TRIES {
+        thread::sleep(PAUSE);
+        least = std::array::from_fn(|i| least[i].min(used_kib()[i]));
+    }
+    for (place, used) in tally.memory_before.iter().zip(least) {
+        place.store(used, Relaxed);
+    }
+    tally.calls_before.store(tally.nr_calls(), Relaxed);
+}
+
+/// Fails if there is less now.
+pub(super) fn end(tally: &Tally) {
+    let before: [u64; 2] = std::array::from_fn(|i| tally.memory_before[i].load(Relaxed));
+    let nr_calls = tally.nr_calls() - tally.calls_before.load(Relaxed);
+    let mut grown = [u64::MAX; 2];
+    for _ in 0..NR_TRIES {
+        let used = used_kib();
+        grown = std::array::from_fn(|i| grown[i].min(used[i].saturating_sub(before[i])));
+        if grown
+            .iter()
+            .zip(BOUNDS_KIB)
+            .all(|(grown, bound)| *grown <= bound)
+        {
+            break;
+        }
+        thread::sleep(PAUSE);
+    }
+    for ((name, grown), bound) in NAMES.iter().zip(grown).zip(BOUNDS_KIB) {
+        eprintln!("{name}: {grown} KiB more in use after {nr_calls} calls");
+        assert!(
+            grown <= bound,
+            "{name}: {grown} KiB, expected at most {bound}"
+        );
+    }
+}

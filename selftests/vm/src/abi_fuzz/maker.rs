@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Makes scripts: valid operations, with some of their fields replaced by what lies at borders, or beyond.
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use rust_gup_uapi::raw;
+
+use super::arena::{Region, MAX_THREADS};
+use super::call::{Call, FLAGS, SIZE_MAX, SIZE_SHIFT, SLOW_FLAGS};
+use super::script::{
+    Addr, Argument, CallOperation, ChildEnd, End, Fields, File, FileOperation, Handle, Len,
+    MemoryOperation, Offset, Operation, OtherCall, OtherFile, Scope, Script, NR_OWN_FILES,
+    NR_SHARED_FILES,
+};
+use crate::fixture::PAGE;
+
+/// Operations of a case, of all threads together.
+const NR_OPERATIONS: usize = 1000;
+
+/// Sizes of pages, numbers of bits, and what lies around them.
+const NUMBERS: [u64; 14] = [
+    0,
+    1,
+    2,
+    PAGE as u64 - 1,
+    PAGE as u64,
+    PAGE as u64 + 1,
+    0x7fff_ffff,
+    0xffff_ffff,
+    1 << 32,
+    1 << 44,
+    i64::MAX as u64,
+    1 << 63,
+    u64::MAX - 1,
+    u64::MAX,
+];
+
+/// Ends of address spaces, and addresses of the kernel.
+const ADDRESSES: [u64; 19] = [
+    0,
+    1,
+    PAGE as u64 - 1,
+    PAGE as u64,
+    0xffff,
+    0x7fff_ffff_efff,
+    0x7fff_ffff_f000,
+    0x7fff_ffff_ffff,
+    0x8000_0000_0000,
+    0x00ff_ffff_ffff_efff,
+    0x00ff_ffff_ffff_f000,
+    1 << 56,
+    1 << 63,
+    0xffff_8000_0000_0000,
+    0xffff_8880_0000_0000,
+    0xffff_ffff_8100_0000,
+    0xffff_ffff_ff60_0000,
+    u64::MAX - PAGE as u64,
+    u64::MAX,
+];
+
+/// Makes the script of a seed.
+pub(super) fn make(seed: u64, scope: Scope) -> Script {
+    let mut maker = Maker {
+        rng: SmallRng::seed_from_u64(seed),
+        scope,
+        alone: true,
+    };
+    maker.alone = scope.only_calls || maker.one_in(2);
+    let nr_threads = if maker.alone {
+        1
+    } else {
+        maker.rng.random_range(2..=MAX_THREADS)
+    };
+    let nr_operations = NR_OPERATIONS / nr_threads;
+    let threads = (0..nr_threads)
+        .map(|_| (0..nr_operations).map(|_| maker.operation()).collect())
+        .collect();
+    let at = maker.rng.random_range(0..nr_operations);
+    let end = match maker.rng.random_range(0..8) {
+        0 => End::Exit(at),
+        1 if !scope.only_calls => End::Exec(at),
+        2 if !scope.only_calls => End::Kill(at),
+        _ => End::Clean,
+    };
+    Script {
+        threads,
+        end,
+        signal_us: if maker.alone || maker.one_in(2) {
+            0
+        } else {
+            maker.rng.random_range(500..3000)
+        },
+        with_secret: maker.one_in(16),
+        limit_choice: maker.rng.random_range(0..4),
+    }
+}
+
+struct Maker {
+    rng: SmallRng,
+    scope: Scope,
+    alone: bool,
+}
+
+impl Maker {
+    fn one_in(&mut self, n: u32) -> bool {
+        self.rng.random_ratio(1, n)
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.rng.random_range(0..of.len())]
+    }
+
+    /// Up to `max`, small ones more often.
+    fn small(&mut self, max: usize) -> usize {
+        let max = self.rng.random_range(0..=max);
+        self.rng.random_range(0..=max)
+    }
+
+    fn operation(&mut self) -> Operation {
+        if self.scope.only_calls {
+            return Operation::Call(self.call());
+        }
+        match self.rng.random_range(0..800) {
+            0 => {
+                let nr = self.rng.random_range(1..20);
+                let calls = (0..nr).map(|_| self.call_of_child()).collect();
+                Operation::Fork(
+                    calls,
+                    self.pick(&[
+                        ChildEnd::Exit,
+                        ChildEnd::Exit,
+                        ChildEnd::Kill,
+                        ChildEnd::Exec,
+                    ]),
+                )
+            }
+            1..40 => Operation::Memory(self.memory()),
+            40..60 => Operation::File(self.file_operation()),
+            60..70 => Operation::OtherCall(self.pick(&[
+                OtherCall::Read,
+                OtherCall::Write,
+                OtherCall::Seek,
+                OtherCall::Sync,
+                OtherCall::Map,
+                OtherCall::Poll,
+                OtherCall::Truncate,
+                OtherCall::List,
+            ])),
+            _ => Operation::Call(self.call()),
+        }
+    }
+
+    fn memory(&mut self) -> MemoryOperation {
+        // It makes all processors work, so there is less of it.
+        if self.one_in(80) {
+            return MemoryOperation::Collapse;
+        }
+        self.pick(&[
+            MemoryOperation::Protect(true),
+            MemoryOperation::Protect(false),
+            MemoryOperation::Unmap,
+            MemoryOperation::Map,
+            MemoryOperation::Discard,
+            MemoryOperation::Move,
+            MemoryOperation::BlockAgain,
+            MemoryOperation::CheckLocked,
+        ])
+    }
+
+    fn file_operation(&mut self) -> FileOperation {
+        let own = self.rng.random_range(0..NR_OWN_FILES);
+        if self.alone || self.one_in(8) {
+            return FileOperation::Renew(own);
+        }
+        let a = self.rng.random_range(0..NR_SHARED_FILES);
+        let b = self.rng.random_range(0..NR_SHARED_FILES);
+        self.pick(&[
+            FileOperation::Open(a),
+            FileOperation::OpenReadOnly(a),
+            FileOperation::Close(a),
+            FileOperation::Duplicate(a, b),
+            FileOperation::Replace(a, b),
+            FileOperation::Pass(a),
+        ])
+    }
+
+    /// A call of a child, which leaves the handles of the parent's own files alone.
+    fn call_of_child(&mut self) -> CallOperation {
+        let mut call = self.call();
+        let takes_or_releases = matches!(Call::of(call.number), Some(Call::Pin | Call::Unpin));
+        if takes_or_releases && matches!(call.file, File::Own(_)) {
+            call.file = File::Shared(0);
+        }
+        call
+    }
+
+    fn call(&mut self) -> CallOperation {
+        let call = match self.rng.random_range(0..100) {
+            0..34 => Call::Pin,
+            34..46 => Call::Unpin,
+            46..61 => Call::Read,
+            61..76 => Call::Write,
+            76..86 => Call::Runs,
+            86..90 => Call::Compare,
+            90..94 => Call::Measure,
+            94..97 => Call::Info,
+            _ => Call::Stats,
+        };
+        let file = match self.rng.random_range(0..100) {
+            0..2 => File::Other(self.pick(&[
+                OtherFile::None,
+                OtherFile::Path,
+                OtherFile::Pipe,
+                OtherFile::Null,
+            ])),
+            2..40 if !self.alone => File::Shared(self.rng.random_range(0..NR_SHARED_FILES)),
+            2..20 => File::Own(1),
+            _ => File::Own(0),
+        };
+        let is_shared = matches!(file, File::Shared(_));
+        let number = self.number(call);
+        let argument = self.argument(call, is_shared);
+        let by_address = matches!(argument, Argument::At(_));
+        CallOperation {
+            file,
+            number,
+            compat: self.scope.compat && !by_address && self.one_in(3),
+            argument,
+            fields: self.fields(call, is_shared),
+            garbage: self.rng.random_range(1..1 << 48),
+            unknown_byte: if self.one_in(2) {
+                Some(self.small(64))
+            } else {
+                None
+            },
+        }
+    }
+
+    /// The number of `call`, mostly.
+    fn number(&mut self, call: Call) -> u32 {
+        let number = call.number();
+        let with_size = |size: usize| {
+            (number & !((SIZE_MAX as u32) << SIZE_SHIFT)) | ((size as u32) << SIZE_SHIFT)
+        };
+        match self.rng.random_range(0..100) {
+            0..3 => with_size(call.size() + 1 + self.small(300)),
+            3 => with_size(SIZE_MAX),
+            4 => with_size(self.rng.random_range(0..call.size())),
+            5 => with_size(call.size() - 1),
+            6 => number ^ (1 << self.rng.random_range(30..32)),
+            7 => (number & !0xff) | self.rng.random_range(0..256),
+            // Another type, but none that is served for all files.
+            8 => number ^ (u32::from(self.pick(&[1_u8, 4, 0x40, 0x80])) << 8),
+            _ => number,
+        }
+    }
+
+    fn argument(&mut self, call: Call, is_shared: bool) -> Argument {
+        match self.rng.random_range(0..100) {
+            0..4 => Argument::AtEnd,
+            4..7 => Argument::Crossing(self.rng.random_range(1..call.size())),
+            7..10 => Argument::Scratch(self.small(PAGE)),
+            10..13 => Argument::ReadOnly(self.small(PAGE)),
+            13..15 => Argument::At(Addr::Number(self.pick(&ADDRESSES))),
+            15 => Argument::At(self.bad_place()),
+            // Who does not know whether a handle was made cannot predict the next call.
+            16..19 if is_shared || call != Call::Pin => Argument::At(self.changing_place()),
+            _ => Argument::Good(self.small(PAGE)),
+        }
+    }
+
+    fn bad_place(&mut self) -> Addr {
+        let region = self.pick(&[Region::Gone, Region::NoAccess]);
+        Addr::In(region, self.small(region.len_bytes() - 1))
+    }
+
+    fn changing_place(&mut self) -> Addr {
+        match self.rng.random_range(0..8) {
+            0 => Addr::Vdso,
+            1 => Addr::Vvar,
+            2 => {
+                let region = self.pick(&[Region::Holes, Region::Untouched, Region::File]);
+                self.within(region)
+            }
+            3..5 => self.within(Region::Blocked),
+            _ => self.within(Region::Contested),
+        }
+    }
+
+    fn within(&mut self, region: Region) -> Addr {
+        let page = self.rng.random_range(0..region.len_bytes() / PAGE) * PAGE;
+        let offset = if self.one_in(2) {
+            0
+        } else {
+            self.small(PAGE - 1)
+        };
+        Addr::In(region, page + offset)
+    }
+
+    fn fields(&mut self, call: Call, is_shared: bool) -> Fields {
+        match call {
+            Call::Info | Call::Stats => Fields::None,
+            Call::Pin | Call::Compare | Call::Measure => self.range(call, is_shared),
+            Call::Unpin | Call::Read | Call::Write | Call::Runs => self.of_handle(call),
+        }
+    }
+
+    fn range(&mut self, call: Call, is_shared: bool) -> Fields {
+        let mut flags = match self.rng.random_range(0..8) {
+            0 | 1 => 0,
+            2 => raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
+            3 => raw::RUST_GUP_FAST_ONLY,
+            _ => raw::RUST_GUP_PIN,
+        };
+        if self.one_in(2) {
+            flags |= raw::RUST_GUP_WRITE;
+        }
+        if call != Call::Measure && self.one_in(8) {
+            flags |= raw::RUST_GUP_FAST_ONLY;
+        }
+        for flag in SLOW_FLAGS {
+            if self.one_in(16) {
+                flags |= flag;
+            }
+        }
+        let addr = match self.rng.random_range(0..100) {
+            0..8 => Addr::Number(self.pick(&ADDRESSES)),
+            8..12 => self.bad_place(),
+            12..16 => self.within(Region::Frozen),
+            16..26 => self.within(Region::Scratch),
+            26..42 => {
+                let region = self.pick(&[
+                    Region::Contested,
+                    Region::Contested,
+                    Region::Holes,
+                    Region::Untouched,
+                    Region::File,
+                    Region::Huge,
+                    Region::Huge,
+                    Region::Secret,
+                ]);
+                self.within(region)
+            }
+            42..45 => self.within(Region::Blocked),
+            45..47 => self.pick(&[Addr::Stack, Addr::Vdso, Addr::Vvar]),
+            _ => self.within(Region::Stable),
+        };
+        // What others may write through a shared file must not be what the thread knows, nor what it stands on.
+        let must_stay = match addr {
+            Addr::In(region, _) => is_shared && region.is_own(),
+            Addr::Stack | Addr::Vdso | Addr::Vvar => true,
+            Addr::Number(_) => false,
+        };
+        let mut rounds = self.rng.random_range(1..=3);
+        let mut len = match self.rng.random_range(0..100) {
+            0..5 => Len::Bytes(self.pick(&NUMBERS)),
+            5..7 => Len::UpTo(self.pick(&ADDRESSES)),
+            7..9 => Len::UpToLimit(self.pick(&[-1, 0, 1, PAGE as i64])),
+            9..11 => Len::Bytes(u64::from(self.pick(&[1_u32, 4]) << 10) << 20),
+            _ => Len::Bytes(1 + self.small(16 * PAGE) as u64),
+        };
+        let mut addr = addr;
+        if self.one_in(30) {
+            rounds = self.pick(&[
+                0,
+                raw::RUST_GUP_MEASURE_MAX_ROUNDS,
+                raw::RUST_GUP_MEASURE_MAX_ROUNDS + 1,
+                u32::MAX,
+            ]);
+            // Or it would take long.
+            (addr, len) = (self.bad_place(), Len::Bytes(PAGE as u64));
+        }
+        if self.one_in(30) {
+            flags ^= 1 << self.rng.random_range(0..32);
+        }
+        if self.one_in(60) {
+            flags = self.pick(&[u32::MAX, FLAGS, !FLAGS, raw::RUST_GUP_LONGTERM]);
+        }
+        // With FORCE a range goes on beyond its region, into others.
+        let is_forced = flags & raw::RUST_GUP_FORCE != 0;
+        let is_bounded = matches!(
+            addr,
+            Addr::Number(_) | Addr::In(Region::Gone | Region::NoAccess | Region::Frozen, _)
+        );
+        if must_stay || is_forced && !is_bounded {
+            flags &= !raw::RUST_GUP_WRITE;
+        }
+        let engine = |maker: &mut Self| match maker.rng.random_range(0..16) {
+            0..9 => raw::RUST_GUP_ENGINE_RUST,
+            9..14 => raw::RUST_GUP_ENGINE_KERNEL,
+            14 => raw::RUST_GUP_ENGINE_RUST_PAGES,
+            _ => maker.pick(&[3, 4, 0x8000_0000, u32::MAX]),
+        };
+        Fields::Range {
+            addr,
+            len,
+            flags,
+            engine: engine(self),
+            engine_b: engine(self),
+            reserved: if self.one_in(30) {
+                self.pick(&[1, 0x8000_0000, u32::MAX])
+            } else {
+                0
+            },
+            rounds,
+            pages_per_call: if self.one_in(10) {
+                self.pick(&[
+                    0,
+                    1,
+                    raw::RUST_GUP_MEASURE_MAX_PAGES_PER_CALL,
+                    raw::RUST_GUP_MEASURE_MAX_PAGES_PER_CALL + 1,
+                    u32::MAX,
+                ])
+            } else {
+                1 + self.small(20) as u32
+            },
+            samples: self.buffer(Region::Bounce),
+        }
+    }
+
+    fn of_handle(&mut self, call: Call) -> Fields {
+        let handle = match self.rng.random_range(0..100) {
+            0..4 => Handle::Number(self.pick(&NUMBERS)),
+            4..7 => Handle::Released(self.small(8)),
+            7..9 => Handle::OfOther(self.small(8)),
+            9 => Handle::Next,
+            _ => Handle::Held(self.small(8)),
+        };
+        let offset = match self.rng.random_range(0..20) {
+            0 => Offset::Bytes(self.pick(&NUMBERS)),
+            1..8 => Offset::FromEnd(self.small(2 * PAGE) as u64),
+            8 => Offset::FromEnd(self.pick(&NUMBERS)),
+            _ => Offset::Bytes(self.small(8 * PAGE) as u64),
+        };
+        Fields::Handle {
+            handle,
+            offset,
+            len: match self.rng.random_range(0..20) {
+                0 => self.pick(&NUMBERS),
+                1..5 => self.small(16 * PAGE) as u64,
+                _ => self.small(600) as u64,
+            },
+            // What is written comes from the pattern, so that it goes on holding.
+            buf: self.buffer(if call == Call::Write {
+                Region::Stable
+            } else {
+                Region::Bounce
+            }),
+            first: if self.one_in(3) {
+                self.pick(&NUMBERS)
+            } else {
+                self.small(4) as u64
+            },
+            capacity: if self.one_in(6) {
+                self.pick(&NUMBERS)
+            } else {
+                self.small(40) as u64
+            },
+        }
+    }
+
+    /// Where a copy goes to or comes from; `good` mostly.
+    fn buffer(&mut self, good: Region) -> Addr {
+        match self.rng.random_range(0..100) {
+            0..3 => Addr::Number(self.pick(&ADDRESSES)),
+            3..6 => self.bad_place(),
+            6..9 => self.within(Region::Frozen),
+            9..14 => self.changing_place(),
+            14..17 => self.within(Region::Scratch),
+            // Ends where the memory ends, or not quite.
+            17..22 => Addr::In(good, good.len_bytes() - 1 - self.small(2 * PAGE)),
+            _ => Addr::In(good, self.small(PAGE)),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `gup-selftest abi-fuzz [OPTION...] [FILTER...]`: calls with hostile arguments, by callers of all kinds.
+//!
+//! ```text
+//! --seed N           where the random numbers begin (from the clock, and printed)
+//! --calls N          how many calls at least (1000000)
+//! --seconds N        for how long instead
+//! --case PERSONA:N   that case again, a few times
+//! ```
+//!
+//! A case is a process: memory of all kinds, open files, one to three threads, and a script that was made from a seed.
+//! A round is many cases of one persona, two at a time, and a test as all others: what [`guard`](crate::guard) and
+//! [`runner`](crate::runner) promise holds for it. Verify of each call that
+//!
+//! - it returns what `Documentation/uapi.rst` says, and nothing else: a call with something wrong fails for that reason,
+//!   one with nothing wrong works;
+//! - what it writes makes sense, and what it has no business with is not written;
+//! - it shows no address of the kernel, and frame numbers only to who may see them;
+//!
+//! of each case that what is charged is what is held, and nothing in the end; and of all that the memory of the machine
+//! does not become less.
+
+mod arena;
+mod blocker;
+mod call;
+mod caller;
+mod check;
+mod expect;
+mod growth;
+mod ioctl;
+mod maker;
+mod persona;
+mod script;
+mod structure;
+mod tally;
+mod world;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use self::call::{errno_name, Call};
+use self::maker::make;
+use self::persona::{OpenToAll, Persona};
+use self::tally::Tally;
+use self::world::Special;
+use crate::fixture::check;
+use crate::runner::{self, Test};
+
+/// Cases that run at a time.
+const NR_LANES: u64 = 2;
+/// Calls, or seconds, of a round: few enough for the time limit of a test.
+const CALLS_PER_ROUND: u64 = 10_000;
+const SECONDS_PER_ROUND: u64 = 8;
+/// What it takes to see every error number of every call.
+const CALLS_FOR_RESULTS: u64 = 200_000;
+/// A case takes a fraction of a second.
+const CASE_LIMIT: Duration = Duration::from_secs(15);
+/// How often `--case` runs it: what depends on a race need not happen the first time.
+const NR_REPEATS: usize = 20;
+/// Operations that are shown before the one that failed.
+const NR_SHOWN: usize = 12;
+
+/// How long a round is.
+#[derive(Clone, Copy, Debug)]
+enum Extent {
+    Calls(u64),
+    Time(Duration),
+}
+
+struct Options {
+    seed: u64,
+    nr_calls: u64,
+    nr_seconds: Option<u64>,
+    case: Option<(Persona, u64)>,
+    filters: Vec<String>,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self, String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let mut options = Self {
+            seed: now.map_or(0, |now| now.as_nanos() as u64),
+            nr_calls: 1_000_000,
+            nr_seconds: None,
+            case: None,
+            filters: Vec::new(),
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
+            match argument.as_str() {
+                "--seed" => options.seed = number(value()?)?,
+                "--calls" => options.nr_calls = number(value()?)?,
+                "--seconds" => options.nr_seconds = Some(number(value()?)?),
+                "--case" => {
+                    let value = value()?;
+                    let (name, seed) = value.split_once(':').ok_or("--case PERSONA:N")?;
+                    let mut all = Persona::ALL.into_iter();
+                    let persona = all.find(|p| p.name() == name);
+                    let persona = persona.ok_or(format!("no persona is called {name}"))?;
+                    options.case = Some((persona, number(seed)?));
+                }
+                _ if argument.starts_with('-') => return Err(format!("unknown option {argument}")),
+                _ => options.filters.push(argument.clone()),
+            }
+        }
+        Ok(options)
+    }
+
+    /// The rounds, and what is looked at between and after them.
+    fn tests(&self, tally: &'static Tally) -> Vec<Test> {
+        let test = |name: &str, run: Box<dyn Fn()>| Test::new("abi_fuzz", name, run);
+        if let Some((persona, seed)) = self.case {
+            let run = move || repeat_case(persona, seed, tally);
+            return vec![test(
+                &format!("{}:{seed:#x}", persona.name()),
+                Box::new(run),
+            )];
+        }
+        let nr_personas = Persona::ALL.len() as u64;
+        let (nr_rounds, extent) = match self.nr_seconds {
+            Some(nr) => (
+                nr.div_ceil(SECONDS_PER_ROUND),
+                Extent::Time(Duration::from_secs(SECONDS_PER_ROUND.min(nr))),
+            ),
+            None => {
+                let per_round = self.nr_calls / (2 * nr_personas);
+                let per_round = per_round.clamp(1000, CALLS_PER_ROUND);
+                (self.nr_calls.div_ceil(per_round), Extent::Calls(per_round))
+            }
+        };
+        let mut tests = Vec::new();
+        for round in 0..nr_rounds {
+            // Each persona has been there by then.
+            if round == nr_personas {
+                let run = move || growth::begin(tally);
+                tests.push(test("memory_before", Box::new(run)));
+            }
+            let persona = Persona::ALL[(round % nr_personas) as usize];
+            let seed = mix(self.seed, round);
+            let run = move || run_round(persona, seed, extent, tally);
+            tests.push(test(&format!("{}::{round}", persona.name()), Box::new(run)));
+        }
+        if nr_rounds > nr_personas {
+            let run = move || growth::end(tally);
+            tests.push(test("memory_after", Box::new(run)));
+        }
+        if self.nr_seconds.is_none() && self.nr_calls >= CALLS_FOR_RESULTS {
+            tests.push(test("results", Box::new(move || results(tally))));
+        }
+        tests.retain(|test| {
+            self.filters.is_empty() || self.filters.iter().any(|f| test.name.contains(f))
+        });
+        tests
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| format!("{text} is not a number"))
+}
+
+/// A number that differs for each pair of numbers.
+fn mix(a: u64, b: u64) -> u64 {
+    let mut x = a ^ b.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The program.
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
+    let options = match Options::parse(arguments) {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("gup-selftest abi-fuzz: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    println!("# seed {:#x}", options.seed);
+    let tally = Tally::new();
+    let start = Instant::now();
+    let result = runner::run_all(&options.tests(tally));
+    for line in tally.lines() {
+        println!("# {line}");
+    }
+    println!(
+        "# {} calls in {} cases, {} s, seed {:#x}",
+        tally.nr_calls(),
+        tally.nr_cases(),
+        start.elapsed().as_secs(),
+        options.seed
+    );
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            println!("Bail out! {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Many cases of one persona.
+fn run_round(persona: Persona, seed: u64, extent: Extent, tally: &'static Tally) {
+    let _open = OpenToAll::new();
+    let special = Special::find();
+    let begin = Instant::now();
+    let nr_before = tally.nr_calls();
+    let goes_on = || match extent {
+        Extent::Calls(nr) => tally.nr_calls() - nr_before < nr,
+        Extent::Time(limit) => begin.elapsed() < limit,
+    };
+    let lanes: Vec<_> = (0..NR_LANES)
+        .map(|lane| {
+            world::fork_case(|| {
+                let seed = mix(seed, lane);
+                let mut nr = 0;
+                while goes_on() {
+                    if !run_case(persona, mix(seed, nr), special, tally) {
+                        std::process::exit(1);
+                    }
+                    nr += 1;
+                }
+                std::process::exit(0);
+            })
+        })
+        .collect();
+    for lane in lanes {
+        assert_eq!(wait(lane), 0, "status of a lane of the round");
+    }
+}
+
+fn repeat_case(persona: Persona, seed: u64, tally: &'static Tally) {
+    let _open = OpenToAll::new();
+    let special = Special::find();
+    for _ in 0..NR_REPEATS {
+        assert!(run_case(persona, seed, special, tally), "the case failed");
+    }
+}
+
+/// Runs one case; whether nothing was wrong. It says what was.
+fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally) -> bool {
+    tally.count_case();
+    // What a case leaves behind when it is killed becomes a child of this process.
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).expect("prctl");
+    let script = make(seed, persona.scope());
+    let again = format!(
+        "again: gup-selftest abi-fuzz --case {}:{seed:#x}",
+        persona.name()
+    );
+    let explain = |thread: usize, at: usize, why: &str| {
+        let operations = &script.threads[thread];
+        let mut text = format!("thread {thread}, operation {at}: {why}\n");
+        let first = (at + 1).saturating_sub(NR_SHOWN);
+        for (at, operation) in operations.iter().enumerate().take(at + 1).skip(first) {
+            text += &format!("  {at}: {operation:?}\n");
+        }
+        eprintln!("{text}{again}");
+    };
+    let pid = world::fork_case(|| world::run(persona, &script, special, tally, &explain));
+    let Some(status) = wait_within(pid, CASE_LIMIT) else {
+        eprintln!(
+            "the case did not end within {} s; {again}",
+            CASE_LIMIT.as_secs()
+        );
+        return false;
+    };
+    let is_expected = match script.end {
+        script::End::Kill(_) => status == libc::SIGKILL,
+        _ => status == 0,
+    } && children_end_well();
+    if !is_expected {
+        eprintln!(
+            "the case ended with status {status:#x}, {:?}; {again}",
+            script.end
+        );
+    }
+    is_expected
+}
+
+/// Waits for all children that are left; whether none of them found something wrong.
+fn children_end_well() -> bool {
+    let mut is_well = true;
+    let mut status = 0;
+    // SAFETY: `status` is valid for writing.
+    while unsafe { libc::waitpid(-1, &mut status, 0) } > 0 {
+        is_well &= !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) == 0;
+    }
+    is_well
+}
+
+fn wait(pid: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: `status` is valid for writing.
+    check(unsafe { libc::waitpid(pid, &mut status, 0) }).expect("waitpid");
+    status
+}
+
+/// Waits for a child; its status, or none if it had to be killed.
+fn wait_within(pid: libc::pid_t, limit: Duration) -> Option<i32> {
+    // SAFETY: Takes no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).expect("pidfd_open");
+    let mut poll = libc::pollfd {
+        fd: fd as i32,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: `poll` is valid for writing, and the descriptor is closed by who opened it.
+    let nr_ready = unsafe {
+        let nr_ready = libc::poll(&mut poll, 1, limit.as_millis() as i32);
+        libc::close(fd as i32);
+        if nr_ready == 0 {
+            libc::kill(pid, libc::SIGKILL);
+        }
+        nr_ready
+    };
+    let status = wait(pid);
+    (nr_ready != 0).then_some(status)
+}
+
+/// Verifies that the calls were met by all that can happen to them: a fuzzer that gets nowhere finds nothing.
+fn results(tally: &Tally) {
+    for call in Call::ALL {
+        for errno in call.possible().iter() {
+            assert_ne!(
+                tally.nr_results(call, errno),
+                0,
+                "{call:?} never ended with {}",
+                errno_name(errno)
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who makes the calls: with which privileges, and how it came by the device.
+
+use rust_gup_uapi::Device;
+
+use super::script::Scope;
+use crate::fixture::check;
+use crate::process::{
+    become_nobody, become_root_of_a_namespace, drop_capabilities, limit_locked_memory,
+    CAP_IPC_LOCK, CAP_SYS_ADMIN,
+};
+
+/// A caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Persona {
+    /// May do everything.
+    Root,
+    /// Root that has given up CAP_SYS_ADMIN and CAP_IPC_LOCK.
+    Restricted,
+    /// An unprivileged user who opens the device, which its mode allows.
+    User,
+    /// An unprivileged user who was given open files.
+    Heir,
+    /// An unprivileged user with all capabilities in a user namespace of its own.
+    Namespace,
+    /// An unprivileged user who may do nothing but ioctl().
+    Filtered,
+}
+
+impl Persona {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Root,
+        Self::Restricted,
+        Self::User,
+        Self::Heir,
+        Self::Namespace,
+        Self::Filtered,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Restricted => "restricted",
+            Self::User => "user",
+            Self::Heir => "heir",
+            Self::Namespace => "namespace",
+            Self::Filtered => "filtered",
+        }
+    }
+
+    /// Whether it has CAP_SYS_ADMIN.
+    pub(super) fn is_admin(self) -> bool {
+        self == Self::Root
+    }
+
+    /// Whether it gets its files before it gives up its privileges.
+    pub(super) fn inherits_files(self) -> bool {
+        matches!(self, Self::Heir | Self::Filtered)
+    }
+
+    /// How many pages it may hold, if there is a limit.
+    pub(super) fn limit(self, choice: usize) -> Option<u64> {
+        (self != Self::Root).then(|| [0, 8, 64, 100_000][choice % 4])
+    }
+
+    pub(super) fn scope(self) -> Scope {
+        Scope {
+            only_calls: self == Self::Filtered,
+            compat: self != Self::Namespace,
+        }
+    }
+
+    /// Gives up what this one does not have. There must be one thread.
+    pub(super) fn assume(self, limit: Option<u64>) {
+        if let Some(nr_pages) = limit {
+            limit_locked_memory(nr_pages as usize);
+        }
+        match self {
+            Self::Root => {}
+            Self::Restricted => drop_capabilities(&[CAP_IPC_LOCK, CAP_SYS_ADMIN]),
+            Self::User | Self::Heir => become_nobody(),
+            Self::Filtered => {
+                become_nobody();
+                keep_memory();
+            }
+            Self::Namespace => become_root_of_a_namespace(),
+        }
+    }
+
+    /// What a thread gives up when it begins.
+    pub(super) fn assume_in_thread(self) {
+        if self == Self::Filtered {
+            allow_only_ioctl();
+        }
+    }
+}
+
+/// Has the allocator get all memory that will be needed, so that it does without system calls.
+fn keep_memory() {
+    const ENOUGH: usize = 8 << 20;
+    // SAFETY: Takes no pointers.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 2 * ENOUGH as libc::c_int);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 * ENOUGH as libc::c_int);
+    }
+    drop(std::hint::black_box(vec![1_u8; ENOUGH]));
+}
+
+/// A filter for this thread: ioctl(), and what a thread needs to wait and to end.
+fn allow_only_ioctl() {
+    const ARCH_X86_64: u32 = 0xc000_003e;
+    const ARCH_I386: u32 = 0x4000_0003;
+    const IOCTL_I386: u32 = 54;
+    const ALLOWED: [libc::c_long; 9] = [
+        libc::SYS_ioctl,
+        libc::SYS_write,
+        libc::SYS_futex,
+        libc::SYS_sigaltstack,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_munmap,
+        libc::SYS_madvise,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ];
+    let load = |offset: u32| libc::sock_filter {
+        code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
+        jt: 0,
+        jf: 0,
+        k: offset,
+    };
+    let skip_unless = |k: u32, nr: u8| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: 0,
+        jf: nr,
+        k,
+    };
+    let answer = |k: u32| libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    // struct seccomp_data begins with the number and the architecture.
+    let mut filter = vec![load(4), skip_unless(ARCH_I386, 3), load(0)];
+    filter.extend([skip_unless(IOCTL_I386, 1), answer(libc::SECCOMP_RET_ALLOW)]);
+    filter.extend([
+        load(4),
+        skip_unless(ARCH_X86_64, 1 + 2 * ALLOWED.len() as u8),
+    ]);
+    filter.push(load(0));
+    for number in ALLOWED {
+        filter.extend([
+            skip_unless(number as u32, 1),
+            answer(libc::SECCOMP_RET_ALLOW),
+        ]);
+    }
+    filter.push(answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: `program` names a filter that lives until the calls are done.
+    unsafe {
+        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)).expect("no_new_privs");
+        check(libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        ))
+        .expect("seccomp");
+        // It holds.
+        assert_eq!(libc::getppid(), -1, "the filter denies getppid()");
+    }
+}
+
+/// The device opens for everybody as long as this exists.
+pub(super) struct OpenToAll;
+
+impl OpenToAll {
+    pub(super) fn new() -> Self {
+        set_mode(0o666);
+        Self
+    }
+}
+
+impl Drop for OpenToAll {
+    fn drop(&mut self) {
+        set_mode(0o600);
+    }
+}
+
+fn set_mode(mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(Device::path(), mode).expect("chmod of the device");
+}

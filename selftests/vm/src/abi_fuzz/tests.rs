@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that
+//!
+//! - the errors that the fuzzer expects of each call are those of `Documentation/uapi.rst`;
+//! - a seed always makes the same script.
+
+use std::collections::BTreeSet;
+
+use super::call::{errno_name, Call};
+use super::maker;
+use super::persona::Persona;
+
+const UAPI: &str = include_str!("../../../../Documentation/uapi.rst");
+
+/// The sections of the document that have `name` in their title.
+fn sections<'a>(name: &'a str) -> impl Iterator<Item = &'static str> + 'a {
+    let is_line = |line: &str, with: char| line.len() > 2 && line.chars().all(|c| c == with);
+    let mut starts = vec![];
+    let lines: Vec<&str> = UAPI.lines().collect();
+    for (nr, pair) in lines.windows(2).enumerate() {
+        if ['=', '-'].iter().any(|&with| is_line(pair[1], with)) && !pair[0].is_empty() {
+            starts.push(nr);
+        }
+    }
+    starts.push(lines.len());
+    let mut found = vec![];
+    for pair in starts.windows(2) {
+        let title = lines[pair[0]];
+        if title.split([',', ' ']).any(|word| word == name) {
+            let from = UAPI.find(title).expect("the title");
+            let to = lines.get(pair[1]).and_then(|next| UAPI[from..].find(next));
+            found.push(&UAPI[from..to.map_or(UAPI.len(), |to| from + to)]);
+        }
+    }
+    found.into_iter()
+}
+
+/// The error numbers that a text names.
+fn errors_in(text: &str) -> BTreeSet<String> {
+    let quoted = text.split("``").skip(1).step_by(2);
+    let is_error = |word: &&str| {
+        word.starts_with('E') && word.len() > 3 && word.chars().all(|c| c.is_ascii_alphanumeric())
+    };
+    quoted.filter(is_error).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_document_has_the_same_errors() {
+    let name_of = |call: Call| format!("RUST_GUP_IOC_{}", format!("{call:?}").to_uppercase());
+    for call in Call::ALL {
+        let mut documented: BTreeSet<String> =
+            sections(&name_of(call)).flat_map(errors_in).collect();
+        assert!(
+            sections(&name_of(call)).count() > 0,
+            "{call:?} has a section"
+        );
+        // Of all calls, and not repeated.
+        documented.extend(["EFAULT", "EINVAL"].map(str::to_owned));
+        if !matches!(call, Call::Info | Call::Stats) {
+            documented.insert("E2BIG".to_owned());
+        }
+        if call == Call::Write || call == Call::Read {
+            // They share a section; EACCES is of WRITE alone.
+            documented.insert("EACCES".to_owned());
+        }
+        let mut expected: BTreeSet<String> = call.documented().iter().map(errno_name).collect();
+        expected.remove("success");
+        if call == Call::Read {
+            expected.insert("EACCES".to_owned());
+        }
+        if call == Call::Measure {
+            // "What an engine says about the first page of a call": as PIN.
+            documented.extend(sections("RUST_GUP_IOC_PIN").flat_map(errors_in));
+        }
+        // What an engine says about KERNEL and FAST_ONLY is no error of INFO.
+        assert_eq!(documented, expected, "{call:?}");
+    }
+}
+
+#[test]
+fn a_seed_makes_a_script() {
+    for persona in Persona::ALL {
+        let make = |seed| format!("{:?}", maker::make(seed, persona.scope()));
+        assert_eq!(make(1), make(1));
+        assert_ne!(make(1), make(2));
+    }
+}

@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A case: a process with memory, files and threads, that does what a script says and ends.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::process;
+use std::ptr::{null, null_mut, with_exposed_provenance_mut};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::thread;
+
+use libc::c_int;
+use rust_gup_uapi::{raw, Device};
+
+use super::arena::{self, Arena, Region};
+use super::blocker;
+use super::caller::Caller;
+use super::persona::Persona;
+use super::script::{
+    ChildEnd, End, FileOperation, MemoryOperation, Operation, OtherCall, Script, NR_OWN_FILES,
+    NR_SHARED_FILES,
+};
+use super::tally::Tally;
+use crate::fixture::{check, PAGE};
+use crate::lifetime;
+use crate::memory::RW;
+use crate::process::{locked_kib, Rendezvous};
+
+/// Handles of a shared file that were seen last.
+const BOARD: usize = 8;
+
+/// What the threads of a case share.
+pub(super) struct World {
+    pub(super) persona: Persona,
+    pub(super) limit: Option<u64>,
+    /// There is one thread, so that what it does can be predicted.
+    pub(super) is_alone: bool,
+    pub(super) arena: Arena,
+    pub(super) shared_files: [AtomicI32; NR_SHARED_FILES],
+    pub(super) board: [[AtomicU64; BOARD]; NR_SHARED_FILES],
+    pub(super) others: OtherFiles,
+    pub(super) tally: &'static Tally,
+    pub(super) vdso: u64,
+    pub(super) vvar: u64,
+    socket: (Rendezvous, Rendezvous),
+}
+
+/// Descriptors that are not of the device, or give no access to it.
+pub(super) struct OtherFiles {
+    pub(super) path: c_int,
+    pub(super) pipe: c_int,
+    pub(super) null: c_int,
+}
+
+/// Where the kernel maps its code and its data into each process.
+#[derive(Clone, Copy)]
+pub(super) struct Special {
+    pub(super) vdso: u64,
+    pub(super) vvar: u64,
+    /// First address beyond user space.
+    pub(super) user_limit: u64,
+}
+
+impl Special {
+    /// As it is in this process and its children.
+    pub(super) fn find() -> Self {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+        let start_of = |name: &str| {
+            let line = maps.lines().find(|line| line.ends_with(name));
+            let start = line.and_then(|line| line.split('-').next());
+            start.map_or(0, |start| u64::from_str_radix(start, 16).expect("a number"))
+        };
+        let levels = Device::open()
+            .and_then(|device| device.info())
+            .expect("INFO")
+            .raw
+            .levels;
+        let bits = if levels == 5 { 56 } else { 47 };
+        Self {
+            vdso: start_of("[vdso]"),
+            vvar: start_of("[vvar]"),
+            user_limit: (1 << bits) - PAGE as u64,
+        }
+    }
+}
+
+/// Runs a case in this process, which ends with it: with status 0 if nothing was wrong.
+pub(super) fn run(
+    persona: Persona,
+    script: &Script,
+    special: Special,
+    tally: &'static Tally,
+    explain: &(dyn Fn(usize, usize, &str) + Sync),
+) -> ! {
+    let limit = persona.limit(script.limit_choice);
+    let arena = Arena::new(script.threads.len(), script.with_secret, special.user_limit);
+    // There are no other threads yet: capabilities and namespaces are those of a thread.
+    let blocker =
+        (!script.is_alone() || script.limit_choice % 2 == 0).then(|| blocker::register(&arena));
+    let inherited = persona.inherits_files();
+    if !inherited {
+        persona.assume(limit);
+    }
+    let world = World {
+        persona,
+        limit,
+        is_alone: script.is_alone(),
+        arena,
+        shared_files: std::array::from_fn(|_| AtomicI32::new(open_device(libc::O_RDWR))),
+        board: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
+        others: OtherFiles::open(),
+        tally,
+        vdso: special.vdso,
+        vvar: special.vvar,
+        socket: Rendezvous::pair(),
+    };
+    let mut callers: Vec<Caller<'_>> = (0..script.threads.len())
+        .map(|thread| {
+            let fds = [(); NR_OWN_FILES].map(|()| open_device(libc::O_RDWR | libc::O_CLOEXEC));
+            Caller::new(&world, thread, fds)
+        })
+        .collect();
+    if inherited {
+        persona.assume(limit);
+    }
+    if let Some(file) = blocker {
+        blocker::start(file);
+    }
+    if script.signal_us != 0 {
+        interrupt_every(script.signal_us);
+    }
+    thread::scope(|scope| {
+        for (caller, operations) in callers.iter_mut().zip(&script.threads) {
+            scope.spawn(move || {
+                persona.assume_in_thread();
+                for (at, operation) in operations.iter().enumerate() {
+                    if caller.thread == 0 {
+                        end_before(at, script.end);
+                    }
+                    if let Err(why) = caller.perform(operation) {
+                        explain(caller.thread, at, &why);
+                        exit(1);
+                    }
+                }
+            });
+        }
+    });
+    let result = world.release_all(&mut callers);
+    if let Err(why) = &result {
+        explain(0, script.threads[0].len(), why);
+    }
+    exit(i32::from(result.is_err()));
+}
+
+/// Ends the process if it is time.
+fn end_before(at: usize, end: End) {
+    match end {
+        End::Exit(then) if then == at => exit(0),
+        End::Exec(then) if then == at => become_another_program(),
+        End::Kill(then) if then == at => kill_self(),
+        _ => {}
+    }
+}
+
+/// Ends the process without what a program does at its end.
+fn exit(status: i32) -> ! {
+    // SAFETY: Takes no pointers.
+    unsafe { libc::_exit(status) }
+}
+
+fn kill_self() {
+    // SAFETY: Takes no pointers.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+}
+
+fn open_device(flags: c_int) -> c_int {
+    // SAFETY: The path ends in a zero byte.
+    let fd = unsafe { libc::open(raw::RUST_GUP_DEVICE_PATH.as_ptr().cast(), flags) };
+    check(fd).expect("the device opens")
+}
+
+impl OtherFiles {
+    fn open() -> Self {
+        let mut pipe = [0; 2];
+        // SAFETY: There is room for two descriptors, and the path ends in a zero byte.
+        unsafe {
+            check(libc::pipe2(pipe.as_mut_ptr(), libc::O_CLOEXEC)).expect("pipe");
+            Self {
+                path: open_device(libc::O_PATH),
+                pipe: pipe[0],
+                null: check(libc::open(c"/dev/null".as_ptr(), libc::O_RDWR)).expect("/dev/null"),
+            }
+        }
+    }
+}
+
+/// A program that does nothing.
+fn become_another_program() -> ! {
+    const PROGRAM: &CStr = c"/bin/busybox";
+    let arguments = [PROGRAM.as_ptr(), c"true".as_ptr(), null()];
+    // SAFETY: The timer goes on and the handler does not: a signal would be fatal. All strings end in a zero byte, and both lists in a null pointer.
+    unsafe {
+        libc::signal(libc::SIGALRM, libc::SIG_IGN);
+        libc::execve(PROGRAM.as_ptr(), arguments.as_ptr(), [null()].as_ptr());
+    }
+    exit(1);
+}
+
+extern "C" fn do_nothing(_: c_int) {}
+
+/// Has signals interrupt the process.
+fn interrupt_every(period_us: u32) {
+    let period = libc::timeval {
+        tv_sec: 0,
+        tv_usec: period_us.into(),
+    };
+    let timer = libc::itimerval {
+        it_interval: period,
+        it_value: period,
+    };
+    // SAFETY: The handler may run at any time; zeroes are a valid action, which is completed before it is used.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = do_nothing as extern "C" fn(c_int) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        check(libc::sigaction(libc::SIGALRM, &action, null_mut())).expect("sigaction");
+        check(libc::setitimer(libc::ITIMER_REAL, &timer, null_mut())).expect("setitimer");
+    }
+}
+
+impl World {
+    /// Gives everything back, and looks whether it was.
+    fn release_all(&self, callers: &mut [Caller<'_>]) -> Result<(), String> {
+        let locked_pages = || locked_kib() * 1024 / PAGE as u64;
+        if self.is_alone && locked_pages() != callers[0].nr_held_pages() {
+            return Err(format!(
+                "{} pages are charged, {} held",
+                locked_pages(),
+                callers[0].nr_held_pages()
+            ));
+        }
+        for caller in callers.iter_mut() {
+            for file in &caller.own {
+                for held in &file.held {
+                    let unpin = raw::rust_gup_unpin {
+                        handle: held.handle,
+                    };
+                    // SAFETY: That is the structure of the call.
+                    let result =
+                        unsafe { libc::ioctl(file.fd, raw::RUST_GUP_IOC_UNPIN.into(), &unpin) };
+                    check(result).map_err(|e| format!("UNPIN of {held:x?} in the end: {e}"))?;
+                }
+            }
+        }
+        if self.is_alone && locked_pages() != 0 {
+            return Err(format!("{} pages are charged, none held", locked_pages()));
+        }
+        // SAFETY: Takes no pointers. Nobody uses any of them any more.
+        check(unsafe { libc::close_range(3, u32::MAX, 0) }).map_err(|e| e.to_string())?;
+        match locked_pages() {
+            0 => Ok(()),
+            nr => Err(format!(
+                "{nr} pages are charged after all files were closed"
+            )),
+        }
+    }
+}
+
+impl Caller<'_> {
+    fn perform(&mut self, operation: &Operation) -> Result<(), String> {
+        match operation {
+            Operation::Call(call) => self.call(call),
+            Operation::Memory(operation) => self.memory(*operation),
+            Operation::File(operation) => {
+                self.file(*operation);
+                Ok(())
+            }
+            Operation::OtherCall(call) => self.other_call(*call),
+            Operation::Fork(calls, end) => {
+                // SAFETY: The child makes system calls and uses its own memory, and takes no lock.
+                let pid = check(unsafe { libc::fork() }).expect("fork");
+                if pid == 0 {
+                    self.is_child = true;
+                    for (at, call) in calls.iter().enumerate() {
+                        if let Err(why) = self.call(call) {
+                            eprintln!("call {at} of a child: {call:x?}: {why}");
+                            exit(1);
+                        }
+                    }
+                    match end {
+                        ChildEnd::Exit => exit(0),
+                        ChildEnd::Exec => become_another_program(),
+                        ChildEnd::Kill => kill_self(),
+                    }
+                }
+                let mut status = 0;
+                // SAFETY: `status` is valid for writing.
+                check(unsafe { libc::waitpid(pid, &mut status, 0) }).expect("waitpid");
+                let is_expected = match end {
+                    ChildEnd::Exit | ChildEnd::Exec => status == 0,
+                    ChildEnd::Kill => libc::WIFSIGNALED(status),
+                };
+                if is_expected {
+                    Ok(())
+                } else {
+                    Err(format!("a child ended with status {status:#x}"))
+                }
+            }
+        }
+    }
+
+    fn memory(&self, operation: MemoryOperation) -> Result<(), String> {
+        let arena = &self.world.arena;
+        let region = Region::Contested;
+        let addr = arena.addr(0, region, 0);
+        let half = region.len_bytes() / 2;
+        let start = with_exposed_provenance_mut(addr);
+        match operation {
+            MemoryOperation::Protect(writable) => {
+                let prot = if writable { RW } else { libc::PROT_NONE };
+                // It may be unmapped.
+                // SAFETY: Nobody has a reference to the region.
+                let _ = unsafe { libc::mprotect(start, half, prot) };
+            }
+            MemoryOperation::Unmap => arena::unmap(addr, half),
+            MemoryOperation::Map => arena.anonymous(region, 0),
+            MemoryOperation::Discard => arena.advise(region, libc::MADV_DONTNEED),
+            MemoryOperation::Move => {
+                let to = with_exposed_provenance_mut::<libc::c_void>(addr + half);
+                let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+                // SAFETY: Nobody has a reference to the region.
+                let _ = unsafe { libc::mremap(start, half, half, flags, to) };
+            }
+            MemoryOperation::Collapse => arena.advise(Region::Huge, libc::MADV_COLLAPSE),
+            MemoryOperation::BlockAgain => arena.advise(Region::Blocked, libc::MADV_DONTNEED),
+            MemoryOperation::CheckLocked => {
+                let nr_locked = locked_kib() * 1024 / PAGE as u64;
+                let nr_held = self.nr_held_pages();
+                if self.world.is_alone && nr_locked != nr_held {
+                    return Err(format!("{nr_locked} pages are charged, {nr_held} held"));
+                }
+                if self.world.limit.is_some_and(|limit| nr_locked > limit) {
+                    return Err(format!("{nr_locked} pages are charged, beyond the limit"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, operation: FileOperation) {
+        // None of it need work: others close the same descriptors.
+        let can_open = !self.world.persona.inherits_files();
+        let shared = |nr: usize| &self.world.shared_files[nr];
+        // SAFETY: Takes no pointers. Each descriptor is closed by who took it out of its place.
+        let put = |nr: usize, fd: c_int| unsafe { libc::close(shared(nr).swap(fd, Relaxed)) };
+        match operation {
+            FileOperation::Open(nr) if can_open => drop(put(nr, open_device(libc::O_RDWR))),
+            FileOperation::OpenReadOnly(nr) if can_open => {
+                put(nr, open_device(libc::O_RDONLY | libc::O_CLOEXEC));
+            }
+            FileOperation::Open(_) | FileOperation::OpenReadOnly(_) => {}
+            FileOperation::Close(nr) => drop(put(nr, -1)),
+            FileOperation::Duplicate(from, to) => {
+                // SAFETY: Takes no pointers.
+                put(to, unsafe { libc::dup(shared(from).load(Relaxed)) });
+            }
+            FileOperation::Replace(from, to) => {
+                let (from, to) = (shared(from).load(Relaxed), shared(to).load(Relaxed));
+                // SAFETY: Takes no pointers.
+                unsafe { libc::dup2(from, to) };
+            }
+            FileOperation::Pass(nr) => {
+                let fd = shared(nr).load(Relaxed);
+                if fd < 0 {
+                    return;
+                }
+                // SAFETY: It is only used for the time of the call.
+                let copy = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
+                // It was closed by somebody.
+                let Ok(copy) = copy else { return };
+                lifetime::send(&self.world.socket.0, &copy.as_fd(), 0);
+                drop(copy);
+                put(nr, lifetime::receive(&self.world.socket.1).0.into_raw_fd());
+            }
+            FileOperation::Renew(nr) if can_open => {
+                let fd = open_device(libc::O_RDWR | libc::O_CLOEXEC);
+                // SAFETY: Takes no pointers. The descriptor is this thread's own.
+                check(unsafe { libc::close(self.own[nr].fd) }).expect("close");
+                self.renew(nr, fd);
+            }
+            FileOperation::Renew(_) => {}
+        }
+    }
+
+    /// The device serves ioctl() and nothing else.
+    fn other_call(&self, call: OtherCall) -> Result<(), String> {
+        let fd = self.own[0].fd;
+        let mut bytes = [0_u8; 64];
+        let buf = bytes.as_mut_ptr().cast::<libc::c_void>();
+        let mut poll = libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: The buffers are valid for as many bytes as the calls are told.
+        let (result, expected) = unsafe {
+            match call {
+                OtherCall::Read => (libc::read(fd, buf, 64), libc::EINVAL),
+                OtherCall::Write => (libc::write(fd, buf, 64), libc::EINVAL),
+                OtherCall::Seek => (libc::lseek(fd, 1, libc::SEEK_SET) as isize, libc::ESPIPE),
+                OtherCall::Sync => (libc::fsync(fd) as isize, libc::EINVAL),
+                OtherCall::Truncate => (libc::ftruncate(fd, 1) as isize, libc::EINVAL),
+                OtherCall::List => (
+                    libc::syscall(libc::SYS_getdents64, fd, buf, 64) as isize,
+                    libc::ENOTDIR,
+                ),
+                OtherCall::Map => {
+                    let start = libc::mmap(null_mut(), PAGE, RW, libc::MAP_SHARED, fd, 0);
+                    (start as isize, libc::ENODEV)
+                }
+                OtherCall::Poll => (libc::poll(&mut poll, 1, 0) as isize, 0),
+            }
+        };
+        let errno = check(result)
+            .err()
+            .and_then(|e| e.raw_os_error())
+            .unwrap_or(0);
+        if errno == expected {
+            Ok(())
+        } else {
+            Err(format!("{call:?}: got errno {errno}, expected {expected}"))
+        }
+    }
+}
+
+/// Forks a process that runs a case.
+pub(super) fn fork_case(run: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: This process has one thread, so its child may do whatever it could.
+    let pid = check(unsafe { libc::fork() }).expect("fork");
+    if pid == 0 {
+        run();
+        process::exit(1);
+    }
+    pid
+}
