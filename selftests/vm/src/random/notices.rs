@@ -30,6 +30,11 @@ pub(super) struct Notices {
 }
 
 impl Notices {
+    /// Whether anything may be protected.
+    pub(super) fn are_used(&self) -> bool {
+        self.fd.is_some()
+    }
+
     /// Has accesses to a piece noticed, also to pages that are there.
     pub(super) fn register(&mut self, piece: Piece, notice: Notice) -> io::Result<()> {
         let mode = match notice {

@@ -19,7 +19,7 @@ use super::notices::Notices;
 use super::owner::Owner;
 use super::place::{Place, Spot};
 use super::rest::allow_huge_pages;
-use super::step::{Denies, Memory, Op, Piece, Rights, Sequence, Sizes};
+use super::step::{Advice, Denies, Memory, Op, Piece, Rights, Sequence, Sizes};
 use crate::fixture::{call, check, open, HUGE, PAGE};
 use crate::process::{Child, Rendezvous};
 
@@ -111,6 +111,11 @@ impl World {
             Op::Unmap(piece) => unmap(piece),
             Op::Protect(piece, rights) => protect(piece, rights),
             Op::ProtectByKey(piece, denies) => self.protect_by_key(piece, denies),
+            // The kernel would try without end: what userfaultfd protects leaves markers when it is zapped, and
+            // markers are zapped to make room for guards (`madvise_guard_install()`, `mm/madvise.c`).
+            Op::Advise(_, Advice::GuardInstall) if self.notices.are_used() => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
             Op::Advise(piece, advice) => {
                 let (start, len) = parts(piece);
                 // SAFETY: Only memory of the arena changes, to which there are no references.
