@@ -7,13 +7,14 @@
 //! - a long-term request that is no pin is refused with EINVAL;
 //! - what the kernel cannot do (a fast-only pin) is refused with EOPNOTSUPP for its engine and for a comparison;
 //! - what lies in a field that is only for output does not matter;
-//! - INFO says what machine this is, and STATS counts what was taken, held and refused.
+//! - INFO says what machine this is, and STATS counts what was taken, held and refused;
+//! - interrupts are off for no more entries than INFO says.
 
 use std::fs;
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::fixture::{call, call_at, fast_only, open, pin, stats, walk_is_off};
+use crate::fixture::{call, call_at, fast_only, open, pin, stats, walk_is_off, HOWS};
 use crate::memory::Map;
 use crate::runner::tests;
 
@@ -27,6 +28,7 @@ tests![
     output_fields_are_not_read,
     info,
     stats_count,
+    windows_are_bounded,
 ];
 
 const KNOWN_FLAGS: u32 = raw::RUST_GUP_WRITE
@@ -355,4 +357,22 @@ fn stats_count() {
     assert_eq!(faulted.nr_fast(), 0);
     let slow = stats().expect("STATS");
     assert_eq!(slow.nr_slow, after.nr_slow + NR_PAGES);
+}
+
+fn windows_are_bounded() {
+    let device = open();
+    let nr_entries = u64::from(device.info().expect("INFO").raw.window_entries);
+    let nr_pages = (4 * nr_entries + 1).min(8192);
+    let map = Map::anon(nr_pages as usize);
+    for how in HOWS {
+        let before = stats().expect("STATS").nr_windows;
+        let pinned = pin(&device, &map.request().how(how));
+        let nr_windows = stats().expect("STATS").nr_windows - before;
+        let nr_fast = pinned.nr_fast();
+        assert_eq!(nr_fast, if walk_is_off() { 0 } else { nr_pages });
+        assert!(
+            nr_windows >= nr_fast.div_ceil(nr_entries),
+            "{how:?}: {nr_fast} entries in {nr_windows} windows of {nr_entries}"
+        );
+    }
 }

@@ -6,7 +6,7 @@
 //! - handles are never given out twice;
 //! - owner and handle see the same bytes, whatever the alignment, the kind of leaf and the path they were taken on;
 //! - a handle that was not asked for writing refuses to be written to with EACCES;
-//! - bytes beyond those asked for, and beyond those taken, are out of reach (EINVAL);
+//! - bytes beyond those asked for, and beyond those taken, are out of reach (EINVAL), and nothing is copied then;
 //! - the pages stay when their owner unmaps them.
 
 use rust_gup_uapi::{raw, Device, Engine, How, Pinned};
@@ -229,8 +229,11 @@ fn read_only_handle() {
 }
 
 #[track_caller]
-fn out_of_reach(device: &Device, pinned: &Pinned<'_>, ranges: &[(u64, u64)]) {
+fn out_of_reach(device: &Device, pinned: &Pinned<'_>, map: &Map, ranges: &[(u64, u64)]) {
     let buffer = Map::anon(8);
+    let data = buffer.fill(9);
+    let nr_bytes = pinned.nr_pages() as usize * PAGE;
+    let before = map.load(0, nr_bytes);
     for (offset, len_bytes) in ranges {
         for number in [raw::RUST_GUP_IOC_READ, raw::RUST_GUP_IOC_WRITE] {
             let mut copy = raw::rust_gup_copy {
@@ -244,6 +247,12 @@ fn out_of_reach(device: &Device, pinned: &Pinned<'_>, ranges: &[(u64, u64)]) {
                 got,
                 libc::EINVAL,
                 "{number:#x}, {len_bytes:#x} bytes at {offset:#x}"
+            );
+            // Not even those of the bytes that are within reach.
+            let untouched = buffer.load(0, data.len()) == data && map.load(0, nr_bytes) == before;
+            assert!(
+                untouched,
+                "{number:#x}, {len_bytes:#x} bytes at {offset:#x}: copied"
             );
         }
     }
@@ -268,7 +277,7 @@ fn out_of_range() {
         (u64::MAX - 49, 100),
         (1 << 63, 1 << 63),
     ];
-    out_of_reach(&device, &pinned, &ranges);
+    out_of_reach(&device, &pinned, &map, &ranges);
     holds(
         &pinned,
         len as usize - 1,
@@ -287,7 +296,7 @@ fn short_handle_ends_where_it_ends() {
         holds(&pinned, end - 1, &map.load(3 * PAGE - 1, 1));
         let ranges = [(end, 1), (end - 1, 2), (0, end + 1), (4 * PAGE, 1)]
             .map(|(offset, len)| (offset as u64, len as u64));
-        out_of_reach(&device, &pinned, &ranges);
+        out_of_reach(&device, &pinned, &map, &ranges);
     }
 }
 

@@ -4,16 +4,21 @@
 //!
 //! - closing the last descriptor of an open file releases all its handles, and no other closing does;
 //! - so do the exit of a process and its death by SIGKILL;
+//! - who is killed while it takes many pages, or copies many bytes, does not go on to the end;
 //! - the pages outlive the process that owned them, for whoever has the open file: by inheritance, by dup(2), or by
 //!   having been sent it.
 
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::fixture::{call_fd, check, holds, open, pattern, pin, stats, writable, HOWS, PAGE};
-use crate::memory::Map;
+use crate::fixture::{
+    call_fd, check, holds, open, pattern, pin, stats, store, writable, HOWS, PAGE,
+};
+use crate::memory::{Map, RW};
 use crate::process::{Child, Rendezvous};
 use crate::runner::tests;
 
@@ -22,6 +27,8 @@ tests![
     exit_releases,
     kill_releases,
     kill_of_a_busy_process_releases,
+    kill_stops_taking,
+    kill_stops_copying,
     duplicates_keep,
     child_reads_after_the_owner_is_gone,
     receiver_of_the_descriptor_reads,
@@ -101,11 +108,76 @@ fn kill_of_a_busy_process_releases() {
             }
         });
         ours.wait();
-        std::thread::sleep(std::time::Duration::from_micros(pause_us));
+        thread::sleep(Duration::from_micros(pause_us));
         child.kill();
         child.wait();
         assert_eq!(held(), (0, 0), "killed after {pause_us} us");
     }
+}
+
+/// Kills a child that is `busy`, from when it says so and `has_begun` returns, until `was_cut` says that it was ended in
+/// the midst.
+fn kill_until(busy: impl Fn(&Rendezvous), has_begun: impl Fn(), was_cut: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        let (ours, theirs) = Rendezvous::pair();
+        let child = Child::run(|| {
+            busy(&theirs);
+            theirs.wait();
+        });
+        ours.wait();
+        has_begun();
+        child.kill();
+        child.wait();
+        assert_eq!(held(), (0, 0), "after the kill");
+        if was_cut() {
+            return;
+        }
+    }
+    panic!("it always went on to the end");
+}
+
+fn kill_stops_taking() {
+    let nr_cut = || stats().expect("STATS").stops[raw::RUST_GUP_STOP_SIGNAL as usize];
+    let before = nr_cut();
+    kill_until(
+        |ready| {
+            let device = open();
+            // Many windows of the fast walk.
+            let map = Map::anon(8192);
+            ready.signal();
+            loop {
+                drop(pin(&device, &map.request()));
+            }
+        },
+        || thread::sleep(Duration::from_millis(3)),
+        || nr_cut() > before,
+    );
+}
+
+fn kill_stops_copying() {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    let map = Map::new(0, 32 << 20, RW, flags, -1).expect("shared memory");
+    let last = map.len_bytes - 1;
+    let data = vec![1; map.len_bytes];
+    kill_until(
+        |ready| {
+            let device = open();
+            let pinned = pin(&device, &writable(map.addr, map.len_bytes));
+            ready.signal();
+            store(&pinned, 0, &data);
+        },
+        || {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while map.get(0) == 0 && Instant::now() < deadline {}
+        },
+        || {
+            let was_cut = map.get(0) == 1 && map.get(last) == 0;
+            map.set(0, 0);
+            map.set(last, 0);
+            was_cut
+        },
+    );
 }
 
 fn duplicates_keep() {

@@ -4,7 +4,8 @@
 //!
 //! - the module refuses to go while the device is open, and works on as if nothing had been asked;
 //! - it goes when it is idle, its device with it, and comes back with its counters at zero;
-//! - it does so also when someone tries to open the device at that moment.
+//! - it does so also when someone tries to open the device at that moment;
+//! - it refuses parameters that make no sense with EINVAL.
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
@@ -27,10 +28,11 @@ const MODULE: &str = "/lib/rust_gup.ko";
 const PARAMETERS: &str = "/etc/rust_gup/module-args";
 
 pub(crate) fn tests() -> Vec<Test> {
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
         ("refused_while_open", refused_while_open),
         ("refused_while_another_holds", refused_while_another_holds),
         ("unload_and_load", unload_and_load),
+        ("senseless_parameters", senseless_parameters),
         ("unload_against_open", unload_against_open),
     ];
     tests
@@ -147,6 +149,30 @@ fn unload_and_load() {
         assert_eq!(info.abi_version, raw::RUST_GUP_ABI_VERSION);
     }
     works();
+}
+
+fn window_entries(nr_entries: u32) -> CString {
+    CString::new(format!("window_entries={nr_entries}")).expect("no zero byte")
+}
+
+fn senseless_parameters() {
+    need_module_file();
+    unload_when_idle();
+    for nr_entries in [0, 65537, u32::MAX] {
+        let loaded = load_with(&window_entries(nr_entries));
+        if loaded.is_ok() {
+            unload_when_idle();
+        }
+        refused(loaded, libc::EINVAL, &format!("window_entries={nr_entries}"));
+    }
+    for nr_entries in [1, 65536] {
+        load_with(&window_entries(nr_entries)).expect("finit_module");
+        let info = open().info().expect("INFO").raw;
+        assert_eq!(info.window_entries, nr_entries);
+        works();
+        unload_when_idle();
+    }
+    load().expect("finit_module");
 }
 
 fn unload_against_open() {
