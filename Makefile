@@ -58,6 +58,10 @@ oracle: ## compare the decoder with the kernel's inline functions, in a VM
 mutants: ## break the walker in every way of scripts/mutants.list: the host tests must notice
 	@$(S)/mutants
 
+.PHONY: mutants-vm
+mutants-vm: all ## take out each check of scripts/mutants-vm.list from the module: the tests in VMs must notice
+	@$(S)/mutants-vm
+
 .PHONY: fuzz
 fuzz: ## let libFuzzer look for faults of the walker (SECONDS_EACH=60, SAVE=y)
 	@$(S)/fuzz
