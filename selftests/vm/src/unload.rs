@@ -163,7 +163,11 @@ fn senseless_parameters() {
         if loaded.is_ok() {
             unload_when_idle();
         }
-        refused(loaded, libc::EINVAL, &format!("window_entries={nr_entries}"));
+        refused(
+            loaded,
+            libc::EINVAL,
+            &format!("window_entries={nr_entries}"),
+        );
     }
     for nr_entries in [1, 65536] {
         load_with(&window_entries(nr_entries)).expect("finit_module");
