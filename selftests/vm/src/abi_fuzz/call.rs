@@ -107,7 +107,6 @@ impl Call {
                 libc::EOPNOTSUPP,
                 libc::EINTR,
                 libc::EAGAIN,
-                libc::EHWPOISON,
                 libc::EREMOTEIO,
                 libc::EBUSY,
             ],
@@ -118,7 +117,6 @@ impl Call {
                 libc::EOPNOTSUPP,
                 libc::EINTR,
                 libc::EAGAIN,
-                libc::EHWPOISON,
                 libc::EREMOTEIO,
                 libc::EBUSY,
             ],
@@ -134,7 +132,6 @@ impl Call {
             Self::Pin => &[
                 libc::EINTR,
                 libc::EAGAIN,
-                libc::EHWPOISON,
                 libc::EREMOTEIO,
                 libc::EBUSY,
             ],
@@ -142,7 +139,6 @@ impl Call {
             Self::Measure => &[
                 libc::EINTR,
                 libc::EOPNOTSUPP,
-                libc::EHWPOISON,
                 libc::EREMOTEIO,
                 libc::EBUSY,
             ],
@@ -164,7 +160,7 @@ pub(super) fn size_of_number(number: u32) -> usize {
 pub(super) struct Errors(u32);
 
 /// All that can be in a set.
-pub(super) const NAMES: [(i32, &str); 19] = [
+pub(super) const NAMES: [(i32, &str); 18] = [
     (0, "success"),
     (libc::EFAULT, "EFAULT"),
     (libc::EINVAL, "EINVAL"),
@@ -177,7 +173,6 @@ pub(super) const NAMES: [(i32, &str); 19] = [
     (libc::EACCES, "EACCES"),
     (libc::EAGAIN, "EAGAIN"),
     (libc::EINTR, "EINTR"),
-    (libc::EHWPOISON, "EHWPOISON"),
     (libc::EREMOTEIO, "EREMOTEIO"),
     (libc::EBUSY, "EBUSY"),
     (libc::ENOTTY, "ENOTTY"),
