@@ -82,8 +82,8 @@ pub(crate) fn take<K: RefKind>(
     }
     let windows = Windows {
         mm,
+        request,
         rules: request.rules(),
-        flags: request.foll_flags(),
         nr_entries: WINDOW_ENTRIES.load(Relaxed) as usize,
     };
     // Most requests are small and find all in its place: one window.
@@ -104,9 +104,8 @@ pub(crate) fn take<K: RefKind>(
 /// What the windows of one request have in common.
 struct Windows<'a> {
     mm: CurrentMm<'a>,
+    request: &'a Request,
     rules: Rules,
-    /// For the slow path.
-    flags: FollFlags,
     nr_entries: usize,
 }
 
@@ -154,7 +153,7 @@ impl Windows<'_> {
                         return Ok(());
                     } else {
                         nr_races = 0;
-                        slow.take(self.mm, self.flags, taken, pages)?;
+                        slow.take(self.mm, self.request.foll_flags(), taken, pages)?;
                     }
                 }
             }
