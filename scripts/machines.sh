@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Reads the tables of machines, selftests/vm/profiles. Source it after lib.sh.
+
+PROFILES=${PROFILES:-$TOP/selftests/vm/profiles}
+
+# disk NAME: a disk with an empty file system of scripts/fs-images, as QEMU's
+# arguments. What is written to it is gone with the machine.
+disk() {
+	printf -- '-drive if=none,id=%s,file=%s/fs/%s.img,format=raw,snapshot=on -device virtio-blk-pci,drive=%s,serial=%s' \
+		"$1" "$BUILD" "$1" "$1" "$1"
+}
+
+# What the tables name.
+# shellcheck disable=SC2034
+{
+	DISKS="$(disk ext4) $(disk xfs)"
+	RACE_SCALE=8 NR_CASES=100000 NR_CALLS=400000
+	if is_debug_flavour; then
+		# They are slow. What they look for shows as well the first time.
+		RACE_SCALE=1 NR_CASES=5000 NR_CALLS=40000
+	fi
+}
+
+# machine_args REST: what follows on the name in a table, as args. The table quotes as
+# the shell does.
+machine_args() {
+	eval "args=($1)"
+}
+
+# machine NAME: the arguments of that machine as args; none, if there is no such machine.
+machine() {
+	local name rest
+	args=()
+	while read -r name rest; do
+		if [ "$name" = "$1" ]; then
+			machine_args "$rest"
+		fi
+	done <"$PROFILES"
+}
