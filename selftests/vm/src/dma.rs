@@ -436,6 +436,21 @@ fn while_at_work<T>(
     })
 }
 
+/// Has the device write to `buffer` again and again until `go` has taken it away.
+fn until_it_is_gone(buffer: &Buffer<'_>, data: &[u8], go: impl FnOnce()) {
+    let error = thread::scope(|scope| {
+        let transfers = scope.spawn(|| loop {
+            if let Err(error) = from_device(buffer, AT, data.len(), 0) {
+                break error;
+            }
+        });
+        thread::sleep(IN_FLIGHT);
+        go();
+        transfers.join().expect("the thread lives")
+    });
+    refused::<u64>(Err(error), libc::ENODEV, "the rest of the transfer");
+}
+
 /// A buffer of some pages, and what the device is to write to it at `AT`.
 fn scene(edu: &Edu) -> (Map, Vec<u8>, Vec<u8>) {
     scene_in(edu, Map::anon(4))
@@ -662,8 +677,7 @@ fn unbind_while_at_work() {
     let edu = edu();
     let (map, expected, data) = scene(&edu);
     let buffer = register(&edu, &map, 0, map.len_bytes);
-    let (result, ()) = while_at_work(&buffer, AT, &data, unbind);
-    refused(result, libc::ENODEV, "the rest of the transfer");
+    until_it_is_gone(&buffer, &data, unbind);
     // Of what the device wrote, nothing is half-done: chunks are whole or not there.
     let now = map.load(0, map.len_bytes);
     assert!(now[..AT] == expected[..AT]);
@@ -688,10 +702,9 @@ fn remove_while_at_work() {
     let (map, _, data) = scene(&edu);
     let buffer = register(&edu, &map, 0, map.len_bytes);
     let device = pci_device().expect("the device");
-    let (result, ()) = while_at_work(&buffer, AT, &data, || {
+    until_it_is_gone(&buffer, &data, || {
         fs::write(device.join("remove"), "1").expect("remove");
     });
-    refused(result, libc::ENODEV, "the rest of the transfer");
     useless(&edu, &buffer, &map);
     fs::write("/sys/bus/pci/rescan", "1").expect("rescan");
     drop(buffer);

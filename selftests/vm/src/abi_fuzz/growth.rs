@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::tally::Tally;
-use crate::fixture::field;
+use crate::fixture::{field, PAGE};
 
 /// What the machine does for itself meanwhile: free memory, and slab that cannot be reclaimed, in KiB.
 const BOUNDS_KIB: [u64; 2] = [8192, 2048];
@@ -28,7 +28,21 @@ fn used_kib() -> [u64; 2] {
     }
     let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
     let value = |name: &str| field(&text, name).unwrap_or_else(|| panic!("no {name}"));
-    [value("MemTotal:") - value("MemFree:"), value("SUnreclaim:")]
+    [
+        value("MemTotal:") - value("MemFree:") - on_cpu_lists_kib(),
+        value("SUnreclaim:"),
+    ]
+}
+
+/// Free pages that each CPU has for itself, in KiB: some MiB after much work, and not in MemFree.
+fn on_cpu_lists_kib() -> u64 {
+    let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
+    let counts = zones
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("count:"));
+    counts
+        .map(|nr_pages| nr_pages.trim().parse::<u64>().expect("a number") * PAGE as u64 / 1024)
+        .sum()
 }
 
 /// Remembers how much there is.
