@@ -16,7 +16,7 @@ disk() {
 # shellcheck disable=SC2034
 {
 	DISKS="$(disk ext4) $(disk xfs)"
-	RACE_SCALE=8 NR_CASES=100000 NR_CALLS=400000
+	RACE_SCALE=8 NR_CASES=100000 NR_CALLS=1000000
 	if is_debug_flavour; then
 		# They are slow. What they look for shows as well the first time.
 		RACE_SCALE=1 NR_CASES=5000 NR_CALLS=40000

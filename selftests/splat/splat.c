@@ -85,10 +85,13 @@ static void lock_order(void)
 	mutex_unlock(&second);
 }
 
+/* Raw: another kind may not be taken in an interrupt, and that is reported first. */
+static DEFINE_RAW_SPINLOCK(raw_spin);
+
 static void lock_in_interrupt(struct irq_work *work)
 {
-	spin_lock(&spin);
-	spin_unlock(&spin);
+	raw_spin_lock(&raw_spin);
+	raw_spin_unlock(&raw_spin);
 }
 
 static void irq_state(void)
@@ -98,8 +101,8 @@ static void irq_state(void)
 	irq_work_queue(&work);
 	irq_work_sync(&work);
 	/* With interrupts on. */
-	spin_lock(&spin);
-	spin_unlock(&spin);
+	raw_spin_lock(&raw_spin);
+	raw_spin_unlock(&raw_spin);
 }
 
 static int __rcu *protected;
