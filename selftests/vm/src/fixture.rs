@@ -104,6 +104,37 @@ pub(crate) fn call_fd<T>(fd: &impl AsFd, number: u32, argument: &mut T) -> i32 {
     errno(check(result))
 }
 
+/// The calls on a handle.
+pub(crate) const HANDLE_CALLS: [&str; 4] = ["READ", "WRITE", "RUNS", "UNPIN"];
+
+/// What [`HANDLE_CALLS`] answer.
+pub(crate) fn handle_answers(fd: &impl AsFd, handle: u64) -> [i32; 4] {
+    let mut bytes = [0_u8; 16];
+    let buf = bytes.as_mut_ptr().expose_provenance() as u64;
+    let mut copy = raw::rust_gup_copy {
+        handle,
+        offset: 0,
+        len_bytes: 1,
+        buf,
+    };
+    let mut runs = raw::rust_gup_runs {
+        handle,
+        buf,
+        capacity: 1,
+        ..Default::default()
+    };
+    [
+        call_fd(fd, raw::RUST_GUP_IOC_READ, &mut copy),
+        call_fd(fd, raw::RUST_GUP_IOC_WRITE, &mut copy),
+        call_fd(fd, raw::RUST_GUP_IOC_RUNS, &mut runs),
+        call_fd(
+            fd,
+            raw::RUST_GUP_IOC_UNPIN,
+            &mut raw::rust_gup_unpin { handle },
+        ),
+    ]
+}
+
 /// A request for writing, by a pin.
 pub(crate) fn writable(addr: usize, len_bytes: usize) -> Request {
     Request::new(addr, len_bytes).access(Access::Write)

@@ -12,7 +12,8 @@
 use rust_gup_uapi::{raw, Device, Engine, How, Pinned};
 
 use crate::fixture::{
-    call, holds, open, pattern, pin, refused, stats, store, walk_is_off, writable, HOWS, HUGE, PAGE,
+    call, handle_answers, holds, open, pattern, pin, refused, stats, store, walk_is_off, writable,
+    HANDLE_CALLS, HOWS, HUGE, PAGE,
 };
 use crate::memory::Map;
 use crate::runner::tests;
@@ -32,34 +33,9 @@ tests![
     many_handles,
 ];
 
-/// What each call on a handle answers.
-fn answers(device: &Device, handle: u64) -> [(&'static str, i32); 4] {
-    let mut buffer = [0_u8; PAGE];
-    let buf = buffer.as_mut_ptr().expose_provenance() as u64;
-    let mut copy = raw::rust_gup_copy {
-        handle,
-        offset: 0,
-        len_bytes: 1,
-        buf,
-    };
-    let mut runs = raw::rust_gup_runs {
-        handle,
-        buf,
-        capacity: 1,
-        ..Default::default()
-    };
-    let mut unpin = raw::rust_gup_unpin { handle };
-    [
-        ("READ", call(device, raw::RUST_GUP_IOC_READ, &mut copy)),
-        ("WRITE", call(device, raw::RUST_GUP_IOC_WRITE, &mut copy)),
-        ("RUNS", call(device, raw::RUST_GUP_IOC_RUNS, &mut runs)),
-        ("UNPIN", call(device, raw::RUST_GUP_IOC_UNPIN, &mut unpin)),
-    ]
-}
-
 #[track_caller]
 fn unknown(device: &Device, handle: u64) {
-    for (what, got) in answers(device, handle) {
+    for (what, got) in HANDLE_CALLS.into_iter().zip(handle_answers(device, handle)) {
         assert_eq!(got, libc::ENOENT, "{what} of handle {handle:#x}");
     }
 }
@@ -68,7 +44,10 @@ fn released_twice() {
     let device = open();
     let map = Map::anon(2);
     let handle = pin(&device, &writable(map.addr, map.len_bytes)).into_handle();
-    for (what, got) in answers(&device, handle) {
+    for (what, got) in HANDLE_CALLS
+        .into_iter()
+        .zip(handle_answers(&device, handle))
+    {
         assert_eq!(got, 0, "{what}");
     }
     unknown(&device, handle);

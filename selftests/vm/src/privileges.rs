@@ -11,12 +11,13 @@
 //! - the counters are those of all.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{chown, FileTypeExt, MetadataExt, PermissionsExt};
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::fixture::{call_fd, check, holds, open, pin, refused, store, writable, HOWS, PAGE};
+use crate::fixture::{
+    call_fd, check, handle_answers, holds, open, pin, refused, store, writable, HOWS, PAGE,
+};
 use crate::lifetime::{receive, send};
 use crate::memory::Map;
 use crate::process::{
@@ -142,34 +143,6 @@ fn frame_numbers_without_the_capability() {
     .join();
 }
 
-/// What READ, WRITE, RUNS and UNPIN of a handle answer.
-fn answers(fd: &impl AsFd, handle: u64) -> [i32; 4] {
-    let mut bytes = [0_u8; 16];
-    let buf = bytes.as_mut_ptr().expose_provenance() as u64;
-    let mut copy = raw::rust_gup_copy {
-        handle,
-        offset: 0,
-        len_bytes: 1,
-        buf,
-    };
-    let mut runs = raw::rust_gup_runs {
-        handle,
-        buf,
-        capacity: 1,
-        ..Default::default()
-    };
-    [
-        call_fd(fd, raw::RUST_GUP_IOC_READ, &mut copy),
-        call_fd(fd, raw::RUST_GUP_IOC_WRITE, &mut copy),
-        call_fd(fd, raw::RUST_GUP_IOC_RUNS, &mut runs),
-        call_fd(
-            fd,
-            raw::RUST_GUP_IOC_UNPIN,
-            &mut raw::rust_gup_unpin { handle },
-        ),
-    ]
-}
-
 fn handles_of_another_user() {
     const NR_HANDLES: u64 = 12;
     let _node = Node::with(0o666, 0);
@@ -197,7 +170,11 @@ fn handles_of_another_user() {
         check(unsafe { libc::setresuid(ANOTHER, ANOTHER, ANOTHER) }).expect("setresuid");
         let device = open();
         for handle in 0..=2 * NR_HANDLES {
-            assert_eq!(answers(&device, handle), [libc::ENOENT; 4], "{handle}");
+            assert_eq!(
+                handle_answers(&device, handle),
+                [libc::ENOENT; 4],
+                "{handle}"
+            );
         }
     })
     .join();
@@ -223,7 +200,7 @@ fn a_file_that_was_passed() {
         assert_eq!(call_fd(&fd, raw::RUST_GUP_IOC_RUNS, &mut runs), 0);
         assert_eq!((runs.nr_runs, run.pfn), (1, 0), "the frame number");
         assert_ne!(run.nr_pages, 0);
-        assert_eq!(answers(&fd, handle), [0; 4]);
+        assert_eq!(handle_answers(&fd, handle), [0; 4]);
     });
     let device = open();
     let map = Map::anon(1);
