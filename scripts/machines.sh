@@ -39,3 +39,8 @@ machine() {
 		fi
 	done <"$PROFILES"
 }
+
+# machines_of_flavour: the names of the machines that boot whatever kernel FLAVOUR chooses.
+machines_of_flavour() {
+	awk '/^[^#]/ && !/ --flavour / { print $1 }' "$PROFILES"
+}
