@@ -30,9 +30,9 @@ pub(crate) struct Comparison {
     pub(crate) nr_equal: u64,
     /// They took different pages.
     pub(crate) page_differs: bool,
-    /// They added different amounts to a reference count.
+    /// They added different amounts to a reference count, or took different amounts back.
     pub(crate) refcount_differs: bool,
-    /// They added different amounts to a pin count.
+    /// They added different amounts to a pin count, or took different amounts back.
     pub(crate) pincount_differs: bool,
     /// They left a referenced flag different.
     pub(crate) referenced_differs: bool,
@@ -49,11 +49,27 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<Error>,
 }
 
-/// A page, and what taking the range did to its folio.
+/// A page, and the counts of its folio.
 #[derive(Clone, Copy)]
 struct Record {
     pfn: Pfn,
     counts: inspect::Counts,
+}
+
+/// What an engine did to a count: what it added when it took the page, and what is left of that after the release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Added {
+    taken: i32,
+    left: i32,
+}
+
+/// A page that an engine took, and what it did to its folio.
+#[derive(Clone, Copy)]
+struct Effect {
+    pfn: Pfn,
+    refs: Added,
+    pins: Added,
+    referenced: bool,
 }
 
 /// Lets both engines take the range of `request`, and compares. `taken` tells how the Rust engine did it.
@@ -87,11 +103,16 @@ fn compare_kind<K: RefKind>(
     }
     // Brings the range into the state that both engines shall meet. An error comes again below.
     let _ = take_with_kernel(mm, request, &mut pages);
-    inspect::clear_referenced(&pages);
-    pages.release(Contents::Unchanged);
+    let mut at_rest = AtRest(KVVec::new());
+    at_rest.see(&mut pages, HeldPages::release_with_kernel)?;
 
-    let (by_kernel, kernel, _) = record(&mut pages, |p| take_with_kernel(mm, request, p))?;
-    let (by_rust, rust, nr_runs) = record(&mut pages, |p| take(mm, request, p, taken))?;
+    let result = take_with_kernel(mm, request, &mut pages);
+    let kernel = Outcome::new(&pages, result);
+    let by_kernel = at_rest.see(&mut pages, HeldPages::release_with_kernel)?;
+
+    let result = take(mm, request, &mut pages, taken);
+    let (rust, nr_runs) = (Outcome::new(&pages, result), pages.nr_runs());
+    let by_rust = at_rest.see(&mut pages, |p| p.release(Contents::Unchanged))?;
 
     let mut comparison = Comparison {
         rust,
@@ -101,9 +122,9 @@ fn compare_kind<K: RefKind>(
     };
     for (i, (a, b)) in by_kernel.iter().zip(by_rust.iter()).enumerate() {
         let page_differs = a.pfn != b.pfn;
-        let refcount_differs = a.counts.refs != b.counts.refs;
-        let pincount_differs = a.counts.pins != b.counts.pins;
-        let referenced_differs = a.counts.referenced != b.counts.referenced;
+        let refcount_differs = a.refs != b.refs;
+        let pincount_differs = a.pins != b.pins;
+        let referenced_differs = a.referenced != b.referenced;
         comparison.page_differs |= page_differs;
         comparison.refcount_differs |= refcount_differs;
         comparison.pincount_differs |= pincount_differs;
@@ -129,34 +150,63 @@ fn compare_kind<K: RefKind>(
     Ok(comparison)
 }
 
-/// Lets an engine take the range, records what it did to the pages, and releases them.
-fn record<K: RefKind>(
-    pages: &mut HeldPages<K>,
-    take: impl FnOnce(&mut HeldPages<K>) -> Result,
-) -> Result<(KVVec<Record>, Outcome, usize)> {
-    let result = take(pages);
-    let outcome = Outcome {
-        nr_pages: pages.nr_pages(),
-        error: result.err(),
-    };
-    let nr_runs = pages.nr_runs();
-    let mut records = KVVec::with_capacity(pages.nr_pages() as usize, GFP_KERNEL_ACCOUNT)?;
-    let mut inspector = inspect::Inspector::new();
-    for run in pages.runs() {
-        for i in 0..run.nr_pages() {
-            let pfn = run.first().add(i);
-            let counts = inspector.counts(pfn);
-            records.push(Record { pfn, counts }, GFP_KERNEL_ACCOUNT)?;
+impl Outcome {
+    fn new<K: RefKind>(pages: &HeldPages<K>, result: Result) -> Self {
+        Self {
+            nr_pages: pages.nr_pages(),
+            error: result.err(),
         }
     }
-    inspect::clear_referenced(pages);
-    pages.release(Contents::Unchanged);
-    let mut inspector = inspect::Inspector::new();
-    for record in records.iter_mut() {
-        // The owner's mappings keep the pages, as the range is at rest.
-        let base = inspector.counts(record.pfn);
-        record.counts.refs = record.counts.refs.wrapping_sub(base.refs);
-        record.counts.pins = record.counts.pins.wrapping_sub(base.pins);
+}
+
+/// The counts of pages that nobody has taken, as they were after the last release. The owner's mappings keep them, as the
+/// range is at rest.
+struct AtRest(KVVec<Record>);
+
+impl AtRest {
+    /// Of a page in its place in the range, if that is the one that was there.
+    fn get(&self, index: usize, pfn: Pfn) -> Option<inspect::Counts> {
+        let record = self.0.get(index)?;
+        (record.pfn == pfn).then_some(record.counts)
     }
-    Ok((records, outcome, nr_runs))
+
+    /// Sees what an engine did that has taken `pages`, and releases them.
+    fn see<K: RefKind>(
+        &mut self,
+        pages: &mut HeldPages<K>,
+        release: impl FnOnce(&mut HeldPages<K>),
+    ) -> Result<KVVec<Effect>> {
+        let mut records = KVVec::with_capacity(pages.nr_pages() as usize, GFP_KERNEL_ACCOUNT)?;
+        let mut effects = KVVec::with_capacity(records.capacity(), GFP_KERNEL_ACCOUNT)?;
+        let mut inspector = inspect::Inspector::new();
+        for run in pages.runs() {
+            for i in 0..run.nr_pages() {
+                let pfn = run.first().add(i);
+                let counts = inspector.counts(pfn);
+                records.push(Record { pfn, counts }, GFP_KERNEL_ACCOUNT)?;
+            }
+        }
+        inspect::clear_referenced(pages);
+        release(pages);
+        let mut inspector = inspect::Inspector::new();
+        for (i, record) in records.iter_mut().enumerate() {
+            let held = record.counts;
+            let after = inspector.counts(record.pfn);
+            let before = self.get(i, record.pfn).unwrap_or(after);
+            let added = |before: i32, held: i32, after: i32| Added {
+                taken: held.wrapping_sub(before),
+                left: after.wrapping_sub(before),
+            };
+            let effect = Effect {
+                pfn: record.pfn,
+                refs: added(before.refs, held.refs, after.refs),
+                pins: added(before.pins, held.pins, after.pins),
+                referenced: held.referenced,
+            };
+            effects.push(effect, GFP_KERNEL_ACCOUNT)?;
+            record.counts = after;
+        }
+        self.0 = records;
+        Ok(effects)
+    }
 }

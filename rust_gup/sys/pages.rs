@@ -244,6 +244,21 @@ impl<K: RefKind> HeldPages<K> {
         self.nr_pages = 0;
     }
 
+    /// As [`release()`](Self::release), with the kernel's functions.
+    #[doc(alias("unpin_user_page_range_dirty_lock", "put_page"))]
+    pub(crate) fn release_with_kernel(&mut self) {
+        let releaser = Releaser::new();
+        for run in self.runs() {
+            // SAFETY: By the invariant; the list is empty below.
+            unsafe { releaser.release_with_kernel::<K>(run) };
+        }
+        // INVARIANT: No runs.
+        self.current = 0;
+        self.used = 0;
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+    }
+
     /// Releases the runs but the last one, which has to follow.
     #[inline(never)]
     fn release_chunks(&mut self, contents: Contents) {

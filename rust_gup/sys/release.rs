@@ -141,4 +141,30 @@ impl Releaser {
             }
         }
     }
+
+    /// The same with the kernel's functions: for who compares, and does not want to trust what it tests. Not with
+    /// `release_pages()`, which keeps references on the huge zero page (`folios_put_refs()`).
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::release()`].
+    #[doc(alias("unpin_user_page_range_dirty_lock", "put_page"))]
+    pub(super) unsafe fn release_with_kernel<K: RefKind>(&self, run: Run) {
+        let page = self.memory_map.page(run.first());
+        if K::PINS {
+            // SAFETY: The pages are pinned, and the pins given up.
+            unsafe {
+                bindings::unpin_user_page_range_dirty_lock(
+                    page.as_ptr(),
+                    run.nr_pages() as usize,
+                    false,
+                )
+            };
+            return;
+        }
+        for i in 0..run.nr_pages() as usize {
+            // SAFETY: The page is referenced, and that reference is given up.
+            unsafe { raw::rust_gup_put_page(page.nth(i).as_ptr()) };
+        }
+    }
 }

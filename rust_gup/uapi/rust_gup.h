@@ -202,8 +202,8 @@ struct rust_gup_runs {
 #define RUST_GUP_DIFF_RESULT		(1U << 0)	/* Error number. */
 #define RUST_GUP_DIFF_NR_PAGES		(1U << 1)	/* Pages taken. */
 #define RUST_GUP_DIFF_PAGE		(1U << 2)	/* A page: another frame at the same address. */
-#define RUST_GUP_DIFF_REFCOUNT		(1U << 3)	/* What the taking added to a folio's reference count. */
-#define RUST_GUP_DIFF_PINCOUNT		(1U << 4)	/* What it added to a large folio's pin count. */
+#define RUST_GUP_DIFF_REFCOUNT		(1U << 3)	/* What it added to a folio's reference count, or left on it. */
+#define RUST_GUP_DIFF_PINCOUNT		(1U << 4)	/* The same of a large folio's pin count. */
 #define RUST_GUP_DIFF_REFERENCED	(1U << 5)	/* Whether it set the folio's referenced flag. */
 
 /**

@@ -113,7 +113,7 @@ fn against_splitting() {
     no_reference_left(&arena);
 }
 
-/// khugepaged at work: it looks at all memory without a pause, and is not the last to get a processor (it is nice 19).
+/// khugepaged at work: it looks at all memory without a pause, and gets a processor as others do (it is nice 19 by itself).
 struct BusyKhugepaged {
     _settings: Vec<Setting>,
     pid: libc::id_t,
@@ -167,7 +167,7 @@ fn busy_khugepaged() -> BusyKhugepaged {
     };
     // SAFETY: It has no requirements.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, pid) };
-    set_nice(pid, -5);
+    set_nice(pid, 0);
     BusyKhugepaged {
         _settings: done,
         pid,
