@@ -189,7 +189,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         println!("# {line}");
     }
     println!(
-        "# {} calls in {} cases, {} s, seed {:#x}",
+        "# figures: {} calls in {} cases, {} s, seed {:#x}",
         tally.nr_calls(),
         tally.nr_cases(),
         start.elapsed().as_secs(),

@@ -105,6 +105,6 @@ fn count(nr: u64) {
 
 fn all() {
     let [nr_situations, nr_comparisons] = tally().each_ref().map(|n| n.load(Ordering::Relaxed));
-    println!("{nr_comparisons} comparisons in {nr_situations} situations");
+    println!("figures: {nr_comparisons} comparisons in {nr_situations} situations");
     assert!(nr_situations > 0 && nr_comparisons >= nr_situations * NR_LEAST);
 }

@@ -38,7 +38,7 @@ pub(crate) fn line() -> Option<String> {
         [0, 1, 2, 3].map(|i| total[i].load(Ordering::Relaxed));
     (races > 0).then(|| {
         format!(
-            "{races} races: {takes} times {pages} pages taken, against {disturbances} disturbances"
+            "figures: {races} races, {takes} times {pages} pages taken, against {disturbances} disturbances"
         )
     })
 }
