@@ -13,6 +13,7 @@ mod abi;
 mod abi_fuzz;
 mod concurrency;
 mod cow;
+mod dirty;
 mod dma;
 mod faults;
 mod fixture;
@@ -64,6 +65,7 @@ fn all_tests() -> Vec<Test> {
         placement::tests(),
         off::tests(),
         swap::tests(),
+        dirty::tests(),
         cow::tests(),
         measure::tests(),
         lifetime::tests(),
