@@ -4,14 +4,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use rust_gup_uapi::How;
+use rust_gup_uapi::memory::Kind;
+use rust_gup_uapi::{raw, Engine, How};
 
 use super::arena::{Arena, Grip, SCRATCH};
 use super::counts::no_reference_left;
-use super::frame::{scaled, Race, Turn};
+use super::frame::{scaled, OnDrop, Race, Turn};
 use super::{huge, races};
-use crate::fixture::{check, open, pin, writable, HUGE, PAGE};
+use crate::fixture::{self, check, open, pin, stats, writable, HUGE, PAGE};
 use crate::memory::Map;
 use crate::process::Child;
 
@@ -20,6 +22,7 @@ races![
     against_fork_of_large_folios,
     against_collapse_and_fork,
     against_fork_before_the_first_pin,
+    against_fork_in_a_window,
 ];
 
 /// Forks a child that writes to some pages, and writes to them meanwhile.
@@ -161,4 +164,93 @@ fn first_pin(process: usize) {
     if fork_was_first {
         std::process::exit(FORK_FIRST);
     }
+}
+
+/// A fork that begins while a window is open spoils the window, and none is opened while fork is at work.
+fn against_fork_in_a_window() {
+    huge::need_huge_pages();
+    // Long windows, which most forks begin in, and short ones, which most forks begin between.
+    let maps = [(Kind::Thp2mSplit, NR_PAGES, 200), (Kind::Thp2m, 1, 5000)].map(
+        |(kind, nr_entries, nr_rounds)| {
+            let map = Map::of(kind, HUGE);
+            // Not copied by fork, so that nothing else disturbs the walk.
+            map.advise(0, HUGE, libc::MADV_DONTFORK);
+            (map, nr_entries, nr_rounds)
+        },
+    );
+    let nr_wanted = scaled(10) as u64;
+    let over = AtomicBool::new(false);
+    let mut met = Met::default();
+    let nr_forks = thread::scope(|scope| {
+        let forks = scope.spawn(|| fork_until(&over));
+        let _over = OnDrop(&over);
+        let deadline = Instant::now() + fixture::scaled(PATIENCE);
+        while met.spoiled.min(met.refused) < nr_wanted && Instant::now() < deadline {
+            for (map, nr_entries, nr_rounds) in &maps {
+                met.measure(map, *nr_entries, *nr_rounds);
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        forks.join().expect("the thread lives")
+    });
+    println!("{nr_forks} forks: {met:?}");
+    super::total::add(nr_forks, met.takes, met.takes * u64::from(NR_PAGES));
+    assert!(met.spoiled > 0, "no fork began in a window");
+    assert!(met.refused > 0, "no window was to begin in a fork");
+}
+
+/// How long it may take until forks and windows have met.
+const PATIENCE: Duration = Duration::from_secs(20);
+const NR_PAGES: u32 = (HUGE / PAGE) as u32;
+
+/// How forks and windows met.
+#[derive(Debug, Default)]
+struct Met {
+    takes: u64,
+    spoiled: u64,
+    refused: u64,
+}
+
+impl Met {
+    /// Takes all of `map`, of so many entries, again and again. By MEASURE, which charges once: to charge takes a lock that fork holds.
+    fn measure(&mut self, map: &Map, nr_entries: u32, nr_rounds: u32) {
+        let device = open();
+        let info = device.info().expect("INFO").raw;
+        let nr_windows = u64::from(nr_entries.div_ceil(info.window_entries));
+        let engines = [Engine::Rust; 2];
+        let before = stats().expect("STATS");
+        let request = writable(map.addr, HUGE);
+        let measured = device.measure(&request, engines, nr_rounds, NR_PAGES);
+        measured.expect("all is taken, whatever fork does");
+        let after = stats().expect("STATS");
+
+        // Each engine has one more round.
+        let nr_takes = 2 * u64::from(nr_rounds) + 2;
+        let stops = |stop: usize| after.stops[stop] - before.stops[stop];
+        let by_fork = stops(raw::RUST_GUP_STOP_FORK as usize);
+        let all: u64 = (0..after.stops.len()).map(stops).sum();
+        // A window that is refused is none. One that is spoiled comes in addition, and so may one after any other stop.
+        let more = after.nr_windows - before.nr_windows - nr_takes * nr_windows;
+        let spoiled = more.saturating_sub(all - by_fork);
+        self.takes += nr_takes;
+        self.spoiled += spoiled;
+        self.refused += by_fork.saturating_sub(spoiled);
+    }
+}
+
+/// Forks again and again. Returns how often.
+fn fork_until(over: &AtomicBool) -> u64 {
+    let mut nr_forks = 0;
+    while !over.load(Ordering::Relaxed) {
+        // SAFETY: The child only ends itself.
+        let pid = check(unsafe { libc::fork() }).expect("fork");
+        if pid == 0 {
+            // SAFETY: Takes no pointers.
+            unsafe { libc::_exit(0) };
+        }
+        // SAFETY: A null status is allowed.
+        check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
+        nr_forks += 1;
+    }
+    nr_forks
 }

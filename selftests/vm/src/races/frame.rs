@@ -249,7 +249,7 @@ fn vmstat(counter: &str) -> u64 {
 }
 
 /// Ends all threads when one of them ends, also when it fails.
-struct OnDrop<'a>(&'a AtomicBool);
+pub(super) struct OnDrop<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for OnDrop<'_> {
     fn drop(&mut self) {
