@@ -20,6 +20,7 @@ mod fixture;
 mod guard;
 mod gup_test;
 mod handles;
+mod interrupts;
 mod kernel_api;
 mod kinds;
 mod ktap;
@@ -71,6 +72,7 @@ fn all_tests() -> Vec<Test> {
         lifetime::tests(),
         memlock::tests(),
         concurrency::tests(),
+        interrupts::tests(),
         races::tests(),
         kernel_api::tests(),
         dma::tests(),
