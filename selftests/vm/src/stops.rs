@@ -4,16 +4,24 @@
 //!
 //! - for what was never touched or was given back: ABSENT;
 //! - for writing to what is mapped read-only or shared copy-on-write: READ_ONLY;
-//! - for pinning to read what is shared copy-on-write: UNSHARE.
+//! - for pinning to read what is shared copy-on-write: UNSHARE, and what it has taken by then is given back.
+
+use std::fs;
 
 use rust_gup_uapi::{raw, Access, Device, How, Pinned, Request};
 
 use crate::fixture::{fast_only, open, pin, stats, ACCESSES, HOWS, PAGE};
-use crate::memory::{Map, RW};
+use crate::memory::{frames, Map, RW};
 use crate::process::{Child, Rendezvous};
 use crate::runner::tests;
 
-tests![absent, absent_in_the_middle, read_only, shared_with_a_child,];
+tests![
+    absent,
+    absent_in_the_middle,
+    read_only,
+    shared_with_a_child,
+    what_it_may_not_keep,
+];
 
 /// Takes the range without the slow path; fails unless the walk stops after `nr_pages` for `reason`, and counts it.
 #[track_caller]
@@ -148,5 +156,27 @@ fn shared_with_a_child() {
         assert_eq!(pin(&device, &fast_only(map.request())).nr_fast(), all);
         ours.signal();
         child.join();
+    }
+}
+
+fn what_it_may_not_keep() {
+    let device = open();
+    for map in [Map::anon(4), Map::huge(1)] {
+        // CPUs keep a reference on what they have just given out, until this has them put it on its list.
+        let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+        let before = frames(map.addr, map.nr_pages());
+        // A pin that stayed would have the second fork copy the pages, and not share them.
+        for how in [How::Pin, How::LongTerm] {
+            let (ours, theirs) = Rendezvous::pair();
+            let child = Child::run(|| theirs.wait());
+            let reading = map.request().how(how);
+            stops(&device, &reading, 0, raw::RUST_GUP_STOP_UNSHARE);
+            ours.signal();
+            child.join();
+            // A reference that stayed would have the owner get a copy.
+            (0..map.nr_pages()).for_each(|page| map.set(page * PAGE, 1));
+            let now = frames(map.addr, map.nr_pages());
+            assert!(now == before, "{how:?}: the owner writes to a copy");
+        }
     }
 }
