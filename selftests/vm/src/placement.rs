@@ -138,27 +138,34 @@ fn pins_of_node(node: usize) -> (u64, u64) {
 }
 
 fn counted_by_node() {
-    let device = open();
     for map in maps() {
         for node in 0..NR_NODES {
-            move_to(&map, |_| node as i32);
-            for engine in [Engine::Rust, Engine::Kernel] {
-                for access in ACCESSES {
-                    let before = [0, 1].map(pins_of_node);
-                    let pinned = device.pin(&map.request().access(access), engine);
-                    let pinned = pinned.expect("PIN");
-                    let held = [0, 1].map(pins_of_node);
-                    drop(pinned);
-                    let after = [0, 1].map(pins_of_node);
-                    let nr = map.nr_pages() as u64;
-                    for n in 0..NR_NODES {
-                        let nr = if n == node { nr } else { 0 };
-                        let what = format!("node {n}, pages of node {node}, {engine:?}");
-                        let (acquired, released) = before[n];
-                        assert_eq!(held[n], (acquired + nr, released), "{what}, pinned");
-                        assert_eq!(after[n], (acquired + nr, released + nr), "{what}, released");
-                    }
-                }
+            counts_pins(&map, |_| node);
+        }
+    }
+    counts_pins(&Map::anon(64), |page| page / 5 % NR_NODES);
+}
+
+/// Moves page `i` to the node `node_of(i)`. Each node then counts its own.
+fn counts_pins(map: &Map, node_of: impl Fn(usize) -> usize) {
+    let device = open();
+    move_to(map, |page| node_of(page) as i32);
+    for engine in [Engine::Rust, Engine::Kernel] {
+        for access in ACCESSES {
+            let before = [0, 1].map(pins_of_node);
+            let pinned = device.pin(&map.request().access(access), engine);
+            let pinned = pinned.expect("PIN");
+            let held = [0, 1].map(pins_of_node);
+            drop(pinned);
+            let after = [0, 1].map(pins_of_node);
+            for node in 0..NR_NODES {
+                let nr = (0..map.nr_pages()).filter(|page| node_of(*page) == node);
+                let nr = nr.count() as u64;
+                let what = format!("node {node}, which has {nr} of the pages, {engine:?}");
+                let (acquired, released) = before[node];
+                assert_eq!(held[node], (acquired + nr, released), "{what}, pinned");
+                let expected = (acquired + nr, released + nr);
+                assert_eq!(after[node], expected, "{what}, released");
             }
         }
     }

@@ -235,6 +235,9 @@ fn refused_flags() {
             bytes(4 * usize::from(is_pin)),
             "{command:#x}, for long"
         );
+        let both = FOLL_LONGTERM | FOLL_PCI_P2PDMA;
+        let done = file.run(command, GupTest::of(&map, 4, both));
+        assert_eq!(done.size, 0, "{command:#x}, peer-to-peer memory for long");
     }
     for command in FAST_COMMANDS {
         for flag in [
