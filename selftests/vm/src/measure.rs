@@ -10,6 +10,7 @@
 //! - refuses senseless numbers with EINVAL, and a range that cannot be taken as a whole with EAGAIN;
 //! - holds nothing in the end and writes no sample beyond those asked for.
 
+use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::{raw, Access, Engine, How, Measured, Request};
 
 use crate::fixture::{call, open, pattern, stats, ACCESSES, HOWS, PAGE};
@@ -136,21 +137,27 @@ fn list_of_a_huge_page() {
 }
 
 fn cut_into_calls() {
-    let device = open();
-    let map = Map::anon(20);
-    for pages_per_call in [1, 3, 7, 19, 20, 21, 512, 1 << 20] {
-        for (start, len) in [(0, 20 * PAGE), (100, 19 * PAGE), (PAGE - 1, 2), (5, 1)] {
-            let request = Request::new(map.addr + start, len);
-            let nr_pages = (start + len - 1) / PAGE - start / PAGE + 1;
-            let engines = [Engine::Rust, Engine::Kernel];
-            let measured = device
-                .measure(&request, engines, 2, pages_per_call)
-                .expect("MEASURE");
-            assert_eq!(
-                measured.raw.nr_pages, nr_pages as u64,
-                "{len} bytes from {start}, {pages_per_call} pages a call"
-            );
+    // In one run, and in as many runs as pages, where the last call has a shorter list than those before.
+    for map in [Map::anon(20), Map::of(Kind::Anon4kScattered, 20 * PAGE)] {
+        for pages_per_call in [1, 3, 7, 12, 19, 20, 21, 512, 1 << 20] {
+            cut_into(&map, pages_per_call);
         }
+    }
+}
+
+fn cut_into(map: &Map, pages_per_call: u32) {
+    let device = open();
+    for (start, len) in [(0, 20 * PAGE), (100, 19 * PAGE), (PAGE - 1, 2), (5, 1)] {
+        let request = Request::new(map.addr + start, len);
+        let nr_pages = (start + len - 1) / PAGE - start / PAGE + 1;
+        let engines = [Engine::Rust, Engine::Kernel];
+        let measured = device
+            .measure(&request, engines, 2, pages_per_call)
+            .expect("MEASURE");
+        assert_eq!(
+            measured.raw.nr_pages, nr_pages as u64,
+            "{len} bytes from {start}, {pages_per_call} pages a call"
+        );
     }
 }
 
