@@ -7,7 +7,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::ptr::with_exposed_provenance_mut;
+use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use std::sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use libc::c_int;
@@ -21,6 +21,8 @@ pub(super) const PRIVATE: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
 
 /// Where the owner writes while others look at other words.
 pub(super) const SCRATCH: usize = PAGE / 2;
+/// Where children write: nothing of that is ever in a page of this process.
+pub(super) const CHILDREN: usize = SCRATCH + 8;
 
 /// How long takers hold what they took. What is held cannot be disturbed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,6 +141,14 @@ impl Arena {
         let to = with_exposed_provenance_mut::<u64>(self.map.addr + offset);
         // SAFETY: The word lies in the mapping, of which no reference exists.
         unsafe { to.write_volatile(word) };
+    }
+
+    /// Reads a word as the owner, to whom it is mapped.
+    pub(super) fn read(&self, offset: usize) -> u64 {
+        assert!(offset + 8 <= self.map.len_bytes && offset % 8 == 0);
+        let from = with_exposed_provenance::<u64>(self.map.addr + offset);
+        // SAFETY: The word lies in the mapping.
+        unsafe { from.read_volatile() }
     }
 
     /// A piece of the arena: offset and length, in whole pages.

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::{raw, Engine, How};
 
-use super::arena::{Arena, Grip, SCRATCH};
+use super::arena::{Arena, Grip, CHILDREN, SCRATCH};
 use super::counts::no_reference_left;
 use super::frame::{scaled, OnDrop, Race, Turn};
 use super::{huge, races};
 use crate::fixture::{self, check, open, pin, stats, writable, HUGE, PAGE};
-use crate::memory::Map;
+use crate::memory::{frames, Map};
 use crate::process::Child;
 
 races![
@@ -25,30 +25,63 @@ races![
     against_fork_in_a_window,
 ];
 
+/// How many pages parent and child write to.
+const NR_WRITTEN: usize = 8;
+/// What the child writes, and its status if that is not what it finds in its memory.
+const MARK: u64 = 0xc411_d000_0000_0001;
+const WRONG: i32 = 99;
+/// What a race with forks is to show: how many of those pages fork had to copy at once.
+const COPIES: &str = "pages were copied by fork, because they were pinned";
+
 /// Forks a child that writes to some pages, and writes to them meanwhile.
 pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
     let arena = turn.arena;
-    let pages: [usize; 8] = std::array::from_fn(|_| turn.piece().0);
-    // SAFETY: The child only writes to its own memory and ends itself, whatever state the other threads left things in.
+    let pages: [usize; NR_WRITTEN] = std::array::from_fn(|_| turn.piece().0);
+    let frame = |page: usize| frames(arena.map.addr + page, 1)[0];
+    let before = pages.map(frame);
+    // SAFETY: The child waits for no other thread: it looks at its memory, writes to it, and ends itself.
     let pid = check(unsafe { libc::fork() }).expect("fork");
-    let word = SCRATCH + 8 * usize::from(pid == 0);
-    for page in pages {
-        arena.write(page + word, pid as u64);
-    }
     if pid == 0 {
+        let is_copy = |(page, before): (usize, u64)| before != 0 && frame(page) != before;
+        let nr_copies = pages
+            .into_iter()
+            .zip(before)
+            .filter(|p| is_copy(*p))
+            .count();
+        pages.map(|page| arena.write(page + CHILDREN, MARK));
+        let is_right = |page: &usize| {
+            arena.read(page + CHILDREN) == MARK && arena.read(*page) == arena.stamp_of(page / PAGE)
+        };
+        let status = if pages.iter().all(is_right) {
+            nr_copies as i32
+        } else {
+            WRONG
+        };
         // SAFETY: Takes no pointers.
-        unsafe { libc::_exit(0) };
+        unsafe { libc::_exit(status) };
+    }
+    for page in pages {
+        arena.write(page + SCRATCH, pid as u64);
     }
     if arena.is_swept() {
         arena.check_copies();
     }
-    // SAFETY: A null status is allowed.
-    check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
+    let status = Child(pid).wait();
+    assert!(
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) <= NR_WRITTEN as i32,
+        "a child does not find what it wrote, or its parent's stamp: status {status:#x}"
+    );
+    for page in pages {
+        let found = arena.read(page + CHILDREN);
+        assert_eq!(found, 0, "page {}: a child has written to it", page / PAGE);
+    }
+    turn.note(libc::WEXITSTATUS(status) as usize);
 }
 
 fn against_fork() {
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Greedy);
-    Race::new(&arena, 37).run(|turn| arena.sweep(|| fork_and_write(turn)));
+    let race = Race::new(&arena, 37).noting(COPIES);
+    race.run(|turn| arena.sweep(|| fork_and_write(turn)));
     no_reference_left(&arena);
 }
 
@@ -56,7 +89,8 @@ fn against_fork() {
 fn against_fork_of_large_folios() {
     huge::need_huge_pages();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
-    Race::new(&arena, 30).run(|turn| {
+    let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
+    race.noting(COPIES).run(|turn| {
         let half = HUGE * (turn.round % 2);
         if turn.round % 8 < 2 {
             // Only of pages that nobody holds.
@@ -73,7 +107,8 @@ fn against_fork_of_large_folios() {
 fn against_collapse_and_fork() {
     huge::need_huge_pages();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
-    Race::new(&arena, 30).run(|turn| match turn.round % 4 {
+    let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
+    race.noting(COPIES).run(|turn| match turn.round % 4 {
         0 => huge::collapse(&arena, HUGE * turn.random.below(2)),
         1 => fork_and_write(turn),
         2 => huge::split(&arena, turn.random),

@@ -6,8 +6,10 @@
 //! `RACE_SCALE` in the environment multiplies the number (0.2 for a slow kernel, 100 for a long run), and `RACE_SEED`
 //! chooses other pieces of memory. A machine that is too slow for the number may stop at a small part of it, and says so.
 
+use std::cell::Cell;
 use std::env;
 use std::fs;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -64,6 +66,7 @@ pub(super) struct Race<'a> {
     arena: &'a Arena,
     nr_rounds: usize,
     evidence: Vec<Evidence<'a>>,
+    noted: Rc<Cell<u64>>,
 }
 
 /// A counter that grows when pages are disturbed as meant.
@@ -85,12 +88,18 @@ pub(super) struct Turn<'a> {
     /// Counts from 0.
     pub(super) round: usize,
     pub(super) random: &'a mut Random,
+    noted: &'a Cell<u64>,
 }
 
 impl Turn<'_> {
     /// A piece of the arena: offset and length, in whole pages.
     pub(super) fn piece(&mut self) -> (usize, usize) {
         self.arena.piece(self.random)
+    }
+
+    /// Notes that so much of what [`Race::noting`] names has happened.
+    pub(super) fn note(&self, nr: usize) {
+        self.noted.set(self.noted.get() + nr as u64);
     }
 }
 
@@ -101,6 +110,7 @@ impl<'a> Race<'a> {
             arena,
             nr_rounds: scaled(nr_rounds),
             evidence: Vec::new(),
+            noted: Rc::default(),
         }
     }
 
@@ -119,6 +129,12 @@ impl<'a> Race<'a> {
             before,
         });
         self
+    }
+
+    /// What the disturbances note themselves.
+    pub(super) fn noting(self, what: &'a str) -> Self {
+        let noted = Rc::clone(&self.noted);
+        self.evidence_of(what, move || noted.get())
     }
 
     /// Lets takers take pages while `disturb` is called again and again.
@@ -177,6 +193,7 @@ impl<'a> Race<'a> {
                 arena: self.arena,
                 round,
                 random: &mut random,
+                noted: &self.noted,
             });
             squatter.turn();
             round += 1;

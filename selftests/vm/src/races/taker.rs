@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rust_gup_uapi::{errno_of, Access, Device, Engine, Fallback, How, Pinned, Request};
 
-use super::arena::{Arena, Grip};
+use super::arena::{Arena, Grip, CHILDREN};
 use super::owner::Owner;
 use super::random::Random;
 use super::squatter::Squatter;
@@ -296,6 +296,13 @@ impl<'a> Taker<'a> {
     fn look_again(&self, pages: &Pinned<'_>, request: &Request, look: &Look, slot: usize) {
         let stamp = read(pages, look.nth * PAGE);
         self.check_stamp(request, look, stamp);
+        let found = read(pages, look.nth * PAGE + CHILDREN);
+        assert_eq!(
+            found,
+            0,
+            "a child has written {found:#x} to a page that is held: {}",
+            self.whose(request, Some(look))
+        );
         if self.arena.may_be_zeroed {
             return;
         }
