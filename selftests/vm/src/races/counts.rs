@@ -11,40 +11,67 @@ use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libc::c_int;
-
 use super::arena::Arena;
-use crate::fixture::field;
-use crate::memory::{Map, RW};
+use super::huge;
+use crate::fixture::{self, field, HUGE, PAGE};
+use crate::memory::{frames, Map, RW};
 
-pub(super) const MADV_COLLAPSE: c_int = 25;
 /// How long the kernel may take to let go of what it holds itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Fails if a page of private memory has a reference that is nobody's: huge pages are made only of pages without.
 pub(super) fn no_reference_left(arena: &Arena) {
+    huge::need_huge_pages();
     let map = &arena.map;
+    assert_eq!(map.len_bytes % HUGE, 0, "what no huge page can be made of");
     map.protect(0, map.len_bytes, RW);
     arena.stamp(0, map.len_bytes);
-    let deadline = Instant::now() + PATIENCE;
-    while all_collapse(map) == Some(false) {
+    for at in (0..map.len_bytes).step_by(HUGE) {
+        let before = frames(map.addr + at, HUGE / PAGE);
+        // It would stay as it is, if it was a huge page already, whoever has it.
+        huge::split_mapping(arena, at);
+        let made = make_huge(map, at, |_| true);
+        if let Err(e) = made {
+            let why = if is_held(&e) {
+                "pages keep references"
+            } else {
+                "no huge page can be made"
+            };
+            panic!("{why}: collapsing those from {at:#x} on: {e}");
+        }
+        let after = frames(map.addr + at, HUGE / PAGE);
+        let is_huge = after[0] % after.len() as u64 == 0
+            && (after[0]..).zip(&after).all(|(frame, now)| frame == *now);
+        let all_moved = before.iter().zip(&after).all(|(before, now)| before != now);
+        // A part that consists of several mappings is passed over, and no error.
         assert!(
-            Instant::now() < deadline,
-            "pages keep references: they cannot be collapsed"
+            is_huge && all_moved,
+            "nothing was collapsed from {at:#x} on: whether a page has references is not known"
         );
-        thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Makes huge pages of all; false if a page is held, none if there is another reason against it.
-pub(super) fn all_collapse(map: &Map) -> Option<bool> {
-    map.try_advise(0, map.len_bytes, libc::MADV_HUGEPAGE).ok()?;
-    match map.try_advise(0, map.len_bytes, MADV_COLLAPSE) {
-        Ok(()) => Some(true),
-        Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Some(false),
-        // No huge page is free, or the range consists of several mappings.
-        Err(_) => None,
+/// Makes a huge page, from an offset on. Goes on trying, with room for it, as long as the error is to be `overcome`.
+pub(super) fn make_huge(
+    map: &Map,
+    at: usize,
+    overcome: impl Fn(&io::Error) -> bool,
+) -> io::Result<()> {
+    let deadline = Instant::now() + fixture::scaled(PATIENCE);
+    loop {
+        match huge::try_collapse(map, at) {
+            Err(e) if overcome(&e) && Instant::now() < deadline => {
+                let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
     }
+}
+
+/// Whether somebody holds a page: the error of an attempt to make a huge page of it.
+pub(super) fn is_held(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// Pages that nothing maps and nobody can find, but that were not freed. A machine at rest has none, or as many as it
@@ -71,7 +98,7 @@ impl Orphans {
 
     /// Fails if there are more by now.
     pub(super) fn check(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + fixture::scaled(PATIENCE);
         loop {
             let now = Self::count();
             if now.anon <= self.anon && now.shmem <= self.shmem.max(0) {

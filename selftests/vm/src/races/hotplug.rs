@@ -128,7 +128,7 @@ fn against_memory_hotplug() {
     if blocks.len() < 2 {
         skip("no memory that can be taken away: the machine \"races\" has some");
     }
-    let arena = Arena::untouched(256).with_grip(Grip::Rare);
+    let arena = Arena::untouched(HUGE / PAGE).with_grip(Grip::Rare);
     bind(&arena, 1);
     arena.stamp(0, arena.map.len_bytes);
     let nr_away = AtomicU64::new(0);

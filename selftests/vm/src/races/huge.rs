@@ -3,16 +3,17 @@
 //! Races against who makes large folios of small ones, and small ones of large ones.
 
 use std::fs;
+use std::io;
 use std::thread;
 use std::time::Duration;
 
 use super::arena::{Arena, Grip};
-use super::counts::{all_collapse, no_reference_left, MADV_COLLAPSE};
+use super::counts::{is_held, make_huge, no_reference_left};
 use super::frame::Race;
 use super::races;
 use super::random::Random;
 use crate::fixture::{open, pin, HOWS, HUGE, PAGE};
-use crate::memory::{Setting, RW};
+use crate::memory::{Map, Setting, RW};
 use crate::runner::skip;
 
 use rust_gup_uapi::Request;
@@ -35,8 +36,13 @@ pub(super) fn need_huge_pages() {
 
 /// Makes a huge page, or tries to: who holds a page prevents it.
 pub(super) fn collapse(arena: &Arena, at: usize) {
-    let _ = arena.map.try_advise(at, HUGE, libc::MADV_HUGEPAGE);
-    let _ = arena.map.try_advise(at, HUGE, MADV_COLLAPSE);
+    let _ = try_collapse(&arena.map, at);
+}
+
+/// Makes a huge page.
+pub(super) fn try_collapse(map: &Map, at: usize) -> io::Result<()> {
+    map.try_advise(at, HUGE, libc::MADV_HUGEPAGE)?;
+    map.try_advise(at, HUGE, libc::MADV_COLLAPSE)
 }
 
 /// Splits the mapping of a huge page, and not the page.
@@ -68,12 +74,13 @@ fn references_are_noticed() {
     let one = Request::new(arena.map.addr + 77 * PAGE, 1);
     for how in HOWS {
         let pinned = pin(&device, &one.how(how));
-        let held = all_collapse(&arena.map);
+        let made = make_huge(&arena.map, 0, |e| !is_held(e));
         drop(pinned);
-        if held.is_none() {
-            skip("no huge page is free: more memory");
-        }
-        assert_eq!(held, Some(false), "{how:?}: a held page was moved");
+        let held = made.as_ref().is_err_and(is_held);
+        assert!(
+            held,
+            "{how:?}: a page is held, and it is {made:?} to move it"
+        );
     }
     no_reference_left(&arena);
 }

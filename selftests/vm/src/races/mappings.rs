@@ -9,9 +9,9 @@ use std::ptr::with_exposed_provenance_mut;
 use super::arena::{map_over, Arena, Grip, PRIVATE};
 use super::counts::no_reference_left;
 use super::frame::Race;
-use super::races;
+use super::{huge, races};
 use crate::fixture::{HUGE, PAGE};
-use crate::memory::RW;
+use crate::memory::{Setting, RW};
 
 races![
     against_other_mappings,
@@ -24,7 +24,11 @@ races![
 const NR_PAGES: usize = 2 * HUGE / PAGE;
 
 fn against_other_mappings() {
-    let arena = Arena::small(NR_PAGES).may_be_absent();
+    huge::need_huge_pages();
+    // Mappings become one again only if they are alike from the first moment on.
+    let _setting = Setting::set("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
+    let arena = Arena::of(NR_PAGES * PAGE, HUGE, PRIVATE, -1).may_be_absent();
+    arena.stamp(0, arena.map.len_bytes);
     Race::new(&arena, 125).run(|turn| {
         let mut piece = turn.piece();
         if turn.random.one_in(8) {
@@ -34,9 +38,6 @@ fn against_other_mappings() {
         arena.replace(piece, || {
             for prot in [libc::PROT_NONE, RW] {
                 map_over(arena.map.addr + piece.0, piece.1, prot, PRIVATE, -1).expect("mmap");
-                let _ = arena
-                    .map
-                    .try_advise(piece.0, piece.1, libc::MADV_NOHUGEPAGE);
             }
         });
         arena.stamp(piece.0, piece.1);
@@ -60,7 +61,7 @@ fn against_giving_back() {
 
 /// All takers are at the very pages that go.
 fn against_giving_back_of_few() {
-    let arena = Arena::small(4).with_grip(Grip::Brief);
+    let arena = Arena::small(HUGE / PAGE).first(4).with_grip(Grip::Brief);
     Race::new(&arena, 500).run(|turn| {
         let piece = turn.piece();
         arena.replace(piece, || {
@@ -68,6 +69,7 @@ fn against_giving_back_of_few() {
         });
         arena.stamp(piece.0, piece.1);
     });
+    no_reference_left(&arena);
 }
 
 fn against_moving() {

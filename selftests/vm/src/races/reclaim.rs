@@ -37,4 +37,5 @@ fn against_throwing_away() {
         });
         arena.stamp(at, len);
     });
+    no_reference_left(&arena);
 }

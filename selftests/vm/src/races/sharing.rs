@@ -28,7 +28,8 @@ fn against_ksm() {
         ("/sys/kernel/mm/ksm/smart_scan", "0"),
         ("/sys/kernel/mm/ksm/run", "1"),
     ];
-    let arena = Arena::small(HUGE / PAGE / 4).alike();
+    let arena = Arena::small(HUGE / PAGE).first(HUGE / PAGE / 4).alike();
+    let len = arena.nr_pages() * PAGE;
     let settings: Vec<_> = FILES
         .iter()
         .filter_map(|(path, value)| Setting::set(path, value))
@@ -36,21 +37,18 @@ fn against_ksm() {
     if settings.len() < FILES.len() {
         skip("no /sys/kernel/mm/ksm: CONFIG_KSM");
     }
-    arena
-        .map
-        .advise(0, arena.map.len_bytes, libc::MADV_MERGEABLE);
+    arena.map.advise(0, len, libc::MADV_MERGEABLE);
     Race::new(&arena, 750).evidence("cow_ksm").run(|turn| {
         // Gets pages of its own again, by writing what they hold anyway.
         let (at, len) = turn.piece();
         arena.stamp(at, len);
     });
-    arena
-        .map
-        .advise(0, arena.map.len_bytes, libc::MADV_UNMERGEABLE);
+    arena.map.advise(0, len, libc::MADV_UNMERGEABLE);
     drop(settings);
     // ksmd is asleep once it has seen to it.
     let unmerged = Setting::set("/sys/kernel/mm/ksm/run", "2");
     drop(unmerged);
+    no_reference_left(&arena);
 }
 
 /// What this test wants of userfaultfd(2): `include/uapi/linux/userfaultfd.h`.
@@ -165,6 +163,8 @@ fn against_userfaultfd_move() {
     });
     println!("{nr_moved} pages were moved, {nr_refused} times one was not");
     assert!(nr_moved > 0, "no page was moved");
+    drop(uffd);
+    no_reference_left(&arena);
 }
 
 /// Nobody takes pages where they are now; who was about to, where they were, gives them back.
