@@ -52,6 +52,7 @@ pub(super) struct Arena {
     pub(super) standing: bool,
     pub(super) grip: Grip,
     sweeping: AtomicBool,
+    nr_taken_away: AtomicU64,
 }
 
 impl Arena {
@@ -84,6 +85,7 @@ impl Arena {
             standing: true,
             grip: Grip::Firm,
             sweeping: AtomicBool::new(false),
+            nr_taken_away: AtomicU64::new(0),
         }
     }
 
@@ -170,10 +172,38 @@ impl Arena {
         for version in pages {
             version.fetch_add(1, Ordering::SeqCst);
         }
-        body();
+        let [before, after] = self.frames_around((offset, len), body);
         for version in pages {
             version.fetch_add(1, Ordering::SeqCst);
         }
+        let are_others = |(before, after): &(_, _)| *before != 0 && before != after;
+        let nr = before.into_iter().zip(after).filter(are_others).count();
+        self.nr_taken_away.fetch_add(nr as u64, Ordering::Relaxed);
+    }
+
+    /// How many pages [`replace`](Self::replace) has taken away until now.
+    pub(super) fn nr_taken_away(&self) -> u64 {
+        self.nr_taken_away.load(Ordering::Relaxed)
+    }
+
+    /// Runs `body`; how many pages of a range have another frame since then.
+    pub(super) fn moved_by(&self, range: (usize, usize), body: impl FnOnce()) -> usize {
+        let [before, after] = self.frames_around(range, body);
+        let pages = before.into_iter().zip(after);
+        let is_moved = |(before, after): &(_, _)| *before != 0 && *after != 0 && before != after;
+        pages.filter(is_moved).count()
+    }
+
+    /// How many pages of a range are not present.
+    pub(super) fn nr_absent(&self, (offset, len): (usize, usize)) -> usize {
+        let frames = frames(self.map.addr + offset, len / PAGE);
+        frames.into_iter().filter(|frame| *frame == 0).count()
+    }
+
+    fn frames_around(&self, (offset, len): (usize, usize), body: impl FnOnce()) -> [Vec<u64>; 2] {
+        let before = frames(self.map.addr + offset, len / PAGE);
+        body();
+        [before, frames(self.map.addr + offset, len / PAGE)]
     }
 
     /// Which page is there: the answer is the same later on if it was not replaced since; none while it is replaced.

@@ -79,7 +79,7 @@ fn file_references_are_noticed() {
 fn against_truncation() {
     let file = file(LEN, 0);
     let arena = arena(&file);
-    Race::new(&arena, 125).run(|turn| {
+    Race::new(&arena, 100).taking_away().run(|turn| {
         let (at, _) = turn.piece();
         arena.replace((at, LEN - at), || {
             file.set_len(at as u64).expect("ftruncate");
@@ -94,7 +94,7 @@ fn against_truncation() {
 fn against_holes() {
     let file = file(LEN, 0);
     let arena = arena(&file);
-    Race::new(&arena, 200).run(|turn| {
+    Race::new(&arena, 200).taking_away().run(|turn| {
         let piece = turn.piece();
         arena.replace(piece, || punch(&file, piece));
         arena.stamp(piece.0, piece.1);
@@ -112,7 +112,7 @@ fn against_holes_in_large_folios() {
     };
     let file = file(LEN, 0);
     let arena = arena(&file).may_be_zeroed();
-    let race = Race::new(&arena, 75);
+    let race = Race::new(&arena, 75).taking_away();
     race.evidence("thp_file_alloc").run(|turn| {
         let piece = match turn.round % 3 {
             // All of a folio, and a new one.

@@ -12,8 +12,11 @@ use std::fs;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rust_gup_uapi::Stop;
 
 use super::arena::Arena;
 use super::counts::Orphans;
@@ -21,7 +24,7 @@ use super::random::Random;
 use super::squatter::Squatter;
 use super::taker::{Taker, Tally};
 use super::total;
-use crate::fixture::{field, open};
+use crate::fixture::{self, field, open, stats};
 use crate::process::Child;
 use crate::runner::skip;
 
@@ -30,8 +33,8 @@ pub(super) const NR_TAKERS: usize = 3;
 const TIME: Duration = Duration::from_secs(1);
 /// So many times as long it may go on until there is evidence that something raced.
 const PATIENCE: u32 = 10;
-/// One in so many of the disturbances must have been done when the time is over.
-const MIN_PART: usize = 100;
+/// One in so many of the disturbances must have been done: on a stock kernel, and on one that is many times slower.
+const MIN_PARTS: [usize; 2] = [10, 100];
 
 fn setting<T: FromStr>(name: &str, default: T) -> T {
     match env::var(name) {
@@ -56,9 +59,19 @@ fn time() -> Duration {
     TIME.mul_f64(scale().max(1.0))
 }
 
-/// How long a test of a race may take, counting what is left behind included.
+/// How long a race may go on until there is evidence.
+pub(super) fn patience() -> Duration {
+    fixture::scaled(time() * PATIENCE)
+}
+
+/// How long a test of a race may take, counting what is left behind included; not [scaled](fixture::scaled) yet.
 pub(super) fn time_limit() -> Duration {
     time() * PATIENCE + Duration::from_secs(30)
+}
+
+fn min_part() -> usize {
+    let is_slow = fixture::scaled(TIME) > TIME;
+    MIN_PARTS[usize::from(is_slow)]
 }
 
 /// A race for the pages of an arena.
@@ -67,6 +80,7 @@ pub(super) struct Race<'a> {
     nr_rounds: usize,
     evidence: Vec<Evidence<'a>>,
     noted: Rc<Cell<u64>>,
+    tally: Arc<Tally>,
 }
 
 /// A counter that grows when pages are disturbed as meant.
@@ -111,6 +125,7 @@ impl<'a> Race<'a> {
             nr_rounds: scaled(nr_rounds),
             evidence: Vec::new(),
             noted: Rc::default(),
+            tally: Arc::default(),
         }
     }
 
@@ -137,16 +152,37 @@ impl<'a> Race<'a> {
         self.evidence_of(what, move || noted.get())
     }
 
+    /// Pages are replaced, some of them while they are held.
+    pub(super) fn taking_away(self) -> Self {
+        let arena = self.arena;
+        self.evidence_of("pages were taken away", || arena.nr_taken_away())
+            .outlived()
+    }
+
+    /// Pages are held while they are replaced.
+    pub(super) fn outlived(self) -> Self {
+        let tally = Arc::clone(&self.tally);
+        let count = move || tally.outlived.load(Ordering::Relaxed);
+        self.evidence_of("pages were looked at that were replaced since", count)
+    }
+
+    /// The walk stops for this reason: one of `RUST_GUP_STOP_*`.
+    pub(super) fn stopping(self, stop: u32) -> Self {
+        let name = Stop::from_number(stop).name();
+        self.evidence_of(name, move || stats().expect("STATS").stops[stop as usize])
+    }
+
     /// Lets takers take pages while `disturb` is called again and again.
     pub(super) fn run(self, disturb: impl FnMut(&mut Turn<'_>)) {
         let seed = setting("RACE_SEED", 1);
-        let tally = Tally::default();
+        let tally = &*self.tally;
+        let stops = stats().expect("STATS").stops;
         let over = AtomicBool::new(false);
         let orphans = Orphans::count();
         let other = somebody_else(self.arena);
         let nr_done = thread::scope(|scope| {
             for number in 0..NR_TAKERS {
-                let (arena, tally, over) = (self.arena, &tally, &over);
+                let (arena, over) = (self.arena, &over);
                 scope.spawn(move || {
                     let _over = OnDrop(over);
                     let device = open();
@@ -158,7 +194,7 @@ impl<'a> Race<'a> {
                 });
             }
             let _over = OnDrop(&over);
-            self.disturb(seed, &over, &tally, disturb)
+            self.disturb(seed, &over, disturb)
         });
         other.kill();
         let status = other.wait();
@@ -166,7 +202,7 @@ impl<'a> Race<'a> {
             libc::WIFSIGNALED(status),
             "the other process: status {status:#x}"
         );
-        self.report(nr_done, &tally);
+        self.report(nr_done, &stops);
         orphans.check();
     }
 
@@ -175,7 +211,6 @@ impl<'a> Race<'a> {
         &self,
         seed: u64,
         over: &AtomicBool,
-        tally: &Tally,
         mut disturb: impl FnMut(&mut Turn<'_>),
     ) -> usize {
         let begin = Instant::now();
@@ -186,7 +221,7 @@ impl<'a> Race<'a> {
         while !over.load(Ordering::Relaxed) {
             let is_enough = round >= self.nr_rounds || begin.elapsed() > time();
             // On a machine that is very busy takers and kernel may not have come to it yet.
-            if is_enough && (self.has_raced(tally) || begin.elapsed() > time() * PATIENCE) {
+            if is_enough && (self.has_raced(round) || begin.elapsed() > patience()) {
                 break;
             }
             disturb(&mut Turn {
@@ -201,13 +236,16 @@ impl<'a> Race<'a> {
         round
     }
 
-    fn has_raced(&self, tally: &Tally) -> bool {
-        tally.fast_pages.load(Ordering::Relaxed) > 0
-            && tally.looks.load(Ordering::Relaxed) > 0
+    fn has_raced(&self, nr_done: usize) -> bool {
+        let tally = &self.tally;
+        let counts = [&tally.fast_pages, &tally.looks, &tally.agreed];
+        nr_done * min_part() >= self.nr_rounds
+            && counts.iter().all(|n| n.load(Ordering::Relaxed) > 0)
             && self.evidence.iter().all(|e| e.grown() > 0)
     }
 
-    fn report(&self, nr_done: usize, tally: &Tally) {
+    fn report(&self, nr_done: usize, stops_before: &[u64]) {
+        let tally = &self.tally;
         let [takes, pages, fast, looks, agreed] = [
             &tally.takes,
             &tally.pages,
@@ -221,14 +259,22 @@ impl<'a> Race<'a> {
              looked at, {agreed} times agreed with the owner",
             self.nr_rounds
         );
+        let stops = stats().expect("STATS").stops;
+        let of = |stop: Stop| {
+            let nr = stops[stop.number() as usize] - stops_before[stop.number() as usize];
+            (nr > 0).then(|| format!("{} {nr}", stop.name()))
+        };
+        let stops: Vec<_> = Stop::all().filter_map(of).collect();
+        println!("the walk stopped: {}", stops.join(", "));
         total::add(nr_done as u64, takes, pages);
         assert!(
-            nr_done * MIN_PART >= self.nr_rounds,
+            nr_done * min_part() >= self.nr_rounds,
             "only {nr_done} of {} disturbances in {:?}",
             self.nr_rounds,
-            time()
+            patience()
         );
         assert!(fast > 0 && looks > 0, "nothing raced");
+        assert!(agreed > 0, "it was never known what the owner has to see");
         for evidence in &self.evidence {
             let (what, grown) = (evidence.what, evidence.grown());
             println!("{what}: {grown}");

@@ -4,8 +4,9 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::frame::Race;
 use super::migration::need_nodes;
 use super::race;
 use crate::fixture::{check, HUGE, PAGE};
+use crate::memory::frames;
 use crate::runner::{skip, Test};
 
 pub(super) fn races() -> Vec<Test> {
@@ -59,16 +61,42 @@ fn against_cpu_hotplug() {
     no_reference_left(&arena);
 }
 
+/// A block of memory.
+struct Block {
+    state: PathBuf,
+    frames: Range<u64>,
+}
+
+impl Block {
+    /// How many pages of an arena it holds.
+    fn nr_of(&self, arena: &Arena) -> usize {
+        let frames = frames(arena.map.addr, arena.nr_pages());
+        frames.iter().filter(|f| self.frames.contains(f)).count()
+    }
+}
+
 /// Blocks of memory that are in use, and hold only what can be moved away.
-fn movable_blocks() -> Vec<PathBuf> {
+fn movable_blocks() -> Vec<Block> {
     let Ok(all) = fs::read_dir("/sys/devices/system/memory") else {
         return Vec::new();
     };
+    let hex = |path: PathBuf| {
+        let text = fs::read_to_string(path).ok()?;
+        u64::from_str_radix(text.trim(), 16).ok()
+    };
+    let nr_frames = |path: &Path| Some(hex(path.with_file_name("block_size_bytes"))? / PAGE as u64);
     let is = |block: &Path, file: &str, value: &str| {
         fs::read_to_string(block.join(file)).is_ok_and(|text| text.trim() == value)
     };
     all.filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|block| is(block, "state", "online") && is(block, "valid_zones", "Movable"))
+        .filter_map(|block| {
+            let (number, len) = (hex(block.join("phys_index"))?, nr_frames(&block)?);
+            Some(Block {
+                state: block.join("state"),
+                frames: number * len..(number + 1) * len,
+            })
+        })
         .collect()
 }
 
@@ -131,14 +159,18 @@ fn against_memory_hotplug() {
     let arena = Arena::untouched(HUGE / PAGE).with_grip(Grip::Rare);
     bind(&arena, 1);
     arena.stamp(0, arena.map.len_bytes);
-    let nr_away = AtomicU64::new(0);
     let mut nr_held = 0;
-    let race = Race::new(&arena, 4).evidence_of("memory went", || nr_away.load(Ordering::Relaxed));
+    let race = Race::new(&arena, 4).noting("pages were in memory that went");
     race.run(|turn| {
-        let block = &blocks[turn.round % blocks.len()];
-        if take_away(&block.join("state")) {
-            nr_away.fetch_add(1, Ordering::Relaxed);
-            fs::write(block.join("state"), "online_movable").expect("memory comes back");
+        let block = blocks
+            .iter()
+            .max_by_key(|block| block.nr_of(&arena))
+            .expect("there are two");
+        let nr_pages = block.nr_of(&arena);
+        if take_away(&block.state) {
+            assert_eq!(block.nr_of(&arena), 0, "pages are in memory that is gone");
+            turn.note(nr_pages);
+            fs::write(&block.state, "online_movable").expect("memory comes back");
         } else {
             nr_held += 1;
         }

@@ -2,8 +2,9 @@
 
 //! Races against who gives huge pages of the pool back, and against who stops sharing page tables.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
 use super::arena::{map_over, Arena, PRIVATE};
 use super::files::{file, punch};
@@ -11,7 +12,7 @@ use super::frame::Race;
 use super::races;
 use super::squatter::Squatter;
 use crate::fixture::{field, HUGE, PAGE};
-use crate::memory::{hugetlb_pool, Setting, RW};
+use crate::memory::{frames, hugetlb_pool, pagemap, Setting, PAGEMAP_PRESENT, RW};
 use crate::process::{Child, Rendezvous};
 use crate::runner::skip;
 
@@ -45,7 +46,7 @@ fn against_huge_faults() {
     arena.stamp(0, arena.map.len_bytes);
     // Who gets what the arena gives back.
     let others = Arena::of(NR_HUGE * HUGE, HUGE, flags, -1);
-    Race::new(&arena, 37).run(|turn| {
+    Race::new(&arena, 37).taking_away().run(|turn| {
         let piece = (HUGE * turn.random.below(NR_HUGE), HUGE);
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
@@ -69,6 +70,21 @@ fn against_huge_faults() {
     assert_eq!(nr_free(), before, "free huge pages, after and before");
 }
 
+/// Whether the table that maps a huge page of a file is another process's, too: only one entry maps the page, but not
+/// this process alone.
+fn is_table_shared(addr: usize) -> bool {
+    const EXCLUSIVE: u64 = 1 << 56;
+    let entry = pagemap(addr, 1)[0];
+    if entry & PAGEMAP_PRESENT == 0 || entry & EXCLUSIVE != 0 {
+        return false;
+    }
+    let counts = File::open("/proc/kpagecount").expect("/proc/kpagecount");
+    let mut count = [0; 8];
+    let at = frames(addr, 1)[0] * 8;
+    counts.read_exact_at(&mut count, at).expect("a frame");
+    u64::from_ne_bytes(count) == 1
+}
+
 /// Two processes that map the same GiB of a file share the table of its entries, until one of them has to have its own.
 fn against_unsharing() {
     let _pool = pool();
@@ -90,9 +106,12 @@ fn against_unsharing() {
             theirs.signal();
         }
     });
-    Race::new(&arena, 75).run(|turn| {
+    let race = Race::new(&arena, 40).noting("tables were shared");
+    race.taking_away().run(|turn| {
         ours.signal();
         ours.wait();
+        let is_shared = (0..NR_HUGE).any(|huge| is_table_shared(arena.map.addr + huge * HUGE));
+        turn.note(usize::from(is_shared));
         let huge = HUGE * turn.random.below(NR_HUGE);
         match turn.round % 4 {
             // Each of these needs a table of its own.

@@ -5,13 +5,17 @@
 
 use std::io;
 use std::ptr::with_exposed_provenance_mut;
+use std::thread;
+use std::time::Duration;
+
+use rust_gup_uapi::raw;
 
 use super::arena::{map_over, Arena, Grip, PRIVATE};
 use super::counts::no_reference_left;
 use super::frame::Race;
 use super::{huge, races};
 use crate::fixture::{HUGE, PAGE};
-use crate::memory::{Setting, RW};
+use crate::memory::{frames, Setting, RW};
 
 races![
     against_other_mappings,
@@ -29,7 +33,7 @@ fn against_other_mappings() {
     let _setting = Setting::set("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
     let arena = Arena::of(NR_PAGES * PAGE, HUGE, PRIVATE, -1).may_be_absent();
     arena.stamp(0, arena.map.len_bytes);
-    Race::new(&arena, 125).run(|turn| {
+    Race::new(&arena, 100).taking_away().run(|turn| {
         let mut piece = turn.piece();
         if turn.random.one_in(8) {
             // With the table: it is freed.
@@ -47,7 +51,7 @@ fn against_other_mappings() {
 
 fn against_giving_back() {
     let arena = Arena::small(NR_PAGES);
-    Race::new(&arena, 250).run(|turn| {
+    Race::new(&arena, 250).taking_away().run(|turn| {
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
@@ -62,7 +66,7 @@ fn against_giving_back() {
 /// All takers are at the very pages that go.
 fn against_giving_back_of_few() {
     let arena = Arena::small(HUGE / PAGE).first(4).with_grip(Grip::Brief);
-    Race::new(&arena, 500).run(|turn| {
+    Race::new(&arena, 500).taking_away().run(|turn| {
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
@@ -82,13 +86,18 @@ fn against_moving() {
         let moved = unsafe { libc::mremap(from, len, len, flags, to) };
         assert_ne!(moved, libc::MAP_FAILED, "{}", io::Error::last_os_error());
     };
-    Race::new(&arena, 200).run(|turn| {
+    let race = Race::new(&arena, 200).noting("pages were moved");
+    race.outlived().run(|turn| {
         // A whole table is moved as it is; of a part the entries are moved.
         let len = [HUGE, 16 * PAGE][turn.random.below(2)];
         let piece = (HUGE, len);
         let [here, there] = [arena.map.addr + HUGE, elsewhere.map.addr];
+        let before = frames(here, len / PAGE);
         arena.replace(piece, || {
             move_to(here, there, len);
+            let pages = before.iter().zip(frames(there, len / PAGE));
+            let is_moved = |(before, now): &(&_, _)| **before != 0 && *before == now;
+            turn.note(pages.filter(is_moved).count());
             move_to(there, here, len);
             // Keeps the other address reserved.
             map_over(there, len, libc::PROT_NONE, PRIVATE, -1).expect("mmap");
@@ -99,10 +108,14 @@ fn against_moving() {
 
 fn against_protection() {
     let arena = Arena::small(NR_PAGES).may_be_absent();
-    Race::new(&arena, 250).run(|turn| {
+    let race = Race::new(&arena, 250).stopping(raw::RUST_GUP_STOP_READ_ONLY);
+    let race = race.stopping(raw::RUST_GUP_STOP_PROT_NONE);
+    race.run(|turn| {
         let (at, len) = turn.piece();
         let prot = [libc::PROT_READ, libc::PROT_NONE][turn.random.below(2)];
         arena.map.protect(at, len, prot);
+        // Half of the time takers can come across it.
+        thread::sleep(Duration::from_micros(200 * turn.random.below(2) as u64));
         arena.map.protect(at, len, RW);
     });
     no_reference_left(&arena);

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::mem::size_of_val;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use rust_gup_uapi::raw;
 
 use super::arena::{Arena, Grip};
 use super::counts::no_reference_left;
@@ -36,20 +37,22 @@ fn against_compaction() {
         skip("no /proc/sys/vm/compact_memory: CONFIG_COMPACTION");
     }
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
-    Race::new(&arena, 30).run(|turn| {
+    let race = Race::new(&arena, 30).noting("pages were moved");
+    race.run(|turn| {
         // Leaves holes that pages can be moved to.
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
         });
-        fs::write(COMPACT, "1").expect("compaction");
+        let compact = || fs::write(COMPACT, "1").expect("compaction");
+        turn.note(arena.moved_by((0, arena.map.len_bytes), compact));
         arena.stamp(piece.0, piece.1);
     });
     no_reference_left(&arena);
 }
 
-/// Moves pages to a node; how many of them are there now.
-fn move_to_node(addr: usize, nr_pages: usize, node: i32) -> usize {
+/// Moves pages to a node, those that nobody holds.
+fn move_to_node(addr: usize, nr_pages: usize, node: i32) {
     const MPOL_MF_MOVE: i32 = 1 << 1;
     let pages: Vec<usize> = (0..nr_pages).map(|page| addr + page * PAGE).collect();
     let nodes = vec![node; nr_pages];
@@ -67,19 +70,18 @@ fn move_to_node(addr: usize, nr_pages: usize, node: i32) -> usize {
         )
     };
     check(moved).expect("move_pages");
-    status.iter().filter(|s| **s == node).count()
 }
 
 fn against_moving_between_nodes() {
     need_nodes();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
-    let mut nr_moved = 0;
-    let race = Race::new(&arena, 100);
-    race.evidence("pgmigrate_success").run(|turn| {
+    let race = Race::new(&arena, 100).noting("pages were moved");
+    race.run(|turn| {
         let (at, len) = turn.piece();
-        nr_moved += move_to_node(arena.map.addr + at, len / PAGE, turn.round as i32 % 2);
+        let node = turn.round as i32 % 2;
+        let moving = || move_to_node(arena.map.addr + at, len / PAGE, node);
+        turn.note(arena.moved_by((at, len), moving));
     });
-    println!("{nr_moved} pages were moved");
     no_reference_left(&arena);
 }
 
@@ -124,6 +126,7 @@ fn against_numa_balancing() {
         .collect();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
     let race = Race::new(&arena, 30).evidence("numa_pte_updates");
+    let race = race.stopping(raw::RUST_GUP_STOP_PROT_NONE);
     race.evidence("numa_hint_faults").run(|turn| {
         run_on_node(turn.round / 4 % 2);
         for _ in 0..20 {
@@ -150,12 +153,11 @@ pub(super) fn noisy_races() -> Vec<Test> {
 fn against_soft_offline() {
     const MADV_SOFT_OFFLINE: libc::c_int = 101;
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Rare);
-    let nr_gone = AtomicU64::new(0);
-    let race = Race::new(&arena, 10).evidence_of("pages went", || nr_gone.load(Ordering::Relaxed));
+    let race = Race::new(&arena, 10).noting("pages went");
     race.run(|turn| {
         let (at, _) = turn.piece();
         match arena.map.try_advise(at, PAGE, MADV_SOFT_OFFLINE) {
-            Ok(()) => drop(nr_gone.fetch_add(1, Ordering::Relaxed)),
+            Ok(()) => turn.note(1),
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
                 skip("no MADV_SOFT_OFFLINE: CONFIG_MEMORY_FAILURE");
             }

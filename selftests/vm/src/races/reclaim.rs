@@ -13,9 +13,11 @@ races![against_swap, against_throwing_away];
 fn against_swap() {
     let _swap = crate::swap::swap();
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Brief);
-    Race::new(&arena, 50).evidence("pswpout").run(|turn| {
+    let race = Race::new(&arena, 50).evidence("pswpout");
+    race.noting("pages were taken away").run(|turn| {
         let (at, len) = turn.piece();
         arena.map.advise(at, len, libc::MADV_PAGEOUT);
+        turn.note(arena.nr_absent((at, len)));
         arena.check_places((at, len));
     });
     no_reference_left(&arena);
@@ -26,13 +28,15 @@ fn against_swap() {
 fn against_throwing_away() {
     let _swap = crate::swap::swap();
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Greedy);
-    Race::new(&arena, 100).evidence("pglazyfreed").run(|turn| {
+    let race = Race::new(&arena, 30).evidence("pglazyfreed");
+    race.noting("pages were thrown away").run(|turn| {
         // In one go: takers and the kernel pass each other in the midst of it.
         let at = turn.piece().0;
         let len = arena.map.len_bytes - at;
         arena.map.advise(at, len, libc::MADV_FREE);
         arena.sweep(|| {
             arena.map.advise(at, len, libc::MADV_PAGEOUT);
+            turn.note(arena.nr_absent((at, len)));
             arena.check_places((at, len));
         });
         arena.stamp(at, len);

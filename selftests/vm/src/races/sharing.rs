@@ -6,6 +6,8 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::{Duration, Instant};
 
+use rust_gup_uapi::raw;
+
 use super::arena::{Arena, Grip, PRIVATE};
 use super::counts::no_reference_left;
 use super::frame::Race;
@@ -114,7 +116,8 @@ fn against_write_protection() {
     let arena = Arena::small(HUGE / PAGE);
     let uffd = Uffd::new(uffd::FEATURE_WP_ASYNC);
     uffd.register(&arena, uffd::WP);
-    Race::new(&arena, 375).run(|turn| {
+    let race = Race::new(&arena, 375).stopping(raw::RUST_GUP_STOP_READ_ONLY);
+    race.run(|turn| {
         let (at, len) = turn.piece();
         let (addr, len) = ((arena.map.addr + at) as u64, len as u64);
         // The kernel takes it back where somebody writes.
@@ -137,8 +140,9 @@ fn against_userfaultfd_move() {
     let uffd = Uffd::new(uffd::FEATURE_MOVE | uffd::FEATURE_SIGBUS);
     uffd.register(&arena, uffd::MISSING);
     uffd.register(&elsewhere, uffd::MISSING);
-    let (mut nr_moved, mut nr_refused) = (0, 0);
-    Race::new(&arena, 250).run(|turn| {
+    let mut nr_refused = 0;
+    let race = Race::new(&arena, 100).noting("pages were moved");
+    race.run(|turn| {
         let mut at = turn.piece().0;
         // In one go: takers and the kernel pass each other in the midst of it.
         while at < len {
@@ -156,13 +160,12 @@ fn against_userfaultfd_move() {
                 at += PAGE;
                 continue;
             }
-            nr_moved += moved / PAGE;
+            turn.note(moved / PAGE);
             move_back(&uffd, there + at, here + at, moved);
             at += moved;
         }
     });
-    println!("{nr_moved} pages were moved, {nr_refused} times one was not");
-    assert!(nr_moved > 0, "no page was moved");
+    println!("{nr_refused} times a page was not");
     drop(uffd);
     no_reference_left(&arena);
 }

@@ -38,6 +38,8 @@ pub(super) struct Tally {
     pub(super) looks: AtomicU64,
     /// Of those, how often the owner had to see the same, and did.
     pub(super) agreed: AtomicU64,
+    /// How often a page was looked at that was replaced since it was taken.
+    pub(super) outlived: AtomicU64,
 }
 
 /// A thread that takes pages.
@@ -294,6 +296,10 @@ impl<'a> Taker<'a> {
 
     /// Fails if a page that is held is somebody else's by now.
     fn look_again(&self, pages: &Pinned<'_>, request: &Request, look: &Look, slot: usize) {
+        // It is replaced by now, or about to be.
+        if look.version.is_some() && self.arena.version(look.page) != look.version {
+            self.tally.outlived.fetch_add(1, Ordering::Relaxed);
+        }
         let stamp = read(pages, look.nth * PAGE);
         self.check_stamp(request, look, stamp);
         let found = read(pages, look.nth * PAGE + CHILDREN);
