@@ -8,11 +8,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::arena::Arena;
-use super::huge;
+use super::{huge, shared};
 use crate::fixture::{self, field, HUGE, PAGE};
 use crate::memory::{frames, Map, RW};
 
@@ -76,18 +78,24 @@ pub(super) fn is_held(error: &io::Error) -> bool {
 
 /// Pages that nothing maps and nobody can find, but that were not freed. A machine at rest has none, or as many as it
 /// had before.
+#[derive(Clone, Copy)]
 pub(super) struct Orphans {
     anon: u64,
     shmem: i64,
 }
 
 impl Orphans {
-    pub(super) fn count() -> Self {
+    /// Those of now: what the race before has found in the end, if it came to that.
+    pub(super) fn before() -> Self {
+        Known::take().unwrap_or_else(Self::count)
+    }
+
+    fn count() -> Self {
         // What each CPU has gathered for the lists of pages is put there.
         let _ = fs::write("/proc/sys/vm/compact_memory", "1");
         // What each CPU has counted is added up.
         let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
-        let (anon, frames) = scan().expect("/proc/kpageflags and /proc/kpagecount");
+        let (anon, frames) = scan().expect("/proc/kpageflags");
         let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
         let shmem = field(&meminfo, "Shmem:").expect("Shmem in /proc/meminfo") / 4;
         Self {
@@ -102,6 +110,7 @@ impl Orphans {
         loop {
             let now = Self::count();
             if now.anon <= self.anon && now.shmem <= self.shmem.max(0) {
+                Known::put(now);
                 return;
             }
             assert!(
@@ -118,68 +127,67 @@ impl Orphans {
     }
 }
 
-/// Bits of /proc/kpageflags.
+/// What the last race has left, for the next one, which runs in another process.
+struct Known;
+
+static KNOWN: OnceLock<&'static [AtomicU64; 3]> = OnceLock::new();
+
+/// Makes the memory for it, before there are other processes.
+pub(super) fn begin() {
+    KNOWN.get_or_init(shared::numbers);
+}
+
+impl Known {
+    /// Once: a race that fails says nothing.
+    fn take() -> Option<Orphans> {
+        let [is_known, anon, shmem] = KNOWN.get()?;
+        (is_known.swap(0, Ordering::SeqCst) != 0).then(|| Orphans {
+            anon: anon.load(Ordering::SeqCst),
+            shmem: shmem.load(Ordering::SeqCst) as i64,
+        })
+    }
+
+    fn put(orphans: Orphans) {
+        if let Some([is_known, anon, shmem]) = KNOWN.get() {
+            anon.store(orphans.anon, Ordering::SeqCst);
+            shmem.store(orphans.shmem as u64, Ordering::SeqCst);
+            is_known.store(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Bits of /proc/kpageflags. Those of a folio are shown with each of its pages.
 mod kpf {
     pub(super) const LRU: u64 = 1 << 5;
+    pub(super) const MMAP: u64 = 1 << 11;
     pub(super) const ANON: u64 = 1 << 12;
     pub(super) const SWAPCACHE: u64 = 1 << 13;
     pub(super) const SWAPBACKED: u64 = 1 << 14;
-    pub(super) const TAIL: u64 = 1 << 16;
     pub(super) const HUGETLB: u64 = 1 << 17;
     pub(super) const HWPOISON: u64 = 1 << 19;
-    pub(super) const NOPAGE: u64 = 1 << 20;
     pub(super) const KSM: u64 = 1 << 21;
-    pub(super) const NONE_SET: u64 = 0;
 }
 
-/// Flags of a frame that is free, and of one that is not there.
-const FREE: &[u8] = &kpf::NONE_SET.to_ne_bytes();
-const NONE: &[u8] = &kpf::NOPAGE.to_ne_bytes();
-
-/// Private pages that nothing maps, and pages of tmpfs.
+/// Private pages of folios that nothing maps, and pages of tmpfs.
 fn scan() -> io::Result<(u64, u64)> {
-    const NR_AT_ONCE: usize = 1 << 12;
-    let (flags, counts) = (
-        File::open("/proc/kpageflags")?,
-        File::open("/proc/kpagecount")?,
-    );
-    let (mut anon, mut shmem) = (0, 0);
-    // Pages of the folio that the last page belonged to, if none of them is mapped.
-    let mut folio = 0;
-    let mut buffers = [vec![0; NR_AT_ONCE * 8], vec![0; NR_AT_ONCE * 8]];
-    for at in (0..).step_by(NR_AT_ONCE * 8) {
-        let mut len = flags.read_at(&mut buffers[0], at)?;
+    let file = File::open("/proc/kpageflags")?;
+    let (mut nr_anon, mut nr_shmem) = (0, 0);
+    let mut buffer = vec![0; 1 << 18];
+    let mut at = 0;
+    loop {
+        let len = file.read_at(&mut buffer, at)?;
         if len == 0 {
-            break;
+            return Ok((nr_anon, nr_shmem));
         }
-        // Most frames are free, and looking at them takes its time.
-        let used = |frame: &[u8]| frame != FREE && frame != NONE;
-        if folio == 0 && !buffers[0][..len].chunks_exact(8).any(used) {
-            continue;
-        }
-        len = len.min(counts.read_at(&mut buffers[1], at)?);
-        let word = |nr: usize, i: usize| {
-            u64::from_ne_bytes(buffers[nr][i..i + 8].try_into().expect("eight bytes"))
-        };
-        for i in (0..len).step_by(8) {
-            let flags = word(0, i);
-            let is_anon =
-                flags & kpf::ANON != 0 && flags & (kpf::SWAPCACHE | kpf::KSM | kpf::HWPOISON) == 0;
-            if flags & kpf::TAIL == 0 {
-                anon += folio;
-                folio = 0;
-                if is_anon && word(1, i) == 0 {
-                    folio = 1;
-                }
-            } else if word(1, i) != 0 {
-                folio = 0;
-            } else if folio != 0 {
-                folio += 1;
-            }
-            let is_shmem = flags & (kpf::SWAPBACKED | kpf::LRU) == kpf::SWAPBACKED | kpf::LRU
-                && flags & (kpf::ANON | kpf::HUGETLB) == 0;
-            shmem += u64::from(is_shmem);
+        at += len as u64;
+        for flags in buffer[..len].chunks_exact(8) {
+            let flags = u64::from_ne_bytes(flags.try_into().expect("eight bytes"));
+            let has = |bits: u64, none: u64| flags & bits == bits && flags & none == 0;
+            nr_anon += u64::from(has(
+                kpf::ANON,
+                kpf::MMAP | kpf::SWAPCACHE | kpf::KSM | kpf::HWPOISON,
+            ));
+            nr_shmem += u64::from(has(kpf::SWAPBACKED | kpf::LRU, kpf::ANON | kpf::HUGETLB));
         }
     }
-    Ok((anon + folio, shmem))
 }

@@ -40,7 +40,7 @@ fn against_exec() {
 /// too, and outlives it: the pages stay what they were, whoever wants memory meanwhile.
 fn against(end: End) {
     let device = open();
-    let orphans = Orphans::count();
+    let orphans = Orphans::before();
     let nr_processes = scaled(8);
     for process in 0..nr_processes {
         let (ours, theirs) = Rendezvous::pair();

@@ -178,7 +178,7 @@ impl<'a> Race<'a> {
         let tally = &*self.tally;
         let stops = stats().expect("STATS").stops;
         let over = AtomicBool::new(false);
-        let orphans = Orphans::count();
+        let orphans = Orphans::before();
         let other = somebody_else(self.arena);
         let nr_done = thread::scope(|scope| {
             for number in 0..NR_TAKERS {

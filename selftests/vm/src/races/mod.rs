@@ -27,6 +27,7 @@ mod migration;
 mod owner;
 mod random;
 mod reclaim;
+mod shared;
 mod sharing;
 mod squatter;
 mod taker;
@@ -37,6 +38,7 @@ use crate::runner::Test;
 /// All races.
 pub(crate) fn tests() -> Vec<Test> {
     total::begin();
+    counts::begin();
     [
         mappings::races(),
         forks::races(),

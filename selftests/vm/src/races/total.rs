@@ -2,9 +2,10 @@
 
 //! What all races together have done. Each runs in a process of its own, and adds to memory that they share.
 
-use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
+
+use super::shared;
 
 const NR: usize = 4;
 
@@ -12,14 +13,7 @@ static TOTAL: OnceLock<&'static [AtomicU64; NR]> = OnceLock::new();
 
 /// Makes the memory, before there are other processes.
 pub(super) fn begin() {
-    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-    let prot = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: Takes no pointers that are in use.
-    let memory =
-        unsafe { libc::mmap(null_mut(), size_of::<[AtomicU64; NR]>(), prot, flags, -1, 0) };
-    assert_ne!(memory, libc::MAP_FAILED, "shared memory");
-    // SAFETY: It is zeros, large enough, aligned, and stays for as long as the process does.
-    TOTAL.get_or_init(|| unsafe { &*memory.cast() });
+    TOTAL.get_or_init(shared::numbers);
 }
 
 /// Adds what a race has done.
