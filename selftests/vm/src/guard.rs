@@ -119,6 +119,16 @@ pub(crate) struct PinCounters {
     pub(crate) released: u64,
 }
 
+impl PinCounters {
+    /// What was added since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            acquired: self.acquired.wrapping_sub(before.acquired),
+            released: self.released.wrapping_sub(before.released),
+        }
+    }
+}
+
 /// Reads the kernel's pin counters, folded from all CPUs.
 pub(crate) fn pin_counters() -> PinCounters {
     // Without it the counters lag behind by up to two seconds, and then they are read again below.

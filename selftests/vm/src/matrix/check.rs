@@ -6,8 +6,8 @@ use rust_gup_uapi::{Device, Engine, How};
 
 use super::case::{Bytes, Case, State};
 use super::first::first_touch;
-use super::left;
-use super::proof::settle_lists;
+use super::left::{self, Met, Refs};
+use super::pins::{counted, Watch};
 use super::situation::{Effort, Scene, Situation, Way};
 use crate::fixture::{fast_only, open, ACCESSES, HOWS, HUGE, PAGE};
 use crate::memory::frames;
@@ -60,30 +60,29 @@ fn ranges(scene: &Scene) -> Vec<Bytes> {
 pub(super) fn all(situation: &Situation) -> u64 {
     let device = open();
     let _setup = situation.setup.map(|setup| setup());
-    let mut nr = 0;
+    // Taking without the slow path changes nothing, so all of that is done to one.
+    let mut scene = situation.scene();
+    let met = Met::of(&scene);
+    let refs = Refs::of(&scene);
+    let mut nr = ways()
+        .map(|way| without_slow_path(&device, &scene, way, State::First))
+        .sum::<u64>();
+    refs.stay("fast only");
     if situation.effort == Effort::Large {
-        let mut scene = situation.scene();
-        nr += ways()
-            .map(|way| without_slow_path(&device, &scene, way, State::First))
-            .sum::<u64>();
         nr += ways()
             .map(|way| at_rest(&device, &mut scene, way))
             .sum::<u64>();
+        left::nothing(scene, met, "at rest");
         return nr;
     }
-    // Taking without the slow path changes nothing, so all of that is done to one.
-    let scene = situation.scene();
-    nr += ways()
-        .map(|way| without_slow_path(&device, &scene, way, State::First))
-        .sum::<u64>();
     let ranges = ranges(&scene);
-    drop(scene);
+    left::nothing(scene, met, "fast only");
     for way in ways() {
-        let (nr_first, mut scene) = first_touch(&device, situation, way, &ranges);
+        let (nr_first, mut scene, met) = first_touch(&device, situation, way, &ranges);
         nr += nr_first;
         nr += at_rest(&device, &mut scene, way);
         nr += without_slow_path(&device, &scene, way, State::Rest);
-        left::nothing(scene, way);
+        left::nothing(scene, met, &format!("{way:?}"));
     }
     nr
 }
@@ -92,8 +91,10 @@ pub(super) fn all(situation: &Situation) -> u64 {
 fn at_rest(device: &Device, scene: &mut Scene, way: Way) -> u64 {
     let mut known = scene.words.clone();
     let mut nr = 0;
-    settle_lists();
-    for bytes in ranges(scene) {
+    let refs = Refs::of(scene);
+    let ranges = ranges(scene);
+    let counted = counted(scene, way, &ranges);
+    for bytes in ranges {
         let case = Case { scene, way, bytes };
         let (request, outlook) = (case.request(), case.outlook(State::Rest));
         let (nr_pages, errno) = outlook.taken();
@@ -127,10 +128,16 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way) -> u64 {
 
         for engine in [Engine::Kernel, Engine::Rust] {
             let what = case.what(engine.name());
+            let watch = (Some(bytes) == counted).then(Watch::begin);
             match case.take(device, &request, engine) {
                 Err(e) => assert_eq!((0, e), (nr_pages, errno), "{what}"),
                 Ok(pinned) => {
                     assert_eq!(pinned.nr_pages(), nr_pages, "{what}");
+                    let held = watch.map(|watch| watch.taken(&pinned, way, &what));
+                    if outlook.nr_fast() >= nr_pages {
+                        let nr = held.as_ref().map_or(0, |held| held.nr_given_back);
+                        assert_eq!(nr, 0, "{what}: pins given back");
+                    }
                     let first = request.addr / PAGE * PAGE;
                     if scene.is_visible {
                         assert_eq!(
@@ -140,11 +147,16 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way) -> u64 {
                         );
                     }
                     case.contents(&pinned, &mut known, &what);
+                    drop(pinned);
+                    if let Some(held) = held {
+                        held.released(&what);
+                    }
                 }
             }
         }
         nr += 1;
     }
+    refs.stay(&format!("at rest, {way:?}"));
     scene.words = known;
     nr
 }

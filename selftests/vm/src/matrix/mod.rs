@@ -10,7 +10,8 @@
 //! - without the slow path, before and afterwards: the same pages as `get_user_pages_fast_only()`, and for pins, for
 //!   which the kernel has no such function, a beginning of them, up to the page and for the reason that are expected;
 //! - that what is read and written through the pages is what the owner writes and reads;
-//! - that nothing is left behind: no page counts as pinned, and anonymous pages are freed with their mapping;
+//! - that nothing is left behind: no page counts as pinned, memory at rest has as many references as before, and all
+//!   pages are freed with their mapping and file;
 //!
 //! and that both do what is expected of the situation. Where the module is stricter on purpose, a [`Parity`] says so.
 //!
@@ -29,12 +30,14 @@ mod first;
 mod huge;
 mod hugetlb;
 mod left;
+mod pins;
 mod places;
 pub(crate) mod proof;
 mod reclaim;
 mod rights;
 pub(crate) mod situation;
 mod special;
+mod struct_page;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
@@ -77,6 +80,11 @@ pub(crate) fn tests() -> Vec<Test> {
     })
     .collect();
     tests.extend(special::tests());
+    tests.push(Test::new(
+        module_path!(),
+        "what_is_held_is_seen",
+        left::what_is_held_is_seen,
+    ));
     count(0);
     tests.push(Test::new(module_path!(), "all", all));
     tests

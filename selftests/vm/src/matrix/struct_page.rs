@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel's memory map holds of a frame, by /proc/kcore: the references of a page, which no other file shows. Its
+//! note VMCOREINFO says how the map is laid out. The module has no part in that.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::proof::{kpageflags, kpf};
+
+/// The largest folio has 1 GiB.
+const MAX_ORDER: u32 = 18;
+
+/// What a page consists of. That of a large folio's head counts for all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StructPage {
+    pub(super) refs: i32,
+    pub(super) mapping: u64,
+}
+
+/// A piece of the kernel's memory, and where it lies in the file.
+struct Segment {
+    addr: u64,
+    len: u64,
+    at: u64,
+}
+
+/// The memory map.
+pub(super) struct MemoryMap {
+    kcore: File,
+    segments: Vec<Segment>,
+    /// Where it begins, how long its elements are, and what lies where in them.
+    start: u64,
+    element: u64,
+    refs: u64,
+    mapping: u64,
+}
+
+impl MemoryMap {
+    pub(super) fn open() -> Self {
+        let kcore = File::open("/proc/kcore").expect("/proc/kcore");
+        let read = |at: u64, len: u64| {
+            let mut bytes = vec![0; len as usize];
+            kcore.read_exact_at(&mut bytes, at).expect("/proc/kcore");
+            bytes
+        };
+        // As in include/uapi/linux/elf.h.
+        let header = read(0, 64);
+        let programs = read(number(&header, 32, 8), 56 * number(&header, 56, 2));
+        let (mut segments, mut notes) = (Vec::new(), Vec::new());
+        for program in programs.chunks_exact(56) {
+            let (at, addr, len) = (
+                number(program, 8, 8),
+                number(program, 16, 8),
+                number(program, 32, 8),
+            );
+            match number(program, 0, 4) {
+                1 => segments.push(Segment { addr, len, at }),
+                4 => notes = read(at, len),
+                _ => (),
+            }
+        }
+        let notes = String::from_utf8_lossy(&notes);
+        let value = |name: &str, radix: u32| {
+            let mut lines = notes.split(['\n', '\0']);
+            let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            let value = value.unwrap_or_else(|| panic!("VMCOREINFO of /proc/kcore: no {name}"));
+            u64::from_str_radix(value, radix).expect("a number")
+        };
+        Self {
+            start: value("SYMBOL(vmemmap)", 16),
+            element: value("SIZE(page)", 10),
+            refs: value("OFFSET(page._refcount)", 10),
+            mapping: value("OFFSET(page.mapping)", 10),
+            segments,
+            kcore,
+        }
+    }
+
+    /// That of a frame; none of device memory, which the file leaves out.
+    pub(super) fn page(&self, frame: u64) -> Option<StructPage> {
+        let addr = self.start + frame * self.element;
+        let mut segments = self.segments.iter();
+        let segment = segments.find(|s| addr >= s.addr && addr - s.addr < s.len)?;
+        let mut page = vec![0; self.element as usize];
+        let at = segment.at + (addr - segment.addr);
+        self.kcore
+            .read_exact_at(&mut page, at)
+            .expect("the memory map");
+        Some(StructPage {
+            refs: number(&page, self.refs as usize, 4) as i32,
+            mapping: number(&page, self.mapping as usize, 8),
+        })
+    }
+}
+
+/// A number of `len` bytes.
+fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
+    let mut number = [0; 8];
+    number[..len].copy_from_slice(&bytes[at..at + len]);
+    u64::from_le_bytes(number)
+}
+
+/// The first frame of the folio that a frame belongs to: a folio begins at a multiple of its size.
+pub(super) fn head(frame: u64) -> u64 {
+    if kpageflags(frame, 1)[0] & kpf::COMPOUND_TAIL == 0 {
+        return frame;
+    }
+    let heads = (0..=MAX_ORDER).map(|order| frame >> order << order);
+    let is_head = |frame: &u64| kpageflags(*frame, 1)[0] & kpf::COMPOUND_HEAD != 0;
+    heads.into_iter().find(is_head).unwrap_or(frame)
+}
