@@ -33,7 +33,7 @@ pub(super) const NR_TAKERS: usize = 3;
 const TIME: Duration = Duration::from_secs(1);
 /// So many times as long it may go on until there is evidence that something raced.
 const PATIENCE: u32 = 10;
-/// One in so many of the disturbances must have been done: on a stock kernel, and on one that is many times slower.
+/// What [`min_part`] says: on a stock kernel, and on one that is many times slower.
 const MIN_PARTS: [usize; 2] = [10, 100];
 
 fn setting<T: FromStr>(name: &str, default: T) -> T {
@@ -69,7 +69,8 @@ pub(super) fn time_limit() -> Duration {
     time() * PATIENCE + Duration::from_secs(30)
 }
 
-fn min_part() -> usize {
+/// One in so many of the disturbances must have been done.
+pub(super) fn min_part() -> usize {
     let is_slow = fixture::scaled(TIME) > TIME;
     MIN_PARTS[usize::from(is_slow)]
 }

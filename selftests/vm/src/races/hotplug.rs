@@ -49,8 +49,10 @@ fn against_cpu_hotplug() {
         skip("no CPU that can be taken away: two CPUs, and CONFIG_HOTPLUG_CPU");
     };
     let arena = Arena::small(2 * HUGE / PAGE);
-    Race::new(&arena, 4).run(|turn| {
+    let race = Race::new(&arena, 4).noting("CPUs went or came");
+    race.run(|turn| {
         fs::write(&online, if turn.round % 2 == 0 { "0" } else { "1" }).expect("CPU hotplug");
+        turn.note(1);
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);

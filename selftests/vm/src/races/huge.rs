@@ -231,7 +231,8 @@ fn against_mthp() {
         .map
         .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);
     arena.stamp(0, arena.map.len_bytes);
-    let mut race = Race::new(&arena, 200).evidence_of("anon_fault_alloc", || count(&made));
+    let mut race = Race::new(&arena, 200).taking_away();
+    race = race.evidence_of("anon_fault_alloc", || count(&made));
     // Where khugepaged makes such folios, too.
     if fs::exists(&collapsed).unwrap_or(false) {
         race = race.evidence_of("collapse_alloc", || count(&collapsed));
