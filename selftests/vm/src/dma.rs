@@ -27,8 +27,8 @@ use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::raw::{RUST_GUP_STOP_LONGTERM, RUST_GUP_STOP_PROT_NONE};
 
 use crate::fixture::{check, holds, open, pattern, pin, refused, scaled, stats, PAGE};
-use crate::memory::{frames, has_movable_memory, hugetlb_pool, Map, RW};
-use crate::placement::{has_cma, movable_frames};
+use crate::memory::{frames, hugetlb_pool, Map, RW};
+use crate::placement::{movable_frames, need_movable_memory};
 use crate::process::{Child, Rendezvous};
 use crate::runner::{skip, Test};
 
@@ -76,10 +76,8 @@ pub(crate) fn tests() -> Vec<Test> {
             Test::new(module_path!(), &name, move || integrity(kind))
         })
         .into();
-    if has_movable_memory() || has_cma() {
-        tests.push(Test::new(module_path!(), "movable_memory", movable_memory));
-    }
-    let more: [(&str, fn()); 15] = [
+    let more: [(&str, fn()); 16] = [
+        ("movable_memory", movable_memory),
         ("every_method", every_method),
         ("bounds", bounds),
         ("read_only_buffer", read_only_buffer),
@@ -314,6 +312,7 @@ fn read_only_buffer() {
 /// On a machine with memory that must stay movable, or be given back on demand (CMA), pages start there, and are moved
 /// when they are pinned for long.
 fn movable_memory() {
+    need_movable_memory();
     let movable = movable_frames();
     assert!(!movable.is_empty(), "the kernel could not set memory aside");
     let nr_movable = |map: &Map| {

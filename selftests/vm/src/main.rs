@@ -2,8 +2,8 @@
 
 //! `gup-selftest [FILTER...]`: the tests of the loaded module.
 //!
-//! Runs as root inside a test machine and prints KTAP. With filters, only the tests run whose name holds one of them;
-//! `--list` prints the names. The exit status is 0 if nothing failed. [`abi_fuzz`] is a program of its own.
+//! Runs as root inside a test machine and prints KTAP. With filters, only the tests run whose name holds one of them, and
+//! each must find a test; `--list` prints the names. The exit status is 0 if nothing failed. [`abi_fuzz`] is a program of its own.
 //!
 //! With `--random` it compares the engines on memory made at random instead: see [`random`].
 //!
@@ -103,19 +103,22 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let filters: Vec<&String> = arguments.iter().filter(|a| *a != "--list").collect();
-    let tests: Vec<Test> = all_tests()
-        .into_iter()
-        .filter(|t| filters.is_empty() || filters.iter().any(|f| t.name.contains(*f)))
-        .collect();
+    let mut tests = all_tests();
+    let is_of = |test: &Test, filter: &str| test.name.contains(filter);
+    for filter in &filters {
+        if !tests.iter().any(|t| is_of(t, filter)) {
+            eprintln!(
+                "gup-selftest: no test has a name with {filter} in it; see gup-selftest --list"
+            );
+            return ExitCode::from(2);
+        }
+    }
+    tests.retain(|t| filters.is_empty() || filters.iter().any(|f| is_of(t, f)));
     if filters.len() < arguments.len() {
         for test in &tests {
             println!("{}", test.name);
         }
         return ExitCode::SUCCESS;
-    }
-    if tests.is_empty() {
-        eprintln!("gup-selftest: no test has such a name; see gup-selftest --list");
-        return ExitCode::from(2);
     }
     // Large buffers come from memory that was in use before, without faults and unmapping each time.
     // SAFETY: Takes no pointers.

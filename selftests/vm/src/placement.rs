@@ -20,38 +20,43 @@ use rust_gup_uapi::{raw, Access, Engine, How, Request};
 use crate::fixture::{check, fast_only, field, holds, open, pin, ACCESSES, HOWS, HUGE, PAGE};
 use crate::guard::pin_counters;
 use crate::memory::{frames, has_movable_memory, Map, Setting};
-use crate::runner::Test;
+use crate::runner::{skip, Test};
 use crate::stops::{all_ways, stops};
 
 pub(crate) fn tests() -> Vec<Test> {
-    // A machine without such places has no such tests.
-    let mut tests: Vec<(&str, fn())> = Vec::new();
-    if has_two_nodes() {
-        tests.push(("moved_between_takes", moved_between_takes));
-        tests.push(("counted_by_node", counted_by_node));
-        tests.push(("hinted", hinted));
-        tests.push(("hinted_huge", hinted_huge));
-    }
-    if has_movable_memory() || has_cma() {
-        tests.push(("leaves_for_long", leaves_for_long));
-    }
-    tests
-        .into_iter()
-        .map(|(name, run)| Test::new(module_path!(), name, run))
-        .collect()
+    let test = |name, run: fn()| Test::new(module_path!(), name, run);
+    vec![
+        test("moved_between_takes", moved_between_takes),
+        test("counted_by_node", counted_by_node),
+        test("hinted", hinted).within(HINT_LIMIT),
+        test("hinted_huge", hinted_huge).within(HINT_LIMIT),
+        test("leaves_for_long", leaves_for_long),
+    ]
 }
+
+/// The kernel takes its time to mark memory, and each request finds it marked anew.
+const HINT_LIMIT: Duration = Duration::from_secs(90);
 
 const NR_NODES: usize = 2;
 
-/// Whether there are two nodes with memory.
-pub(crate) fn has_two_nodes() -> bool {
-    fs::read_to_string("/sys/devices/system/node/has_memory")
-        .is_ok_and(|nodes| nodes.trim() == "0-1")
+/// Skips the test on a machine without two nodes with memory.
+pub(crate) fn need_two_nodes() {
+    let nodes = fs::read_to_string("/sys/devices/system/node/has_memory");
+    if !nodes.is_ok_and(|nodes| nodes.trim() == "0-1") {
+        skip("no second node with memory: qemu -numa node, twice");
+    }
 }
 
 /// Whether memory was set aside for who needs a lot in one piece; until then movable pages live there.
-pub(crate) fn has_cma() -> bool {
+fn has_cma() -> bool {
     fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("cma="))
+}
+
+/// Skips the test where all memory may be held for long.
+pub(crate) fn need_movable_memory() {
+    if !has_movable_memory() && !has_cma() {
+        skip("no movable memory: boot with movablecore=512M or cma=1G");
+    }
 }
 
 /// move_pages(2): moves each page to the node that `to` says; on which node each is afterwards.
@@ -89,6 +94,7 @@ pub(crate) fn move_to(map: &Map, node: impl Fn(usize) -> i32) {
 
 /// The kinds of memory that are moved here, in base pages and in a huge one.
 fn maps() -> [Map; 3] {
+    need_two_nodes();
     [Map::anon(64), Map::huge(1), Map::of(Kind::Memfd, 16 * PAGE)]
 }
 
@@ -235,40 +241,66 @@ fn hinted_huge() {
 }
 
 fn hinted_memory(make: impl Fn() -> Map, by: &str) {
-    let device = open();
+    need_two_nodes();
     for how in HOWS {
         for access in ACCESSES {
-            let map = make();
-            let data = map.load(0, map.len_bytes);
-            hint(&map, by);
-            let request = map.request().how(how).access(access);
-            stops(&device, &request, 0, raw::RUST_GUP_STOP_PROT_NONE);
             for engine in [Engine::Kernel, Engine::Rust] {
-                let taken = device.pin(&request, engine).expect("PIN");
-                assert_eq!(taken.nr_pages() as usize, map.nr_pages(), "{request:x?}");
-                holds(&taken, 0, &data);
+                hinted_request(&make(), by, engine, |r| r.how(how).access(access));
             }
-            let compared = device.compare(&request).expect("COMPARE");
-            assert_eq!(compared.differences(), Vec::<&str>::new(), "{request:x?}");
-            let c = compared.raw;
-            if access == Access::Write {
-                // The entry has lost its right to write with the mark, so that it took a fault.
-                assert_eq!(nr_not_hinted(&map), map.nr_pages(), "{request:x?}");
-                assert_eq!(c.nr_fast as usize, map.nr_pages(), "{request:x?}");
-                continue;
-            }
-            // Without FOLL_HONOR_NUMA_FAULT the slow path looks through the mark (`gup_can_follow_protnone()`).
-            assert_eq!(nr_not_hinted(&map), 0, "{request:x?}");
-            assert_eq!((c.nr_fast, c.stop), (0, raw::RUST_GUP_STOP_PROT_NONE));
-            let faults = event("numa_hint_faults");
-            map.get(0);
-            assert!(
-                event("numa_hint_faults") > faults,
-                "it is a mark of NUMA balancing"
-            );
-            assert_ne!(nr_not_hinted(&map), 0, "the owner's access takes it away");
         }
     }
+    for how in [How::Get, How::Pin] {
+        for engine in [Engine::Kernel, Engine::Rust] {
+            hinted_request(&make(), by, engine, |r| {
+                r.how(how).slow_only(raw::RUST_GUP_HONOR_NUMA_FAULT)
+            });
+        }
+    }
+}
+
+/// Memory that is marked is taken by an engine, and is then compared.
+fn hinted_request(map: &Map, by: &str, engine: Engine, ask: impl Fn(Request) -> Request) {
+    let device = open();
+    let data = map.load(0, map.len_bytes);
+    hint(map, by);
+    let request = ask(map.request());
+    let what = format!("{engine:?}, {request:x?}");
+    stops(&device, &request, 0, raw::RUST_GUP_STOP_PROT_NONE);
+    assert_eq!(nr_not_hinted(map), 0, "{what}: still as it was made");
+
+    let faults = event("numa_hint_faults");
+    let taken = device.pin(&request, engine).expect("PIN");
+    assert_eq!(taken.nr_pages() as usize, map.nr_pages(), "{what}");
+    if engine == Engine::Rust {
+        let stop = (taken.raw().stop, taken.raw().stop_addr as usize);
+        assert_eq!(stop, (raw::RUST_GUP_STOP_PROT_NONE, map.addr), "{what}");
+    }
+    holds(&taken, 0, &data);
+    drop(taken);
+    let honors = request.slow_only & raw::RUST_GUP_HONOR_NUMA_FAULT != 0;
+    let has_faulted = honors || request.access == Access::Write;
+    let nr_left = if has_faulted { 0 } else { map.nr_pages() };
+    assert_eq!(nr_not_hinted(map), map.nr_pages() - nr_left, "{what}");
+    assert_eq!(event("numa_hint_faults") > faults, has_faulted, "{what}");
+
+    let compared = device.compare(&request).expect("COMPARE");
+    assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
+    let c = compared.raw;
+    if has_faulted {
+        // The entry has lost its right to write with the mark, so that it took a fault.
+        assert_eq!(c.nr_fast as usize, map.nr_pages(), "{what}");
+        return;
+    }
+    // Without FOLL_HONOR_NUMA_FAULT the slow path looks through the mark (`gup_can_follow_protnone()`).
+    assert_eq!(nr_not_hinted(map), 0, "{what}");
+    assert_eq!((c.nr_fast, c.stop), (0, raw::RUST_GUP_STOP_PROT_NONE));
+    let faults = event("numa_hint_faults");
+    map.get(0);
+    assert!(
+        event("numa_hint_faults") > faults,
+        "it is a mark of NUMA balancing"
+    );
+    assert_ne!(nr_not_hinted(map), 0, "the owner's access takes it away");
 }
 
 /// Frames where nothing may stay for long: those of `ZONE_MOVABLE`, and those set aside for CMA.
@@ -315,6 +347,8 @@ pub(crate) fn in_movable(make: impl Fn() -> Map) -> (Map, Vec<bool>) {
         if places.contains(&true) {
             return (map, places);
         }
+        // Otherwise a processor would give out these very pages again.
+        std::mem::forget(map);
         std::mem::forget(filled(Map::untouched(1024)));
     }
     panic!("no such memory is to be had");
@@ -347,6 +381,7 @@ fn filled(map: Map) -> Map {
 }
 
 fn leaves_for_long() {
+    need_movable_memory();
     let device = open();
     let movable = movable_frames();
     for (name, make) in MOVABLE {

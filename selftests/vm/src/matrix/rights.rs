@@ -99,6 +99,8 @@ fn write_only_never_touched() -> Scene {
 /// By a protection key that the kernel sets up, or, where there are none, as memory that may be read.
 fn execute_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
+    // Also on a machine whose memory is movable: what lies there, is for others to say.
+    map.settle(0, map.len_bytes);
     let has_keys = Key::allocate().is_some();
     map.protect(0, map.len_bytes, libc::PROT_EXEC);
     map.prove_rights("--x");
