@@ -3,10 +3,12 @@
 //! Counts what was met: operations, ways of asking, reasons why the walk stopped, levels of leaves.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use rust_gup_uapi::{raw, Stop, StopAt};
 
+use super::files::giant_file;
+use super::step::Op;
+use crate::matrix::situation::kernel_is_at_least;
 use crate::memory::has_movable_memory;
 
 /// Starts the lines by which a process tells its counts.
@@ -113,6 +115,14 @@ impl Coverage {
             .collect()
     }
 
+    /// Operations that were never done, and not for lack of what they need.
+    pub(super) fn missing_operations(&self) -> Vec<String> {
+        Op::names()
+            .filter(|name| why_not_doable(name).is_none())
+            .filter(|name| self.get(&format!("operation {name} done")) == 0)
+            .collect()
+    }
+
     /// Levels of leaves that were not met.
     pub(super) fn missing_levels(&self, nr_levels: usize) -> Vec<usize> {
         (0..nr_levels)
@@ -147,10 +157,16 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
     })
 }
 
+/// Why this machine refuses an operation each time.
+pub(super) fn why_not_doable(operation: &str) -> Option<&'static str> {
+    match operation {
+        "MapGiant" if giant_file().is_none() => Some("there is no page of 1 GiB"),
+        "Notice Accesses" if !kernel_is_at_least(7, 3) => Some("comes with Linux 7.3"),
+        _ => None,
+    }
+}
+
 /// Whether this kernel's fast path takes small folios without an owner (`gup_fast_folio_allowed()`): since 7.3.
 fn takes_unowned() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
-    let mut numbers = release.split('.').map(|n| n.parse().unwrap_or(0));
-    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    version >= (7, 3)
+    kernel_is_at_least(7, 3)
 }

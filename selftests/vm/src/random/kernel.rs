@@ -3,22 +3,43 @@
 //! What the kernel says about pages and mappings.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
 
-// From include/uapi/linux/kernel-page-flags.h.
-pub(super) const ANON: u64 = 1 << 12;
-pub(super) const HUGE: u64 = 1 << 17;
-pub(super) const UNEVICTABLE: u64 = 1 << 18;
-pub(super) const THP: u64 = 1 << 22;
+use crate::fixture::{check, PAGE};
+use crate::matrix::proof::kpageflags;
 
 /// Whether a frame has one of these flags in /proc/kpageflags.
 pub(super) fn has_flag(frame: u64, wanted: u64) -> bool {
-    let flags = File::open("/proc/kpageflags").expect("/proc/kpageflags");
-    let mut entry = [0; 8];
-    flags
-        .read_exact_at(&mut entry, frame * 8)
-        .expect("the flags of a frame");
-    u64::from_ne_bytes(entry) & wanted != 0
+    kpageflags(frame, 1)[0] & wanted != 0
+}
+
+/// Whether a page is mapped by a huge leaf, by PAGEMAP_SCAN of /proc/self/pagemap (`include/uapi/linux/fs.h`).
+pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
+    const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
+    const PAGE_IS_HUGE: u64 = 1 << 6;
+    let file = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
+    let mut region = [0_u64; 3];
+    let vec = region.as_mut_ptr().expose_provenance() as u64;
+    let (start, end) = (addr as u64, (addr + PAGE) as u64);
+    // Size and flags; the range and how far it went; the list and its length, without a limit for pages; categories that
+    // are inverted, wanted, wanted by choice, and told.
+    let mut scan = [
+        96,
+        0,
+        start,
+        end,
+        0,
+        vec,
+        1,
+        0,
+        0,
+        PAGE_IS_HUGE,
+        0,
+        PAGE_IS_HUGE,
+    ];
+    // SAFETY: The structure and the list, of one element, live as long as the call.
+    let nr = check(unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, scan.as_mut_ptr()) });
+    nr.expect("PAGEMAP_SCAN") != 0
 }
 
 /// Whether the mapping of an address may be written and not read.

@@ -5,7 +5,7 @@
 //! - both engines take the same pages with the same effect on them, or fail with the same error;
 //! - what was taken is what is mapped, with the same contents for the owner and for who holds it;
 //! - nothing keeps a reference in the end;
-//! - every reason to stop and every level of leaves that can be met on memory at rest is met.
+//! - every operation is done, and every reason to stop and every level of leaves that can be met on memory at rest is met.
 //!
 //! `gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]`. A *case* is one range, taken by both engines.
 //! Cases come in sequences: operations that make or change memory, and ranges after each of them. Each sequence runs in a
@@ -38,10 +38,10 @@ use rust_gup_uapi::Stop;
 use crate::guard::Guard;
 use crate::ktap::{Outcome, Reporter};
 use crate::runner::{run_one, Test};
-use coverage::{why_not_reachable, Coverage};
+use coverage::{why_not_doable, why_not_reachable, Coverage};
 use files::FileSystems;
 use rest::Orphans;
-use step::Sequence;
+use step::{Op, Sequence};
 
 const USAGE: &str = "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]";
 const DEFAULT_SEED: u64 = 1;
@@ -50,6 +50,8 @@ const SHRINK_MILLISECONDS: u32 = 120_000;
 const SHRINK_ITERATIONS: u32 = 5_000;
 /// With so many cases all that can be met is met.
 const NR_CASES_FOR_ALL: u64 = 50_000;
+/// With so many each operation is done: some take a state that is seldom.
+const NR_CASES_FOR_OPERATIONS: u64 = 100_000;
 /// How often it is said how far it has come.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -169,13 +171,25 @@ fn all_was_met(reporter: &mut Reporter<io::Stdout>, sum: &Coverage) -> io::Resul
             reporter.note(&format!("not to be met: {}: {why}", stop.name()))?;
         }
     }
+    for name in Op::names() {
+        if let Some(why) = why_not_doable(&name) {
+            reporter.note(&format!("not to be done: {name}: {why}"))?;
+        }
+    }
+    let operations = if sum.nr_cases() < NR_CASES_FOR_OPERATIONS {
+        let nr = NR_CASES_FOR_OPERATIONS;
+        reporter.note(&format!("too few cases for each operation: --cases {nr}"))?;
+        Vec::new()
+    } else {
+        sum.missing_operations()
+    };
     let nr_levels = if files::giant_file().is_some() { 3 } else { 2 };
     let (stops, levels) = (sum.missing_stops(), sum.missing_levels(nr_levels));
-    if stops.is_empty() && levels.is_empty() {
+    if stops.is_empty() && levels.is_empty() && operations.is_empty() {
         return Ok(Outcome::Pass);
     }
     reporter.note(&format!(
-        "not met: reasons to stop {stops:?}, levels of leaves {levels:?}"
+        "not met: reasons to stop {stops:?}, levels of leaves {levels:?}; not done: {operations:?}"
     ))?;
     Ok(Outcome::Fail)
 }
@@ -274,6 +288,8 @@ impl Player {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::strategy::{Strategy, ValueTree};
 
     use super::step::{Op, Sequence};
@@ -304,6 +320,13 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn all_operations_are_drawn_and_named() {
+        let groups = (0..2000).flat_map(|number| sequence(4, number).groups);
+        let drawn: BTreeSet<String> = groups.map(|group| group.op.name()).collect();
+        assert_eq!(drawn, Op::names().collect());
     }
 
     #[test]

@@ -62,6 +62,20 @@ pub(super) enum Memory {
     Again,
 }
 
+impl Memory {
+    const ALL: [Self; 9] = [
+        Self::Anon,
+        Self::DevZero,
+        Self::Memfd,
+        Self::Tmpfs,
+        Self::Disk,
+        Self::Hugetlb,
+        Self::Secret,
+        Self::Device,
+        Self::Again,
+    ];
+}
+
 /// Rights of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rights {
@@ -183,6 +197,15 @@ pub(super) enum Notice {
     Accesses,
 }
 
+impl Notice {
+    const ALL: [Self; 4] = [
+        Self::Missing,
+        Self::Writes,
+        Self::MissingAndWrites,
+        Self::Accesses,
+    ];
+}
+
 /// Makes memory, or changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
@@ -235,7 +258,39 @@ pub(super) enum Op {
     Release,
 }
 
+/// Operations that are not told apart any further.
+const PLAIN: [&str; 15] = [
+    "MapGiant",
+    "Unmap",
+    "Protect",
+    "ProtectByKey",
+    "Move",
+    "Touch",
+    "Fork",
+    "Reap",
+    "Lock",
+    "Unlock",
+    "Reveal",
+    "ClearRefs",
+    "FolioSizes",
+    "Truncate",
+    "Release",
+];
+
 impl Op {
+    /// All short names.
+    pub(super) fn names() -> impl Iterator<Item = String> {
+        let memory = Memory::ALL.iter().map(|memory| format!("Map {memory:?}"));
+        let advice = Advice::ALL
+            .iter()
+            .map(|advice| format!("Advise {advice:?}"));
+        let notices = Notice::ALL
+            .iter()
+            .map(|notice| format!("Notice {notice:?}"));
+        let plain = PLAIN.iter().map(ToString::to_string);
+        memory.chain(advice).chain(notices).chain(plain)
+    }
+
     /// Short name, for counting.
     pub(super) fn name(&self) -> String {
         match self {

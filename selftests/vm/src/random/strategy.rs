@@ -189,7 +189,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => moved,
         2 => fork,
         3 => (piece(), notice()).prop_map(|(piece, notice)| Op::Notice(piece, notice)),
-        1 => (piece(), notice()).prop_map(|(piece, notice)| Op::Reveal(piece, notice)),
+        4 => (piece(), notice()).prop_map(|(piece, notice)| Op::Reveal(piece, notice)),
         9 => others,
     ]
 }

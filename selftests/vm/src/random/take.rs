@@ -17,11 +17,12 @@ use rust_gup_uapi::{
 };
 
 use super::coverage::why_not_reachable;
-use super::kernel::{has_flag, is_write_only, ANON, HUGE, THP, UNEVICTABLE};
+use super::kernel::{has_flag, is_under_huge_leaf, is_write_only};
 use super::place::{user_limit, Place};
 use super::step::{By, Take};
 use super::world::{at, World};
 use crate::fixture::{errno, store, PAGE};
+use crate::matrix::proof::{kpageflags, kpf};
 use crate::memory::{frames, has_movable_memory};
 use crate::runs::frames_of;
 
@@ -69,7 +70,7 @@ impl World {
         let is_shorter = !compared.is_equal()
             && c.differences & !SHORTER == 0
             && self.ends_at_write_only(take, c.nr_pages_rust.min(c.nr_pages_kernel));
-        if !compared.is_equal() && !is_shorter && !self.is_of_slow_path(&compared) {
+        if !compared.is_equal() && !is_shorter && !self.is_of_slow_path(take, &compared) {
             panic!("take {take:?}\n{}", in_words(&request, &compared));
         }
     }
@@ -79,24 +80,53 @@ impl World {
         assert_eq!(errno, expected.unwrap_or(0), "take {take:?}: errno");
     }
 
-    /// Whether the difference is the one that there must be, in the referenced flag where the slow path took part.
+    /// Whether all differences are such that there must be, in the referenced flag where the slow path took part.
     ///
     /// The fast path marks every folio as referenced. The slow one does not where it is unevictable
     /// (`lru_gen_inc_refs()`), or mapped by a huge leaf (`folio_mark_accessed()` is for base pages alone,
-    /// `mm/gup.c:886`). How many pages it takes after one that is left to it differs: the kernel lets it take the rest
-    /// of the call, the walk in Rust goes on fast.
-    fn is_of_slow_path(&mut self, compared: &Compared) -> bool {
+    /// `mm/gup.c:886`). Which pages come to the slow path differs: the kernel lets it take the rest of a call, which is for
+    /// 512 pages at most, and the walk in Rust goes on fast.
+    fn is_of_slow_path(&mut self, take: &Take, compared: &Compared) -> bool {
         let c = &compared.raw;
-        let is_slow = c.nr_fast < c.nr_pages_rust && c.differences == raw::RUST_GUP_DIFF_REFERENCED;
-        if !is_slow {
+        if c.nr_fast == c.nr_pages_rust || c.differences != raw::RUST_GUP_DIFF_REFERENCED {
             return false;
         }
-        let frame = frames(c.diff_addr as usize, 1)[0];
-        if has_flag(frame, UNEVICTABLE | HUGE | THP) {
-            self.coverage.met("referenced flag, not by the slow path");
-            return true;
+        let request = take.request();
+        let [by_kernel, by_rust] =
+            [Engine::Kernel, Engine::Rust].map(|engine| self.marked(&request, engine));
+        let first = request.addr / PAGE * PAGE;
+        let mut nr_different = 0;
+        for (page, (kernel, rust)) in by_kernel.into_iter().zip(by_rust).enumerate() {
+            if kernel == rust {
+                continue;
+            }
+            nr_different += 1;
+            let addr = first + page * PAGE;
+            let is_meant =
+                has_flag(frames(addr, 1)[0], kpf::UNEVICTABLE) || is_under_huge_leaf(addr);
+            if !is_meant {
+                return false;
+            }
         }
-        false
+        assert_eq!(
+            nr_different,
+            c.nr_pages_rust - c.nr_equal,
+            "take {take:?}: pages whose referenced flag differs, and that COMPARE finds"
+        );
+        self.coverage.met("referenced flag, not by the slow path");
+        true
+    }
+
+    /// Which pages an engine marks as referenced.
+    fn marked(&self, request: &Request, engine: Engine) -> Vec<bool> {
+        // It clears the marks in the end.
+        self.device.compare(request).expect("COMPARE");
+        let pinned = self.device.pin(request, engine).expect("PIN");
+        let runs = pinned.runs().expect("RUNS");
+        runs.iter()
+            .flat_map(|run| kpageflags(run.pfn.expect("root may see it"), run.nr_pages))
+            .map(|flags| flags & kpf::REFERENCED != 0)
+            .collect()
     }
 
     /// Counts what the fast walk met, and fails if it was something that takes a race.
@@ -295,7 +325,7 @@ fn through(pinned: &Pinned<'_>, at: usize, len: usize) -> Vec<u8> {
 fn is_promised(take: &Take, frame: u64) -> bool {
     take.access == Access::Write
         || take.how == How::LongTerm
-        || take.how == How::Pin && has_flag(frame, ANON)
+        || take.how == How::Pin && has_flag(frame, kpf::ANON)
 }
 
 fn nr_pages_of(request: &Request) -> usize {
