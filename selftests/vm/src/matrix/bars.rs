@@ -11,14 +11,19 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rust_gup_uapi::raw::{RUST_GUP_STOP_DEVICE as DEVICE, RUST_GUP_STOP_SPECIAL as SPECIAL};
-use rust_gup_uapi::How;
+use rust_gup_uapi::raw::{
+    RUST_GUP_PCI_P2PDMA, RUST_GUP_STOP_DEVICE as DEVICE, RUST_GUP_STOP_SPECIAL as SPECIAL,
+};
+use rust_gup_uapi::{Access, Engine, How, Request};
 
 use super::device::{faults, prove_frames, prove_vm_flag};
 use super::situation::fill;
 use super::{Page, Scene, Situation};
-use crate::fixture::{check, HUGE, PAGE};
-use crate::memory::{Map, RW};
+use crate::fixture::{check, fast_only, holds, open, pin, store, ACCESSES, HUGE, PAGE};
+use crate::memory::{frames, Map, RW};
+use crate::runner::Test;
+use crate::runs::frames_of;
+use crate::stops::{stopped, stops};
 
 const SITUATIONS: &[Situation] = &[
     Situation::new("p2pdma", p2pdma),
@@ -39,6 +44,12 @@ pub(super) fn situations() -> &'static [Situation] {
     } else {
         SITUATIONS
     }
+}
+
+/// None either without the disk.
+pub(super) fn tests() -> Vec<Test> {
+    let test = |_| Test::new("matrix", "p2pdma_allowed", p2pdma_allowed);
+    disk().map(test).into_iter().collect()
 }
 
 /// The PCI device, if the machine has it, with these numbers.
@@ -84,8 +95,8 @@ fn bars(device: &Path) -> Vec<Range<u64>> {
 /// (`FOLL_PCI_P2PDMA`).
 fn p2pdma() -> Scene {
     let disk = disk().expect("an NVMe disk: qemu -device nvme,cmb_size_mb=64");
-    let available = disk.join("p2pmem/available");
-    let before = number(&available);
+    let lent = Lent::of(&disk);
+    assert_eq!(lent.bytes(), 0, "lent before");
     let file = File::options()
         .read(true)
         .write(true)
@@ -93,11 +104,7 @@ fn p2pdma() -> Scene {
     let file = file.expect("memory of the disk");
     let place = (file.as_raw_fd(), 0);
     let map = Map::guarded(16 * PAGE, PAGE, RW, libc::MAP_SHARED, place).expect("it is mapped");
-    assert_eq!(
-        number(&available),
-        before - map.len_bytes as u64,
-        "what is left of it"
-    );
+    assert_eq!(lent.bytes(), map.len_bytes as u64, "what is lent");
     let words = fill(&map);
     prove_frames(&map, &bars(&disk));
     Scene::new(map, words, |way, _| {
@@ -110,6 +117,90 @@ fn p2pdma() -> Scene {
         };
         Page::refused(DEVICE, errno)
     })
+    .keep(lent)
+}
+
+/// What a disk has lent to this process. All is back when nobody has a page of it any more.
+struct Lent {
+    available: PathBuf,
+    /// What it has at first: some it keeps for itself.
+    all: u64,
+}
+
+impl Lent {
+    fn of(disk: &Path) -> Self {
+        static ALL: OnceLock<u64> = OnceLock::new();
+        let available = disk.join("p2pmem/available");
+        let all = *ALL.get_or_init(|| number(&available));
+        Self { available, all }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.all - number(&self.available)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.bytes(), 0, "pages of a disk have references left");
+        }
+    }
+}
+
+/// Who says that it knows gets the memory: by the kernel's fast walk, and here by the slow path.
+fn p2pdma_allowed() {
+    let device = open();
+    for how in [How::Get, How::Pin] {
+        for access in ACCESSES {
+            let scene = p2pdma();
+            let map = &scene.map;
+            let all = map.nr_pages();
+            let expected = frames(map.addr, all);
+            let mut data = map.load(0, map.len_bytes);
+            let part = Request::new(map.addr + 5 * PAGE - 3, 2 * PAGE);
+            for request in [map.request(), part] {
+                let request = request.how(how).access(access);
+                let request = request.slow_only(RUST_GUP_PCI_P2PDMA);
+                let what = format!("{request:x?}");
+                let first = (request.addr - map.addr) / PAGE;
+                let nr = (request.addr % PAGE + request.len_bytes).div_ceil(PAGE);
+                for engine in [Engine::Kernel, Engine::Rust] {
+                    let taken = device.pin(&request, engine).expect("PIN");
+                    assert_eq!(frames_of(&taken), expected[first..first + nr], "{what}");
+                    if engine == Engine::Rust {
+                        stopped(&taken, &request, 0, DEVICE);
+                        assert_eq!(taken.nr_fast(), 0, "{what}");
+                    }
+                    let offset = request.addr - map.addr;
+                    holds(&taken, 0, &data[offset..offset + request.len_bytes]);
+                    if access == Access::Write {
+                        store(&taken, 7, b"to the device");
+                        data[offset + 7..][..13].copy_from_slice(b"to the device");
+                        assert!(map.load(0, data.len()) == data, "{what}: written");
+                    }
+                }
+                let compared = device.compare(&request).expect("COMPARE");
+                assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
+                assert_eq!(compared.raw.nr_equal, nr as u64, "{what}");
+                stops(&device, &request, 0, DEVICE);
+                if how == How::Get {
+                    let taken = device.pin(&fast_only(request), Engine::Kernel);
+                    assert_eq!(taken.expect("PIN").nr_pages(), nr as u64, "{what}");
+                }
+            }
+            // What is held stays lent.
+            let request = map.request().how(how).access(access);
+            let request = request.slow_only(RUST_GUP_PCI_P2PDMA);
+            let taken = pin(&device, &request);
+            let lent = Lent::of(&disk().expect("the disk"));
+            map.unmap(0, map.len_bytes);
+            assert_eq!(lent.bytes(), data.len() as u64, "{how:?}, {access:?}: held");
+            holds(&taken, 0, &data);
+            drop(taken);
+            assert_eq!(lent.bytes(), 0, "{how:?}, {access:?}: released");
+        }
+    }
 }
 
 /// All entries are there from the start.

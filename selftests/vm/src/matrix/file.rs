@@ -41,6 +41,7 @@ pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("dev_zero_shared", dev_zero_shared),
     Situation::new("shm_locked", shm_locked),
     Situation::new("ext4_dirty", || shared_dirty(Fs::Ext4)),
+    Situation::new("ext4_dirty_large", || dirty_large(Fs::Ext4)),
     Situation::new("ext4_clean", || shared_clean(Fs::Ext4, Folios::Small)),
     Situation::new("ext4_clean_large", || shared_clean(Fs::Ext4, Folios::Large)),
     Situation::new("ext4_read_only_large", || {
@@ -49,6 +50,7 @@ pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("ext4_private", || private(Fs::Ext4, Folios::Small)),
     Situation::new("ext4_private_cow", || private_cow(Fs::Ext4, Folios::Large)),
     Situation::new("xfs_dirty", || shared_dirty(Fs::Xfs)),
+    Situation::new("xfs_dirty_large", || dirty_large(Fs::Xfs)),
     Situation::new("xfs_clean", || shared_clean(Fs::Xfs, Folios::Small)),
     Situation::new("xfs_clean_large", || shared_clean(Fs::Xfs, Folios::Large)),
     Situation::new("xfs_read_only", || read_only(Fs::Xfs, Folios::Small)),
@@ -194,13 +196,26 @@ fn shared_dirty(fs: Fs) -> Scene {
     let words = fill(&map);
     Folios::Small.prove(&map);
     map.prove_state(PAGEMAP_PRESENT | pm::FILE, PAGEMAP_PRESENT | pm::FILE);
-    Scene::new(map, words, move |way, _| {
-        if fs.tracks_dirty() && way.how == How::LongTerm && way.is_write() {
-            Page::refused(FILE_LONGTERM, libc::EFAULT)
-        } else {
-            Page::fast(0)
-        }
-    })
+    Scene::new(map, words, move |way, _| writable(fs, way))
+}
+
+/// Of a shared mapping of a file whose entries are writable.
+fn writable(fs: Fs, way: Way) -> Page {
+    if fs.tracks_dirty() && way.how == How::LongTerm && way.is_write() {
+        Page::refused(FILE_LONGTERM, libc::EFAULT)
+    } else {
+        Page::fast(0)
+    }
+}
+
+/// The same of folios of more than one page.
+fn dirty_large(fs: Fs) -> Scene {
+    let (file, _) = fs.filled(Folios::Large);
+    let map = map_file(&file, LEN, RW, libc::MAP_SHARED);
+    let words = fill(&map);
+    Folios::Large.prove(&map);
+    map.prove_kind(kpf::DIRTY, kpf::DIRTY);
+    Scene::new(map, words, move |way, _| writable(fs, way))
 }
 
 /// Of a shared mapping of a file whose entries are read-only, and no copy to be made.

@@ -80,6 +80,7 @@ pub(crate) fn tests() -> Vec<Test> {
     })
     .collect();
     tests.extend(special::tests());
+    tests.extend(bars::tests());
     tests.push(Test::new(
         module_path!(),
         "what_is_held_is_seen",

@@ -14,6 +14,7 @@ use crate::memory::{frames, pagemap, Map, PAGEMAP_PRESENT};
 /// Bits of /proc/kpageflags, `include/uapi/linux/kernel-page-flags.h`.
 pub(crate) mod kpf {
     pub(crate) const REFERENCED: u64 = 1 << 2;
+    pub(crate) const DIRTY: u64 = 1 << 4;
     pub(crate) const LRU: u64 = 1 << 5;
     pub(crate) const ACTIVE: u64 = 1 << 6;
     pub(crate) const MMAP: u64 = 1 << 11;
