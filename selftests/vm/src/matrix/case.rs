@@ -47,11 +47,26 @@ impl Outlook {
         })
     }
 
-    /// Pages that are taken in the end, and the error if there are none.
-    pub(super) fn taken(&self) -> (u64, i32) {
-        let nr = self.pages.iter().take_while(|page| page.errno == 0).count();
-        let errno = if nr == 0 { self.pages[0].errno } else { 0 };
-        (nr as u64, errno)
+    /// Pages that an engine takes in the end, and the error if there are none: what its fast walk takes from the beginning,
+    /// and what the slow path does not refuse.
+    pub(super) fn taken(&self, engine: Engine) -> (u64, i32) {
+        let nr_fast = match engine {
+            Engine::Kernel => self.nr_fast_kernel(),
+            _ => self.nr_fast(),
+        };
+        let mut pages = self.pages.iter().enumerate();
+        let refused = pages.find(|(i, page)| *i as u64 >= nr_fast && page.errno != 0);
+        match refused {
+            None => (self.pages.len() as u64, 0),
+            Some((0, page)) => (0, page.errno),
+            Some((nr, _)) => (nr as u64, 0),
+        }
+    }
+
+    /// Whether the engines differ in what they take, as is documented.
+    pub(super) fn differs(&self) -> bool {
+        let is_one = |walk: Walk| matches!(walk, Walk::Stricter(_, Parity::XenUnreadable));
+        self.walks().any(is_one) && self.taken(Engine::Kernel) != self.taken(Engine::Rust)
     }
 
     /// Pages that the kernel's fast walk takes alone.
@@ -78,7 +93,7 @@ impl Outlook {
     /// Whether the engines leave a different referenced flag.
     pub(super) fn referenced_differs(&self) -> bool {
         let parity = |walk: Walk| matches!(walk, Walk::Stricter(_, Parity::DeviceLeaf));
-        self.taken().0 != 0 && self.walks().any(parity)
+        self.taken(Engine::Rust).0 != 0 && self.walks().any(parity)
     }
 
     /// Pages by the level of their leaf, up to the first stop.

@@ -304,6 +304,9 @@ fn truncated() -> Scene {
 
 /// Huge pages of a file on a tmpfs, under one entry each, and the words in them.
 fn huge_map(nr_huge: usize) -> (File, Map, Vec<u64>) {
+    if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE, a processor with leaves of 2 MiB");
+    }
     let file = unnamed(&mount("tmpfs", "tmpfs", "huge=always"));
     file.set_len((nr_huge * HUGE) as u64).expect("its length");
     let at = (file.as_raw_fd(), 0);

@@ -2,25 +2,24 @@
 
 //! What taking and releasing a range adds to the counters of pins in /proc/vmstat.
 
-use rust_gup_uapi::Pinned;
+use rust_gup_uapi::{Engine, Pinned};
 
 use super::case::{Bytes, Outlook, State};
 use super::proof::{kpageflags, kpf};
 use super::situation::{Scene, Way};
+use crate::fixture::PAGE;
 use crate::guard::{pin_counters, PinCounters};
 
 /// The range whose pins are counted, which takes its time: the one of which most pages can be had.
-pub(super) fn counted(scene: &Scene, way: Way, ranges: &[Bytes]) -> Option<Bytes> {
-    let nr_pages = |bytes: Bytes| Outlook::of(scene, way, bytes, State::Rest).taken().0;
+pub(super) fn counted(scene: &Scene, way: Way, engine: Engine, ranges: &[Bytes]) -> Option<Bytes> {
+    let nr_pages = |bytes: Bytes| Outlook::of(scene, way, bytes, State::Rest).taken(engine).0;
     let counted = ranges
         .iter()
         .copied()
         .filter(|bytes| nr_pages(*bytes) != 0)
         .max_by_key(|bytes| nr_pages(*bytes));
-    let pages = 0..scene.words.len() as isize;
-    let can_be_had = pages
-        .map(|i| scene.page(way, i))
-        .any(|page| page.errno == 0);
+    let mut pages = 0..scene.words.len();
+    let can_be_had = pages.any(|page| nr_pages(((page * PAGE) as isize, 1)) != 0);
     assert_eq!(counted.is_some(), can_be_had, "{way:?}: a range to be had");
     counted
 }

@@ -75,12 +75,19 @@ fn read_only_thp() -> Scene {
     })
 }
 
-/// The processor has no such right: what is there can be read, also by the fast walks, which see no rights but those.
+/// The processor has no such right: what is there can be read, also by the fast walks, which see no rights but those. The
+/// slow path knows better.
 fn write_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
     map.protect(0, map.len_bytes, libc::PROT_WRITE);
     map.prove_rights("-w-");
-    Scene::new(map, words, |_, _| Page::fast(0))
+    Scene::new(map, words, |way, _| {
+        if way.is_write() {
+            Page::fast(0)
+        } else {
+            Page::only_fast()
+        }
+    })
 }
 
 fn write_only_never_touched() -> Scene {
@@ -110,7 +117,7 @@ fn execute_only() -> Scene {
         } else if has_keys {
             Page::refused(PKEY, libc::EFAULT)
         } else {
-            Page::fast(0)
+            Page::only_fast()
         }
     })
 }

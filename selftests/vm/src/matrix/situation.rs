@@ -105,6 +105,9 @@ pub(crate) enum Parity {
     /// Under Xen, paravirtualized, entries hold frames of the machine. The kernel's fast walk asks Xen's functions for
     /// each entry; the module's is off.
     Xen,
+    /// The same, of memory that may be written or executed and not read: no entry says so, and the slow path, which is
+    /// asked here, refuses to read it.
+    XenUnreadable,
 }
 
 /// What a fast walk does with a page.
@@ -188,10 +191,19 @@ impl Page {
         }
     }
 
+    /// The fast walk takes it from a table of base pages, and the slow path would not.
+    pub(crate) const fn only_fast() -> Self {
+        Self {
+            errno: libc::EFAULT,
+            ..Self::fast(0)
+        }
+    }
+
     /// The same where the module's fast walk is off.
     fn with_walk_off(self) -> Self {
         let off = |walk: Walk| match walk {
             Walk::Stops(_) => Walk::Stops(raw::RUST_GUP_STOP_OFF),
+            _ if self.errno != 0 => Walk::Stricter(raw::RUST_GUP_STOP_OFF, Parity::XenUnreadable),
             _ => Walk::Stricter(raw::RUST_GUP_STOP_OFF, Parity::Xen),
         };
         Self {
