@@ -48,6 +48,8 @@ pub(super) struct Arena {
     pub(super) alike: bool,
     /// Whether pages may be set to zero while they are held.
     pub(super) may_be_zeroed: bool,
+    /// Whether a page that is there has its stamp.
+    pub(super) ready: bool,
     /// Whether there is always a mapping, with all rights.
     pub(super) standing: bool,
     pub(super) grip: Grip,
@@ -82,6 +84,7 @@ impl Arena {
             map,
             alike: false,
             may_be_zeroed: false,
+            ready: false,
             standing: true,
             grip: Grip::Firm,
             sweeping: AtomicBool::new(false),
@@ -105,6 +108,12 @@ impl Arena {
     /// Pages may be set to zero while they are held.
     pub(super) fn may_be_zeroed(mut self) -> Self {
         self.may_be_zeroed = true;
+        self
+    }
+
+    /// Pages have their stamp from the first moment on.
+    pub(super) fn ready(mut self) -> Self {
+        self.ready = true;
         self
     }
 

@@ -19,7 +19,8 @@ use crate::runner::skip;
 races![
     against_ksm,
     against_write_protection,
-    against_userfaultfd_move
+    against_userfaultfd_move,
+    against_userfaultfd_copy,
 ];
 
 fn against_ksm() {
@@ -57,6 +58,7 @@ fn against_ksm() {
 mod uffd {
     pub(super) const API: libc::c_ulong = 0xc018_aa3f;
     pub(super) const REGISTER: libc::c_ulong = 0xc020_aa00;
+    pub(super) const COPY: libc::c_ulong = 0xc028_aa03;
     pub(super) const MOVE: libc::c_ulong = 0xc028_aa05;
     pub(super) const WRITEPROTECT: libc::c_ulong = 0xc018_aa06;
     pub(super) const VERSION: u64 = 0xaa;
@@ -166,6 +168,28 @@ fn against_userfaultfd_move() {
         }
     });
     println!("{nr_refused} times a page was not");
+    drop(uffd);
+    no_reference_left(&arena);
+}
+
+/// Pages that are given back come from somebody else, ready: a page that is there is never without its stamp.
+fn against_userfaultfd_copy() {
+    let arena = Arena::small(HUGE / PAGE).may_be_absent().ready();
+    let model = Arena::small(HUGE / PAGE);
+    let uffd = Uffd::new(uffd::FEATURE_SIGBUS);
+    uffd.register(&arena, uffd::MISSING);
+    let race = Race::new(&arena, 150).noting("pages were copied to their place");
+    race.taking_away().run(|turn| {
+        let (at, len) = turn.piece();
+        arena.replace((at, len), || {
+            arena.map.advise(at, len, libc::MADV_DONTNEED);
+            let [to, from] = [&arena, &model].map(|a| (a.map.addr + at) as u64);
+            let mut args = [to, from, len as u64, 0, 0];
+            let errno = uffd.call(uffd::COPY, &mut args);
+            assert_eq!((errno, args[4]), (0, len as u64), "UFFDIO_COPY");
+        });
+        turn.note(len / PAGE);
+    });
     drop(uffd);
     no_reference_left(&arena);
 }

@@ -329,7 +329,7 @@ impl<'a> Taker<'a> {
     }
 
     fn check_stamp(&self, request: &Request, look: &Look, stamp: u64) {
-        if stamp == 0 || stamp == self.arena.stamp_of(look.page) {
+        if stamp == self.arena.stamp_of(look.page) || stamp == 0 && !self.arena.ready {
             return;
         }
         let whose = if Squatter::is_mark(stamp) {
