@@ -70,7 +70,7 @@ pub(super) fn all(situation: &Situation) -> u64 {
     refs.stay("fast only");
     if situation.effort == Effort::Large {
         nr += ways()
-            .map(|way| at_rest(&device, &mut scene, way))
+            .map(|way| at_rest(&device, &mut scene, way, true))
             .sum::<u64>();
         left::nothing(scene, met, "at rest");
         return nr;
@@ -80,15 +80,15 @@ pub(super) fn all(situation: &Situation) -> u64 {
     for way in ways() {
         let (nr_first, mut scene, met) = first_touch(&device, situation, way, &ranges);
         nr += nr_first;
-        nr += at_rest(&device, &mut scene, way);
+        nr += at_rest(&device, &mut scene, way, false);
         nr += without_slow_path(&device, &scene, way, State::Rest);
         left::nothing(scene, met, &format!("{way:?}"));
     }
     nr
 }
 
-/// Memory that was taken before, in this way.
-fn at_rest(device: &Device, scene: &mut Scene, way: Way) -> u64 {
+/// Memory that was taken before, in this way. Pins were counted at first touch, or are now, `with_counters`.
+fn at_rest(device: &Device, scene: &mut Scene, way: Way, with_counters: bool) -> u64 {
     let mut known = scene.words.clone();
     let mut nr = 0;
     let refs = Refs::of(scene);
@@ -140,7 +140,7 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way) -> u64 {
         for (engine, counted) in engines.into_iter().zip(counted) {
             let (nr_pages, errno) = outlook.taken(engine);
             let what = case.what(engine.name());
-            let watch = (Some(bytes) == counted).then(Watch::begin);
+            let watch = (with_counters && Some(bytes) == counted).then(Watch::begin);
             match case.take(device, &request, engine) {
                 Err(e) => assert_eq!((0, e), (nr_pages, errno), "{what}"),
                 Ok(pinned) => {

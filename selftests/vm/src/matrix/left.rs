@@ -78,11 +78,11 @@ impl Met {
 fn settle(mut look: impl FnMut() -> Option<String>) -> Option<String> {
     let deadline = Instant::now() + scaled(PATIENCE);
     loop {
-        settle_lists();
         match look() {
             Some(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
             found => return found,
         }
+        settle_lists();
     }
 }
 
@@ -126,6 +126,8 @@ pub(super) fn nothing(scene: Scene, met: Met, what: &str) {
     }
     let met = met.and(Met::of(&scene));
     drop(scene);
+    // What waits for its list does not look like a page in use.
+    settle_lists();
     assert_eq!(settle(|| met.orphan()), None, "{what}: not freed");
 }
 

@@ -41,6 +41,7 @@ mod struct_page;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::fixture::PAGE;
 use crate::memory::{Map, RW};
@@ -48,6 +49,8 @@ use crate::runner::Test;
 
 pub(crate) use situation::{Page, Parity, Scene, Situation};
 
+/// Memory is made many times. Under Xen each time takes long.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Each situation is compared at least so often.
 const NR_LEAST: u64 = 200;
 
@@ -77,6 +80,7 @@ pub(crate) fn tests() -> Vec<Test> {
             count(nr);
         })
         .expect_log(situation.log)
+        .within(TIME_LIMIT)
     })
     .collect();
     tests.extend(special::tests());
