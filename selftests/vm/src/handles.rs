@@ -7,15 +7,13 @@
 //! - owner and handle see the same bytes, whatever the alignment, the kind of leaf and the path they were taken on;
 //! - a handle that was not asked for writing refuses to be written to with EACCES;
 //! - bytes beyond those asked for, and beyond those taken, are out of reach (EINVAL), and nothing is copied then;
-//! - the pages stay when their owner unmaps them;
-//! - references that a page's count has no room for are not taken.
+//! - the pages stay when their owner unmaps them.
 
-use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::{raw, Device, Engine, How, Pinned};
 
 use crate::fixture::{
-    call, fast_only, handle_answers, holds, open, pattern, pin, refused, stats, store, walk_is_off,
-    writable, HANDLE_CALLS, HOWS, HUGE, PAGE,
+    call, handle_answers, holds, open, pattern, pin, refused, stats, store, walk_is_off, writable,
+    HANDLE_CALLS, HOWS, HUGE, PAGE,
 };
 use crate::memory::Map;
 use crate::runner::tests;
@@ -33,7 +31,6 @@ tests![
     short_handle_ends_where_it_ends,
     pages_stay_when_unmapped,
     many_handles,
-    count_without_room,
 ];
 
 #[track_caller]
@@ -321,32 +318,4 @@ fn many_handles() {
         (after.nr_handles, after.nr_held_pages),
         (before.nr_handles, before.nr_held_pages)
     );
-}
-
-/// 1 GiB is one folio, whose count gets a reference for each of its base pages: of 32 bits that leaves room for 8192
-/// handles.
-fn count_without_room() {
-    let map = Map::of(Kind::Hugetlb1g, 1 << 30);
-    let data = pattern(5, PAGE);
-    map.store(0, &data);
-    let device = open();
-    let request = fast_only(map.request().how(How::Get));
-    let take = || {
-        let taken = pin(&device, &request);
-        (taken.nr_pages() as usize, taken.raw().stop, taken)
-    };
-    let mut held = Vec::new();
-    for nr in 0..(1 << 31) / map.nr_pages() {
-        let (nr_pages, _, taken) = take();
-        assert_eq!(nr_pages, map.nr_pages(), "handle {nr}");
-        held.push(taken);
-    }
-    // With the owner's own reference the count has become negative.
-    let (nr_pages, stop, _) = take();
-    assert_eq!((nr_pages, stop), (0, raw::RUST_GUP_STOP_UNREFERENCED));
-    held.pop();
-    let (nr_pages, stop, taken) = take();
-    assert_eq!((nr_pages, stop), (map.nr_pages(), raw::RUST_GUP_STOP_NONE));
-    drop(held);
-    holds(&taken, 0, &data);
 }

@@ -6,7 +6,8 @@
 //! A clock interrupts what runs, and says where. With interrupts off it has to wait, so that the loop of the walk, a
 //! function that is called in a window alone, is never where it strikes.
 
-use std::fs;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,18 +24,19 @@ tests![none_in_a_window];
 const LOOP: &str = "take_more";
 /// What ends each window, in `sys/helpers.c`.
 const ENABLE: &str = "rust_gup_local_irq_enable";
-const NR_WANTED: usize = 200;
+const NR_WANTED: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn none_in_a_window() {
-    let [in_loop, behind] = [LOOP, ENABLE].map(functions);
+    let symbols = Symbols::of_module();
+    let [in_loop, behind] = [LOOP, ENABLE].map(|name| symbols.functions(name));
     let device = open();
     // In small pages, which the loop takes one by one.
     let map = Map::anon(512);
     let clock = Clock::start();
     let nr_in = |functions: &[Range<u64>]| {
         let is_in = |at: &u64| functions.iter().any(|f| f.contains(at));
-        clock.strikes().filter(is_in).count()
+        clock.strikes().iter().filter(|at| is_in(at)).count()
     };
     let deadline = Instant::now() + scaled(PATIENCE);
     while nr_in(&behind) < NR_WANTED && Instant::now() < deadline {
@@ -51,26 +53,34 @@ fn none_in_a_window() {
     );
 }
 
-/// Where the module's functions lie whose name holds `name`.
-fn functions(name: &str) -> Vec<Range<u64>> {
-    let text = fs::read_to_string("/proc/kallsyms").expect("/proc/kallsyms");
-    let mut symbols: Vec<(u64, &str)> = text
-        .lines()
-        .filter(|line| line.ends_with("\t[rust_gup]"))
-        .filter_map(|line| {
-            let (addr, rest) = line.split_once(' ')?;
-            Some((u64::from_str_radix(addr, 16).ok()?, rest))
-        })
-        .collect();
-    symbols.sort_unstable();
-    let end = |start| symbols.iter().find(|(addr, _)| *addr > start);
-    let found: Vec<_> = symbols
-        .iter()
-        .filter(|(_, symbol)| symbol.contains(name))
-        .filter_map(|(start, _)| Some(*start..end(*start)?.0))
-        .collect();
-    assert!(!found.is_empty(), "the module has no function {name}");
-    found
+/// The module's symbols, by address.
+struct Symbols(Vec<(u64, String)>);
+
+impl Symbols {
+    fn of_module() -> Self {
+        let file = File::open("/proc/kallsyms").expect("/proc/kallsyms");
+        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        let mut symbols: Vec<_> = lines
+            .filter(|line| line.ends_with("\t[rust_gup]"))
+            .filter_map(|line| {
+                let (addr, rest) = line.split_once(' ')?;
+                Some((u64::from_str_radix(addr, 16).ok()?, rest.to_owned()))
+            })
+            .collect();
+        symbols.sort_unstable();
+        Self(symbols)
+    }
+
+    /// Where the functions lie whose name holds `name`.
+    fn functions(&self, name: &str) -> Vec<Range<u64>> {
+        let end = |start| self.0.iter().find(|(addr, _)| *addr > start);
+        let named = self.0.iter().filter(|(_, symbol)| symbol.contains(name));
+        let found: Vec<_> = named
+            .filter_map(|(start, _)| Some(*start..end(*start)?.0))
+            .collect();
+        assert!(!found.is_empty(), "the module has no function {name}");
+        found
+    }
 }
 
 /// A clock of perf_event_open(2) for this thread, which records where in the kernel it strikes.
@@ -133,18 +143,19 @@ impl Clock {
     }
 
     /// Where it struck. What comes when the ring is full is lost.
-    fn strikes(&self) -> impl Iterator<Item = u64> + '_ {
-        let word = |at| {
-            let bytes = self.ring.load(at, 8).try_into();
-            u64::from_ne_bytes(bytes.expect("eight bytes"))
+    fn strikes(&self) -> Vec<u64> {
+        let words = |at, len| {
+            let bytes = self.ring.load(at, len);
+            let words = bytes.chunks_exact(8).map(|word| word.try_into());
+            words
+                .map(|word| u64::from_ne_bytes(word.expect("eight bytes")))
+                .collect::<Vec<_>>()
         };
-        let len_bytes = word(DATA_HEAD) as usize;
-        (PAGE..PAGE + len_bytes)
-            .step_by(RECORD)
-            .filter_map(move |at| {
-                let header = word(at);
-                assert_eq!(header >> 48, RECORD as u64, "size of a record");
-                (header as u32 == PERF_RECORD_SAMPLE).then(|| word(at + 8))
-            })
+        let records = words(PAGE, words(DATA_HEAD, 8)[0] as usize);
+        let samples = records.chunks_exact(2).filter(|record| {
+            assert_eq!(record[0] >> 48, RECORD as u64, "size of a record");
+            record[0] as u32 == PERF_RECORD_SAMPLE
+        });
+        samples.map(|record| record[1]).collect()
     }
 }

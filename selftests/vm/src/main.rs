@@ -31,6 +31,7 @@ mod measure;
 mod memlock;
 mod memory;
 mod off;
+mod overflow;
 mod placement;
 mod privileges;
 mod process;
@@ -57,6 +58,7 @@ fn all_tests() -> Vec<Test> {
         ranges::tests(),
         privileges::tests(),
         handles::tests(),
+        overflow::tests(),
         runs::tests(),
         kinds::tests(),
         stops::tests(),
