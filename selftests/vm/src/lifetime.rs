@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rust_gup_uapi::{raw, Device};
 
 use crate::fixture::{
-    call_fd, check, holds, open, pattern, pin, stats, store, writable, HOWS, PAGE,
+    call_fd, check, holds, open, pattern, pin, scaled, stats, store, writable, HOWS, PAGE,
 };
 use crate::memory::{Map, RW};
 use crate::process::{Child, Rendezvous};
@@ -118,7 +118,7 @@ fn kill_of_a_busy_process_releases() {
 /// Kills a child that is `busy`, from when it says so and `has_begun` returns, until `was_cut` says that it was ended in
 /// the midst.
 fn kill_until(busy: impl Fn(&Rendezvous), has_begun: impl Fn(), was_cut: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + scaled(Duration::from_secs(10));
     while Instant::now() < deadline {
         let (ours, theirs) = Rendezvous::pair();
         let child = Child::run(|| {
