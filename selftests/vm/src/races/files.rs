@@ -112,7 +112,7 @@ fn against_holes_in_large_folios() {
     };
     let file = file(LEN, 0);
     let arena = arena(&file).may_be_zeroed();
-    let race = Race::new(&arena, 75).taking_away();
+    let race = Race::new(&arena, 50).taking_away();
     race.evidence("thp_file_alloc").run(|turn| {
         let piece = match turn.round % 3 {
             // All of a folio, and a new one.

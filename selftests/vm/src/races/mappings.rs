@@ -108,7 +108,7 @@ fn against_moving() {
 
 fn against_protection() {
     let arena = Arena::small(NR_PAGES).may_be_absent();
-    let race = Race::new(&arena, 250).stopping(raw::RUST_GUP_STOP_READ_ONLY);
+    let race = Race::new(&arena, 150).stopping(raw::RUST_GUP_STOP_READ_ONLY);
     let race = race.stopping(raw::RUST_GUP_STOP_PROT_NONE);
     race.run(|turn| {
         let (at, len) = turn.piece();
