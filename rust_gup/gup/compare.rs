@@ -72,6 +72,19 @@ struct Effect {
     referenced: bool,
 }
 
+impl Comparison {
+    fn differs_in_refcount_alone(&self) -> bool {
+        self.refcount_differs
+            && !(self.page_differs || self.pincount_differs || self.referenced_differs)
+            && self.rust == self.kernel
+    }
+}
+
+/// How often is compared before reference counts that alone differ are believed. Each CPU gathers pages for the LRU lists,
+/// with a reference on each, and lets go of them whenever it has enough (`folio_batch_add_and_move()`). What an engine
+/// forgets to give back, it forgets each time.
+const NR_TRIES: usize = 4;
+
 /// Lets both engines take the range of `request`, and compares. `taken` tells how the Rust engine did it.
 ///
 /// # Errors
@@ -84,9 +97,17 @@ pub(crate) fn compare(
     taken: &mut Taken,
 ) -> Result<Comparison> {
     let _charge = LockedPages::charge(mm, usize::try_from(request.range.nr_pages())?)?;
-    match request.how {
-        How::Get => compare_kind::<Get>(mm, request, taken),
-        How::Pin | How::PinLongterm => compare_kind::<Pin>(mm, request, taken),
+    let mut nr_left = NR_TRIES;
+    loop {
+        *taken = Taken::new(&request.range);
+        let comparison = match request.how {
+            How::Get => compare_kind::<Get>(mm, request, taken)?,
+            How::Pin | How::PinLongterm => compare_kind::<Pin>(mm, request, taken)?,
+        };
+        nr_left = nr_left.wrapping_sub(1);
+        if nr_left == 0 || !comparison.differs_in_refcount_alone() {
+            return Ok(comparison);
+        }
     }
 }
 

@@ -281,7 +281,11 @@ fn hinted_request(map: &Map, by: &str, engine: Engine, ask: impl Fn(Request) -> 
     let has_faulted = honors || request.access == Access::Write;
     let nr_left = if has_faulted { 0 } else { map.nr_pages() };
     assert_eq!(nr_not_hinted(map), map.nr_pages() - nr_left, "{what}");
-    assert_eq!(event("numa_hint_faults") > faults, has_faulted, "{what}");
+    // Other memory of the process is marked, too, so there may be more.
+    assert!(
+        event("numa_hint_faults") > faults || !has_faulted,
+        "{what}: no fault"
+    );
 
     let compared = device.compare(&request).expect("COMPARE");
     assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
