@@ -64,7 +64,7 @@ fn secret() -> Scene {
 }
 
 /// Whether the fast walks take small pages without a `mapping`, mm/gup.c:2792.
-fn unowned_is_fast() -> bool {
+pub(super) fn unowned_is_fast() -> bool {
     kernel_is_at_least(7, 3)
 }
 
