@@ -3,6 +3,7 @@
 //! What a call may leave behind: outputs that make sense, nothing of the kernel's, and nothing else changed.
 
 use std::mem::offset_of;
+use std::ops;
 
 use rust_gup_uapi::raw;
 
@@ -59,6 +60,23 @@ impl Window {
         })
     }
 
+    /// The same without the bytes around it that belong to something else, which the call may write to.
+    fn but(mut self, other: ops::Range<usize>) -> Self {
+        let (at, len) = self.inner;
+        let (addr, inner_end) = (self.start + at, self.start + at + len);
+        let end = self.start + self.bytes.len();
+        if other.start < end && other.end > inner_end {
+            self.bytes.truncate(other.start.max(inner_end) - self.start);
+        }
+        if other.start < addr && other.end > self.start {
+            let nr_gone = other.end.min(addr) - self.start;
+            self.bytes.drain(..nr_gone);
+            self.start += nr_gone;
+            self.inner.0 -= nr_gone;
+        }
+        self
+    }
+
     /// What lies in the inner part now, if nothing around it has changed.
     fn inner_now(&self, caller: &Caller<'_>) -> Result<Vec<u8>, String> {
         let mut now = vec![0; self.bytes.len()];
@@ -94,7 +112,11 @@ impl Watched {
             }
             _ => None,
         };
-        let buffer = buffer.and_then(|(addr, len)| Window::around(caller, addr, len));
+        // The structure may lie next to the buffer.
+        let structure = prepared.addr as usize..prepared.addr.saturating_add(size) as usize;
+        let buffer = buffer
+            .and_then(|(addr, len)| Window::around(caller, addr, len))
+            .map(|window| window.but(structure));
         Self { argument, buffer }
     }
 }
