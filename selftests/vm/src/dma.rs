@@ -373,7 +373,7 @@ impl Disk {
         run("losetup", &[&device, image]);
         run("mke2fs", &["-I", "256", &device]);
         fs::create_dir_all(mounted).expect("a directory");
-        run("mount", &["-t", "ext2", &device, mounted]);
+        run("mount", &["-t", "ext4", &device, mounted]);
         Self { mounted, device }
     }
 }

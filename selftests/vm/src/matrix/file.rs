@@ -101,6 +101,9 @@ impl Fs {
 
     /// A file of known contents in folios of that size, all of them clean where that matters.
     fn filled(self, folios: Folios) -> (File, Vec<u64>) {
+        // On a slow machine the flusher would write pages, and protect them, while they are compared. No other test
+        // wants it.
+        fs::write("/proc/sys/vm/dirty_writeback_centisecs", "0").expect("no flusher");
         let file = self.file();
         let words = words(1, NR_PAGES);
         let mut bytes = vec![0; LEN];
