@@ -29,15 +29,20 @@ machine_args() {
 	eval "args=($1)"
 }
 
-# machine NAME: the arguments of that machine as args; none, if there is no such machine.
+# machine NAME: the arguments of that machine as args, and those before the command as
+# options; none, if there is no such machine.
 machine() {
-	local name rest
-	args=()
+	local name rest arg
+	args=() options=()
 	while read -r name rest; do
 		if [ "$name" = "$1" ]; then
 			machine_args "$rest"
 		fi
 	done <"$PROFILES"
+	for arg in "${args[@]}"; do
+		[ "$arg" != -- ] || break
+		options+=("$arg")
+	done
 }
 
 # machines_of_flavour: the names of the machines that boot whatever kernel FLAVOUR chooses.

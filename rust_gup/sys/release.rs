@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 use kernel::bindings;
 
 use super::{
-    folio::{FolioPtr, MemoryMap, State},
+    folio::{FolioPtr, MemoryMap, PagePtr, State},
     node_count::NodeCount,
     raw,
 };
@@ -39,6 +39,17 @@ pub(super) struct Releaser {
 fn count_released(node: usize, nr_pages: usize) {
     // SAFETY: The node is that of a folio, so it exists.
     unsafe { raw::rust_gup_count_unpinned(node as i32, nr_pages as isize) };
+}
+
+/// # Safety
+///
+/// The caller owns a pin on each page of the run, whose first one is `page`, and gives it up.
+#[doc(alias = "unpin_user_page_range_dirty_lock")]
+unsafe fn unpin_with_kernel(page: PagePtr, run: Run, contents: Contents) {
+    let is_dirty = contents == Contents::Written;
+    let nr_pages = run.nr_pages() as usize;
+    // SAFETY: By the contract of this function.
+    unsafe { bindings::unpin_user_page_range_dirty_lock(page.as_ptr(), nr_pages, is_dirty) };
 }
 
 impl Releaser {
@@ -123,13 +134,7 @@ impl Releaser {
         let page = self.memory_map.page(run.first());
         if K::PINS {
             // SAFETY: The pages are pinned, and the pins given up.
-            unsafe {
-                bindings::unpin_user_page_range_dirty_lock(
-                    page.as_ptr(),
-                    run.nr_pages() as usize,
-                    true,
-                )
-            };
+            unsafe { unpin_with_kernel(page, run, Contents::Written) };
             return;
         }
         for i in 0..run.nr_pages() as usize {
@@ -153,13 +158,7 @@ impl Releaser {
         let page = self.memory_map.page(run.first());
         if K::PINS {
             // SAFETY: The pages are pinned, and the pins given up.
-            unsafe {
-                bindings::unpin_user_page_range_dirty_lock(
-                    page.as_ptr(),
-                    run.nr_pages() as usize,
-                    false,
-                )
-            };
+            unsafe { unpin_with_kernel(page, run, Contents::Unchanged) };
             return;
         }
         for i in 0..run.nr_pages() as usize {

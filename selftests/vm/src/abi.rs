@@ -14,7 +14,7 @@ use std::fs;
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::fixture::{call, call_at, fast_only, open, pin, stats, walk_is_off, HOWS};
+use crate::fixture::{call, call_at, fast_only, open, pin, stats, walk_is_off, FLAGS, HOWS};
 use crate::memory::Map;
 use crate::runner::tests;
 
@@ -30,15 +30,6 @@ tests![
     stats_count,
     windows_are_bounded,
 ];
-
-const KNOWN_FLAGS: u32 = raw::RUST_GUP_WRITE
-    | raw::RUST_GUP_PIN
-    | raw::RUST_GUP_LONGTERM
-    | raw::RUST_GUP_FAST_ONLY
-    | raw::RUST_GUP_FORCE
-    | raw::RUST_GUP_NOFAULT
-    | raw::RUST_GUP_PCI_P2PDMA
-    | raw::RUST_GUP_HONOR_NUMA_FAULT;
 
 fn unknown_calls() {
     let device = open();
@@ -136,7 +127,7 @@ fn all_answer(asks: &[(&str, Ask)], asked: &Asked, errno: i32, what: &str) {
 }
 
 fn unknown_flags() {
-    for bit in (0..u32::BITS).filter(|bit| KNOWN_FLAGS & (1 << bit) == 0) {
+    for bit in (0..u32::BITS).filter(|bit| FLAGS & (1 << bit) == 0) {
         let asked = Asked {
             flags: raw::RUST_GUP_PIN | (1 << bit),
             ..PLAIN

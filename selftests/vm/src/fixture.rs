@@ -104,6 +104,16 @@ pub(crate) fn call_fd<T>(fd: &impl AsFd, number: u32, argument: &mut T) -> i32 {
     errno(check(result))
 }
 
+/// All flags of a range.
+pub(crate) const FLAGS: u32 = raw::RUST_GUP_WRITE
+    | raw::RUST_GUP_PIN
+    | raw::RUST_GUP_LONGTERM
+    | raw::RUST_GUP_FAST_ONLY
+    | raw::RUST_GUP_FORCE
+    | raw::RUST_GUP_NOFAULT
+    | raw::RUST_GUP_PCI_P2PDMA
+    | raw::RUST_GUP_HONOR_NUMA_FAULT;
+
 /// The calls on a handle.
 pub(crate) const HANDLE_CALLS: [&str; 4] = ["READ", "WRITE", "RUNS", "UNPIN"];
 

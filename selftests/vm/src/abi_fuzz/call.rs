@@ -25,16 +25,6 @@ pub(super) const SLOW_FLAGS: [u32; 4] = [
     raw::RUST_GUP_PCI_P2PDMA,
     raw::RUST_GUP_HONOR_NUMA_FAULT,
 ];
-/// All flags of a range.
-pub(super) const FLAGS: u32 = raw::RUST_GUP_WRITE
-    | raw::RUST_GUP_PIN
-    | raw::RUST_GUP_LONGTERM
-    | raw::RUST_GUP_FAST_ONLY
-    | raw::RUST_GUP_FORCE
-    | raw::RUST_GUP_NOFAULT
-    | raw::RUST_GUP_PCI_P2PDMA
-    | raw::RUST_GUP_HONOR_NUMA_FAULT;
-
 /// The bits of an ioctl number that say how large its structure is.
 pub(super) const SIZE_SHIFT: u32 = 16;
 pub(super) const SIZE_MAX: usize = (1 << 14) - 1;
@@ -100,17 +90,7 @@ impl Call {
             Self::Write => &[libc::ENOENT, libc::EACCES, libc::EINTR],
             Self::Runs => &[libc::ENOENT],
             Self::Compare => &[libc::EPERM, libc::EOVERFLOW, libc::ENOMEM, libc::EOPNOTSUPP],
-            Self::Pin => &[
-                libc::EPERM,
-                libc::EOVERFLOW,
-                libc::ENOMEM,
-                libc::EOPNOTSUPP,
-                libc::EINTR,
-                libc::EAGAIN,
-                libc::EREMOTEIO,
-                libc::EBUSY,
-            ],
-            Self::Measure => &[
+            Self::Pin | Self::Measure => &[
                 libc::EPERM,
                 libc::EOVERFLOW,
                 libc::ENOMEM,

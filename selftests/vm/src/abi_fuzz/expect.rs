@@ -5,9 +5,10 @@
 use rust_gup_uapi::raw;
 
 use super::arena::Outlook;
-use super::call::{Call, Errors, FLAGS};
+use super::call::{Call, Errors};
 use super::caller::{Caller, Prepared, Range, Subject, Use};
 use super::script::{CallOperation, File, OtherFile};
+use crate::fixture::FLAGS;
 
 impl Caller<'_> {
     /// What a call may return, by what `Documentation/uapi.rst` says.

@@ -7,13 +7,13 @@ use rand::{Rng, SeedableRng};
 use rust_gup_uapi::raw;
 
 use super::arena::{Region, MAX_THREADS};
-use super::call::{Call, FLAGS, SIZE_MAX, SIZE_SHIFT, SLOW_FLAGS};
+use super::call::{Call, SIZE_MAX, SIZE_SHIFT, SLOW_FLAGS};
 use super::script::{
     Addr, Argument, CallOperation, ChildEnd, End, Fields, File, FileOperation, Handle, Len,
     MemoryOperation, Offset, Operation, OtherCall, OtherFile, Scope, Script, NR_OWN_FILES,
     NR_SHARED_FILES,
 };
-use crate::fixture::PAGE;
+use crate::fixture::{FLAGS, PAGE};
 
 /// Operations of a case, of all threads together.
 const NR_OPERATIONS: usize = 1000;
