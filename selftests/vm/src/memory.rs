@@ -334,7 +334,13 @@ pub(crate) const PAGEMAP_PRESENT: u64 = 1 << 63;
 
 /// What /proc/self/pagemap says of each page of a range.
 pub(crate) fn pagemap(addr: usize, nr_pages: usize) -> Vec<u64> {
-    let pagemap = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
+    pagemap_of("self", addr, nr_pages)
+}
+
+/// What it says of the pages of a process, which is named as in /proc.
+pub(crate) fn pagemap_of(process: &str, addr: usize, nr_pages: usize) -> Vec<u64> {
+    let path = format!("/proc/{process}/pagemap");
+    let pagemap = File::open(&path).expect(&path);
     let mut entries = vec![0; nr_pages * size_of::<u64>()];
     let at = addr / PAGE * size_of::<u64>();
     pagemap

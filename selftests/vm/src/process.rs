@@ -13,6 +13,7 @@ use std::process::exit;
 use libc::{c_int, pid_t};
 
 use crate::fixture::{check, field, PAGE};
+use crate::memory::pagemap_of;
 
 /// User and group without any privilege.
 pub(crate) const NOBODY: u32 = 65534;
@@ -76,6 +77,12 @@ impl Sharer {
         });
         ours.wait();
         Self(Some(child))
+    }
+
+    /// What /proc/PID/pagemap says of the child's pages.
+    pub(crate) fn pagemap(&self, addr: usize, nr_pages: usize) -> Vec<u64> {
+        let child = self.0.as_ref().expect("it lives until it is dropped");
+        pagemap_of(&child.0.to_string(), addr, nr_pages)
     }
 }
 
