@@ -40,7 +40,7 @@ use crate::ktap::{Outcome, Reporter};
 use crate::runner::{run_one, Test};
 use coverage::{why_not_doable, why_not_reachable, Coverage};
 use files::FileSystems;
-use rest::Orphans;
+use rest::{Khugepaged, Orphans};
 use step::{Op, Sequence};
 
 const USAGE: &str = "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]";
@@ -107,6 +107,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
 
 fn run(options: &Options) -> io::Result<bool> {
     let _settings = rest::settings();
+    let _khugepaged = Khugepaged::sleep();
     rest::allow_huge_pages(false)?;
     let _swap = crate::swap::swap();
     let _files = FileSystems::new()?;
