@@ -21,6 +21,7 @@ mod guard;
 mod gup_test;
 mod handles;
 mod interrupts;
+mod isolated;
 mod kernel_api;
 mod kinds;
 mod ktap;
@@ -30,6 +31,7 @@ mod matrix;
 mod measure;
 mod memlock;
 mod memory;
+mod memory_block;
 mod off;
 mod overflow;
 mod placement;
@@ -64,6 +66,7 @@ fn all_tests() -> Vec<Test> {
         stops::tests(),
         slow_only::tests(),
         unusual::tests(),
+        isolated::tests(),
         matrix::tests(),
         placement::tests(),
         off::tests(),

@@ -2,13 +2,10 @@
 
 //! Races against memory and CPUs that go and come back.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs;
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::arena::{Arena, Grip};
 use super::counts::no_reference_left;
@@ -17,26 +14,14 @@ use super::migration::need_nodes;
 use super::race;
 use crate::fixture::{check, HUGE, PAGE};
 use crate::memory::frames;
+use crate::memory_block::{Block, LOG_OF_HELD};
 use crate::runner::{skip, Test};
 
 pub(super) fn races() -> Vec<Test> {
     vec![
         // QEMU leaves a CPU that comes back an interrupt of before.
         race("against_cpu_hotplug", against_cpu_hotplug).expect_log(&["APIC: Stale IRR"]),
-        // Of pages that somebody holds, the kernel says so, and shows what it knows of them.
-        race("against_memory_hotplug", against_memory_hotplug).expect_log(&[
-            "migrating pfn",
-            "failed to isolate pfn",
-            "do_migrate_range: ",
-            "page: ",
-            "head: ",
-            "flags: ",
-            "raw: ",
-            "page dumped because",
-            "anon ",
-            "aops:",
-            "memcg:",
-        ]),
+        race("against_memory_hotplug", against_memory_hotplug).expect_log(&LOG_OF_HELD),
     ]
 }
 
@@ -63,43 +48,10 @@ fn against_cpu_hotplug() {
     no_reference_left(&arena);
 }
 
-/// A block of memory.
-struct Block {
-    state: PathBuf,
-    frames: Range<u64>,
-}
-
-impl Block {
-    /// How many pages of an arena it holds.
-    fn nr_of(&self, arena: &Arena) -> usize {
-        let frames = frames(arena.map.addr, arena.nr_pages());
-        frames.iter().filter(|f| self.frames.contains(f)).count()
-    }
-}
-
-/// Blocks of memory that are in use, and hold only what can be moved away.
-fn movable_blocks() -> Vec<Block> {
-    let Ok(all) = fs::read_dir("/sys/devices/system/memory") else {
-        return Vec::new();
-    };
-    let hex = |path: PathBuf| {
-        let text = fs::read_to_string(path).ok()?;
-        u64::from_str_radix(text.trim(), 16).ok()
-    };
-    let nr_frames = |path: &Path| Some(hex(path.with_file_name("block_size_bytes"))? / PAGE as u64);
-    let is = |block: &Path, file: &str, value: &str| {
-        fs::read_to_string(block.join(file)).is_ok_and(|text| text.trim() == value)
-    };
-    all.filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|block| is(block, "state", "online") && is(block, "valid_zones", "Movable"))
-        .filter_map(|block| {
-            let (number, len) = (hex(block.join("phys_index"))?, nr_frames(&block)?);
-            Some(Block {
-                state: block.join("state"),
-                frames: number * len..(number + 1) * len,
-            })
-        })
-        .collect()
+/// How many pages of an arena a block holds.
+fn nr_of(block: &Block, arena: &Arena) -> usize {
+    let frames = frames(arena.map.addr, arena.nr_pages());
+    frames.iter().filter(|f| block.frames.contains(f)).count()
 }
 
 /// Wants memory of a node, from now on.
@@ -121,40 +73,11 @@ fn bind(arena: &Arena, node: usize) {
     check(bound).expect("mbind");
 }
 
-/// Tries to take a block of memory away; whether it went. The kernel tries for as long as somebody holds a page of it, or
-/// until a signal comes.
-fn take_away(state: &Path) -> bool {
-    const LIMIT: Duration = Duration::from_secs(2);
-    extern "C" fn ignore(_: libc::c_int) {}
-    // SAFETY: Zeros are valid for all its fields: no flags, so that system calls end.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    // SAFETY: The handler does nothing.
-    check(unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) })
-        .expect("sigaction");
-    // SAFETY: Takes no pointers.
-    let this = unsafe { libc::pthread_self() };
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            thread::park_timeout(LIMIT);
-            while !done.load(Ordering::Relaxed) {
-                // SAFETY: The thread waits for this one to end.
-                unsafe { libc::pthread_kill(this, libc::SIGUSR1) };
-                thread::sleep(Duration::from_millis(10));
-            }
-        });
-        let mut file = File::options().write(true).open(state).expect("state");
-        let went = file.write(b"offline").is_ok();
-        done.store(true, Ordering::Relaxed);
-        watch.thread().unpark();
-        went
-    })
-}
-
 fn against_memory_hotplug() {
+    /// How long the kernel may try while somebody holds a page.
+    const LIMIT: Duration = Duration::from_secs(2);
     need_nodes();
-    let blocks = movable_blocks();
+    let blocks = Block::movable();
     if blocks.len() < 2 {
         skip("no memory that can be taken away: the machine \"races\" has some");
     }
@@ -166,13 +89,19 @@ fn against_memory_hotplug() {
     race.run(|turn| {
         let block = blocks
             .iter()
-            .max_by_key(|block| block.nr_of(&arena))
+            .max_by_key(|block| nr_of(block, &arena))
             .expect("there are two");
-        let nr_pages = block.nr_of(&arena);
-        if take_away(&block.state) {
-            assert_eq!(block.nr_of(&arena), 0, "pages are in memory that is gone");
+        let nr_pages = nr_of(block, &arena);
+        let (went, ()) = block.take_away_while(|is_over| {
+            let deadline = Instant::now() + LIMIT;
+            while !is_over.load(Ordering::Relaxed) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        if went {
+            assert_eq!(nr_of(block, &arena), 0, "pages are in memory that is gone");
             turn.note(nr_pages);
-            fs::write(&block.state, "online_movable").expect("memory comes back");
+            block.bring_back("online_movable");
         } else {
             nr_held += 1;
         }
