@@ -27,6 +27,8 @@ const MODE_RWP: u64 = 1 << 3;
 #[derive(Default)]
 pub(super) struct Notices {
     fd: Option<OwnedFd>,
+    /// Somewhere writes are noticed.
+    has_writes: bool,
 }
 
 impl Notices {
@@ -36,8 +38,13 @@ impl Notices {
     }
 
     /// Has accesses to a piece noticed, also to pages that are there.
+    ///
+    /// Writes that are noticed stay so. Linux 7.3 refuses anything else; 7.2 forgets them, but not what it has marked, and
+    /// then a fault never ends on a huge page of the pool that is (`hugetlb_wp()`, `mm/hugetlb.c`).
     pub(super) fn register(&mut self, piece: Piece, notice: Notice) -> io::Result<()> {
+        self.has_writes |= matches!(notice, Notice::Writes | Notice::MissingAndWrites);
         let mode = match notice {
+            Notice::Missing if self.has_writes => MODE_MISSING | MODE_WP,
             Notice::Missing => MODE_MISSING,
             Notice::Writes => MODE_WP,
             Notice::MissingAndWrites => MODE_MISSING | MODE_WP,
