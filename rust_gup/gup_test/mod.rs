@@ -58,7 +58,8 @@ pub(crate) type File = debugfs::File<OpenFile>;
 ///
 /// # Errors
 ///
-/// `EINVAL` for a value that means nothing; otherwise as [`debugfs::File::new()`].
+/// `EINVAL` for a value that means nothing, `EBUSY` if there is a file of this name; otherwise as
+/// [`debugfs::File::new()`].
 pub(crate) fn file(module: &'static ThisModule, parameter: u32) -> Result<Option<Pin<KBox<File>>>> {
     let name = match parameter {
         0 => return Ok(None),
@@ -79,7 +80,8 @@ pub(crate) fn file(module: &'static ThisModule, parameter: u32) -> Result<Option
                 _ => "no memory",
             };
             pr_err!("gup_test={}: {}\n", parameter, why);
-            Err(error)
+            // The loader keeps EEXIST for a module that is loaded already (`kernel/module/main.c:3121`).
+            Err(if error == EEXIST { EBUSY } else { error })
         }
     }
 }

@@ -25,6 +25,22 @@ const SUSPICIOUS: [&str; 6] = [
     "general protection",
     "rust_gup",
 ];
+/// What `dump_page()` logs of a page; with CONFIG_PAGE_OWNER also who had it.
+pub(crate) const PAGE_DUMP: [&str; 12] = [
+    "page: ",
+    "head: ",
+    "flags: ",
+    "raw: ",
+    "page dumped because",
+    "anon ",
+    "aops:",
+    "memcg:",
+    "page_owner tracks the page",
+    "page last allocated",
+    "page last free",
+    // A line of a stack, as in: kfree+0x14a/0x2e0
+    "+0x",
+];
 /// A counter of Linux 7.2 becomes less than 0: it counts huge pages of the pool when they are freed (`mm/hugetlb.c:1731`)
 /// and not when others are moved to them (`alloc_hugetlb_folio_nodemask()`; 7.3 does, `:2228`).
 const MISCOUNTED: &str = "vmstat_refresh: nr_hugetlb -";

@@ -10,15 +10,21 @@ use std::time::{Duration, Instant};
 use rust_gup_uapi::{raw, Access, How, Request};
 
 use crate::fixture::{fast_only, open, pin, scaled, PAGE};
+use crate::guard::PAGE_DUMP;
 use crate::memory::{available_kib, frames, Map};
-use crate::memory_block::{Block, LOG_OF_HELD};
+use crate::memory_block::{Block, PAGE_IS_HELD};
 use crate::runner::{skip, Test};
 
+/// All memory of the machine is touched.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take until the kernel has moved away what nobody holds.
 const LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![Test::new(module_path!(), "for_long", for_long).expect_log(&LOG_OF_HELD)]
+    vec![Test::new(module_path!(), "for_long", for_long)
+        .expect_log(&PAGE_IS_HELD)
+        .expect_log(&PAGE_DUMP)
+        .within(TIME_LIMIT)]
 }
 
 fn for_long() {

@@ -23,6 +23,7 @@ mod handles;
 mod interrupts;
 mod isolated;
 mod kernel_api;
+mod khugepaged;
 mod kinds;
 mod ktap;
 mod layout;

@@ -13,19 +13,11 @@ use std::time::Duration;
 
 use crate::fixture::{check, PAGE};
 
-/// Of pages that somebody holds, so that their block cannot go, the kernel says so, and shows what it knows of them.
-pub(crate) const LOG_OF_HELD: [&str; 11] = [
+/// What the kernel says of a page that somebody holds, so that its block cannot go; and then it dumps the page.
+pub(crate) const PAGE_IS_HELD: [&str; 3] = [
     "migrating pfn",
     "failed to isolate pfn",
     "do_migrate_range: ",
-    "page: ",
-    "head: ",
-    "flags: ",
-    "raw: ",
-    "page dumped because",
-    "anon ",
-    "aops:",
-    "memcg:",
 ];
 
 /// A block of memory.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::fixture::{self, check};
 use crate::guard::Guard;
+use crate::khugepaged::Khugepaged;
 use crate::ktap::{Outcome, Reporter};
 use crate::process::locked_kib;
 
@@ -31,7 +32,7 @@ pub(crate) struct Test {
     pub(crate) name: String,
     run: Box<dyn Fn()>,
     allowed_log: &'static [&'static str],
-    expected_log: &'static [&'static str],
+    expected_log: Vec<&'static str>,
     time_limit: Duration,
 }
 
@@ -43,7 +44,7 @@ impl Test {
             name: format!("{module}::{name}"),
             run: Box::new(run),
             allowed_log: &[],
-            expected_log: &[],
+            expected_log: Vec::new(),
             time_limit: TIME_LIMIT,
         }
     }
@@ -55,8 +56,8 @@ impl Test {
     }
 
     /// Expects log records, errors included, that hold one of `expected`: what the test is after.
-    pub(crate) fn expect_log(mut self, expected: &'static [&'static str]) -> Self {
-        self.expected_log = expected;
+    pub(crate) fn expect_log(mut self, expected: &[&'static str]) -> Self {
+        self.expected_log.extend(expected);
         self
     }
 
@@ -87,12 +88,13 @@ pub(crate) fn skip(why: &str) -> ! {
 pub(crate) fn run_all(tests: &[Test]) -> io::Result<bool> {
     fixture::stats().map_err(|e| io::Error::other(format!("is the module loaded? {e}")))?;
     become_subreaper()?;
+    let _khugepaged = Khugepaged::sleep();
     let mut reporter = Reporter::start(io::stdout(), tests.len())?;
     for test in tests {
         let started = Instant::now();
         let mut guard = Guard::begin()?;
         let (mut outcome, mut notes) = run_one(test)?;
-        let complaints = guard.complaints(test.allowed_log, test.expected_log);
+        let complaints = guard.complaints(test.allowed_log, &test.expected_log);
         if !complaints.is_empty() {
             outcome = Outcome::Fail;
         }

@@ -90,7 +90,7 @@ fn parameter() {
     unload_when_idle();
 
     if kernel_has_one {
-        refused(load_with(c"gup_test=1"), libc::EEXIST, "gup_test=1");
+        refused(load_with(c"gup_test=1"), libc::EBUSY, "gup_test=1");
         assert!(Path::new(KERNELS).exists(), "the kernel's own stays");
     } else {
         load_with(c"gup_test=1").expect("finit_module");

@@ -36,11 +36,12 @@ use proptest::test_runner::{
 use rust_gup_uapi::Stop;
 
 use crate::guard::Guard;
+use crate::khugepaged::Khugepaged;
 use crate::ktap::{Outcome, Reporter};
 use crate::runner::{run_one, Test};
 use coverage::{why_not_doable, why_not_reachable, Coverage};
 use files::FileSystems;
-use rest::{Khugepaged, Orphans};
+use rest::Orphans;
 use step::{Op, Sequence};
 
 const USAGE: &str = "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]";

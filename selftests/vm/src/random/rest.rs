@@ -8,14 +8,11 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::fixture::{check, field, scaled, HUGE};
-use crate::memory::{Map, Setting, RW};
+use crate::fixture::{check, field};
+use crate::memory::Setting;
 
 /// How long it may take until pages are given back.
 const LIMIT: Duration = Duration::from_secs(3);
-
-/// How long khugepaged may take to look around once.
-const LIMIT_SCAN: Duration = Duration::from_secs(10);
 
 /// Puts to rest what works by itself, as long as the result lives.
 pub(super) fn settings() -> Vec<Setting> {
@@ -28,38 +25,6 @@ pub(super) fn settings() -> Vec<Setting> {
     .into_iter()
     .filter_map(|(path, value)| Setting::set(path, value))
     .collect()
-}
-
-/// khugepaged, asleep.
-pub(super) struct Khugepaged {
-    _sleep: Option<Setting>,
-    _memory: Map,
-}
-
-impl Khugepaged {
-    /// Sends it to sleep as long as the result lives. It has to be given memory to look at: with none it waits for the
-    /// first that comes, and looks at that without any delay (`khugepaged_wait_work()`, `mm/khugepaged.c`).
-    ///
-    /// None if the kernel has no transparent huge pages.
-    pub(super) fn sleep() -> Option<Self> {
-        const FULL_SCANS: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged/full_scans";
-        const SLEEP: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs";
-        let before = fs::read_to_string(FULL_SCANS).ok()?;
-        let sleep = Setting::set(SLEEP, "4000000000");
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let memory = Map::new(0, 2 * HUGE, RW, flags, -1).expect("memory");
-        memory.try_advise(0, 2 * HUGE, libc::MADV_HUGEPAGE).ok()?;
-        memory.set(0, 1);
-        let deadline = Instant::now() + scaled(LIMIT_SCAN);
-        while fs::read_to_string(FULL_SCANS).ok()? == before {
-            assert!(Instant::now() < deadline, "khugepaged looks at no memory");
-            thread::sleep(Duration::from_millis(20));
-        }
-        Some(Self {
-            _sleep: sleep,
-            _memory: memory,
-        })
-    }
 }
 
 /// Whether this process, and those that it forks from now on, may have huge pages unasked. Of those that it gives back in
