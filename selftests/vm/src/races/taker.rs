@@ -393,9 +393,20 @@ impl<'a> Taker<'a> {
     }
 }
 
-/// A word, as who has the handle sees it.
+/// A word, as who has the handle sees it. The kernel may copy it byte by byte, half of it before the owner writes and
+/// half of it after that: what is the same twice was there at one time.
 fn read(pages: &Pinned<'_>, offset: usize) -> u64 {
-    let mut word = [0; 8];
-    pages.read(offset as u64, &mut word).expect("READ");
-    u64::from_ne_bytes(word)
+    let read_once = || {
+        let mut word = [0; 8];
+        pages.read(offset as u64, &mut word).expect("READ");
+        u64::from_ne_bytes(word)
+    };
+    let mut word = read_once();
+    loop {
+        let again = read_once();
+        if again == word {
+            return word;
+        }
+        word = again;
+    }
 }
