@@ -288,15 +288,20 @@ fn stats(caller: &Caller<'_>, now: &raw::rust_gup_stats) -> Result<(), String> {
 
 /// Why and where the walk stopped.
 fn stop(range: &Range, stop: u32, stop_addr: u64) -> Result<(), String> {
-    let first = range.addr & !(PAGE as u64 - 1);
-    let last = range.addr.saturating_add(range.len_bytes);
     let is_valid = match stop {
         raw::RUST_GUP_STOP_NONE => stop_addr == 0,
-        1..raw::RUST_GUP_NR_STOPS => (first..=last).contains(&stop_addr),
+        1..raw::RUST_GUP_NR_STOPS => is_page_of(range, stop_addr),
         _ => false,
     };
     ensure!(is_valid, "stop {stop} at {stop_addr:#x}");
     Ok(())
+}
+
+/// Whether this is the address of a page of the range.
+fn is_page_of(range: &Range, addr: u64) -> bool {
+    let first = range.addr & !(PAGE as u64 - 1);
+    let end = range.addr.saturating_add(range.len_bytes);
+    (first..end).contains(&addr) && addr % PAGE as u64 == 0
 }
 
 /// Numbers of pages that were taken.
@@ -405,10 +410,12 @@ fn compare(
         now.nr_equal <= nr_both && (now.differences != 0 || now.nr_equal == nr_both),
         "{now:x?}: equal pages"
     );
-    ensure!(
-        now.differences != 0 || now.diff_addr == 0,
-        "{now:x?}: where they differ"
-    );
+    let is_place = if now.differences == 0 {
+        now.diff_addr == 0
+    } else {
+        is_page_of(range, now.diff_addr)
+    };
+    ensure!(is_place, "{now:x?}: where they differ");
     if now.errno_rust == 0 {
         counts(
             range,
