@@ -14,6 +14,7 @@ mod abi_fuzz;
 mod concurrency;
 mod cow;
 mod dirty;
+mod disks;
 mod dma;
 mod faults;
 mod fixture;

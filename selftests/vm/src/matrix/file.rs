@@ -2,12 +2,10 @@
 
 //! Files.
 
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 
 use libc::c_int;
 use rust_gup_uapi::raw::{
@@ -21,6 +19,7 @@ use super::proof::{kpf, pm, settle_lists};
 use super::situation::{fill, touch, words, Way};
 use super::special::owned;
 use super::{anon, Page, Parity, Scene, Situation};
+use crate::disks;
 use crate::fixture::{check, HUGE, PAGE};
 use crate::memory::{Map, PAGEMAP_PRESENT, RW};
 use crate::runner::skip;
@@ -93,9 +92,9 @@ impl Fs {
                 let fd = unsafe { libc::memfd_create(c"matrix".as_ptr(), libc::MFD_CLOEXEC) };
                 owned(check(fd).expect("memfd_create"))
             }
-            Self::Tmpfs => unnamed(&mount("tmpfs", "tmpfs", "huge=never")),
-            Self::Ext4 => unnamed(&mount("ext4", &disk("ext4"), "")),
-            Self::Xfs => unnamed(&mount("xfs", &disk("xfs"), "")),
+            Self::Tmpfs => disks::unnamed(&disks::mount("tmpfs", "tmpfs", "huge=never")),
+            Self::Ext4 => disks::unnamed_on("ext4"),
+            Self::Xfs => disks::unnamed_on("xfs"),
         }
     }
 
@@ -129,62 +128,6 @@ impl Folios {
         }
         map.prove_kind(kpf::ANON, 0);
     }
-}
-
-/// The disk that a file system lies on, by its serial number.
-fn disk(serial: &str) -> String {
-    let disks = fs::read_dir("/sys/block").expect("/sys/block");
-    for name in disks.flatten().map(|disk| disk.file_name()) {
-        let name = name.to_string_lossy();
-        let found = fs::read_to_string(format!("/sys/block/{name}/serial"));
-        if found.is_ok_and(|found| found.trim() == serial) {
-            return format!("/dev/{name}");
-        }
-    }
-    skip(&format!(
-        "no disk with the serial number {serial}: see selftests/vm/profiles"
-    ));
-}
-
-/// Mounts a file system for this test alone; where it is.
-fn mount(kind: &str, device: &str, options: &str) -> PathBuf {
-    static PRIVATE: OnceLock<()> = OnceLock::new();
-    PRIVATE.get_or_init(|| {
-        // SAFETY: Takes no pointers.
-        check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).expect("a mount namespace");
-    });
-    let path = PathBuf::from(format!("/tmp/{kind}{options}"));
-    let marker = path.join("mounted");
-    if marker.exists() {
-        return path;
-    }
-    fs::create_dir_all(&path).expect("a mount point");
-    let text = |s: &str| CString::new(s).expect("no zero byte");
-    let target = text(path.to_str().expect("ASCII"));
-    let (device, kind, options) = (text(device), text(kind), text(options));
-    // SAFETY: The strings end in a zero byte.
-    check(unsafe {
-        libc::mount(
-            device.as_ptr(),
-            target.as_ptr(),
-            kind.as_ptr(),
-            0,
-            options.as_ptr().cast(),
-        )
-    })
-    .expect("mount");
-    File::create(marker).expect("a file");
-    path
-}
-
-/// A file that has no name any more.
-fn unnamed(dir: &Path) -> File {
-    let path = dir.join("file");
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).open(&path);
-    let file = file.expect("a file");
-    fs::remove_file(&path).expect("its name");
-    file
 }
 
 fn map_file(file: &File, len: usize, prot: c_int, flags: c_int) -> Map {
@@ -310,7 +253,7 @@ fn huge_map(nr_huge: usize) -> (File, Map, Vec<u64>) {
     if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
         skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE, a processor with leaves of 2 MiB");
     }
-    let file = unnamed(&mount("tmpfs", "tmpfs", "huge=always"));
+    let file = disks::unnamed(&disks::mount("tmpfs", "tmpfs", "huge=always"));
     file.set_len((nr_huge * HUGE) as u64).expect("its length");
     let at = (file.as_raw_fd(), 0);
     let map = Map::guarded(nr_huge * HUGE, HUGE, RW, libc::MAP_SHARED, at).expect("mmap");
@@ -368,7 +311,7 @@ fn shm_locked() -> Scene {
 }
 
 fn ramfs() -> Scene {
-    let file = unnamed(&mount("ramfs", "ramfs", ""));
+    let file = disks::unnamed(&disks::mount("ramfs", "ramfs", ""));
     file.set_len(LEN as u64).expect("its length");
     let map = map_file(&file, LEN, RW, libc::MAP_SHARED);
     let words = fill(&map);

@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against who truncates a file, or punches holes into it.
+//! Races against who truncates a file, or punches holes into it, and against file systems that write it to a disk.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::with_exposed_provenance_mut;
+
+use rust_gup_uapi::raw;
 
 use super::arena::Arena;
 use super::frame::Race;
 use super::races;
-use crate::fixture::{check, HUGE, PAGE};
-use crate::memory::Setting;
+use crate::disks;
+use crate::fixture::{check, open, pin, writable, HOWS, HUGE, PAGE};
+use crate::memory::{Map, Setting};
 use crate::runner::skip;
 
 races![
     file_references_are_noticed,
+    disk_references_are_noticed,
     against_truncation,
     against_holes,
     against_holes_in_large_folios,
+    against_ext4,
+    against_xfs,
 ];
 
 const LEN: usize = 2 * HUGE;
@@ -63,7 +70,6 @@ pub(super) fn punch(file: &File, (at, len): (usize, usize)) {
 }
 
 fn file_references_are_noticed() {
-    use crate::fixture::{open, pin, writable, HOWS};
     for how in HOWS {
         let file = file(LEN, 0);
         let device = open();
@@ -123,4 +129,88 @@ fn against_holes_in_large_folios() {
         arena.stamp(piece.0, piece.1);
     });
     no_reference_left(arena, &file);
+}
+
+fn against_ext4() {
+    against_writing_back("ext4");
+}
+
+fn against_xfs() {
+    against_writing_back("xfs");
+}
+
+/// A file system that is told before a page is written to makes its entry read-only when the page goes to the disk.
+/// What is cut off in the middle of a folio becomes zero, if somebody holds it.
+fn against_writing_back(fs: &str) {
+    let file = file_on(fs);
+    let arena = arena(&file).may_be_zeroed();
+    let race = Race::new(&arena, 90).taking_away();
+    let race = race.stopping(raw::RUST_GUP_STOP_READ_ONLY);
+    race.run(|turn| {
+        let (at, len) = turn.piece();
+        match turn.round % 3 {
+            0 => write_back(&file, (at, len)),
+            1 => {
+                arena.replace((at, len), || punch(&file, (at, len)));
+                arena.stamp(at, len);
+            }
+            _ => {
+                arena.replace((at, LEN - at), || {
+                    file.set_len(at as u64).expect("ftruncate");
+                    file.set_len(LEN as u64).expect("ftruncate");
+                });
+                let end = (at + 64 * PAGE).min(LEN);
+                arena.stamp(at, end - at);
+            }
+        }
+    });
+    drop(arena);
+    assert_eq!(nr_kept(&file), 0, "pages of the file that keep references");
+}
+
+fn disk_references_are_noticed() {
+    for fs in ["ext4", "xfs"] {
+        let file = file_on(fs);
+        let device = open();
+        let arena = arena(&file);
+        let pages = pin(&device, &writable(arena.map.addr + PAGE, PAGE));
+        drop(arena);
+        assert_ne!(nr_kept(&file), 0, "{fs}: a held page was not noticed");
+        drop(pages);
+        assert_eq!(nr_kept(&file), 0, "{fs}: pages keep references");
+    }
+}
+
+fn file_on(fs: &str) -> File {
+    let file = disks::unnamed_on(fs);
+    file.set_len(LEN as u64).expect("ftruncate");
+    file
+}
+
+fn write_back(file: &File, (at, len): (usize, usize)) {
+    let flags = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::sync_file_range(file.as_raw_fd(), at as i64, len as i64, flags) })
+        .expect("sync_file_range");
+}
+
+/// How many pages of a file that nobody maps stay when all is on the disk and not needed: those that somebody holds.
+fn nr_kept(file: &File) -> usize {
+    file.sync_all().expect("fsync");
+    // SAFETY: Takes no pointers.
+    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(error, 0, "posix_fadvise");
+    let place = file.as_raw_fd();
+    let map = Map::new(0, LEN, libc::PROT_READ, libc::MAP_SHARED, place).expect("mmap");
+    let mut pages = [0_u8; LEN / PAGE];
+    // SAFETY: There is a byte for each page of the range.
+    check(unsafe {
+        libc::mincore(
+            with_exposed_provenance_mut(map.addr),
+            LEN,
+            pages.as_mut_ptr(),
+        )
+    })
+    .expect("mincore");
+    pages.iter().filter(|page| **page & 1 != 0).count()
 }

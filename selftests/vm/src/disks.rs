@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files on file systems that are mounted for one test.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::fixture::check;
+use crate::runner::skip;
+
+/// An empty file without a name on the machine's disk with that file system: `ext4` or `xfs`.
+pub(crate) fn unnamed_on(kind: &str) -> File {
+    unnamed(&mount(kind, &disk(kind), ""))
+}
+
+/// The disk that a file system lies on, by its serial number.
+fn disk(serial: &str) -> String {
+    let disks = fs::read_dir("/sys/block").expect("/sys/block");
+    for name in disks.flatten().map(|disk| disk.file_name()) {
+        let name = name.to_string_lossy();
+        let found = fs::read_to_string(format!("/sys/block/{name}/serial"));
+        if found.is_ok_and(|found| found.trim() == serial) {
+            return format!("/dev/{name}");
+        }
+    }
+    skip(&format!(
+        "no disk with the serial number {serial}: see selftests/vm/profiles"
+    ));
+}
+
+/// Mounts a file system for this test alone; where it is.
+pub(crate) fn mount(kind: &str, device: &str, options: &str) -> PathBuf {
+    static PRIVATE: OnceLock<()> = OnceLock::new();
+    PRIVATE.get_or_init(|| {
+        // SAFETY: Takes no pointers.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).expect("a mount namespace");
+    });
+    let path = PathBuf::from(format!("/tmp/{kind}{options}"));
+    let marker = path.join("mounted");
+    if marker.exists() {
+        return path;
+    }
+    fs::create_dir_all(&path).expect("a mount point");
+    let text = |s: &str| CString::new(s).expect("no zero byte");
+    let target = text(path.to_str().expect("ASCII"));
+    let (device, kind, options) = (text(device), text(kind), text(options));
+    // SAFETY: The strings end in a zero byte.
+    check(unsafe {
+        libc::mount(
+            device.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            0,
+            options.as_ptr().cast(),
+        )
+    })
+    .expect("mount");
+    File::create(marker).expect("a file");
+    path
+}
+
+/// A file that has no name any more.
+pub(crate) fn unnamed(dir: &Path) -> File {
+    let path = dir.join("file");
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).open(&path);
+    let file = file.expect("a file");
+    fs::remove_file(&path).expect("its name");
+    file
+}
