@@ -209,6 +209,7 @@ fn flags() {
 }
 
 fn refused_flags() {
+    const FOLL_GET: u32 = 2;
     const FOLL_NOFAULT: u32 = 32;
     const FOLL_PCI_P2PDMA: u32 = 1024;
     const FOLL_HONOR_NUMA_FAULT: u32 = 4096;
@@ -227,6 +228,12 @@ fn refused_flags() {
             done.size,
             bytes(4 * usize::from(is_pin)),
             "{command:#x}, for long"
+        );
+        let done = file.run(command, GupTest::of(&map, 4, FOLL_GET));
+        assert_eq!(
+            done.size,
+            bytes(4 * usize::from(!is_pin)),
+            "{command:#x}, a plain reference"
         );
         let both = FOLL_LONGTERM | FOLL_PCI_P2PDMA;
         let done = file.run(command, GupTest::of(&map, 4, both));
