@@ -69,6 +69,21 @@ pub(super) fn punch(file: &File, (at, len): (usize, usize)) {
         .expect("fallocate");
 }
 
+fn make_hole(arena: &Arena, file: &File, piece: (usize, usize)) {
+    arena.replace(piece, || punch(file, piece));
+    arena.stamp(piece.0, piece.1);
+}
+
+/// Makes the file shorter, and as long as it was.
+fn cut_off(arena: &Arena, file: &File, at: usize) {
+    arena.replace((at, LEN - at), || {
+        file.set_len(at as u64).expect("ftruncate");
+        file.set_len(LEN as u64).expect("ftruncate");
+    });
+    let end = (at + 64 * PAGE).min(LEN);
+    arena.stamp(at, end - at);
+}
+
 fn file_references_are_noticed() {
     for how in HOWS {
         let file = file(LEN, 0);
@@ -86,13 +101,7 @@ fn against_truncation() {
     let file = file(LEN, 0);
     let arena = arena(&file);
     Race::new(&arena, 100).taking_away().run(|turn| {
-        let (at, _) = turn.piece();
-        arena.replace((at, LEN - at), || {
-            file.set_len(at as u64).expect("ftruncate");
-            file.set_len(LEN as u64).expect("ftruncate");
-        });
-        let end = (at + 64 * PAGE).min(LEN);
-        arena.stamp(at, end - at);
+        cut_off(&arena, &file, turn.piece().0);
     });
     no_reference_left(arena, &file);
 }
@@ -101,9 +110,7 @@ fn against_holes() {
     let file = file(LEN, 0);
     let arena = arena(&file);
     Race::new(&arena, 200).taking_away().run(|turn| {
-        let piece = turn.piece();
-        arena.replace(piece, || punch(&file, piece));
-        arena.stamp(piece.0, piece.1);
+        make_hole(&arena, &file, turn.piece());
     });
     no_reference_left(arena, &file);
 }
@@ -125,8 +132,7 @@ fn against_holes_in_large_folios() {
             0 => (HUGE * turn.random.below(2), HUGE),
             _ => turn.piece(),
         };
-        arena.replace(piece, || punch(&file, piece));
-        arena.stamp(piece.0, piece.1);
+        make_hole(&arena, &file, piece);
     });
     no_reference_left(arena, &file);
 }
@@ -147,21 +153,11 @@ fn against_writing_back(fs: &str) {
     let race = Race::new(&arena, 90).taking_away();
     let race = race.stopping(raw::RUST_GUP_STOP_READ_ONLY);
     race.run(|turn| {
-        let (at, len) = turn.piece();
+        let piece = turn.piece();
         match turn.round % 3 {
-            0 => write_back(&file, (at, len)),
-            1 => {
-                arena.replace((at, len), || punch(&file, (at, len)));
-                arena.stamp(at, len);
-            }
-            _ => {
-                arena.replace((at, LEN - at), || {
-                    file.set_len(at as u64).expect("ftruncate");
-                    file.set_len(LEN as u64).expect("ftruncate");
-                });
-                let end = (at + 64 * PAGE).min(LEN);
-                arena.stamp(at, end - at);
-            }
+            0 => write_back(&file, piece),
+            1 => make_hole(&arena, &file, piece),
+            _ => cut_off(&arena, &file, piece.0),
         }
     });
     drop(arena);
