@@ -13,6 +13,7 @@ use crate::fixture::{check, PAGE};
 const API: u64 = 0xaa;
 const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
 const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
+const UFFDIO_WAKE: libc::c_ulong = 0x8010_aa02;
 const UFFDIO_ZEROPAGE: libc::c_ulong = 0xc020_aa04;
 const MODE_MISSING: u64 = 1;
 const EVENT_PAGEFAULT: u8 = 0x12;
@@ -64,8 +65,13 @@ fn answer(file: &OwnedFd) {
         let page = message[2] & !(PAGE as u64 - 1);
         thread::sleep(Duration::from_micros(100));
         let mut zeropage = [page, PAGE as u64, 0, 0];
-        // It may have been answered, or unmapped.
-        // SAFETY: The structure has four fields of 64 bits.
-        let _ = unsafe { libc::ioctl(file.as_raw_fd(), UFFDIO_ZEROPAGE, &mut zeropage) };
+        let range = [page, PAGE as u64];
+        // SAFETY: The structures have four and two fields of 64 bits.
+        unsafe {
+            // It may have been answered, or unmapped, or cannot be answered now. Then who waits has to look again.
+            if libc::ioctl(file.as_raw_fd(), UFFDIO_ZEROPAGE, &mut zeropage) != 0 {
+                libc::ioctl(file.as_raw_fd(), UFFDIO_WAKE, &range);
+            }
+        }
     }
 }

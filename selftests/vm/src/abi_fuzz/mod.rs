@@ -36,6 +36,8 @@ mod structure;
 mod tally;
 mod world;
 
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -302,26 +304,45 @@ fn wait(pid: libc::pid_t) -> i32 {
     status
 }
 
-/// Waits for a child; its status, or none if it had to be killed.
+/// Waits for a child; its status, or none if it had to be killed: where its threads were is said before.
+///
+/// Waits second by second: that the machine as a whole stands still for a while is no fault of the child.
 fn wait_within(pid: libc::pid_t, limit: Duration) -> Option<i32> {
     // SAFETY: Takes no pointers.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).expect("pidfd_open");
-    let mut poll = libc::pollfd {
-        fd: fd as i32,
-        events: libc::POLLIN,
-        revents: 0,
+    // SAFETY: It was opened just now and belongs to nobody else.
+    let file = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let has_ended = || {
+        let mut poll = libc::pollfd {
+            fd: file.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: `poll` is valid for writing.
+        unsafe { libc::poll(&mut poll, 1, 1000) != 0 }
     };
-    // SAFETY: `poll` is valid for writing, and the descriptor is closed by who opened it.
-    let nr_ready = unsafe {
-        let nr_ready = libc::poll(&mut poll, 1, limit.as_millis() as i32);
-        libc::close(fd as i32);
-        if nr_ready == 0 {
-            libc::kill(pid, libc::SIGKILL);
-        }
-        nr_ready
-    };
-    let status = wait(pid);
-    (nr_ready != 0).then_some(status)
+    if (0..limit.as_secs()).any(|_| has_ended()) {
+        return Some(wait(pid));
+    }
+    say_where(pid);
+    // SAFETY: Takes no pointers.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    wait(pid);
+    None
+}
+
+/// Says in which system calls the threads of a process are, and where in the kernel.
+fn say_where(pid: libc::pid_t) {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    for thread in threads.into_iter().flatten().flatten() {
+        let text = |file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+        eprintln!(
+            "{}: system call {}{}",
+            thread.path().display(),
+            text("syscall"),
+            text("stack")
+        );
+    }
 }
 
 /// Verifies that the calls were met by all that can happen to them: a fuzzer that gets nowhere finds nothing.
