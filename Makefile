@@ -104,11 +104,15 @@ unload: ## unload the module from the running kernel
 	@$(S)/load-module unload
 
 .PHONY: check
-check: check-layers fmt-check clippy shellcheck ## run all checks that need no VM
+check: check-layers check-scripts fmt-check clippy shellcheck ## run all checks that need no VM
 
 .PHONY: check-layers
 check-layers: ## check what each layer of the source may touch
 	@$(S)/check-layers
+
+.PHONY: check-scripts
+check-scripts: ## check that whatever goes wrong in make test and make test-debug fails them
+	@selftests/scripts/run
 
 .PHONY: fmt
 fmt: ## format the Rust code

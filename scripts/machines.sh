@@ -3,7 +3,7 @@
 #
 # Reads the tables of machines, selftests/vm/profiles. Source it after lib.sh.
 
-PROFILES=${PROFILES:-$TOP/selftests/vm/profiles}
+PROFILES=$TOP/selftests/vm/profiles
 
 # disk NAME: a disk with an empty file system of scripts/fs-images, as QEMU's
 # arguments. What is written to it is gone with the machine.
@@ -23,6 +23,21 @@ disk() {
 	fi
 }
 
+# machines: those of the kernel that FLAVOUR chooses, one a line: its name, and its
+# arguments as the table quotes them. On debug kernels not those that boot another kernel.
+machines() {
+	case $FLAVOUR in
+	kasan) awk '/^[^#]/ && !/ --flavour /' "$PROFILES" "$PROFILES.kasan" ;;
+	kcsan) awk '/^[^#]/' "$PROFILES.kcsan" ;;
+	*) awk '/^[^#]/' "$PROFILES" ;;
+	esac
+}
+
+# names_of_machines: on one line.
+names_of_machines() {
+	machines | awk '{ names = names " " $1 } END { print substr(names, 2) }'
+}
+
 # machine_args REST: what follows on the name in a table, as args. The table quotes as
 # the shell does.
 machine_args() {
@@ -38,14 +53,9 @@ machine() {
 		if [ "$name" = "$1" ]; then
 			machine_args "$rest"
 		fi
-	done <"$PROFILES"
+	done < <(machines)
 	for arg in "${args[@]}"; do
 		[ "$arg" != -- ] || break
 		options+=("$arg")
 	done
-}
-
-# machines_of_flavour: the names of the machines that boot whatever kernel FLAVOUR chooses.
-machines_of_flavour() {
-	awk '/^[^#]/ && !/ --flavour / { print $1 }' "$PROFILES"
 }

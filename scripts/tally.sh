@@ -2,6 +2,8 @@
 # shellcheck shell=bash disable=SC2164
 #
 # Counting tests, for the scripts that run many of them. Source it after lib.sh.
+#
+# A count is a line in the file RESULTS: PASSED FAILED SKIPPED [NAME [RESTARTS]].
 
 cd "$TOP"
 mkdir -p "$BUILD/test-logs"
@@ -11,7 +13,12 @@ export RESULTS
 START=$(date +%s)
 
 count() {
-	echo "$1 $2 $3" >>"$RESULTS"
+	echo "$*" >>"$RESULTS"
+}
+
+# log_of TEXT: where the log of that check or stage is.
+log_of() {
+	printf '%s/test-logs/%s' "$BUILD" "$(printf '%s' "$1" | tr -c 'a-z0-9' '-')"
 }
 
 # check TEXT COMMAND...: one test, whose output matters only if it fails.
@@ -19,7 +26,7 @@ check() {
 	local text=$1 start log
 	shift
 	start=$(date +%s)
-	log=$BUILD/test-logs/$(printf '%s' "$text" | tr -c 'a-z0-9' '-').log
+	log=$(log_of "$text").log
 	if "$@" >"$log" 2>&1; then
 		count 1 0 0
 		printf 'ok      %s (%s)\n' "$text" "$(duration $(($(date +%s) - start)))"
@@ -32,9 +39,31 @@ check() {
 	fi
 }
 
+# stage TEXT "NAME..." COMMAND...: tests that the command counts, each NAME once. A count
+# that does not come is a failure, and so is a status that no failed test explains.
+# Always succeeds, for the counts tell.
+stage() {
+	local text=$1 names=$2 counts status
+	shift 2
+	counts=$(log_of "$text").counts
+	: >"$counts"
+	# Not in a condition, where a function would go on after an error.
+	set +e
+	(
+		set -e
+		RESULTS=$counts "$@"
+	)
+	status=$?
+	set -e
+	awk -v text="$text" -v names="$names" -v status="$status" -v results="$RESULTS" \
+		-f "$TOP/scripts/tally.awk" "$counts"
+}
+
+# finish: the totals. Nothing that passed is no success.
 finish() {
+	awk 'NF > 4 && $5 > 0 { printf "started again, since it was in trouble before its tests began: %s (%d times)\n", $4, $5 }' "$RESULTS"
 	printf 'all tests took %s\n' "$(duration $(($(date +%s) - START)))"
 	awk '{ p += $1; f += $2; s += $3 }
-		END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f != 0 }' "$RESULTS"
+		END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f != 0 || p == 0 }' "$RESULTS"
 	exit
 }

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Unites the results of all machines:
+#	awk -v kernel=stock|FLAVOUR -f skips.awk selftests/vm/profiles.skips KTAP...
+# What was skipped wherever it could have run is a failure, unless the list expects it, and
+# so is an entry of the list that expects what did not happen. Prints what is amiss, and
+# last "=PASSED FAILED": 1 and 0 if nothing is.
+
+function amiss(why) {
+	print "  skips: " why
+	failed++
+}
+
+FILENAME == ARGV[1] {
+	if (/^[^#]/ && ($1 == "*" || $1 == kernel)) {
+		tests[++nr_entries] = $2
+		reason[nr_entries] = $0
+		sub(/^[^ \t]+[ \t]+[^ \t]+[ \t]+/, "", reason[nr_entries])
+	}
+	next
+}
+
+{ sub(/\r$/, "") }
+
+/^not ok [0-9]+ / { ran[$4] = 1 }
+
+/^ok [0-9]+ / {
+	if (!/# SKIP/)
+		ran[$3] = 1
+	else {
+		machine = FILENAME
+		sub(/\.ktap$/, "", machine)
+		skipped[$3] = machine ": " substr($0, index($0, "# SKIP") + 7)
+	}
+}
+
+END {
+	for (name in skipped) {
+		if (name in ran)
+			continue
+		expected = 0
+		for (i = 1; i <= nr_entries; i++)
+			if (index(name, tests[i]) == 1 && index(skipped[name], reason[i]))
+				expected = used[i] = 1
+		if (!expected)
+			amiss(name " ran on no machine; " skipped[name])
+	}
+	for (i = 1; i <= nr_entries; i++)
+		if (!used[i])
+			amiss("no test " tests[i] " was skipped on all machines, as expected, for: " reason[i])
+	for (name in ran)
+		nr_ran++
+	if (!nr_ran)
+		amiss("no test ran on any machine")
+	printf "=%d %d\n", !failed, failed
+}
