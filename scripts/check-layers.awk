@@ -74,6 +74,11 @@ FNR == 1 {
 	report("`bindings::` outside of sys/")
 }
 
+FILENAME ~ /^rust_gup\// && FILENAME != "rust_gup/sys/release.rs" &&
+text ~ /(bindings|raw)[[:space:]]*::[[:space:]]*[a-z_]*(put_page|put_folio|folio_put|folios_put|release_pages|unpin_)/ {
+	report("pages are given back outside of sys/release.rs")
+}
+
 walk && text ~ /(^|[^A-Za-z0-9_])crate[[:space:]]*::/ && text !~ /(^|[^A-Za-z0-9_])crate::walk([^A-Za-z0-9_]|$)/ {
 	report("walk/ names another part of the crate")
 }

@@ -325,28 +325,4 @@ impl FolioPtr {
         // INVARIANT: The zero page is a folio of its own.
         MemoryMap::get().page(Pfn::new(pfn as u64)).as_head()
     }
-
-    /// Gives references back, and frees the folio if they were the last.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns that many.
-    #[doc(alias = "folio_put_refs")]
-    #[inline(always)]
-    pub(super) unsafe fn put_refs(self, refs: u32) {
-        if self.refcount().fetch_sub(refs as i32, Ordering::SeqCst) == refs as i32 {
-            // SAFETY: These were the last references.
-            unsafe { self.free() };
-        }
-    }
-
-    /// # Safety
-    ///
-    /// There are no references any more.
-    #[cold]
-    #[inline(never)]
-    unsafe fn free(self) {
-        // SAFETY: As for this function.
-        unsafe { bindings::__folio_put(self.0) };
-    }
 }

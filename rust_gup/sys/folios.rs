@@ -14,6 +14,7 @@ use super::{
     folio::{FolioPtr, MemoryMap, PagePtr, State},
     irq::IrqsOff,
     raw,
+    release::put_counts,
 };
 use crate::walk::{Folios, Owner, Pfn};
 
@@ -32,15 +33,9 @@ struct Surplus {
 }
 
 impl Surplus {
-    /// Gives the references back, pins first as in `gup_put_folio()`.
     fn give_back(self) {
-        if self.pincount != 0 {
-            self.folio
-                .pincount()
-                .fetch_sub(self.pincount as i32, Ordering::SeqCst);
-        }
         // SAFETY: `Folios::put()` is called with references that were taken by `try_add_refs()`, once.
-        unsafe { self.folio.put_refs(self.refs) };
+        unsafe { put_counts(self.folio, self.refs, self.pincount) };
     }
 }
 

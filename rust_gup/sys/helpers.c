@@ -148,11 +148,6 @@ void rust_gup_folio_clear_referenced(struct folio *folio)
 	folio_clear_referenced(folio);
 }
 
-void rust_gup_put_page(struct page *page)
-{
-	put_page(page);
-}
-
 bool rust_gup_folio_maybe_dma_pinned(struct folio *folio)
 {
 	return folio_maybe_dma_pinned(folio);

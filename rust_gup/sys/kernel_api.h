@@ -120,7 +120,9 @@ static const unsigned long CONST_HAS_MAKE_FOLIO_ACCESSIBLE = 0;
 #endif
 int rust_gup_make_folio_accessible(struct folio *folio);
 void rust_gup_folio_clear_referenced(struct folio *folio);
-void rust_gup_put_page(struct page *page);
+/* put_pages.c */
+void rust_gup_put_pages(struct page **pages, unsigned long nr_pages);
+void rust_gup_put_page_range(struct page *page, unsigned long nr_pages);
 bool rust_gup_folio_maybe_dma_pinned(struct folio *folio);
 void rust_gup_warn(const char *text);
 

@@ -245,7 +245,7 @@ impl<K: RefKind> HeldPages<K> {
     }
 
     /// As [`release()`](Self::release), with the kernel's functions.
-    #[doc(alias("unpin_user_page_range_dirty_lock", "put_page"))]
+    #[doc(alias("unpin_user_page_range_dirty_lock", "folio_put_refs"))]
     pub(crate) fn release_with_kernel(&mut self) {
         let releaser = Releaser::new();
         for run in self.runs() {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Giving pages back.
+//! Giving pages back: all that gives up a reference or a pin goes through here.
+//!
+//! Nothing here uses `release_pages()`. It passes over the huge zero page (`folios_put_refs()`), which is counted as any
+//! other folio when it is taken: its references would stay, and its memory with them when the shrinker has let go of it.
 
 use core::sync::atomic::Ordering;
 
@@ -39,6 +42,66 @@ pub(super) struct Releaser {
 fn count_released(node: usize, nr_pages: usize) {
     // SAFETY: The node is that of a folio, so it exists.
     unsafe { raw::rust_gup_count_unpinned(node as i32, nr_pages as isize) };
+}
+
+impl FolioPtr {
+    /// Gives references back, and frees the folio if they were the last.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns that many.
+    #[doc(alias = "folio_put_refs")]
+    #[inline(always)]
+    unsafe fn put_refs(self, refs: u32) {
+        if self.refcount().fetch_sub(refs as i32, Ordering::SeqCst) == refs as i32 {
+            // SAFETY: These were the last references.
+            unsafe { self.free() };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// There are no references any more.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free(self) {
+        // SAFETY: As for this function.
+        unsafe { bindings::__folio_put(self.as_ptr()) };
+    }
+}
+
+/// Gives back what the walk has added to the counts of a folio and not handed out, pins first as in `gup_put_folio()`.
+///
+/// # Safety
+///
+/// The caller owns that many references, and pins among them, which are not counted in `/proc/vmstat`.
+pub(super) unsafe fn put_counts(folio: FolioPtr, nr_refs: u32, pincount: u32) {
+    if pincount != 0 {
+        folio
+            .pincount()
+            .fetch_sub(pincount as i32, Ordering::SeqCst);
+    }
+    // SAFETY: As for this function.
+    unsafe { folio.put_refs(nr_refs) };
+}
+
+/// Gives back an array of pages as a caller of the kernel's functions does.
+///
+/// # Safety
+///
+/// The caller owns one reference of kind `K` on each page, and gives it up.
+#[doc(alias("unpin_user_pages", "put_page"))]
+#[inline(always)]
+pub(super) unsafe fn release_array_with_kernel<K: RefKind>(pages: &mut [*mut bindings::page]) {
+    let (pages, nr_pages) = (pages.as_mut_ptr(), pages.len());
+    // SAFETY: As for this function.
+    unsafe {
+        if K::PINS {
+            bindings::unpin_user_pages(pages, nr_pages);
+        } else {
+            raw::rust_gup_put_pages(pages, nr_pages);
+        }
+    }
 }
 
 /// # Safety
@@ -147,13 +210,13 @@ impl Releaser {
         }
     }
 
-    /// The same with the kernel's functions: for who compares, and does not want to trust what it tests. Not with
-    /// `release_pages()`, which keeps references on the huge zero page (`folios_put_refs()`).
+    /// The same with the kernel's functions, a step a folio: for those who compare, and do not trust what they test.
     ///
     /// # Safety
     ///
     /// As for [`Self::release()`].
-    #[doc(alias("unpin_user_page_range_dirty_lock", "put_page"))]
+    #[doc(alias("unpin_user_page_range_dirty_lock", "folio_put_refs"))]
+    #[inline(always)]
     pub(super) unsafe fn release_with_kernel<K: RefKind>(&self, run: Run) {
         let page = self.memory_map.page(run.first());
         if K::PINS {
@@ -161,9 +224,7 @@ impl Releaser {
             unsafe { unpin_with_kernel(page, run, Contents::Unchanged) };
             return;
         }
-        for i in 0..run.nr_pages() as usize {
-            // SAFETY: The page is referenced, and that reference is given up.
-            unsafe { raw::rust_gup_put_page(page.nth(i).as_ptr()) };
-        }
+        // SAFETY: The pages are referenced, and the references given up.
+        unsafe { raw::rust_gup_put_page_range(page.as_ptr(), run.nr_pages() as usize) };
     }
 }

@@ -10,7 +10,7 @@ use super::{
     foll::FollFlags,
     mm::CurrentMm,
     pages::HeldPages,
-    release::{Contents, Releaser},
+    release::{release_array_with_kernel, Contents, Releaser},
 };
 use crate::walk::{RefKind, Run};
 
@@ -152,21 +152,11 @@ impl PageArray {
     /// # Safety
     ///
     /// The caller owns references of kind `K` on the first `nr_pages` pages, and gives them up.
-    #[doc(alias("unpin_user_pages", "release_pages"))]
     #[inline(always)]
     unsafe fn release<K: RefKind>(&mut self, nr_pages: usize) {
-        let pages = self.pages.as_mut_ptr();
+        let taken = self.pages.get_mut(..nr_pages).unwrap_or_default();
         // SAFETY: As for this function.
-        unsafe {
-            if K::PINS {
-                bindings::unpin_user_pages(pages, nr_pages);
-            } else {
-                let arg = bindings::release_pages_arg {
-                    pages: pages.cast(),
-                };
-                bindings::release_pages(arg, nr_pages as i32);
-            }
-        }
+        unsafe { release_array_with_kernel::<K>(taken) };
     }
 }
 

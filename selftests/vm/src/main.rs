@@ -21,6 +21,7 @@ mod fixture;
 mod guard;
 mod gup_test;
 mod handles;
+mod huge_zero;
 mod interrupts;
 mod isolated;
 mod kernel_api;
@@ -76,6 +77,7 @@ fn all_tests() -> Vec<Test> {
         dirty::tests(),
         cow::tests(),
         measure::tests(),
+        huge_zero::tests(),
         lifetime::tests(),
         memlock::tests(),
         concurrency::tests(),

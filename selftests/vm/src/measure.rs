@@ -28,13 +28,11 @@ tests![
     samples_stay_in_their_buffer,
 ];
 
-const ENGINES: [Engine; 3] = [Engine::Rust, Engine::Kernel, Engine::RustPages];
-
 fn engines_against_each_other() {
     let device = open();
     let map = Map::anon(32);
-    for a in ENGINES {
-        for b in ENGINES {
+    for a in Engine::ALL {
+        for b in Engine::ALL {
             for (how, access) in HOWS.into_iter().flat_map(|h| ACCESSES.map(|a| (h, a))) {
                 let request = map.request().how(how).access(access);
                 let measured = device.measure(&request, [a, b], 3, 32).expect("MEASURE");
@@ -89,7 +87,7 @@ fn costs_are_of_the_engine_and_of_the_range() {
     assert!(of_rust < of_kernel, "{of_rust} against {of_kernel}");
 
     // 512 times the pages; four times the cost is what a machine that does other things will show, too.
-    for engine in ENGINES {
+    for engine in Engine::ALL {
         let [small, _, release_small, _] = measure(&Map::anon(1), [engine, kernel]);
         let [large, _, release_large, _] = measure(&Map::anon(512), [engine, kernel]);
         assert!(large > 4 * small, "{engine:?}: {small}, {large}");

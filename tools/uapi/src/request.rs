@@ -73,6 +73,9 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Rust, Self::Kernel, Self::RustPages];
+
     /// The number in the ABI.
     pub fn number(self) -> u32 {
         match self {

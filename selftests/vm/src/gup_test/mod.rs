@@ -6,6 +6,7 @@
 
 mod benchmark;
 mod file;
+mod huge_zero;
 mod longterm;
 
 use std::fs::{File, OpenOptions};
@@ -143,5 +144,6 @@ pub(crate) fn tests() -> Vec<Test> {
     let mut tests = benchmark::tests();
     tests.extend(longterm::tests());
     tests.extend(file::tests());
+    tests.extend(huge_zero::tests());
     tests
 }

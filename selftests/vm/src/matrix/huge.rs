@@ -37,7 +37,7 @@ pub(super) const SITUATIONS: &[Situation] = &[
 const PAGES_OF_HUGE: usize = HUGE / PAGE;
 
 /// Private anonymous memory for huge pages, not touched yet.
-pub(super) fn untouched(nr_huge: usize) -> Map {
+pub(crate) fn untouched(nr_huge: usize) -> Map {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // Under Xen, paravirtualized, the kernel takes the advice all the same.
     if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {

@@ -27,7 +27,7 @@ mod dax;
 mod device;
 mod file;
 mod first;
-mod huge;
+pub(crate) mod huge;
 mod hugetlb;
 mod left;
 mod pins;
