@@ -11,7 +11,9 @@ use super::{
     stats::{self, Counter},
 };
 use crate::{
-    sys::{cpu, mm::CurrentMm, walk_window, FollFlags, HeldPages, PageArray, SLOW_BATCH_MAX},
+    sys::{
+        cpu, mm::CurrentMm, walk_window, FollFlags, HeldPages, PageArray, SlowOnly, SLOW_BATCH_MAX,
+    },
     walk::{
         Access, LongRead, LongWrite, Progress, RefKind, Rules, ShortRead, ShortWrite, Stop,
         UserRange,
@@ -116,12 +118,13 @@ impl Windows<'_> {
         if !cpu::has_native_entries() {
             return Err(Stop::Off);
         }
-        let (mm, nr_entries, progress) = (self.mm, self.nr_entries, &mut taken.progress);
+        let (mm, nr, progress) = (self.mm, self.nr_entries, &mut taken.progress);
+        let p2pdma = self.request.slow_only.has(SlowOnly::PCI_P2PDMA);
         let window = match (self.rules.access, K::PINS && self.rules.longterm) {
-            (Access::Read, false) => walk_window::<K, ShortRead>(mm, nr_entries, progress, pages),
-            (Access::Write, false) => walk_window::<K, ShortWrite>(mm, nr_entries, progress, pages),
-            (Access::Read, true) => walk_window::<K, LongRead>(mm, nr_entries, progress, pages),
-            (Access::Write, true) => walk_window::<K, LongWrite>(mm, nr_entries, progress, pages),
+            (Access::Read, false) => walk_window::<K, ShortRead>(mm, nr, p2pdma, progress, pages),
+            (Access::Write, false) => walk_window::<K, ShortWrite>(mm, nr, p2pdma, progress, pages),
+            (Access::Read, true) => walk_window::<K, LongRead>(mm, nr, p2pdma, progress, pages),
+            (Access::Write, true) => walk_window::<K, LongWrite>(mm, nr, p2pdma, progress, pages),
         };
         if window.irqs_off_cycles != 0 {
             stats::count_window(window.irqs_off_cycles);

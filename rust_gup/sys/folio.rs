@@ -195,11 +195,11 @@ impl State {
         self.0 & (NODE_AND_ZONE | HEAD) == node_and_zone
     }
 
-    /// Whether the folio lies in `ZONE_MOVABLE`.
-    #[doc(alias = "folio_is_zone_movable")]
+    /// Whether the folio lies neither in `ZONE_MOVABLE` nor in `ZONE_DEVICE`.
     #[inline(always)]
-    pub(super) fn is_movable(self) -> bool {
-        self.zone() == raw::ZONE_MOVABLE
+    pub(super) fn may_stay(self) -> bool {
+        const { assert!(raw::ZONE_DEVICE > raw::ZONE_MOVABLE) };
+        self.zone() < raw::ZONE_MOVABLE
     }
 }
 
@@ -271,6 +271,22 @@ impl FolioPtr {
     pub(super) fn pincount(&self) -> &AtomicI32 {
         // SAFETY: As above.
         unsafe { AtomicI32::from_ptr(self.field(raw::FOLIO_PINCOUNT)) }
+    }
+
+    /// What kind of memory it is, of `ZONE_DEVICE`, by its page map: a `MEMORY_DEVICE_*`. None while it has no page map.
+    #[doc(alias("pgmap", "memory_type"))]
+    pub(super) fn device_memory_type(self) -> Option<usize> {
+        const { assert!(raw::FOLIO_PGMAP == raw::PAGE_COMPOUND_INFO) };
+        // SAFETY: By the invariant; other CPUs may change the field.
+        let map = unsafe { self.field::<usize>(raw::FOLIO_PGMAP).read_volatile() };
+        // NULL while it is being taken apart, or the page has become a tail (`dax_folio_reset_order()`,
+        // `dax_folio_init()`, `fs/dax.c`).
+        if map == 0 || map & 1 != 0 {
+            return None;
+        }
+        // SAFETY: What is not a tail holds its page map here, since it lies in `ZONE_DEVICE`. That map is freed after the
+        // `struct page`s that name it (`memunmap_pages()`), which are readable by the invariant. The type never changes.
+        Some(unsafe { ((map + raw::PGMAP_TYPE) as *const u32).read_volatile() as usize })
     }
 
     /// The type of a page that has one, the highest byte of the word; of a page that is mapped, the word counts its

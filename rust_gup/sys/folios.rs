@@ -16,7 +16,7 @@ use super::{
     raw,
     release::put_counts,
 };
-use crate::walk::{Folios, Owner, Pfn};
+use crate::walk::{FolioState, Folios, Owner, Pfn};
 
 /// References that have to be given back after the section with interrupts off.
 ///
@@ -157,6 +157,12 @@ impl Folios for LiveFolios<'_> {
         }
     }
 
+    #[cold]
+    fn is_pci_p2pdma(self, folio: FolioPtr) -> Option<bool> {
+        let memory_type = folio.device_memory_type()?;
+        Some(memory_type == raw::MEMORY_DEVICE_PCI_P2PDMA)
+    }
+
     #[doc(alias = "get_pfnblock_migratetype")]
     #[inline(never)]
     fn is_longterm_pinnable(self, folio: FolioPtr) -> bool {
@@ -178,8 +184,8 @@ impl Folios for LiveFolios<'_> {
         if is_isolated || migratetype == raw::MIGRATE_CMA {
             return false;
         }
-        // Device memory was refused before, which C refuses in parts here.
-        !folio.state().is_movable()
+        let state = folio.state();
+        state.may_stay() || (state.is_device() && is_device_pinnable(folio))
     }
 
     #[cold]
@@ -251,6 +257,18 @@ fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
             (now > 0).then(|| now.wrapping_add(n as i32))
         })
         .is_ok()
+}
+
+/// Whether a referenced folio of `ZONE_DEVICE` may be pinned for long: not what has to be migrated at any time, nor what
+/// a file system must be able to truncate.
+#[doc(alias("folio_is_device_coherent", "folio_is_fsdax"))]
+#[cold]
+#[inline(never)]
+fn is_device_pinnable(folio: FolioPtr) -> bool {
+    !matches!(
+        folio.device_memory_type(),
+        None | Some(raw::MEMORY_DEVICE_COHERENT | raw::MEMORY_DEVICE_FS_DAX)
+    )
 }
 
 /// Whose a folio is that is not anonymous.

@@ -24,10 +24,17 @@ static const unsigned long CONST_SIZEOF_PAGE = sizeof(struct page);
 static const unsigned long CONST_PAGE_FLAGS = offsetof(struct folio, flags);
 static const unsigned long CONST_PAGE_COMPOUND_INFO = offsetof(struct page, compound_info);
 static const unsigned long CONST_PAGE_TYPE = offsetof(struct page, page_type);
+static const unsigned long CONST_FOLIO_PGMAP = offsetof(struct folio, pgmap);
 static const unsigned long CONST_FOLIO_MAPPING = offsetof(struct folio, mapping);
 static const unsigned long CONST_FOLIO_REFCOUNT = offsetof(struct folio, _refcount);
 static const unsigned long CONST_FOLIO_PINCOUNT = offsetof(struct folio, _pincount);
 static const unsigned long CONST_FOLIO_NR_PAGES = offsetof(struct folio, _nr_pages);
+
+/* The page map of device memory. */
+static const unsigned long CONST_PGMAP_TYPE = offsetof(struct dev_pagemap, type);
+static const unsigned long CONST_MEMORY_DEVICE_COHERENT = MEMORY_DEVICE_COHERENT;
+static const unsigned long CONST_MEMORY_DEVICE_FS_DAX = MEMORY_DEVICE_FS_DAX;
+static const unsigned long CONST_MEMORY_DEVICE_PCI_P2PDMA = MEMORY_DEVICE_PCI_P2PDMA;
 
 /* Fields of struct mm_struct. */
 static const unsigned long CONST_MM_PGD = offsetof(struct mm_struct, pgd);
@@ -37,7 +44,7 @@ static const unsigned long CONST_MM_WRITE_PROTECT_SEQ =
 static const unsigned long CONST_MM_HAS_PINNED = MMF_HAS_PINNED;
 
 /* The same by the compiler that built the kernel; both have to agree (sys/layout.rs). */
-#define RUST_GUP_NR_LAYOUT 11
+#define RUST_GUP_NR_LAYOUT 13
 extern const unsigned long rust_gup_layout[RUST_GUP_NR_LAYOUT];
 bool rust_gup_compound_info_has_mask(void);
 

@@ -7,15 +7,17 @@ use kernel::prelude::*;
 use super::raw;
 
 /// Where clang, through bindgen, says that the fields lie that the walk reads; in the order of `rust_gup_layout`.
-const LAYOUT: [usize; 11] = [
+const LAYOUT: [usize; 13] = [
     raw::SIZEOF_PAGE,
     raw::PAGE_FLAGS,
     raw::PAGE_COMPOUND_INFO,
     raw::PAGE_TYPE,
     raw::FOLIO_REFCOUNT,
+    raw::FOLIO_PGMAP,
     raw::FOLIO_MAPPING,
     raw::FOLIO_PINCOUNT,
     raw::FOLIO_NR_PAGES,
+    raw::PGMAP_TYPE,
     raw::MM_PGD,
     raw::MM_FLAGS,
     raw::MM_WRITE_PROTECT_SEQ,

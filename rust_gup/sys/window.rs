@@ -29,6 +29,7 @@ pub(crate) struct Window {
 pub(crate) fn walk_window<K: RefKind, R: Terms>(
     mm: CurrentMm<'_>,
     nr_entries: usize,
+    admits_p2pdma: bool,
     progress: &mut Progress,
     pages: &mut HeldPages<K>,
 ) -> Window {
@@ -65,6 +66,7 @@ pub(crate) fn walk_window<K: RefKind, R: Terms>(
                     out,
                     progress,
                     nr_entries_left: nr_entries,
+                    admits_p2pdma,
                 }
                 .run::<K, R>();
                 window.irqs_off_cycles = cpu::cycles().wrapping_sub(begin);

@@ -61,7 +61,7 @@
 #define RUST_GUP_STOP_CHANGED		8U	/* An entry changed between being read and the reference being taken. */
 #define RUST_GUP_STOP_UNREFERENCED	9U	/* The reference count was zero or overflowing: being freed, split, migrated. */
 #define RUST_GUP_STOP_SPLIT		10U	/* The folio was split, or became another one, between two looks. */
-#define RUST_GUP_STOP_DEVICE		11U	/* Device memory (ZONE_DEVICE): left to the slow path. */
+#define RUST_GUP_STOP_DEVICE		11U	/* PCI peer-to-peer memory, without RUST_GUP_PCI_P2PDMA. */
 #define RUST_GUP_STOP_ZERO_PAGE		12U	/* The zero page, where its rules differ: left to the slow path. */
 #define RUST_GUP_STOP_LONGTERM		13U	/* Cannot be pinned for long where it lies: movable, CMA or isolated. */
 #define RUST_GUP_STOP_NO_MAPPING	14U	/* A small folio without an owner: truncated, or a driver's. */

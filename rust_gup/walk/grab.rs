@@ -31,6 +31,47 @@ impl SizeClass for Large {
     const LARGE: bool = true;
 }
 
+/// What has to be true of a folio because of the zone that it lies in: a type, so that ordinary memory is asked nothing.
+pub(super) trait Zone<M: Folios>: Copy {
+    /// Refuses what may not be taken.
+    ///
+    /// Asked twice: before a reference is tried, as C does, and with the reference in hand, when the answer is that of
+    /// the folio that is held.
+    fn check(self, folios: M, folio: M::Folio) -> Result<(), Stop>;
+}
+
+/// Not `ZONE_DEVICE`.
+#[derive(Clone, Copy)]
+pub(super) struct Ordinary;
+
+impl<M: Folios> Zone<M> for Ordinary {
+    #[inline(always)]
+    fn check(self, _folios: M, _folio: M::Folio) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+/// `ZONE_DEVICE`.
+#[derive(Clone, Copy)]
+pub(super) struct Device {
+    /// Whether the caller knows what to do with peer-to-peer memory.
+    pub(super) admits_p2pdma: bool,
+}
+
+impl<M: Folios> Zone<M> for Device {
+    /// `is_pci_p2pdma_page()` dereferences `folio->pgmap`, which is NULL while `dax_folio_put()` takes an fsdax folio
+    /// apart (`dax_folio_reset_order()`, `fs/dax.c:423`). Here that is as good a sign as any that the folio changes.
+    #[doc(alias("is_pci_p2pdma_page", "FOLL_PCI_P2PDMA"))]
+    #[inline(always)]
+    fn check(self, folios: M, folio: M::Folio) -> Result<(), Stop> {
+        match folios.is_pci_p2pdma(folio) {
+            None => Err(split()),
+            Some(true) if !self.admits_p2pdma => Err(Stop::Device),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
 /// A page and its folio before anything keeps them: a hint, good for choosing what to try.
 pub(super) struct Sighting<M: Folios> {
     pub(super) page: M::Page,
@@ -86,7 +127,9 @@ impl<M: Folios> Sighting<M> {
         folios: M,
         nr: u32,
         rules: &Rules,
+        zone: impl Zone<M>,
     ) -> Result<Held<M, K, S>, Stop> {
+        zone.check(folios, self.folio)?;
         // C adds 1 and, once it knows that the folio is small, 1023 more. Here the size class is guessed, both are
         // added at once, and the guess is checked below with the reference in hand.
         let refs = refs_of::<K, S>(nr);
@@ -119,6 +162,7 @@ impl<M: Folios> Sighting<M> {
         } else if folios.single(self.page) != Some(self.folio) {
             return Err(split());
         }
+        zone.check(folios, self.folio)?;
 
         if rules.longterm && !folios.is_longterm_pinnable(self.folio) {
             return Err(longterm());

@@ -4,7 +4,7 @@
 
 use super::{
     format::{Format, Leaf},
-    grab::{changed, split, Large, MappedBy, Sighting, SizeClass, Small},
+    grab::{changed, split, Device, Large, MappedBy, Ordinary, Sighting, SizeClass, Small, Zone},
     FolioState, Folios, Level, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
 };
 
@@ -80,11 +80,6 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
                 None => Sighting::of_large(self.folios, page).ok_or_else(split)?,
             };
             let state = sighting.state(self.folios);
-            // Device memory ends the walk before a reference is tried: `is_pci_p2pdma_page()` in C dereferences
-            // `folio->pgmap` here, which can be NULL while an fsdax folio is being taken apart (`fs/dax.c`).
-            if state.is_device() {
-                return Err(Stop::Device);
-            }
             let mut leaves = Leaves {
                 tables: self.tables,
                 folios: self.folios,
@@ -98,13 +93,23 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
                 nr_grabs: 0,
             };
             let place = Place { seen, leaf };
-            let result = if single.is_some() {
-                leaves.take_all::<K, R, Small>(&place, &sighting)
+            let (next, nr_grabs, out, result);
+            if state.is_device() {
+                let device = Device {
+                    admits_p2pdma: self.admits_p2pdma,
+                };
+                let ended = leaves.take_device::<K, R>(place, device);
+                (next, nr_grabs) = (ended.index, ended.nr_grabs);
+                (out, result) = (ended.out, ended.result);
             } else {
-                leaves.take_all::<K, R, Large>(&place, &sighting)
-            };
-            let (next, nr_grabs) = (leaves.index, leaves.nr_grabs);
-            let out = leaves.out.finish();
+                result = if single.is_some() {
+                    leaves.take_all::<K, R, Small>(&place, &sighting)
+                } else {
+                    leaves.take_all::<K, R, Large>(&place, &sighting)
+                };
+                (next, nr_grabs) = (leaves.index, leaves.nr_grabs);
+                out = leaves.out.finish();
+            }
             self.out.go_on_from(out);
 
             let nr_taken = next.wrapping_sub(index);
@@ -137,7 +142,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
         place: &Place<T::Slot>,
         sighting: &Sighting<M>,
     ) -> Result<(), End> {
-        self.take_run::<K, R, S>(place, sighting)?;
+        self.take_run::<K, R, S>(place, sighting, Ordinary)?;
         if self.index >= self.end {
             return Ok(());
         }
@@ -185,9 +190,55 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
             let seen = Seen::read(self.tables, self.table, self.index);
             let leaf = F::page(seen.raw(), &self.context).map_err(End::Stop)?;
             let sighting = self.look::<S>(leaf).ok_or_else(other_folio)?;
-            self.take_run::<K, R, S>(&Place { seen, leaf }, &sighting)?;
+            self.take_run::<K, R, S>(&Place { seen, leaf }, &sighting, Ordinary)?;
         }
         Ok(())
+    }
+
+    /// Takes runs of device memory from the given place on, while there is such of the same node. Apart from the rest,
+    /// which so has nothing to do with it.
+    #[cold]
+    #[inline(never)]
+    fn take_device<K: RefKind, R: Terms>(mut self, place: Place<T::Slot>, device: Device) -> Ended {
+        let result = self.take_device_runs::<K, R>(place, device);
+        Ended {
+            index: self.index,
+            nr_grabs: self.nr_grabs,
+            out: self.out.finish(),
+            result,
+        }
+    }
+
+    /// The loop of it, over folios of each size.
+    #[inline(always)]
+    fn take_device_runs<K: RefKind, R: Terms>(
+        &mut self,
+        mut place: Place<T::Slot>,
+        device: Device,
+    ) -> Result<(), End> {
+        let folios = self.folios;
+        loop {
+            let page = folios.page(place.leaf.first);
+            let state = folios.state(folios.folio(page));
+            if state.node_and_zone() != self.node_and_zone {
+                return Err(End::OtherFolio);
+            }
+            if let Some(folio) = folios.single(page) {
+                let sighting = Sighting::of_single(page, folio);
+                self.take_run::<K, R, Small>(&place, &sighting, device)?;
+            } else {
+                let sighting = Sighting::of_large(folios, page)
+                    .ok_or_else(split)
+                    .map_err(End::Stop)?;
+                self.take_run::<K, R, Large>(&place, &sighting, device)?;
+            }
+            if self.index >= self.end {
+                return Ok(());
+            }
+            let seen = Seen::read(self.tables, self.table, self.index);
+            let leaf = F::page(seen.raw(), &self.context).map_err(End::Stop)?;
+            place = Place { seen, leaf };
+        }
     }
 
     /// Looks at the page of an entry, and what folio it belongs to.
@@ -210,6 +261,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
         &mut self,
         place: &Place<T::Slot>,
         sighting: &Sighting<M>,
+        zone: impl Zone<M>,
     ) -> Result<(), End> {
         let nr = if S::LARGE {
             let nr_wanted = self.end.wrapping_sub(self.index);
@@ -218,7 +270,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
             1
         };
         let held = sighting
-            .try_grab::<K, S>(self.folios, nr as u32, &R::RULES)
+            .try_grab::<K, S>(self.folios, nr as u32, &R::RULES, zone)
             .map_err(End::Stop)?;
         // The references are there: now look again, the parent first. It catches a table that was taken out of the
         // tree with its entries still standing: pairs with `pmdp_collapse_flush()` (`mm/gup.c:2809`).

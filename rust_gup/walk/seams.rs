@@ -174,6 +174,11 @@ pub trait Folios: Copy {
     #[doc(alias("gup_put_folio", "folio_put_refs"))]
     fn put(self, folio: Self::Folio, refs: u32, pincount: u32);
 
+    /// Whether a folio of `ZONE_DEVICE` is PCI peer-to-peer memory, by its page map. None while it has no page map,
+    /// since it is being taken apart, or made.
+    #[doc(alias("folio_is_pci_p2pdma", "pgmap"))]
+    fn is_pci_p2pdma(self, folio: Self::Folio) -> Option<bool>;
+
     /// Whether a referenced folio may be pinned for long where it lies.
     #[doc(alias = "folio_is_longterm_pinnable")]
     fn is_longterm_pinnable(self, folio: Self::Folio) -> bool;

@@ -29,13 +29,14 @@ pub enum Stop {
     Changed = 8,
     /// The folio's reference count was zero, so that it is being freed, split or migrated; or it was negative.
     Unreferenced = 9,
-    /// The folio changed its head or its size between two looks, or is smaller than what a huge leaf maps.
+    /// The folio changed its head or its size between two looks, or is smaller than what a huge leaf maps; or it is device
+    /// memory without a page map, which is being taken apart.
     Split = 10,
-    /// Device memory (`ZONE_DEVICE`).
+    /// PCI peer-to-peer memory, for a caller who did not ask for it.
     Device = 11,
     /// The zero page.
     ZeroPage = 12,
-    /// Not where it can stay for long: movable, CMA, or isolated.
+    /// Not where it can stay for long: movable, CMA, or isolated; device memory of a file system, or coherent.
     Longterm = 13,
     /// A small folio without an owner: truncated, or inserted by a driver.
     NoMapping = 14,

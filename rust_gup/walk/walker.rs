@@ -4,8 +4,8 @@
 
 use super::{
     format::{Format, Interior, Leaf},
-    grab::{Large, MappedBy, Sighting},
-    FolioState, Folios, Level, RefKind, RunWriter, Seen, Stop, Tables, Terms,
+    grab::{Device, Large, MappedBy, Ordinary, Sighting, Zone},
+    FolioState, Folios, Level, Pfn, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms,
 };
 
 /// Leaves are at these levels at most, from the table of base pages on.
@@ -53,6 +53,17 @@ pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios> {
     pub progress: &'w mut Progress,
     /// How many entries may still be taken in this window.
     pub nr_entries_left: usize,
+    /// Whether PCI peer-to-peer memory may be taken as well.
+    #[doc(alias = "FOLL_PCI_P2PDMA")]
+    pub admits_p2pdma: bool,
+}
+
+/// What is wanted of a huge leaf, and the look at it.
+struct Part<S> {
+    seen: Seen<S>,
+    first: Pfn,
+    nr: u32,
+    writable: bool,
 }
 
 /// What the way down from the root led to.
@@ -76,9 +87,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     pub fn run<K: RefKind, R: Terms>(&mut self) -> Result<(), Stop> {
         while self.progress.nr_left != 0 && self.nr_entries_left != 0 {
             match self.find(self.progress.next)? {
-                Found::Leaf(seen, level, leaf) => {
-                    self.take_huge_leaf::<K, R>(&seen, level, leaf)?
-                }
+                Found::Leaf(seen, level, leaf) => self.take_huge_leaf::<K, R>(seen, level, leaf)?,
                 Found::Table(parent, table) => self.take_table::<K, R>(&parent, table)?,
                 // The root is a table of base pages, or there are more levels than any format has.
                 Found::Further(_) => return Err(Stop::Bad),
@@ -149,7 +158,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     #[inline(always)]
     fn take_huge_leaf<K: RefKind, R: Terms>(
         &mut self,
-        seen: &Seen<T::Slot>,
+        seen: Seen<T::Slot>,
         level: Level,
         leaf: Leaf,
     ) -> Result<(), Stop> {
@@ -162,33 +171,80 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         let first = leaf.first.add(offset);
         let page = self.folios.page(first);
         let state = self.folios.state(self.folios.folio(page));
-        if state.is_device() {
-            return Err(Stop::Device);
-        }
         // A leaf lies within one folio. If it does not, the folio is another one by now, and a small one would be held
         // by its first page alone; that it is no smaller than it looks is checked once it is referenced.
         let sighting = Sighting::of_large(self.folios, page)
             .filter(|sighting| nr <= sighting.nr_left as u64)
             .ok_or(Stop::Split)?;
-        let held = sighting.try_grab::<K, Large>(self.folios, nr as u32, &R::RULES)?;
-        // The references are there: now look again.
-        if !seen.is_current(self.tables) {
-            return Err(Stop::Changed);
-        }
-        let nr = nr as u32;
-        let (nr_admitted, verdict) =
-            held.admit(&sighting, nr, leaf.writable, MappedBy::Leaf, &R::RULES)?;
-        verdict?;
-        if !self.out.push(first, nr_admitted.into()) {
+        let part = Part {
+            seen,
+            first,
+            nr: nr as u32,
+            writable: leaf.writable,
+        };
+        let (tables, folios) = (self.tables, self.folios);
+        let has_room = if state.is_device() {
+            let device = Device {
+                admits_p2pdma: self.admits_p2pdma,
+            };
+            let room = self.out.reborrow();
+            let (out, result) =
+                Self::take_part_of_device::<K, R>(tables, folios, part, sighting, room, device);
+            self.out.go_on_from(out);
+            result?
+        } else {
+            Self::take_part::<K, R>(tables, folios, &part, &sighting, self.out, Ordinary)?
+        };
+        if !has_room {
             self.nr_entries_left = 0;
             return Ok(());
         }
-        held.keep(nr_admitted);
         if K::PINS {
-            self.folios.count_pinned(state.node_and_zone(), nr_admitted);
+            self.folios.count_pinned(state.node_and_zone(), nr as u32);
         }
-        self.advance(level, nr_admitted.into(), 1, 1);
+        self.advance(level, nr, 1, 1);
         Ok(())
+    }
+
+    /// Takes what is wanted of a huge leaf, and writes it to `out`. Returns whether there is room for it.
+    #[inline(always)]
+    fn take_part<K: RefKind, R: Terms>(
+        tables: T,
+        folios: M,
+        part: &Part<T::Slot>,
+        sighting: &Sighting<M>,
+        out: &mut RunWriter<'_>,
+        zone: impl Zone<M>,
+    ) -> Result<bool, Stop> {
+        let held = sighting.try_grab::<K, Large>(folios, part.nr, &R::RULES, zone)?;
+        // The references are there: now look again.
+        if !part.seen.is_current(tables) {
+            return Err(Stop::Changed);
+        }
+        let writable = part.writable;
+        let (nr_admitted, verdict) =
+            held.admit(sighting, part.nr, writable, MappedBy::Leaf, &R::RULES)?;
+        verdict?;
+        let has_room = out.push(part.first, nr_admitted.into());
+        if has_room {
+            held.keep(nr_admitted);
+        }
+        Ok(has_room)
+    }
+
+    /// The same of a leaf of device memory. By value, as `take_more()` in `pages.rs`.
+    #[cold]
+    #[inline(never)]
+    fn take_part_of_device<K: RefKind, R: Terms>(
+        tables: T,
+        folios: M,
+        part: Part<T::Slot>,
+        sighting: Sighting<M>,
+        mut out: RunWriter<'_>,
+        device: Device,
+    ) -> ((Run, usize), Result<bool, Stop>) {
+        let result = Self::take_part::<K, R>(tables, folios, &part, &sighting, &mut out, device);
+        (out.finish(), result)
     }
 
     /// Notes that `nr_pages` pages were taken from leaves of `level`, with `nr_grabs` reference operations.

@@ -46,6 +46,8 @@ pub struct Ask {
     pub nr_entries: usize,
     /// Room for runs in one window.
     pub nr_room: usize,
+    /// Whether peer-to-peer memory may be taken.
+    pub admits_p2pdma: bool,
     /// Whether all anonymous pages were exclusive, so that those that are pinned must have stayed so.
     pub was_exclusive: bool,
 }
@@ -63,6 +65,7 @@ impl Ask {
             },
             nr_entries: 4096,
             nr_room: 64,
+            admits_p2pdma: false,
             was_exclusive: false,
         }
     }
@@ -77,6 +80,12 @@ impl Ask {
     /// The same, to be held for long.
     pub const fn longterm(mut self) -> Self {
         self.rules.longterm = true;
+        self
+    }
+
+    /// The same, of peer-to-peer memory as well.
+    pub const fn of_p2pdma(mut self) -> Self {
+        self.admits_p2pdma = true;
         self
     }
 
@@ -130,6 +139,7 @@ pub fn one_window<F: Encode>(
         out: &mut out,
         progress: &mut *progress,
         nr_entries_left: ask.nr_entries,
+        admits_p2pdma: ask.admits_p2pdma,
     };
     let Rules { access, longterm } = ask.rules;
     let result = match (ask.kind, access, longterm) {

@@ -85,7 +85,7 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_DEVICE => (
                 "device",
-                "Device memory (ZONE_DEVICE): only the slow path may take it.",
+                "PCI peer-to-peer memory: who knows what to do with it asks for it with RUST_GUP_PCI_P2PDMA.",
             ),
             raw::RUST_GUP_STOP_ZERO_PAGE => (
                 "zero-page",
@@ -94,7 +94,8 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_LONGTERM => (
                 "longterm",
-                "The page lies in movable memory or CMA and may not stay there for long: the slow path migrates it.",
+                "The page lies in movable memory or CMA and may not stay there for long: the slow path migrates it; \
+                 or it is file-system DAX memory, which nobody may pin for long.",
             ),
             raw::RUST_GUP_STOP_NO_MAPPING => (
                 "no-mapping",

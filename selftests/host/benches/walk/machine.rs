@@ -396,6 +396,10 @@ impl Folios for &Machine {
         assert!(before > refs as i32, "the mappings have references too");
     }
 
+    fn is_pci_p2pdma(self, _folio: usize) -> Option<bool> {
+        None
+    }
+
     fn is_longterm_pinnable(self, _folio: usize) -> bool {
         true
     }

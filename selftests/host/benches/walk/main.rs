@@ -45,6 +45,7 @@ fn take<K: RefKind, T: Tables<X86_64>>(machine: &Machine, tables: T, runs: &mut 
             out: &mut out,
             progress: &mut progress,
             nr_entries_left: WINDOW_ENTRIES,
+            admits_p2pdma: false,
         }
         .run::<K, ShortWrite>();
         assert_eq!(result, Ok(()), "all of the memory can be taken");

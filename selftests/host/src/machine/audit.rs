@@ -72,7 +72,8 @@ impl<F: Encode> Machine<F> {
     /// - each folio has the references of its users, and those handed out, and no others;
     /// - each page handed out was mapped at its address during the walk, and has not been free since;
     /// - nobody acts on having found that nobody else has the page;
-    /// - a pinned anonymous page is exclusive.
+    /// - a pinned anonymous page is exclusive;
+    /// - device memory has a page map, which is one of peer-to-peer memory only if that was asked for.
     ///
     /// # Panics
     ///
@@ -92,6 +93,10 @@ impl<F: Encode> Machine<F> {
                 "page {nr} is not what {addr:#x} was mapped to"
             );
             assert!(!page.sealed, "page {nr} was found to be unshared");
+            if folio.device {
+                let is_wanted = |p2pdma: bool| !p2pdma || ask.admits_p2pdma;
+                assert!(folio.p2pdma.is_some_and(is_wanted), "page {nr}: {folio:?}");
+            }
             if ask.kind == Kind::Pin && folio.owner == Owner::Anon && !ask.rules.access.is_write() {
                 assert!(page.exclusive, "page {nr} is pinned and shared");
             }

@@ -26,6 +26,8 @@ pub struct StructPage {
     pub owner: Owner,
     /// `ZONE_DEVICE`.
     pub device: bool,
+    /// Of device memory, whether its page map is one of peer-to-peer memory; it has none while it is taken apart.
+    pub p2pdma: Option<bool>,
     /// Is of hugetlbfs, whose first page has the exclusive flag of all.
     pub hugetlb: bool,
     /// Can stay where it is.
@@ -118,6 +120,7 @@ impl Memmap {
             pincount: 0,
             owner: Owner::None,
             device: false,
+            p2pdma: Some(false),
             hugetlb: false,
             longterm_pinnable: true,
             accessible: true,
@@ -236,12 +239,17 @@ impl Memmap {
         }
     }
 
-    /// The folio falls apart into free pages, whose contents are gone.
+    /// The folio falls apart into free pages, whose contents are gone. Device memory stays a folio until its driver takes
+    /// it apart (`free_zone_device_folio()`).
     fn free(&mut self, nr: PageNr) {
         let head = self.pages[nr].head;
         for nr in head..head + self.pages[head].nr_pages {
             let contents = self.next_contents();
             let page = &mut self.pages[nr];
+            if page.device {
+                page.contents = contents;
+                continue;
+            }
             page.head = nr;
             page.large = false;
             page.nr_pages = 1;

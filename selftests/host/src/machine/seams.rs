@@ -146,7 +146,6 @@ impl<F: Encode> Folios for &Machine<F> {
         self.point();
         let mut memmap = self.memmap.borrow_mut();
         let page = memmap.page_mut(folio);
-        assert!(!page.device, "device memory is never referenced");
         assert_ne!(n, 0, "no references are taken");
         if page.refs <= 0 {
             return false;
@@ -168,6 +167,15 @@ impl<F: Encode> Folios for &Machine<F> {
     fn put(self, folio: PageNr, refs: u32, pincount: u32) {
         self.point();
         self.memmap.borrow_mut().put(folio, refs, pincount);
+    }
+
+    fn is_pci_p2pdma(self, folio: PageNr) -> Option<bool> {
+        self.point();
+        let memmap = self.memmap.borrow();
+        let page = memmap.page(folio);
+        assert!(page.device, "the page map of what is no device memory");
+        // The word that has the page map has the head in a tail.
+        page.p2pdma.filter(|_| page.head == folio)
     }
 
     fn is_longterm_pinnable(self, folio: PageNr) -> bool {

@@ -261,29 +261,107 @@ mod owners {
         refused(&leaf, Ask::read(Kind::Pin, 0, 2).longterm(), Stop::Unshare);
     }
 
+    /// Makes device memory of a folio, whose page map is such.
+    fn make_device(machine: &Machine<Tiny>, nr: usize, p2pdma: Option<bool>) {
+        let mut memmap = machine.memmap();
+        for nr in nr..nr + memmap.page(nr).nr_pages {
+            memmap.page_mut(nr).device = true;
+            memmap.page_mut(nr).p2pdma = p2pdma;
+        }
+    }
+
+    /// Device memory of a folio of one page, of one of four mapped by base pages, and of one mapped by a huge leaf.
+    fn device(p2pdma: Option<bool>) -> [Machine<Tiny>; 3] {
+        let machines = [
+            machine(Build::anon(1), true),
+            machine(Build::anon(4), true),
+            machine_with_leaf(Build::anon(2), true),
+        ];
+        for machine in &machines {
+            make_device(machine, 0, p2pdma);
+        }
+        machines
+    }
+
     #[test]
-    fn device_memory_is_not_even_referenced() {
-        let pages = machine(Build::anon(1), true);
-        let leaf = machine_with_leaf(Build::anon(2), true);
-        for machine in [pages, leaf] {
-            machine.memmap().page_mut(0).device = true;
+    fn device_memory_is_had() {
+        for machine in device(Some(false)) {
+            for request in [READ, WRITE, LONGTERM].concat() {
+                granted(&machine, request);
+            }
+        }
+        for machine in &device(Some(false))[1..] {
+            granted(machine, Ask::write(Kind::Pin, 0, 2));
+        }
+    }
+
+    #[test]
+    fn the_rules_are_those_of_other_memory() {
+        for machine in device(Some(false)) {
+            machine.memmap().page_mut(0).longterm_pinnable = false;
+            LONGTERM
+                .iter()
+                .for_each(|request| refused(&machine, *request, Stop::Longterm));
+            machine.memmap().page_mut(0).longterm_pinnable = true;
+            machine.memmap().page_mut(0).owner = Owner::File;
+            refused(&machine, LONGTERM[1], Stop::FileLongterm);
+            granted(&machine, LONGTERM[0]);
+        }
+    }
+
+    #[test]
+    fn peer_to_peer_memory_is_not_even_referenced_if_nobody_asks_for_it() {
+        for machine in device(Some(true)) {
             for request in [READ, WRITE, LONGTERM].concat() {
                 refused(&machine, request, Stop::Device);
+            }
+            assert_eq!(machine.memmap().nr_puts, 0);
+            for request in [READ, WRITE].concat() {
+                granted(&machine, request.of_p2pdma());
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_folio_without_a_page_map_is_left_alone() {
+        for machine in device(None) {
+            for request in [READ, WRITE, LONGTERM].concat() {
+                refused(&machine, request, Stop::Split);
+                refused(&machine, request.of_p2pdma(), Stop::Split);
             }
             assert_eq!(machine.memmap().nr_puts, 0);
         }
     }
 
     #[test]
-    fn device_memory_behind_other_memory_is_not_referenced_either() {
-        for (nr_pages, first, second) in [(1, 8, 9), (2, 9, 10)] {
-            for kind in [Kind::Get, Kind::Pin] {
-                let machine = machine(Build::anon(nr_pages), true);
-                machine.memmap().build(nr_pages, Build::anon(nr_pages));
-                machine.memmap().page_mut(nr_pages).device = true;
-                machine.map(0, [rw(first), rw(second)]);
-                let got = ask(&machine, Ask::write(kind, 0, 2));
-                assert_eq!((got.pages.len(), got.stop), (1, Some(Stop::Device)));
+    fn a_table_may_map_device_memory_and_other_memory() {
+        // Small folios, large ones, and both; peer-to-peer memory is told apart wherever it comes.
+        for sizes in [[1, 1], [2, 2], [1, 2], [2, 1]] {
+            for device_at in [[true, false], [false, true], [true, true]] {
+                for p2pdma in [false, true] {
+                    for kind in [Kind::Get, Kind::Pin] {
+                        let machine = machine(Build::anon(sizes[0]), true);
+                        machine.memmap().build(sizes[0], Build::anon(sizes[1]));
+                        let heads = [0, sizes[0]];
+                        // That which comes last is of the kind in question.
+                        let last = device_at.iter().rposition(|&at| at).expect("device memory");
+                        for nr in 0..2 {
+                            if device_at[nr] {
+                                make_device(&machine, heads[nr], Some(p2pdma && nr == last));
+                            }
+                        }
+                        machine.map(0, heads.map(|head| rw(8 + head as u64)));
+                        let request = Ask::write(kind, 0, 2);
+                        let expected = match p2pdma {
+                            true => (last, Some(Stop::Device)),
+                            false => (2, None),
+                        };
+                        let got = ask(&machine, request);
+                        assert_eq!((got.pages.len(), got.stop), expected);
+                        let got = ask(&machine, request.of_p2pdma());
+                        assert_eq!((got.pages.len(), got.stop), (2, None));
+                    }
+                }
             }
         }
     }

@@ -206,6 +206,10 @@ impl Folios for &Machine {
         self.refs.fetch_sub(refs, AcqRel);
     }
 
+    fn is_pci_p2pdma(self, _folio: usize) -> Option<bool> {
+        None
+    }
+
     fn is_longterm_pinnable(self, _folio: usize) -> bool {
         true
     }
@@ -250,6 +254,7 @@ fn walk<K: RefKind>(machine: &Machine, access: Access) -> bool {
         out: &mut RunWriter::new(Run::EMPTY, &mut []),
         progress: &mut Progress::new(0, 1),
         nr_entries_left: 1,
+        admits_p2pdma: false,
     };
     match access {
         Access::Read => walker.run::<K, ShortRead>().is_ok(),

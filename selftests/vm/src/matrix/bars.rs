@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rust_gup_uapi::raw::{
-    RUST_GUP_PCI_P2PDMA, RUST_GUP_STOP_DEVICE as DEVICE, RUST_GUP_STOP_SPECIAL as SPECIAL,
+    RUST_GUP_PCI_P2PDMA, RUST_GUP_STOP_DEVICE as DEVICE, RUST_GUP_STOP_NO_MAPPING as NO_MAPPING,
+    RUST_GUP_STOP_SPECIAL as SPECIAL,
 };
 use rust_gup_uapi::{Access, Engine, How, Request};
 
@@ -149,7 +150,7 @@ impl Drop for Lent {
     }
 }
 
-/// Who says that it knows gets the memory: by the kernel's fast walk, and here by the slow path.
+/// Who says that it knows gets the memory, by the fast walk where it takes small folios without an owner.
 fn p2pdma_allowed() {
     let device = open();
     for how in [How::Get, How::Pin] {
@@ -169,9 +170,13 @@ fn p2pdma_allowed() {
                 for engine in [Engine::Kernel, Engine::Rust] {
                     let taken = device.pin(&request, engine).expect("PIN");
                     assert_eq!(frames_of(&taken), expected[first..first + nr], "{what}");
-                    if engine == Engine::Rust {
-                        stopped(&taken, &request, 0, DEVICE);
-                        assert_eq!(taken.nr_fast(), 0, "{what}");
+                    match engine {
+                        Engine::Rust if unowned_is_fast() => {
+                            let all = nr as u64;
+                            assert_eq!((taken.nr_fast(), taken.stop()), (all, None), "{what}");
+                        }
+                        Engine::Rust => stopped(&taken, &request, 0, NO_MAPPING),
+                        _ => (),
                     }
                     let offset = request.addr - map.addr;
                     holds(&taken, 0, &data[offset..offset + request.len_bytes]);
@@ -184,12 +189,17 @@ fn p2pdma_allowed() {
                 let compared = device.compare(&request).expect("COMPARE");
                 assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
                 assert_eq!(compared.raw.nr_equal, nr as u64, "{what}");
-                stops(&device, &request, 0, DEVICE);
-                if how == How::Get {
-                    let taken = device.pin(&fast_only(request), Engine::Kernel);
-                    let nr_fast = if unowned_is_fast() { nr } else { 0 };
-                    assert_eq!(taken.expect("PIN").nr_pages(), nr_fast as u64, "{what}");
+                let nr_fast = if unowned_is_fast() { nr } else { 0 };
+                let engines = match how {
+                    How::Get => &[Engine::Kernel, Engine::Rust][..],
+                    _ => &[Engine::Rust],
+                };
+                for &engine in engines {
+                    let taken = device.pin(&fast_only(request), engine).expect("PIN");
+                    assert_eq!(taken.nr_pages(), nr_fast as u64, "{what}");
                 }
+                // Who does not say it gets nothing of that.
+                stops(&device, &request.slow_only(0), 0, DEVICE);
             }
             // What is held stays lent.
             let request = map.request().how(how).access(access);

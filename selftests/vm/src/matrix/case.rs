@@ -90,12 +90,6 @@ impl Outlook {
         self.walks().find_map(Walk::stop)
     }
 
-    /// Whether the engines leave a different referenced flag.
-    pub(super) fn referenced_differs(&self) -> bool {
-        let parity = |walk: Walk| matches!(walk, Walk::Stricter(_, Parity::DeviceLeaf));
-        self.taken(Engine::Rust).0 != 0 && self.walks().any(parity)
-    }
-
     /// Pages by the level of their leaf, up to the first stop.
     pub(super) fn by_level(&self) -> [u64; 5] {
         let mut nr = [0; 5];

@@ -12,21 +12,26 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 
-use rust_gup_uapi::raw::{RUST_GUP_STOP_DEVICE as DEVICE, RUST_GUP_STOP_READ_ONLY as READ_ONLY};
+use rust_gup_uapi::raw::{
+    RUST_GUP_STOP_FILE_LONGTERM as FILE_LONGTERM, RUST_GUP_STOP_LONGTERM as LONGTERM,
+    RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+};
 use rust_gup_uapi::How;
 
 use super::device::{faults, prove_frames, prove_vm_flag};
 use super::situation::{fill, touch};
-use super::{Page, Parity, Scene, Situation};
+use super::{Page, Scene, Situation};
 use crate::fixture::{check, HUGE, PAGE};
 use crate::memory::{Map, RW};
 
 const SITUATIONS: &[Situation] = &[
     Situation::new("fsdax_ext4_pte", || fsdax(Fs::Ext4, Leaf::Pte)),
     Situation::new("fsdax_ext4_pmd", || fsdax(Fs::Ext4, Leaf::Pmd)),
+    Situation::new("fsdax_ext4_pmd_by_pte", || fsdax(Fs::Ext4, Leaf::PmdByPte)),
     Situation::new("fsdax_ext4_sync", || fsdax(Fs::Ext4, Leaf::SyncPmd)),
     Situation::new("fsdax_xfs_pte", || fsdax(Fs::Xfs, Leaf::Pte)),
     Situation::new("fsdax_xfs_pmd", || fsdax(Fs::Xfs, Leaf::Pmd)),
+    Situation::new("fsdax_xfs_pmd_by_pte", || fsdax(Fs::Xfs, Leaf::PmdByPte)),
     Situation::new("fsdax_xfs_sync", || fsdax(Fs::Xfs, Leaf::SyncPmd)),
     Situation::new("fsdax_private", fsdax_private),
     Situation::new("devdax_4k", || devdax(PAGE)).logs(LOG),
@@ -49,8 +54,9 @@ pub(super) fn situations() -> &'static [Situation] {
 
 const GIANT: usize = 1 << 30;
 /// What the device's own pages are mapped by.
-const BASE_PAGES: Page = Page::stricter(DEVICE, Parity::Device);
-const LEAF: Page = Page::stricter(DEVICE, Parity::DeviceLeaf);
+const BASE_PAGES: Page = Page::fast(0);
+const HUGE_LEAF: Page = Page::fast(1);
+const GIANT_LEAF: Page = Page::fast(2);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fs {
@@ -63,6 +69,8 @@ enum Fs {
 enum Leaf {
     Pte,
     Pmd,
+    /// Base pages of a large folio, which another mapping has by a leaf of 2 MiB.
+    PmdByPte,
     /// With `MAP_SYNC`.
     SyncPmd,
 }
@@ -80,14 +88,20 @@ fn fsdax(fs: Fs, leaf: Leaf) -> Scene {
             assert_eq!(faults(&map, PAGE), map.nr_pages() as u64, "base pages");
             (map, BASE_PAGES)
         }
-        Leaf::Pmd | Leaf::SyncPmd => (by_pmd(fs, flags), LEAF),
+        Leaf::Pmd | Leaf::SyncPmd => (by_pmd(fs, flags).1, HUGE_LEAF),
+        Leaf::PmdByPte => {
+            let (file, _) = by_pmd(fs, flags);
+            let map = mapped(&file, HUGE, flags, PAGE);
+            assert_eq!(faults(&map, PAGE), map.nr_pages() as u64, "base pages");
+            (map, BASE_PAGES)
+        }
     };
     let words = fill(&map);
     prove_frames(&map, &pmem());
     prove_vm_flag(&map, flag);
     Scene::new(map, words, move |way, _| {
         if way.how == How::LongTerm {
-            refused_for_long(DEVICE)
+            refused_for_long(LONGTERM)
         } else {
             page
         }
@@ -99,12 +113,13 @@ fn refused_for_long(stop: u32) -> Page {
     Page::refused(stop, libc::EOPNOTSUPP)
 }
 
-/// A mapping under leaves of 2 MiB. That depends on where the file system puts the file, so more than one is tried.
-fn by_pmd(fs: Fs, flags: libc::c_int) -> Map {
+/// A file, mapped by leaves of 2 MiB. That depends on where the file system puts it, so more than one is tried.
+fn by_pmd(fs: Fs, flags: libc::c_int) -> (File, Map) {
     for _ in 0..8 {
-        let map = mapped(&file(fs, 2 * HUGE), 2 * HUGE, flags, 0);
+        let file = file(fs, 2 * HUGE);
+        let map = mapped(&file, 2 * HUGE, flags, 0);
         if faults(&map, PAGE) == 2 {
-            return map;
+            return (file, map);
         }
     }
     panic!("no file is mapped by leaves of 2 MiB");
@@ -118,7 +133,7 @@ fn fsdax_private() -> Scene {
     assert_eq!(touch(&map), words);
     prove_frames(&map, &pmem());
     Scene::new(map, words, |way, _| match (way.how, way.is_write()) {
-        (How::LongTerm, false) => refused_for_long(DEVICE),
+        (How::LongTerm, false) => refused_for_long(LONGTERM),
         (How::LongTerm, true) => refused_for_long(READ_ONLY),
         (_, false) => BASE_PAGES,
         (_, true) => Page::readied(READ_ONLY, 0),
@@ -147,11 +162,15 @@ fn devdax(align: usize) -> Scene {
     }
     let part = map.part(HUGE, 2 * HUGE);
     let words = fill(&part);
-    let page = if align == PAGE { BASE_PAGES } else { LEAF };
+    let page = match align {
+        PAGE => BASE_PAGES,
+        HUGE => HUGE_LEAF,
+        _ => GIANT_LEAF,
+    };
     let scene = Scene::new(part, words, move |way, _| {
         if way.how == How::LongTerm && way.is_write() {
             // It is a file for the kernel's fast walk, too.
-            Page::slow(DEVICE)
+            Page::slow(FILE_LONGTERM)
         } else {
             page
         }

@@ -95,13 +95,6 @@ pub(crate) enum Parity {
     /// them, and the module, which cannot tell them from secret memory, leaves them to the slow path, which does not set
     /// the referenced flag of unevictable folios.
     Unevictable,
-    /// Device memory with a struct page: the kernel's fast walk looks up the driver that it belongs to
-    /// (mm/gup.c:528), which can be missing while a large folio is taken apart, and the module leaves all of it to the
-    /// slow path.
-    Device,
-    /// The same under a huge leaf, where the slow path does not set the folio's referenced flag: it only touches the
-    /// entry (mm/huge_memory.c, `touch_pmd()`).
-    DeviceLeaf,
     /// Under Xen, paravirtualized, entries hold frames of the machine. The kernel's fast walk asks Xen's functions for
     /// each entry; the module's is off.
     Xen,

@@ -106,7 +106,8 @@ fn a_large_folio_that_comes_back_small_is_not_pinned_as_a_large_one() {
             Setup {
                 folios: vec![Build::anon(2).with_refs(1)],
                 nr_mapped: 1,
-                writable: true
+                writable: true,
+                device: false,
             },
             ask,
             comes_back(Build::anon(1)),

@@ -9,7 +9,7 @@ use rust_gup_host::{
         Next::{BackOff, Step},
         Program,
     },
-    walk::{Level, Pfn},
+    walk::{Level, Owner, Pfn},
 };
 
 use super::FIRST_PFN;
@@ -246,4 +246,75 @@ pub(in super::super) fn write_protect<F: Encode>(nr: usize) -> Program<F> {
     Program::default().then(move |m| {
         m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, false));
     })
+}
+
+/// A folio of a file in device memory is unmapped, and taken apart once nobody has it, page after page: each has no head
+/// any more, and then a page map of its own (`dax_folio_put()`, `dax_folio_reset_order()`). The file gets the pages again,
+/// one by one, at the same place.
+pub(in super::super) fn take_apart<F: Encode>(nr_pages: usize) -> Program<F> {
+    let unmap = move |m: &Machine<F>| (0..nr_pages).for_each(|nr| clear(m, nr));
+    take_device_folio_apart(nr_pages, unmap).then(move |m| {
+        for nr in 0..nr_pages {
+            let build = Build::anon(1).owned_by(Owner::File);
+            m.memmap().build(nr, build);
+            m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, true));
+        }
+    })
+}
+
+/// The same of a folio that is mapped by a huge leaf, and becomes one folio again.
+pub(in super::super) fn take_leaf_apart<F: Encode>(nr_pages: usize) -> Program<F> {
+    let unmap = |m: &Machine<F>| {
+        m.install(0, Level::PMD, F::empty(Level::PMD));
+    };
+    take_device_folio_apart(nr_pages, unmap).then(move |m| {
+        let build = Build::anon(nr_pages).owned_by(Owner::File);
+        m.memmap().build(0, build);
+        m.install(0, Level::PMD, huge_leaf::<F>(0, true));
+    })
+}
+
+fn take_device_folio_apart<F: Encode>(
+    nr_pages: usize,
+    unmap: impl Fn(&Machine<F>) + 'static,
+) -> Program<F> {
+    Program::default()
+        .then(move |m| {
+            unmap(m);
+            m.memmap().drop_owned(0, nr_pages as i32);
+        })
+        .then_if(|m| {
+            let mut memmap = m.memmap();
+            // `dax_busy_page()`: the file system waits.
+            if memmap.page(0).refs != 0 {
+                return BackOff;
+            }
+            let head = memmap.page_mut(0);
+            (head.large, head.nr_pages, head.p2pdma) = (false, 1, None);
+            Step
+        })
+        .then(move |m| {
+            let mut memmap = m.memmap();
+            for nr in 1..nr_pages {
+                memmap.page_mut(nr - 1).p2pdma = Some(false);
+                let page = memmap.page_mut(nr);
+                (page.head, page.p2pdma) = (nr, None);
+            }
+        })
+        .then(move |m| m.memmap().page_mut(nr_pages - 1).p2pdma = Some(false))
+}
+
+/// A page of device memory is unmapped and free, and when it is mapped again at the same place it is lent by a PCI device.
+pub(in super::super) fn become_p2pdma<F: Encode>(nr: usize) -> Program<F> {
+    zap(nr)
+        .then_if(move |m| {
+            let mut memmap = m.memmap();
+            if memmap.page(nr).refs != 0 {
+                return BackOff;
+            }
+            memmap.build(nr, Build::anon(1).owned_by(Owner::File));
+            memmap.page_mut(nr).p2pdma = Some(true);
+            Step
+        })
+        .and(map_again(nr, true))
 }

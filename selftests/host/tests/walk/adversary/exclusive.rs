@@ -95,6 +95,7 @@ fn a_plain_reference_does_not_ask_whose_the_page_is() {
         folios: vec![Build::anon(2).shared()],
         nr_mapped: 2,
         writable: false,
+        device: false,
     };
     let ask = Ask::read(Kind::Get, 0, 2);
     on_pages!(shared(), ask, Default::default(), ["all"]);

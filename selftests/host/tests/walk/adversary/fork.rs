@@ -110,6 +110,7 @@ fn what_was_pinned_before_fork_begins_is_copied() {
         folios: vec![Build::anon(1)],
         nr_mapped: 1,
         writable: true,
+        device: false,
     }
     .by_pages();
     machine.record(0, 1);

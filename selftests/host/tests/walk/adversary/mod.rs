@@ -4,6 +4,7 @@
 //! in here.
 
 mod contents;
+mod device;
 pub(super) mod events;
 mod exclusive;
 mod fork;
@@ -14,7 +15,7 @@ use rust_gup_host::{
     drive::{Ask, Kind},
     encode::{Encode, Page},
     machine::{Build, Machine},
-    walk::{Access, Level, Pfn},
+    walk::{Access, Level, Owner, Pfn},
 };
 
 /// The frame of the first page, at which a huge leaf of every format can begin.
@@ -30,6 +31,7 @@ pub(super) struct Setup {
     /// How many pages are mapped.
     nr_mapped: u64,
     writable: bool,
+    device: bool,
 }
 
 impl Setup {
@@ -39,6 +41,17 @@ impl Setup {
             folios: sizes.iter().map(|size| Build::anon(*size)).collect(),
             nr_mapped: sizes.iter().sum::<usize>() as u64,
             writable: true,
+            device: false,
+        }
+    }
+
+    /// With folios of a file of so many pages, in device memory (fsdax).
+    pub(super) fn device(sizes: &[usize]) -> Self {
+        let build = |size: &usize| Build::anon(*size).owned_by(Owner::File);
+        Self {
+            folios: sizes.iter().map(build).collect(),
+            device: true,
+            ..Self::anon(sizes)
         }
     }
 
@@ -70,6 +83,9 @@ impl Setup {
         for folio in &self.folios {
             machine.memmap().build(head, *folio);
             head += folio.nr_pages;
+        }
+        for nr in 0..nr_frames {
+            machine.memmap().page_mut(nr).device = self.device;
         }
         machine
     }
