@@ -8,25 +8,25 @@ use kernel::{
     sync::Arc,
 };
 
-use crate::gup::PinnedRange;
-
-/// The ranges that are held through one open file, by handle.
+/// What is held through one open file, by handle: ranges of pages, or buffers of a driver.
 ///
-/// A range is shared with the calls that use it at the moment, so that a copy does not hold up calls on other handles.
+/// A value is shared with the calls that use it at the moment, so that a copy does not hold up calls on other handles.
 /// It is released when it has been taken out and the last of those calls is done.
-pub(super) struct Handles {
-    ranges: RBTree<u64, Arc<PinnedRange>>,
+///
+/// Not an array, of which a handle would be the index: nothing can be read beyond its end then, not even speculatively.
+pub(super) struct Handles<T> {
+    values: RBTree<u64, Arc<T>>,
     last: u64,
 }
 
 /// Memory for one more handle.
-pub(super) type Reservation = RBTreeNodeReservation<u64, Arc<PinnedRange>>;
+pub(super) type Reservation<T> = RBTreeNodeReservation<u64, Arc<T>>;
 
-impl Handles {
+impl<T> Handles<T> {
     /// No handles.
     pub(super) fn new() -> Self {
         Self {
-            ranges: RBTree::new(),
+            values: RBTree::new(),
             last: 0,
         }
     }
@@ -36,41 +36,36 @@ impl Handles {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn reserve() -> Result<Reservation> {
+    pub(super) fn reserve() -> Result<Reservation<T>> {
         RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)
     }
 
-    /// A new handle. They count up from 1 and none is given out twice, so that a stale one never names another range.
+    /// A new handle. They count up from 1 and none is given out twice, so that a stale one never names another value.
     pub(super) fn next(&mut self) -> u64 {
         self.last = self.last.wrapping_add(1);
         self.last
     }
 
-    /// Puts a range under a handle from [`next()`](Self::next).
-    pub(super) fn insert(
-        &mut self,
-        reservation: Reservation,
-        handle: u64,
-        range: Arc<PinnedRange>,
-    ) {
-        self.ranges.insert(reservation.into_node(handle, range));
+    /// Puts a value under a handle from [`next()`](Self::next).
+    pub(super) fn insert(&mut self, reservation: Reservation<T>, handle: u64, value: Arc<T>) {
+        self.values.insert(reservation.into_node(handle, value));
     }
 
-    /// The range of a handle.
+    /// The value of a handle.
     ///
     /// # Errors
     ///
     /// `ENOENT` if there is no such handle.
-    pub(super) fn get(&self, handle: u64) -> Result<Arc<PinnedRange>> {
-        self.ranges.get(&handle).cloned().ok_or(ENOENT)
+    pub(super) fn get(&self, handle: u64) -> Result<Arc<T>> {
+        self.values.get(&handle).cloned().ok_or(ENOENT)
     }
 
-    /// Takes a range out.
+    /// Takes a value out.
     ///
     /// # Errors
     ///
     /// `ENOENT` if there is no such handle.
-    pub(super) fn remove(&mut self, handle: u64) -> Result<Arc<PinnedRange>> {
-        self.ranges.remove(&handle).ok_or(ENOENT)
+    pub(super) fn remove(&mut self, handle: u64) -> Result<Arc<T>> {
+        self.values.remove(&handle).ok_or(ENOENT)
     }
 }

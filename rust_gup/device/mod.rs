@@ -10,7 +10,7 @@ mod ioctl;
 use kernel::{new_mutex, prelude::*, sync::Mutex};
 
 use self::handles::Handles;
-use crate::sys::ioctl_file::IoctlFile;
+use crate::{gup::PinnedRange, sys::ioctl_file::IoctlFile};
 
 /// An open file: the handles that were made through it.
 ///
@@ -19,7 +19,7 @@ use crate::sys::ioctl_file::IoctlFile;
 #[pin_data]
 pub(crate) struct OpenFile {
     #[pin]
-    handles: Mutex<Handles>,
+    handles: Mutex<Handles<PinnedRange>>,
 }
 
 impl IoctlFile for OpenFile {
