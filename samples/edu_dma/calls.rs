@@ -10,8 +10,9 @@ use kernel::{
 };
 
 use crate::{
-    buffer::{Buffer, Method, Report},
+    buffer::{Buffer, Closed, Method, Report},
     device::{Direction, Edu},
+    handles::Handles,
     ioctl_file::IoctlFile,
     sys::{
         abi::{self, Argument},
@@ -23,9 +24,14 @@ use crate::{
 #[pin_data]
 pub(crate) struct OpenFile {
     edu: Arc<Edu>,
-    /// By handle, which is the index and one. A buffer is shared with the copies that use it at the moment.
     #[pin]
-    buffers: Mutex<KVec<Option<Arc<Buffer>>>>,
+    buffers: Mutex<Buffers>,
+}
+
+struct Buffers {
+    handles: Handles<Buffer>,
+    /// How many there are, with those that are being registered.
+    nr: u32,
 }
 
 impl IoctlFile for OpenFile {
@@ -34,7 +40,10 @@ impl IoctlFile for OpenFile {
         KBox::pin_init(
             pin_init!(Self {
                 edu,
-                buffers <- new_mutex!(KVec::new()),
+                buffers <- new_mutex!(Buffers {
+                    handles: Handles::new(),
+                    nr: 0,
+                }),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -54,6 +63,26 @@ impl IoctlFile for OpenFile {
 
 impl OpenFile {
     fn register(&self, argument: Argument) -> Result {
+        {
+            let mut buffers = self.buffers.lock();
+            if buffers.nr >= abi::EDU_DMA_MAX_BUFFERS {
+                return Err(ENOSPC);
+            }
+            buffers.nr = buffers.nr.wrapping_add(1);
+        }
+        let result = self.register_one(argument);
+        if result.is_err() {
+            self.forget_one();
+        }
+        result
+    }
+
+    fn forget_one(&self) {
+        let mut buffers = self.buffers.lock();
+        buffers.nr = buffers.nr.wrapping_sub(1);
+    }
+
+    fn register_one(&self, argument: Argument) -> Result {
         let mut register: abi::edu_dma_register = argument.read()?;
         let is_valid = register.reserved == 0
             && register.flags & !abi::EDU_DMA_WRITABLE == 0
@@ -67,6 +96,7 @@ impl OpenFile {
             abi::EDU_DMA_KERNEL => Method::Kernel,
             _ => return Err(EINVAL),
         };
+        let reservation = Handles::reserve()?;
         let mut report = Report::default();
         let result = Buffer::register(
             &self.edu,
@@ -76,21 +106,20 @@ impl OpenFile {
             register.flags & abi::EDU_DMA_WRITABLE != 0,
             &mut report,
         );
+        if !abi::may_see_layout() {
+            report.hide_layout();
+        }
         register.nr_pages = report.nr_pages as u64;
         register.nr_fast = report.nr_fast as u64;
         register.nr_entries = report.nr_entries as u64;
         register.nr_segments = report.nr_segments as u64;
         register.list_bytes = report.list_bytes as u64;
+        register.dma_addr = report.dma_addr;
         register.take_ns = report.take_ns;
         register.list_ns = report.list_ns;
         register.map_ns = report.map_ns;
         register.stop = report.stop;
         register.stop_addr = report.stop_addr;
-        register.dma_addr = if abi::may_see_addresses() {
-            report.dma_addr
-        } else {
-            0
-        };
         let buffer = match result {
             Ok(buffer) => Arc::new(buffer, GFP_KERNEL_ACCOUNT)?,
             Err(error) => {
@@ -99,23 +128,29 @@ impl OpenFile {
                 return Err(error);
             }
         };
-        let index = self.insert(buffer)?;
-        register.handle = (index as u64).wrapping_add(1);
-        argument.write(&register).inspect_err(|_| {
-            // Nobody knows the handle.
-            self.remove(register.handle).ok();
-        })
+        // The caller learns the handle before it exists. Were it the other way round, another thread could have
+        // unregistered it by the time that this one has to take it back.
+        register.handle = self.buffers.lock().handles.next();
+        argument.write(&register)?;
+        let mut buffers = self.buffers.lock();
+        buffers.handles.insert(reservation, register.handle, buffer);
+        Ok(())
     }
 
     fn unregister(&self, argument: Argument) -> Result {
         let mut unregister: abi::edu_dma_unregister = argument.read()?;
-        let buffer = self.remove(unregister.handle)?;
+        let buffer = self.buffers.lock().handles.remove(unregister.handle)?;
+        self.forget_one();
         // If a copy still uses it, that one closes it.
+        let mut closed = Closed::default();
         if let Some(buffer) = Arc::into_unique_or_drop(buffer) {
-            let closed = Pin::into_inner(buffer).close();
-            unregister.unmap_ns = closed.unmap_ns;
-            unregister.release_ns = closed.release_ns;
+            closed = Pin::into_inner(buffer).close();
         }
+        if !abi::may_see_layout() {
+            closed = Closed::default();
+        }
+        unregister.unmap_ns = closed.unmap_ns;
+        unregister.release_ns = closed.release_ns;
         argument.write(&unregister)
     }
 
@@ -126,7 +161,7 @@ impl OpenFile {
             abi::EDU_DMA_FROM_DEVICE => Direction::FromDevice,
             _ => return Err(EINVAL),
         };
-        let buffer = self.get(transfer.handle)?;
+        let buffer = self.buffers.lock().handles.get(transfer.handle)?;
         let start = Instant::<Monotonic>::now();
         let mut done_bytes = 0u64;
         let result = buffer.copy(
@@ -141,36 +176,5 @@ impl OpenFile {
         transfer.transfer_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(0);
         argument.write(&transfer)?;
         result
-    }
-
-    fn insert(&self, buffer: Arc<Buffer>) -> Result<usize> {
-        let mut buffers = self.buffers.lock();
-        if let Some(index) = buffers.iter().position(|slot| slot.is_none()) {
-            if let Some(slot) = buffers.get_mut(index) {
-                *slot = Some(buffer);
-            }
-            return Ok(index);
-        }
-        if buffers.len() >= abi::EDU_DMA_MAX_BUFFERS as usize {
-            return Err(ENOSPC);
-        }
-        buffers.push(Some(buffer), GFP_KERNEL_ACCOUNT)?;
-        Ok(buffers.len().wrapping_sub(1))
-    }
-
-    fn index(handle: u64) -> Result<usize> {
-        Ok(usize::try_from(handle.checked_sub(1).ok_or(ENOENT)?)?)
-    }
-
-    fn get(&self, handle: u64) -> Result<Arc<Buffer>> {
-        let buffers = self.buffers.lock();
-        let slot = buffers.get(Self::index(handle)?).ok_or(ENOENT)?;
-        slot.clone().ok_or(ENOENT)
-    }
-
-    fn remove(&self, handle: u64) -> Result<Arc<Buffer>> {
-        let mut buffers = self.buffers.lock();
-        let slot = buffers.get_mut(Self::index(handle)?).ok_or(ENOENT)?;
-        slot.take().ok_or(ENOENT)
     }
 }

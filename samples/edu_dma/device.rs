@@ -5,7 +5,6 @@
 use kernel::{
     device::{Bound, Device},
     devres::Devres,
-    io::Io,
     new_mutex, pci,
     prelude::*,
     sync::{
@@ -16,17 +15,14 @@ use kernel::{
 };
 
 use crate::{
+    engine::{Copy, Engine},
     regs,
     sys::{
         self,
-        done::Done,
-        linux::{Bar, SharedBar},
+        linux::Bar,
         sg::{List, Mapping},
     },
 };
-
-/// How long a copy may take. It takes 100 ms.
-const TIMEOUT_MS: u32 = 2000;
 
 /// Which way a copy goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,17 +37,17 @@ pub(crate) enum Direction {
 #[pin_data]
 pub(crate) struct Edu {
     pdev: ARef<pci::Device>,
-    bar: SharedBar,
+    /// How long an entry of a scatter list may be.
+    max_segment_bytes: usize,
     /// Whether the driver is bound. Held by whoever relies on that. Mappings are made under it, and undone by the kernel
     /// after `shut_down()`.
     #[pin]
     bound: Mutex<bool>,
     /// Held as long as the device copies.
     #[pin]
-    engine: Mutex<Engine>,
-    /// Completed by the interrupt.
+    state: Mutex<State>,
     #[pin]
-    done: Done,
+    engine: Engine,
 }
 
 /// The lock of [`Edu::bound`], of which a driver that is bound can be made sure.
@@ -59,28 +55,43 @@ pub(crate) type BoundLock<'a> = Guard<'a, bool, MutexBackend>;
 
 /// Whether the device can be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Engine {
+enum State {
+    /// It is, and it does nothing while this is not locked.
     Works,
     /// It did not end a copy in time, or the driver is unbound. It may not access memory any more.
     Off,
 }
 
 impl Edu {
-    pub(crate) fn new(pdev: &pci::Device<Bound>, bar: Bar<'_>) -> Result<Arc<Self>> {
-        if bar.read32(regs::ID) & 0xff != regs::ID_EDU {
-            return Err(ENODEV);
-        }
-        let bar = bar.into_devres()?;
-        Arc::pin_init(
+    /// The device, which does nothing yet, and cannot reach memory if it could not before.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it is another one, `ETIMEDOUT` if it is at work for somebody who is gone, and does not end.
+    pub(crate) fn new(
+        pdev: &pci::Device<Bound>,
+        bar: Bar<'_>,
+        timeout_ms: u32,
+    ) -> Result<Arc<Self>> {
+        let engine = Engine::new(bar, timeout_ms)?;
+        let max_segment_bytes = sys::dma::max_segment_bytes(pdev);
+        let edu = Arc::pin_init(
             try_pin_init!(Self {
                 pdev: pdev.into(),
-                bar,
+                max_segment_bytes,
                 bound <- new_mutex!(true),
-                engine <- new_mutex!(Engine::Works),
-                done <- Done::new(),
+                state <- new_mutex!(State::Works),
+                engine <- engine,
             }),
             GFP_KERNEL,
-        )
+        )?;
+        edu.engine.quiesce()?;
+        Ok(edu)
+    }
+
+    /// How long an entry of a scatter list may be.
+    pub(crate) fn max_segment_bytes(&self) -> usize {
+        self.max_segment_bytes
     }
 
     /// Maps pages for the device until the value is dropped, or the driver unbound.
@@ -137,7 +148,7 @@ impl Edu {
         Ok(())
     }
 
-    /// Copies at most `max_bytes` bytes: as many as lie in one piece for the device. Returns how many.
+    /// Copies at most `max_bytes` bytes: as many as the device can be given at once. Returns how many.
     fn copy_chunk(
         &self,
         mapping: &Devres<Mapping>,
@@ -147,11 +158,11 @@ impl Edu {
         max_bytes: usize,
     ) -> Result<usize> {
         // From here on unbinding waits, so that neither the mapping nor the registers go away.
-        let mut engine = self.engine.lock();
+        let mut state = self.state.lock();
         if !*self.bound.lock() {
             return Err(ENODEV);
         }
-        if *engine == Engine::Off {
+        if *state == State::Off {
             return Err(EIO);
         }
         let chunk = mapping
@@ -159,34 +170,22 @@ impl Edu {
             .ok_or(ENODEV)?
             .ok_or(EINVAL)?;
         let device_addr = regs::MEMORY.wrapping_add(device_offset as u64);
-        let (from, to, cmd) = match direction {
-            Direction::ToDevice => (chunk.addr, device_addr, regs::CMD_RUN | regs::CMD_IRQ),
-            Direction::FromDevice => (
-                device_addr,
-                chunk.addr,
-                regs::CMD_RUN | regs::CMD_IRQ | regs::CMD_FROM_DEVICE,
-            ),
+        let from_device = direction == Direction::FromDevice;
+        let (from, to) = if from_device {
+            (device_addr, chunk.addr)
+        } else {
+            (chunk.addr, device_addr)
         };
-        self.done.reset();
-        self.bar
-            .try_access_with(|bar| {
-                // Checked at run time, because the type of a BAR does not promise that it is aligned to 8 bytes.
-                bar.try_write64(from, regs::DMA_SRC)?;
-                bar.try_write64(to, regs::DMA_DST)?;
-                bar.try_write64(chunk.len_bytes as u64, regs::DMA_COUNT)?;
-                bar.try_write64(cmd, regs::DMA_CMD)
-            })
-            .ok_or(ENODEV)??;
-        // Not interruptible: the device writes to the pages until it is done, whatever becomes of the process.
-        if !self.done.wait(TIMEOUT_MS) && self.is_busy() {
-            // It cannot be told to stop, but it can be kept from memory.
-            sys::dma::clear_master(&self.pdev);
-            *engine = Engine::Off;
-            dev_err!(
-                (*self.pdev).as_ref(),
-                "no end of a copy, the device is off\n"
-            );
-            return Err(EIO);
+        let copy = Copy {
+            from,
+            to,
+            len_bytes: chunk.len_bytes,
+            from_device,
+        };
+        if let Err(error) = self.engine.run(&copy) {
+            *state = State::Off;
+            self.cut_off();
+            return Err(error);
         }
         mapping
             .try_access_with(|mapping| mapping.take_from_device(&chunk))
@@ -194,33 +193,33 @@ impl Edu {
         Ok(chunk.len_bytes)
     }
 
-    fn is_busy(&self) -> bool {
-        self.bar
-            .try_access_with(|bar| bar.try_read64(regs::DMA_CMD))
-            .is_some_and(|cmd| cmd.is_ok_and(|cmd| cmd & regs::CMD_RUN != 0))
+    /// Keeps a device from memory that cannot be told to stop, as `nvme_dev_disable()` (`drivers/nvme/host/pci.c`) does
+    /// before it gives requests back. The pages of its copy may be released afterwards, whatever it goes on to do.
+    fn cut_off(&self) {
+        sys::dma::clear_master(&self.pdev);
+        // What it wrote before may be on its way still, and arrives before what it is asked now.
+        let _ = self.engine.is_busy();
+        dev_err!(
+            (*self.pdev).as_ref(),
+            "no end of a copy, the device is off\n"
+        );
     }
 
     /// The interrupt handler: whether the device has interrupted.
     pub(crate) fn interrupt(&self) -> bool {
-        let reasons = self.bar.try_access_with(|bar| {
-            let reasons = bar.read32(regs::IRQ_STATUS);
-            if reasons != 0 {
-                bar.write32(reasons, regs::IRQ_ACK);
-            }
-            reasons
-        });
-        let reasons = reasons.unwrap_or(0);
-        if reasons & regs::IRQ_DMA != 0 {
-            self.done.complete();
-        }
-        reasons != 0
+        self.engine.interrupt()
     }
 
     /// The driver is about to be unbound. Waits for the chunk that is being copied; none is copied from then on, nothing
     /// mapped, and the device cannot access memory.
     pub(crate) fn shut_down(&self, pdev: &pci::Device<Bound>) {
         *self.bound.lock() = false;
-        *self.engine.lock() = Engine::Off;
+        *self.state.lock() = State::Off;
         sys::dma::clear_master(pdev);
+        // It still works if it was cut off. Whoever uses it next lets it reach memory again, and then it would write to
+        // where the pages were; and nobody would serve the interrupt.
+        if self.engine.quiesce().is_err() {
+            dev_err!(pdev.as_ref(), "unbound from a device that is at work\n");
+        }
     }
 }

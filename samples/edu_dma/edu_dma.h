@@ -36,7 +36,7 @@
  * @nr_entries: Out: entries of the scatter list.
  * @nr_segments: Out: pieces of the device's address space that it was mapped to.
  * @list_bytes: Out: memory for what lists the pages: runs or the array of pages, and the scatter list.
- * @dma_addr: Out: the first of these addresses, or 0 for callers without CAP_SYS_ADMIN.
+ * @dma_addr: Out: the first of these addresses.
  * @take_ns: Out: time for pinning.
  * @list_ns: Out: time for making the scatter list.
  * @map_ns: Out: time for mapping it.
@@ -45,6 +45,7 @@
  * @reserved: Zero.
  *
  * All of the buffer is pinned, or nothing. If the call fails, @stop and @stop_addr say why and where.
+ * From @nr_entries to @map_ns everything is 0 for callers without CAP_SYS_ADMIN: it tells how memory lies physically.
  */
 struct edu_dma_register {
 	__aligned_u64	addr;
@@ -69,8 +70,9 @@ struct edu_dma_register {
 /**
  * struct edu_dma_unregister - unmap a buffer and release its pages
  * @handle: From struct edu_dma_register.
- * @unmap_ns: Out: time for unmapping, with freeing the scatter list.
- * @release_ns: Out: time for releasing the pages.
+ * @unmap_ns: Out: time for unmapping, with freeing the scatter list. 0 without CAP_SYS_ADMIN, and if a transfer still
+ *	uses the buffer, which ends with it then.
+ * @release_ns: Out: time for releasing the pages. Likewise.
  *
  * Pages that the device has written to are marked dirty.
  */
@@ -94,7 +96,7 @@ struct edu_dma_unregister {
  * @done_bytes: Out: bytes that were copied, all of them if the call succeeds.
  * @transfer_ns: Out: time.
  *
- * The bytes are copied in chunks, of which each takes the device 100 ms.
+ * The bytes are copied in chunks, of which each lies in one page and takes the device 100 ms.
  */
 struct edu_dma_transfer {
 	__aligned_u64	handle;

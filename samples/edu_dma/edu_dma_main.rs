@@ -3,7 +3,8 @@
 //! A driver for QEMU's edu device that copies between the device and buffers of processes, which it pins through
 //! rust_gup.
 //!
-//! `device.rs` is the device, `buffer.rs` a buffer from pinning to releasing, `calls.rs` what processes ask for.
+//! `device.rs` is the device, `engine.rs` what copies in it, `buffer.rs` a buffer from pinning to releasing, `calls.rs`
+//! what processes ask for.
 //! `sys/` is what the kernel crate has no abstraction for, and what differs between its versions; all `unsafe` is there.
 
 use core::borrow::Borrow;
@@ -13,6 +14,7 @@ use kernel::{device::Core, driver, pci, prelude::*, sync::Arc};
 mod buffer;
 mod calls;
 mod device;
+mod engine;
 mod regs;
 mod sys;
 
@@ -20,6 +22,8 @@ mod sys;
 mod chardev;
 #[path = "../../rust_gup/include/rust_gup_api.rs"]
 mod gup;
+#[path = "../../rust_gup/device/handles.rs"]
+mod handles;
 #[path = "../../rust_gup/sys/ioctl_file.rs"]
 mod ioctl_file;
 
@@ -39,6 +43,10 @@ module! {
         dma_bits: u32 {
             default: 28,
             description: "Width of the device's DMA addresses: that of QEMU's dma_mask property",
+        },
+        timeout_ms: u32 {
+            default: 2000,
+            description: "How long a copy may take in milliseconds, which is 100 ms for QEMU's device",
         },
     },
 }
@@ -91,14 +99,19 @@ impl pci::Driver for EduDriver {
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             let dma_bits = plain(module_parameters::dma_bits.value());
+            let timeout_ms = plain(module_parameters::timeout_ms.value());
             pdev.enable_device_mem()?;
             sys::dma::set_mask(pdev, dma_bits)?;
-            pdev.set_master();
             let bar = pdev.iomap_region_sized::<{ regs::END }>(0, c"edu_dma")?;
-            let edu = Edu::new(pdev, bar)?;
+            let edu = Edu::new(pdev, bar, timeout_ms)?;
             Ok(try_pin_init!(EduData {
                 irq <- Irq::new(pdev, edu.clone()),
-                published: slot::publish(edu.clone())?,
+                _: {
+                    // Not before it is known to do nothing: it would go on where it was.
+                    pdev.set_master();
+                },
+                published: slot::publish(edu.clone())
+                    .inspect_err(|_| sys::dma::clear_master(pdev))?,
                 edu,
             }))
         })

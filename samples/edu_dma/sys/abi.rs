@@ -77,8 +77,8 @@ impl Argument {
     }
 }
 
-/// Whether the caller may see where things lie.
-pub(crate) fn may_see_addresses() -> bool {
+/// Whether the caller may see how memory lies physically.
+pub(crate) fn may_see_layout() -> bool {
     // SAFETY: Always safe to call in process context.
     unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
 }

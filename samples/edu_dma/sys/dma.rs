@@ -6,12 +6,15 @@ use kernel::{
     bindings,
     device::{Bound, Core, Device, DeviceContext},
     dma::{Device as _, DmaMask},
+    page::PAGE_SIZE,
     pci,
     prelude::*,
 };
 
-use super::sg::MAX_SEGMENT_BYTES;
 use crate::device::BoundLock;
+
+/// How long an entry of a scatter list may be: its length has 32 bits. A multiple of the page size.
+const MAX_SEGMENT_BYTES: usize = 1 << 30;
 
 /// Says how many address bits the device has, and that it does not mind how long a piece of memory is.
 ///
@@ -26,6 +29,15 @@ pub(crate) fn set_mask(pdev: &pci::Device<Core<'_>>, bits: u32) -> Result {
         pdev.dma_set_max_seg_size(MAX_SEGMENT_BYTES as u32);
     }
     Ok(())
+}
+
+/// How long an entry of a scatter list may be that is mapped for a device whose address bits are known: less if memory
+/// is out of reach, and the kernel has the device use other memory instead (swiotlb). A multiple of the page size.
+#[doc(alias = "dma_max_mapping_size")]
+pub(crate) fn max_segment_bytes(pdev: &pci::Device<Bound>) -> usize {
+    // SAFETY: The device is valid.
+    let max_bytes = unsafe { bindings::dma_max_mapping_size(raw_device(pdev.as_ref())) };
+    max_bytes.min(MAX_SEGMENT_BYTES) & !(PAGE_SIZE - 1)
 }
 
 /// The C structure of a device; the kernel crate keeps its own way to it to itself.

@@ -41,10 +41,10 @@ impl Done {
         unsafe { bindings::complete(self.completion.get()) };
     }
 
-    /// Waits, and says whether it is done. Not interrupted by signals.
-    pub(crate) fn wait(&self, timeout_ms: u32) -> bool {
+    /// Waits until it is done, or the time is over. Not interrupted by signals.
+    pub(crate) fn wait(&self, timeout_ms: u32) {
         // SAFETY: It is initialised; the callers are in process context.
-        unsafe { helpers::edu_dma_wait(self.completion.get(), timeout_ms) }
+        unsafe { helpers::edu_dma_wait(self.completion.get(), timeout_ms) };
     }
 }
 

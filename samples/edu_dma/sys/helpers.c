@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The kernel's inline functions as functions that Rust can call: one each, without a decision. */
 #include <linux/completion.h>
+#include <linux/cred.h>
 #include <linux/dma-mapping.h>
 #include <linux/jiffies.h>
+#include <linux/mm_types.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/user.h>
 
 void edu_dma_reset_completion(struct completion *x);
-bool edu_dma_wait(struct completion *x, unsigned int timeout_ms);
+void edu_dma_wait(struct completion *x, unsigned int timeout_ms);
 bool edu_dma_fatal_signal_pending(void);
+unsigned long edu_dma_memlock_limit_bytes(void);
+struct user_struct *edu_dma_get_current_user(void);
+atomic_long_t *edu_dma_user_locked_vm(struct user_struct *user);
+atomic64_t *edu_dma_mm_pinned_vm(struct mm_struct *mm);
 void edu_dma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len, unsigned int offset);
 void edu_dma_sync_for_device(struct device *dev, u64 addr, size_t len, int direction);
 void edu_dma_sync_for_cpu(struct device *dev, u64 addr, size_t len, int direction);
@@ -18,14 +25,34 @@ void edu_dma_reset_completion(struct completion *x)
 	reinit_completion(x);
 }
 
-bool edu_dma_wait(struct completion *x, unsigned int timeout_ms)
+void edu_dma_wait(struct completion *x, unsigned int timeout_ms)
 {
-	return wait_for_completion_timeout(x, msecs_to_jiffies(timeout_ms)) != 0;
+	wait_for_completion_timeout(x, msecs_to_jiffies(timeout_ms));
 }
 
 bool edu_dma_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+unsigned long edu_dma_memlock_limit_bytes(void)
+{
+	return rlimit(RLIMIT_MEMLOCK);
+}
+
+struct user_struct *edu_dma_get_current_user(void)
+{
+	return get_uid(current_user());
+}
+
+atomic_long_t *edu_dma_user_locked_vm(struct user_struct *user)
+{
+	return &user->locked_vm;
+}
+
+atomic64_t *edu_dma_mm_pinned_vm(struct mm_struct *mm)
+{
+	return &mm->pinned_vm;
 }
 
 void edu_dma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len, unsigned int offset)

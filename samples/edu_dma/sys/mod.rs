@@ -3,6 +3,7 @@
 //! What the kernel crate has no abstraction for, and what differs between its versions: the only place with `unsafe`.
 
 pub(crate) mod abi;
+mod charge;
 pub(crate) mod dma;
 pub(crate) mod done;
 pub(crate) mod page_array;
@@ -21,8 +22,12 @@ mod helpers {
 
     extern "C" {
         pub(super) fn edu_dma_reset_completion(x: *mut bindings::completion);
-        pub(super) fn edu_dma_wait(x: *mut bindings::completion, timeout_ms: c_uint) -> bool;
+        pub(super) fn edu_dma_wait(x: *mut bindings::completion, timeout_ms: c_uint);
         pub(super) fn edu_dma_fatal_signal_pending() -> bool;
+        pub(super) fn edu_dma_memlock_limit_bytes() -> usize;
+        pub(super) fn edu_dma_get_current_user() -> *mut bindings::user_struct;
+        pub(super) fn edu_dma_user_locked_vm(user: *mut bindings::user_struct) -> *mut isize;
+        pub(super) fn edu_dma_mm_pinned_vm(mm: *mut bindings::mm_struct) -> *mut i64;
         pub(super) fn edu_dma_sg_set_page(
             sg: *mut bindings::scatterlist,
             page: *mut bindings::page,

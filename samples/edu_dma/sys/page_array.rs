@@ -4,6 +4,7 @@
 
 use kernel::{bindings, page::PAGE_SIZE, prelude::*};
 
+use super::charge::Charge;
 use crate::gup::{self, Contents};
 
 /// Pages, which somebody else holds.
@@ -53,6 +54,8 @@ impl PageArray {
 /// Each page of the array carries a pin that belongs to this value.
 pub(crate) struct PinnedPages {
     array: PageArray,
+    /// Given back after the pages, so that the limit is never exceeded.
+    _charge: Charge,
 }
 
 impl PinnedPages {
@@ -60,7 +63,7 @@ impl PinnedPages {
     ///
     /// # Errors
     ///
-    /// What `pin_user_pages_fast()` says.
+    /// `ENOMEM` beyond `RLIMIT_MEMLOCK`, and what `pin_user_pages_fast()` says.
     pub(crate) fn take(addr: usize, len_bytes: usize, writable: bool) -> Result<Self> {
         let first = addr / PAGE_SIZE;
         let last = addr
@@ -68,6 +71,7 @@ impl PinnedPages {
             .ok_or(EOVERFLOW)?
             / PAGE_SIZE;
         let nr_pages = last.wrapping_sub(first).wrapping_add(1);
+        let charge = Charge::new(nr_pages)?;
         let mut pages = KVVec::from_elem(core::ptr::null_mut(), nr_pages, GFP_KERNEL_ACCOUNT)?;
         let flags = bindings::FOLL_LONGTERM | if writable { bindings::FOLL_WRITE } else { 0 };
         let mut nr_done = 0;
@@ -93,6 +97,7 @@ impl PinnedPages {
         // INVARIANT: They were pinned.
         Ok(Self {
             array: PageArray { pages },
+            _charge: charge,
         })
     }
 

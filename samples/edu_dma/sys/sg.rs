@@ -18,9 +18,6 @@ use kernel::{
 use super::{dma::raw_device, helpers, page_array::PageArray};
 use crate::{device::Direction, gup};
 
-/// How long an entry may be: its length has 32 bits. A multiple of the page size.
-pub(crate) const MAX_SEGMENT_BYTES: usize = 1 << 30;
-
 /// A scatter list. It refers to pages, and does not hold them.
 ///
 /// # Invariants
@@ -28,6 +25,8 @@ pub(crate) const MAX_SEGMENT_BYTES: usize = 1 << 30;
 /// `table` was allocated by `sg_alloc_table*()`.
 pub(crate) struct List {
     table: bindings::sg_table,
+    /// Of its first byte in the first page.
+    offset: usize,
 }
 
 // SAFETY: Any task may use and free a list.
@@ -36,14 +35,20 @@ unsafe impl Send for List {}
 unsafe impl Sync for List {}
 
 impl List {
-    /// A list of `len_bytes` bytes of a range, from byte `offset` of its first page on: an entry a run.
+    /// A list of `len_bytes` bytes of a range, from byte `offset` of its first page on: an entry a run, or more
+    /// of `max_segment_bytes` each, which is a multiple of the page size.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn from_runs(range: &gup::Range, offset: usize, len_bytes: usize) -> Result<Self> {
+    pub(crate) fn from_runs(
+        range: &gup::Range,
+        offset: usize,
+        len_bytes: usize,
+        max_segment_bytes: usize,
+    ) -> Result<Self> {
         let mut nr_entries = 0u32;
-        for_each_piece(range, offset, len_bytes, |_, _, _| {
+        for_each_piece(range, offset, len_bytes, max_segment_bytes, |_, _, _| {
             nr_entries = nr_entries.wrapping_add(1);
             Ok(())
         })?;
@@ -53,20 +58,26 @@ impl List {
             bindings::sg_alloc_table(&mut table, nr_entries, bindings::GFP_KERNEL_ACCOUNT)
         })?;
         // INVARIANT: It was allocated.
-        let list = Self { table };
+        let list = Self { table, offset };
         let mut sg = list.table.sgl;
-        for_each_piece(range, offset, len_bytes, |page, offset, len| {
-            // The runs of a range do not change, so there is an entry for each piece.
-            if sg.is_null() {
-                return Err(EINVAL);
-            }
-            // SAFETY: `sg` is an entry of the list, and nobody else has the list.
-            unsafe {
-                helpers::edu_dma_sg_set_page(sg, page, len as c_uint, offset as c_uint);
-                sg = bindings::sg_next(sg);
-            }
-            Ok(())
-        })?;
+        for_each_piece(
+            range,
+            offset,
+            len_bytes,
+            max_segment_bytes,
+            |page, offset, len| {
+                // The runs of a range do not change, so there is an entry for each piece.
+                if sg.is_null() {
+                    return Err(EINVAL);
+                }
+                // SAFETY: `sg` is an entry of the list, and nobody else has the list.
+                unsafe {
+                    helpers::edu_dma_sg_set_page(sg, page, len as c_uint, offset as c_uint);
+                    sg = bindings::sg_next(sg);
+                }
+                Ok(())
+            },
+        )?;
         Ok(list)
     }
 
@@ -75,7 +86,12 @@ impl List {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn from_pages(pages: &PageArray, offset: usize, len_bytes: usize) -> Result<Self> {
+    pub(crate) fn from_pages(
+        pages: &PageArray,
+        offset: usize,
+        len_bytes: usize,
+        max_segment_bytes: usize,
+    ) -> Result<Self> {
         let pages = pages.pages();
         let mut table = bindings::sg_table::default();
         // SAFETY: `table` is valid for writing, `pages` is an array of that many pages, which is not written to.
@@ -86,12 +102,12 @@ impl List {
                 u32::try_from(pages.len())?,
                 u32::try_from(offset)?,
                 len_bytes,
-                MAX_SEGMENT_BYTES as u32,
+                u32::try_from(max_segment_bytes)?,
                 bindings::GFP_KERNEL_ACCOUNT,
             )
         })?;
         // INVARIANT: It was allocated.
-        Ok(Self { table })
+        Ok(Self { table, offset })
     }
 
     /// How many entries it has.
@@ -113,11 +129,13 @@ impl Drop for List {
     }
 }
 
-/// Calls `f` with page, offset in it, and length of each piece of `len_bytes` bytes that lies together.
+/// Calls `f` with page, offset in it, and length of each piece of `len_bytes` bytes that lies together, and is no longer
+/// than `max_segment_bytes`.
 fn for_each_piece(
     range: &gup::Range,
     offset: usize,
     len_bytes: usize,
+    max_segment_bytes: usize,
     mut f: impl FnMut(*mut bindings::page, usize, usize) -> Result,
 ) -> Result {
     let mut offset = offset;
@@ -126,7 +144,7 @@ fn for_each_piece(
         let mut page = run.first;
         let mut nr_pages = run.nr_pages;
         while nr_pages != 0 && nr_left != 0 {
-            let nr_pages_now = nr_pages.min(MAX_SEGMENT_BYTES / PAGE_SIZE);
+            let nr_pages_now = nr_pages.min(max_segment_bytes / PAGE_SIZE);
             let nr = nr_left.min((nr_pages_now.wrapping_mul(PAGE_SIZE)).wrapping_sub(offset));
             f(page, offset, nr)?;
             offset = 0;
@@ -137,6 +155,10 @@ fn for_each_piece(
         Ok(())
     })
 }
+
+/// Nothing is copied or flushed when a buffer is mapped or unmapped, only what the device is given, and when: the process
+/// writes to the rest meanwhile, and unmapping all of it would undo that where the device uses other memory (swiotlb).
+const ATTRS: c_ulong = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
 
 /// A list that is mapped for a device.
 ///
@@ -172,7 +194,7 @@ impl Mapping {
         let mut list = list;
         // SAFETY: The device is bound, and the list is valid.
         to_result(unsafe {
-            bindings::dma_map_sgtable(raw_device(dev), &mut list.table, direction.into(), 0)
+            bindings::dma_map_sgtable(raw_device(dev), &mut list.table, direction.into(), ATTRS)
         })?;
         // INVARIANT: It was mapped.
         Ok(Self {
@@ -197,9 +219,15 @@ impl Mapping {
         self.table().iter().next().map_or(0, |sg| sg.dma_address())
     }
 
-    /// Gives the device bytes from `offset` on: as many as lie in one piece for it, at most `max_bytes`. Returns `None`
-    /// if `offset` is beyond the end.
+    /// Gives the device bytes from `offset` on: as many as lie in one piece for it and in one page, at most `max_bytes`.
+    /// Returns `None` if `offset` is beyond the end.
+    ///
+    /// What is one piece for the device need not be one for `dma_sync_single_for_*()`: an IOMMU makes one of pages that lie
+    /// anywhere. And the number of chunks, which the caller can tell by the time that they take, says nothing about where
+    /// they lie then.
     pub(crate) fn give_to_device(&self, offset: usize, max_bytes: usize) -> Option<Chunk> {
+        let in_page = self.list.offset.wrapping_add(offset) % PAGE_SIZE;
+        let max_bytes = max_bytes.min(PAGE_SIZE.wrapping_sub(in_page));
         let mut offset = offset as u64;
         for sg in self.table().iter() {
             let len = sg.dma_len();
@@ -246,7 +274,7 @@ impl Drop for Mapping {
                 raw_device(&self.dev),
                 &mut self.list.table,
                 self.direction.into(),
-                0,
+                ATTRS,
             )
         };
     }

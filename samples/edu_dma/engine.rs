@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What copies in the device: starting it, and knowing when it has ended.
+//!
+//! An interrupt is a reason to ask the device, and never an answer. It may come late, for a copy that was waited for long
+//! enough, or for nothing, and the pages of a copy that is taken for ended belong to somebody else soon.
+
+use kernel::{
+    io::{poll::read_poll_timeout, Io},
+    prelude::*,
+    time::{Delta, Instant, Monotonic},
+};
+
+use crate::{
+    regs,
+    sys::{
+        done::Done,
+        linux::{Bar, SharedBar},
+    },
+};
+
+/// How long a device that must not reach memory any more is waited for.
+const IDLE_TIMEOUT_MS: i64 = 1000;
+/// How often it is asked meanwhile.
+const IDLE_POLL_MS: i64 = 10;
+
+/// A copy within the device's address space: memory that is mapped for it, and its own.
+pub(crate) struct Copy {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) len_bytes: usize,
+    /// Whether it writes to memory.
+    pub(crate) from_device: bool,
+}
+
+/// The registers, and the interrupt.
+#[pin_data]
+pub(crate) struct Engine {
+    bar: SharedBar,
+    timeout_ms: u32,
+    /// Completed by the interrupt.
+    #[pin]
+    interrupted: Done,
+}
+
+impl Engine {
+    /// Those of a device that has not been used yet. A copy may take `timeout_ms`.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it is another device.
+    pub(crate) fn new(bar: Bar<'_>, timeout_ms: u32) -> Result<impl PinInit<Self, Error>> {
+        if bar.read32(regs::ID) & 0xff != regs::ID_EDU {
+            return Err(ENODEV);
+        }
+        let bar = bar.into_devres()?;
+        Ok(try_pin_init!(Self {
+            bar,
+            timeout_ms,
+            interrupted <- Done::new(),
+        }))
+    }
+
+    /// Has the device copy, and waits until it has ended. Not interruptible: the device accesses the pages until then,
+    /// whatever becomes of the process. One caller at a time, and none that follows on one that was told `EIO`.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it is still at work when the time is over. It must be kept from memory then.
+    pub(crate) fn run(&self, copy: &Copy) -> Result {
+        let mut cmd = regs::CMD_RUN | regs::CMD_IRQ;
+        if copy.from_device {
+            cmd |= regs::CMD_FROM_DEVICE;
+        }
+        self.bar
+            .try_access_with(|bar| {
+                // Nothing that an earlier copy left behind counts.
+                bar.write32(regs::IRQ_DMA, regs::IRQ_ACK);
+                self.interrupted.reset();
+                // Checked at run time, because the type of a BAR does not promise that it is aligned to 8 bytes.
+                bar.try_write64(copy.from, regs::DMA_SRC)?;
+                bar.try_write64(copy.to, regs::DMA_DST)?;
+                bar.try_write64(copy.len_bytes as u64, regs::DMA_COUNT)?;
+                bar.try_write64(cmd, regs::DMA_CMD)
+            })
+            .ok_or(ENODEV)??;
+        let start = Instant::<Monotonic>::now();
+        while self.is_busy() {
+            let elapsed_ms = u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX);
+            let left_ms = self.timeout_ms.saturating_sub(elapsed_ms);
+            if left_ms == 0 {
+                return Err(EIO);
+            }
+            self.interrupted.wait(left_ms);
+        }
+        Ok(())
+    }
+
+    /// Waits for a device that must not reach memory any more, or not yet, and takes back its interrupts.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if it does not end.
+    pub(crate) fn quiesce(&self) -> Result {
+        read_poll_timeout(
+            || Ok(self.is_busy()),
+            |is_busy| !is_busy,
+            Delta::from_millis(IDLE_POLL_MS),
+            Delta::from_millis(IDLE_TIMEOUT_MS),
+        )?;
+        self.bar
+            .try_access_with(|bar| bar.write32(u32::MAX, regs::IRQ_ACK))
+            .ok_or(ENODEV)
+    }
+
+    /// Whether the device copies. One that cannot be asked might. What it has written before it says no has arrived: on
+    /// the bus, nothing that a device reads out overtakes what it has written.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.bar
+            .try_access_with(|bar| bar.try_read64(regs::DMA_CMD))
+            .is_none_or(|cmd| cmd.map_or(true, |cmd| cmd & regs::CMD_RUN != 0))
+    }
+
+    /// The interrupt handler: whether the device has interrupted.
+    pub(crate) fn interrupt(&self) -> bool {
+        let reasons = self.bar.try_access_with(|bar| {
+            let reasons = bar.read32(regs::IRQ_STATUS);
+            if reasons != 0 {
+                bar.write32(reasons, regs::IRQ_ACK);
+            }
+            reasons
+        });
+        let reasons = reasons.unwrap_or(0);
+        if reasons & regs::IRQ_DMA != 0 {
+            self.interrupted.complete();
+        }
+        reasons != 0
+    }
+}
