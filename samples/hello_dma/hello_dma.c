@@ -3,38 +3,41 @@
  * The smallest module that pins user memory through rust_gup.ko: it maps a buffer into the process that loads it,
  * pins the buffer as a driver would for DMA, and makes a scatter list from the runs.
  */
+#include <linux/cleanup.h>
 #include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/scatterlist.h>
+#include <linux/slab.h>
 
 #include "../../rust_gup/include/rust_gup_api.h"
 
+/* One entry a run. All runs are asked for at once: every call begins to look for the first one that it is to list. */
 static int make_list(const struct rust_gup_range *range, size_t nr_runs, struct sg_table *table)
 {
-	struct rust_gup_page_run run;
+	struct rust_gup_page_run *runs __free(kvfree) = kvmalloc_array(nr_runs, sizeof(*runs), GFP_KERNEL);
 	struct scatterlist *sg;
 	int ret;
 	int i;
 
+	if (!runs)
+		return -ENOMEM;
+	if (rust_gup_runs(range, 0, runs, nr_runs) != nr_runs)
+		return -EINVAL;
 	ret = sg_alloc_table(table, nr_runs, GFP_KERNEL);
 	if (ret)
 		return ret;
-	for_each_sgtable_sg(table, sg, i) {
-		if (rust_gup_runs(range, i, &run, 1) != 1) {
-			sg_free_table(table);
-			return -EINVAL;
-		}
-		/* The length of an entry has 32 bits; this buffer is short. */
-		sg_set_page(sg, run.first, run.nr_pages << PAGE_SHIFT, 0);
-	}
+	/* An entry may be as long as the device takes: this buffer is short. */
+	for_each_sgtable_sg(table, sg, i)
+		sg_set_page(sg, runs[i].first, runs[i].nr_pages << PAGE_SHIFT, 0);
 	return 0;
 }
 
 static int __init hello_dma_init(void)
 {
 	const size_t len_bytes = 1 << 20;
+	enum rust_gup_contents contents = RUST_GUP_UNCHANGED;
 	struct rust_gup_range *range;
 	struct rust_gup_taken taken;
 	struct sg_table table;
@@ -52,13 +55,23 @@ static int __init hello_dma_init(void)
 	pr_info("hello_dma: %zu pages in %zu runs, %zu of them taken without a lock\n",
 		taken.nr_pages, taken.nr_runs, taken.nr_fast);
 
+	/* Fewer pages than asked for are no error of the call, but no buffer for a device. */
+	ret = -EFAULT;
+	if (taken.nr_pages != len_bytes >> PAGE_SHIFT)
+		goto release;
+
 	ret = make_list(range, taken.nr_runs, &table);
-	if (!ret) {
-		/* Here a driver calls dma_map_sgtable(), has the device work, and calls dma_unmap_sgtable(). */
-		pr_info("hello_dma: a scatter list of %u entries\n", table.orig_nents);
-		sg_free_table(&table);
-	}
-	ret = rust_gup_release(range, RUST_GUP_WRITTEN) ?: ret;
+	if (ret)
+		goto release;
+	pr_info("hello_dma: a scatter list of %u entries\n", table.orig_nents);
+	/*
+	 * Here a driver calls dma_map_sgtable(), has the device work, and calls dma_unmap_sgtable(). A device that was told
+	 * to write may have written, whether or not it came to an end.
+	 */
+	contents = RUST_GUP_WRITTEN;
+	sg_free_table(&table);
+release:
+	ret = rust_gup_release(range, contents) ?: ret;
 unmap:
 	vm_munmap(addr, len_bytes);
 	return ret;
