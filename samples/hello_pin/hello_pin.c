@@ -32,7 +32,8 @@ int main(void)
 
 	pin.addr = (uintptr_t)buffer;
 	pin.len_bytes = LEN_BYTES;
-	pin.flags = RUST_GUP_PIN;
+	/* For long: it is up to this program when they are released. */
+	pin.flags = RUST_GUP_PIN | RUST_GUP_LONGTERM;
 	if (ioctl(fd, RUST_GUP_IOC_PIN, &pin))
 		err(1, "RUST_GUP_IOC_PIN");
 	printf("holding %llu pages in %llu runs, %llu of them taken without a lock\n",

@@ -10,6 +10,7 @@ use std::{
 use rust_gup_uapi::{
     Device,
     Engine,
+    How,
     Request, //
 };
 
@@ -27,10 +28,9 @@ fn hello() -> io::Result<()> {
     let buffer = b"hello, pin".repeat(10_000);
 
     let device = Device::open()?;
-    let pinned = device.pin(
-        &Request::new(buffer.as_ptr().addr(), buffer.len()),
-        Engine::Rust,
-    )?;
+    // For long: it is up to this program when they are released.
+    let request = Request::new(buffer.as_ptr().addr(), buffer.len()).how(How::LongTerm);
+    let pinned = device.pin(&request, Engine::Rust)?;
     println!(
         "holding {} pages in {} runs, {} of them taken without a lock",
         pinned.nr_pages(),
