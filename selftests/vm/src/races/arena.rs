@@ -42,14 +42,15 @@ pub(super) struct Arena {
     pub(super) map: Map,
     /// How often each page was replaced; odd while that is under way.
     versions: Vec<AtomicU32>,
+    /// How often the contents of each page went and came; odd from when they may go until the owner has stamped the
+    /// page. Only then may a page that is there be zero.
+    contents: Vec<AtomicU32>,
     /// The pins of each page: how many there are, and from bit 32 on how many there ever were.
     pins: Vec<AtomicU64>,
     /// Whether all pages are to hold the same.
     pub(super) alike: bool,
-    /// Whether pages may be set to zero while they are held.
+    /// Whether a page may be set to zero while it is held, when its contents go.
     pub(super) may_be_zeroed: bool,
-    /// Whether a page that is there has its stamp.
-    pub(super) ready: bool,
     /// Whether there is always a mapping, with all rights.
     pub(super) standing: bool,
     pub(super) grip: Grip,
@@ -80,11 +81,11 @@ impl Arena {
         map_over(map.addr, len, RW, flags, fd).expect("mmap");
         Self {
             versions: (0..len / PAGE).map(|_| AtomicU32::new(0)).collect(),
+            contents: (0..len / PAGE).map(|_| AtomicU32::new(1)).collect(),
             pins: (0..len / PAGE).map(|_| AtomicU64::new(0)).collect(),
             map,
             alike: false,
             may_be_zeroed: false,
-            ready: false,
             standing: true,
             grip: Grip::Firm,
             sweeping: AtomicBool::new(false),
@@ -105,15 +106,9 @@ impl Arena {
         self
     }
 
-    /// Pages may be set to zero while they are held.
+    /// Pages may be set to zero while they are held, when their contents go.
     pub(super) fn may_be_zeroed(mut self) -> Self {
         self.may_be_zeroed = true;
-        self
-    }
-
-    /// Pages have their stamp from the first moment on.
-    pub(super) fn ready(mut self) -> Self {
-        self.ready = true;
         self
     }
 
@@ -143,7 +138,28 @@ impl Arena {
     pub(super) fn stamp(&self, offset: usize, len: usize) {
         for at in (offset..offset + len).step_by(PAGE) {
             self.write(at, self.stamp_of(at / PAGE));
+            let contents = &self.contents[at / PAGE];
+            if contents.load(Ordering::SeqCst) % 2 == 1 {
+                contents.fetch_add(1, Ordering::SeqCst);
+            }
         }
+    }
+
+    /// From here on the contents of a range may go: until they are stamped again, its pages may be zero.
+    pub(super) fn give_up(&self, (offset, len): (usize, usize)) {
+        for contents in &self.contents[offset / PAGE..(offset + len) / PAGE] {
+            if contents.load(Ordering::SeqCst) % 2 == 0 {
+                contents.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Whether a page has its stamp: if the answer is the same later on, it had it all the time, wherever it was.
+    pub(super) fn stamped(&self, page: usize) -> Option<u32> {
+        fence(Ordering::SeqCst);
+        let contents = self.contents[page].load(Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        (contents % 2 == 0).then_some(contents)
     }
 
     /// Writes a word as the owner, to whom it is mapped.
@@ -175,8 +191,14 @@ impl Arena {
         (first * PAGE, nr * PAGE)
     }
 
-    /// Runs `body`, which puts other pages, or none, in the place of a range.
-    pub(super) fn replace(&self, (offset, len): (usize, usize), body: impl FnOnce()) {
+    /// Runs `body`, which puts other pages, or none, in the place of a range. What they held is gone.
+    pub(super) fn replace(&self, range: (usize, usize), body: impl FnOnce()) {
+        self.give_up(range);
+        self.displace(range, body);
+    }
+
+    /// The same, if no page is ever seen there without what it held.
+    pub(super) fn displace(&self, (offset, len): (usize, usize), body: impl FnOnce()) {
         let pages = &self.versions[offset / PAGE..(offset + len) / PAGE];
         for version in pages {
             version.fetch_add(1, Ordering::SeqCst);
@@ -190,7 +212,7 @@ impl Arena {
         self.nr_taken_away.fetch_add(nr as u64, Ordering::Relaxed);
     }
 
-    /// How many pages [`replace`](Self::replace) has taken away until now.
+    /// How many pages [`displace`](Self::displace) has taken away until now.
     pub(super) fn nr_taken_away(&self) -> u64 {
         self.nr_taken_away.load(Ordering::Relaxed)
     }
@@ -311,4 +333,29 @@ pub(super) fn map_over(
     let piece = Map::new(addr, len, prot, flags | libc::MAP_FIXED, fd)?;
     std::mem::forget(piece);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_stamps_until_they_are_given_up() {
+        let arena = Arena::untouched(4);
+        assert_eq!(arena.stamped(1), None, "nobody has stamped it yet");
+        arena.stamp(0, 4 * PAGE);
+        let before = arena.stamped(1);
+        assert!(before.is_some());
+        arena.displace((PAGE, PAGE), || ());
+        assert_eq!(arena.stamped(1), before, "it was only moved");
+        arena.replace((PAGE, 2 * PAGE), || {
+            assert_eq!(arena.stamped(1), None, "it goes");
+        });
+        assert_eq!(arena.stamped(1), None, "it has not come back");
+        assert_eq!(arena.stamped(3), before, "it was none of them");
+        arena.stamp(PAGE, PAGE);
+        assert!(arena.stamped(1).is_some());
+        assert_ne!(arena.stamped(1), before, "it was away");
+        assert_eq!(arena.stamped(2), None, "that one was not stamped");
+    }
 }

@@ -2,6 +2,8 @@
 
 //! Races against the end: of the process that has pages, of its program, and attempts to unload the module.
 
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use super::arena::Arena;
 use super::counts::{no_reference_left, Orphans};
 use super::frame::{scaled, Race};
 use super::squatter::Squatter;
-use super::{races, total};
+use super::{races, shared, total};
 use crate::fixture::{call, open, pin, refused, stats, writable, HOWS, HUGE, PAGE};
 use crate::memory::Map;
 use crate::process::{Child, Rendezvous};
@@ -28,6 +30,13 @@ enum End {
     Exec,
 }
 
+/// What the threads did that ended with their process.
+struct Deeds {
+    /// Pages that they took without the slow path, for each of [`HOWS`].
+    fast_pages: &'static [AtomicU64; HOWS.len()],
+    nr_failed: &'static [AtomicU64; 1],
+}
+
 fn against_exit() {
     against(End::Exit);
 }
@@ -42,6 +51,10 @@ fn against(end: End) {
     let device = open();
     let orphans = Orphans::before();
     let nr_processes = scaled(8);
+    let deeds = Deeds {
+        fast_pages: shared::numbers(),
+        nr_failed: shared::numbers(),
+    };
     for process in 0..nr_processes {
         let (ours, theirs) = Rendezvous::pair();
         let how = HOWS[process % HOWS.len()];
@@ -55,7 +68,12 @@ fn against(end: End) {
             let handle = pages.into_handle();
             thread::scope(|scope| {
                 for _ in 0..3 {
-                    scope.spawn(take_and_keep);
+                    scope.spawn(|| {
+                        // Nobody waits for it.
+                        if catch_unwind(|| take_and_keep(&deeds)).is_err() {
+                            deeds.nr_failed[0].fetch_add(1, Ordering::Relaxed);
+                        }
+                    });
                 }
                 theirs.send(handle);
                 thread::sleep(Duration::from_micros(process as u64 % 16 * 300));
@@ -83,19 +101,33 @@ fn against(end: End) {
         let mut unpin = raw::rust_gup_unpin { handle };
         assert_eq!(call(&device, raw::RUST_GUP_IOC_UNPIN, &mut unpin), 0);
     }
-    println!("{nr_processes} processes ended by {end:?}");
+    let fast_pages = deeds
+        .fast_pages
+        .each_ref()
+        .map(|nr| nr.load(Ordering::Relaxed));
+    println!("{nr_processes} processes ended by {end:?}; their threads took {fast_pages:?} pages, by {HOWS:?}");
+    assert!(
+        fast_pages.iter().all(|nr| *nr > 0),
+        "no page was ever taken in one of these ways"
+    );
+    assert_eq!(
+        deeds.nr_failed[0].load(Ordering::Relaxed),
+        0,
+        "threads that failed"
+    );
     let nr = nr_processes as u64;
     total::add(nr, nr, nr * NR_PAGES as u64);
     orphans.check();
 }
 
 /// Takes pages until the process ends, with all that was taken.
-fn take_and_keep() {
+fn take_and_keep(deeds: &Deeds) {
     let device = open();
     let map = Map::anon(NR_PAGES);
     for round in 0.. {
-        let request = writable(map.addr, map.len_bytes).how(HOWS[round % HOWS.len()]);
-        let pages = pin(&device, &request);
+        let how = round % HOWS.len();
+        let pages = pin(&device, &writable(map.addr, map.len_bytes).how(HOWS[how]));
+        deeds.fast_pages[how].fetch_add(pages.nr_fast(), Ordering::Relaxed);
         if round % 8 == 0 && round < 400 {
             pages.into_handle();
         }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::with_exposed_provenance_mut;
 
-use rust_gup_uapi::raw;
+use rust_gup_uapi::{raw, Access, How};
 
 use super::arena::Arena;
 use super::frame::Race;
@@ -152,6 +152,8 @@ fn against_writing_back(fs: &str) {
     let arena = arena(&file).may_be_zeroed();
     let race = Race::new(&arena, 90).taking_away();
     let race = race.stopping(raw::RUST_GUP_STOP_READ_ONLY);
+    // The file system has to know who writes, and when: writable_file_mapping_allowed().
+    let race = race.refusing(How::LongTerm, Access::Write, libc::EFAULT);
     race.run(|turn| {
         let piece = turn.piece();
         match turn.round % 3 {

@@ -2,7 +2,7 @@
 
 //! Races against fork(2), with parent and child copying pages on write afterwards.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use rust_gup_uapi::{raw, Engine, How};
 use super::arena::{Arena, Grip, CHILDREN, SCRATCH};
 use super::counts::no_reference_left;
 use super::frame::{min_part, patience, scaled, OnDrop, Race, Turn};
-use super::{huge, races};
+use super::{huge, races, shared, total};
 use crate::fixture::{self, check, open, pin, stats, writable, HUGE, PAGE};
 use crate::memory::{frames, Map};
 use crate::process::Child;
@@ -123,39 +123,49 @@ fn against_collapse_and_fork() {
 
 /// A process that has never pinned anything tells fork(2) so; the first pin and the fork may meet.
 fn against_fork_before_the_first_pin() {
-    let nr_processes = scaled(20);
-    let (mut nr_before, mut nr_after) = (0, 0);
+    let nr_wanted = scaled(20);
+    let pins = FirstPins {
+        met: shared::numbers(),
+        fast_pages: shared::numbers(),
+    };
+    let have_met = || pins.met.iter().all(|nr| nr.load(Ordering::Relaxed) > 0);
     let begin = Instant::now();
-    for process in 0.. {
-        let is_enough = process >= nr_processes && nr_before > 0 && nr_after > 0;
-        if is_enough || begin.elapsed() > patience() {
-            break;
-        }
-        let child = Child::run(|| first_pin(process));
-        match child.wait() {
-            0 => nr_before += 1,
-            status if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == FORK_FIRST => {
-                nr_after += 1;
-            }
-            status => panic!("process {process} failed with status {status:#x}"),
-        }
+    let mut nr_processes = 0;
+    while (nr_processes < nr_wanted || !have_met()) && begin.elapsed() < patience() {
+        let child = Child::run(|| first_pin(nr_processes, &pins));
+        let status = child.wait();
+        assert_eq!(status, 0, "status of process {nr_processes}");
+        nr_processes += 1;
     }
-    println!("first pins: {nr_before} before a fork had ended, {nr_after} after it");
-    super::total::add(nr_before + nr_after, nr_before + nr_after, 0);
+    println!("first pins of {nr_processes} processes: {pins:?}");
+    let nr = nr_processes as u64;
+    total::add(nr, nr, nr * NR_FIRST as u64);
+    assert!(have_met(), "it was always the same that came first");
+    let are_fast = pins
+        .fast_pages
+        .iter()
+        .all(|nr| nr.load(Ordering::Relaxed) > 0);
+    assert!(are_fast, "no first pin by the walk");
     assert!(
-        nr_before > 0 && nr_after > 0,
-        "it was always the same that came first"
-    );
-    assert!(
-        (nr_before + nr_after) as usize * min_part() >= nr_processes,
-        "not even a part of {nr_processes} processes"
+        nr_processes * min_part() >= nr_wanted,
+        "not even a part of {nr_wanted} processes"
     );
 }
 
-const FORK_FIRST: i32 = 77;
+/// How many pages the first pin is of.
+const NR_FIRST: usize = 64;
+const PINS: [How; 2] = [How::Pin, How::LongTerm];
 
-fn first_pin(process: usize) {
-    const NR: usize = 64;
+/// What came of the processes, for each of [`PINS`].
+#[derive(Debug)]
+struct FirstPins {
+    /// First pins before a fork had ended, and after it.
+    met: &'static [AtomicU64; 2 * PINS.len()],
+    fast_pages: &'static [AtomicU64; PINS.len()],
+}
+
+fn first_pin(process: usize, pins: &FirstPins) {
+    const NR: usize = NR_FIRST;
     let device = open();
     // Nobody has pinned anything to have it settle, either.
     let map = Map::untouched(NR);
@@ -168,7 +178,7 @@ fn first_pin(process: usize) {
             std::hint::spin_loop();
         }
     };
-    let fork_was_first = thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             meet();
             // SAFETY: The child only ends itself.
@@ -190,8 +200,8 @@ fn first_pin(process: usize) {
         for _ in 0..process % 40 * 200 {
             std::hint::spin_loop();
         }
-        let how = [How::Pin, How::LongTerm][process % 2];
-        let pages = pin(&device, &writable(map.addr, map.len_bytes).how(how));
+        let how = process % PINS.len();
+        let pages = pin(&device, &writable(map.addr, map.len_bytes).how(PINS[how]));
         let fork_was_first = forked.load(Ordering::SeqCst);
         while !forked.load(Ordering::SeqCst) {
             std::hint::spin_loop();
@@ -205,11 +215,9 @@ fn first_pin(process: usize) {
                 "process {process}, page {page}: what the owner wrote"
             );
         }
-        fork_was_first
+        pins.met[2 * how + usize::from(fork_was_first)].fetch_add(1, Ordering::Relaxed);
+        pins.fast_pages[how].fetch_add(pages.nr_fast(), Ordering::Relaxed);
     });
-    if fork_was_first {
-        std::process::exit(FORK_FIRST);
-    }
 }
 
 /// A fork that begins while a window is open spoils the window, and none is opened while fork is at work.
@@ -239,8 +247,8 @@ fn against_fork_in_a_window() {
         over.store(true, Ordering::Relaxed);
         forks.join().expect("the thread lives")
     });
-    println!("{nr_forks} forks: {met:?}");
-    super::total::add(nr_forks, met.takes, met.takes * u64::from(NR_PAGES));
+    println!("{nr_forks} forks: {met:?}, pins for writing; their pages are not looked at");
+    total::add(nr_forks, met.takes, 0);
     assert!(met.spoiled > 0, "no fork began in a window");
     assert!(met.refused > 0, "no window was to begin in a fork");
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_gup_uapi::Stop;
+use rust_gup_uapi::{Access, How, Stop};
 
 use super::arena::Arena;
 use super::counts::Orphans;
@@ -24,7 +24,9 @@ use super::random::Random;
 use super::squatter::Squatter;
 use super::taker::{Taker, Tally};
 use super::total;
+use super::ways::{Refusal, Rules};
 use crate::fixture::{self, field, open, stats};
+use crate::memory::has_movable_memory;
 use crate::process::Child;
 use crate::runner::skip;
 
@@ -82,6 +84,7 @@ pub(super) struct Race<'a> {
     evidence: Vec<Evidence<'a>>,
     noted: Rc<Cell<u64>>,
     tally: Arc<Tally>,
+    rules: Rules,
 }
 
 /// A counter that grows when pages are disturbed as meant.
@@ -127,6 +130,11 @@ impl<'a> Race<'a> {
             evidence: Vec::new(),
             noted: Rc::default(),
             tally: Arc::default(),
+            rules: Rules {
+                refusals: Vec::new(),
+                may_be_absent: !arena.standing,
+                may_have_to_move: has_movable_memory(),
+            },
         }
     }
 
@@ -173,6 +181,12 @@ impl<'a> Race<'a> {
         self.evidence_of(name, move || stats().expect("STATS").stops[stop as usize])
     }
 
+    /// Its pages cannot be had in this way: the slow path answers with `errno`.
+    pub(super) fn refusing(mut self, how: How, access: Access, errno: i32) -> Self {
+        self.rules.refusals.push(Refusal { how, access, errno });
+        self
+    }
+
     /// Lets takers take pages while `disturb` is called again and again.
     pub(super) fn run(self, disturb: impl FnMut(&mut Turn<'_>)) {
         let seed = setting("RACE_SEED", 1);
@@ -183,11 +197,11 @@ impl<'a> Race<'a> {
         let other = somebody_else(self.arena);
         let nr_done = thread::scope(|scope| {
             for number in 0..NR_TAKERS {
-                let (arena, over) = (self.arena, &over);
+                let (arena, rules, over) = (self.arena, &self.rules, &over);
                 scope.spawn(move || {
                     let _over = OnDrop(over);
                     let device = open();
-                    let mut taker = Taker::new(arena, &device, tally, seed, number);
+                    let mut taker = Taker::new(arena, &device, tally, rules, seed, number);
                     while !over.load(Ordering::Relaxed) {
                         taker.step();
                     }
@@ -242,24 +256,32 @@ impl<'a> Race<'a> {
         let counts = [&tally.fast_pages, &tally.looks, &tally.agreed];
         nr_done * min_part() >= self.nr_rounds
             && counts.iter().all(|n| n.load(Ordering::Relaxed) > 0)
+            && tally.ways.complaints(&self.rules).is_empty()
             && self.evidence.iter().all(|e| e.grown() > 0)
     }
 
     fn report(&self, nr_done: usize, stops_before: &[u64]) {
         let tally = &self.tally;
-        let [takes, pages, fast, looks, agreed] = [
+        let [takes, pages, fast, looks, blank, places, agreed, faults] = [
             &tally.takes,
             &tally.pages,
             &tally.fast_pages,
             &tally.looks,
+            &tally.blank,
+            &tally.places,
             &tally.agreed,
+            &tally.owner_faults,
         ]
         .map(|n| n.load(Ordering::Relaxed));
         println!(
-            "{nr_done} of {} disturbances; {takes} times {pages} pages taken, {fast} of them without a lock; {looks} \
-             looked at, {agreed} times agreed with the owner",
+            "{nr_done} of {} disturbances; {takes} times pages taken: {pages}, {fast} of them without a lock",
             self.nr_rounds
         );
+        println!(
+            "{looks} pages looked at, {blank} of them not stamped yet; {places} frames compared; {agreed} times agreed \
+             with the owner, who had no access {faults} times"
+        );
+        println!("{}", tally.ways.report());
         let stops = stats().expect("STATS").stops;
         let of = |stop: Stop| {
             let nr = stops[stop.number() as usize] - stops_before[stop.number() as usize];
@@ -267,7 +289,7 @@ impl<'a> Race<'a> {
         };
         let stops: Vec<_> = Stop::all().filter_map(of).collect();
         println!("the walk stopped: {}", stops.join(", "));
-        total::add(nr_done as u64, takes, pages);
+        total::add(nr_done as u64, takes, looks);
         assert!(
             nr_done * min_part() >= self.nr_rounds,
             "only {nr_done} of {} disturbances in {:?}",
@@ -276,6 +298,8 @@ impl<'a> Race<'a> {
         );
         assert!(fast > 0 && looks > 0, "nothing raced");
         assert!(agreed > 0, "it was never known what the owner has to see");
+        let complaints = tally.ways.complaints(&self.rules);
+        assert!(complaints.is_empty(), "{}", complaints.join("; "));
         for evidence in &self.evidence {
             let (what, grown) = (evidence.what, evidence.grown());
             println!("{what}: {grown}");

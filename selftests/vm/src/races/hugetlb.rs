@@ -121,7 +121,8 @@ fn against_unsharing() {
             }
             1 => arena.map.advise(huge, HUGE, libc::MADV_DONTNEED),
             2 => arena.replace((huge, HUGE), || punch(&file, (huge, HUGE))),
-            _ => arena.replace((0, len), || {
+            // The file keeps what they hold.
+            _ => arena.displace((0, len), || {
                 map_over(arena.map.addr, GIB, RW, flags, file.as_raw_fd()).expect("mmap");
             }),
         }

@@ -93,7 +93,7 @@ fn against_moving() {
         let piece = (HUGE, len);
         let [here, there] = [arena.map.addr + HUGE, elsewhere.map.addr];
         let before = frames(here, len / PAGE);
-        arena.replace(piece, || {
+        arena.displace(piece, || {
             move_to(here, there, len);
             let pages = before.iter().zip(frames(there, len / PAGE));
             let is_moved = |(before, now): &(&_, _)| **before != 0 && *before == now;

@@ -32,6 +32,7 @@ mod sharing;
 mod squatter;
 mod taker;
 pub(crate) mod total;
+mod ways;
 
 use crate::runner::Test;
 

@@ -33,6 +33,7 @@ fn against_throwing_away() {
         // In one go: takers and the kernel pass each other in the midst of it.
         let at = turn.piece().0;
         let len = arena.map.len_bytes - at;
+        arena.give_up((at, len));
         arena.map.advise(at, len, libc::MADV_FREE);
         arena.sweep(|| {
             arena.map.advise(at, len, libc::MADV_PAGEOUT);

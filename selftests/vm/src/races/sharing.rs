@@ -174,14 +174,14 @@ fn against_userfaultfd_move() {
 
 /// Pages that are given back come from somebody else, ready: a page that is there is never without its stamp.
 fn against_userfaultfd_copy() {
-    let arena = Arena::small(HUGE / PAGE).may_be_absent().ready();
+    let arena = Arena::small(HUGE / PAGE).may_be_absent();
     let model = Arena::small(HUGE / PAGE);
     let uffd = Uffd::new(uffd::FEATURE_SIGBUS);
     uffd.register(&arena, uffd::MISSING);
     let race = Race::new(&arena, 150).noting("pages were copied to their place");
     race.taking_away().run(|turn| {
         let (at, len) = turn.piece();
-        arena.replace((at, len), || {
+        arena.displace((at, len), || {
             arena.map.advise(at, len, libc::MADV_DONTNEED);
             let [to, from] = [&arena, &model].map(|a| (a.map.addr + at) as u64);
             let mut args = [to, from, len as u64, 0, 0];

@@ -14,6 +14,7 @@ use super::arena::{Arena, Grip, CHILDREN};
 use super::owner::Owner;
 use super::random::Random;
 use super::squatter::Squatter;
+use super::ways::{Rules, Way, Ways};
 use crate::fixture::{fast_only, store, writable, PAGE};
 use crate::memory::frames;
 
@@ -34,9 +35,17 @@ pub(super) struct Tally {
     pub(super) takes: AtomicU64,
     pub(super) pages: AtomicU64,
     pub(super) fast_pages: AtomicU64,
+    /// What came of each way of asking.
+    pub(super) ways: Ways,
     /// Pages that were looked at through a handle.
     pub(super) looks: AtomicU64,
-    /// Of those, how often the owner had to see the same, and did.
+    /// Of those, how many were without a stamp: not stamped yet.
+    pub(super) blank: AtomicU64,
+    /// Pages whose frame was compared with the one that is mapped.
+    pub(super) places: AtomicU64,
+    /// How often the owner had no access to its memory.
+    pub(super) owner_faults: AtomicU64,
+    /// Of those that were looked at, how often the owner had to see the same, and did.
     pub(super) agreed: AtomicU64,
     /// How often a page was looked at that was replaced since it was taken.
     pub(super) outlived: AtomicU64,
@@ -47,6 +56,7 @@ pub(super) struct Taker<'a> {
     arena: &'a Arena,
     device: &'a Device,
     tally: &'a Tally,
+    rules: &'a Rules,
     owner: Owner,
     random: Random,
     seed: u64,
@@ -55,13 +65,22 @@ pub(super) struct Taker<'a> {
     kept: VecDeque<Kept<'a>>,
 }
 
+/// What is known of a page before it is taken.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// Which one is there: [`Arena::version`].
+    version: Option<u32>,
+    /// Whether it has its stamp: [`Arena::stamped`].
+    stamped: Option<u32>,
+}
+
 /// A page of what was taken, and what it held.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     /// Which page of the arena, and of the handle.
     page: usize,
     nth: usize,
-    version: Option<u32>,
+    before: Before,
     stamp: u64,
     /// What was written through the handle.
     written: Option<u64>,
@@ -82,6 +101,7 @@ impl<'a> Taker<'a> {
         arena: &'a Arena,
         device: &'a Device,
         tally: &'a Tally,
+        rules: &'a Rules,
         seed: u64,
         number: usize,
     ) -> Self {
@@ -89,6 +109,7 @@ impl<'a> Taker<'a> {
             arena,
             device,
             tally,
+            rules,
             owner: Owner::new(),
             random: Random::new(seed << 8 | number as u64),
             seed,
@@ -108,35 +129,29 @@ impl<'a> Taker<'a> {
         let request = self.choose(offset, len);
         // Before the pages are taken: they are those of this version, if it is still the same afterwards.
         let first = offset / PAGE;
-        let versions: Vec<_> = (first..first + len / PAGE)
-            .map(|page| self.arena.version(page))
+        let before: Vec<_> = (first..first + len / PAGE)
+            .map(|page| Before {
+                version: self.arena.version(page),
+                stamped: self.arena.stamped(page),
+            })
             .collect();
         let Some(pages) = self.take(&request) else {
             return;
         };
         let nr_pages = pages.nr_pages() as usize;
-        if request.fallback == Fallback::Never {
-            assert_eq!(pages.nr_fast(), pages.nr_pages(), "without the slow path");
-        }
-        self.tally.takes.fetch_add(1, Ordering::Relaxed);
-        self.tally
-            .pages
-            .fetch_add(nr_pages as u64, Ordering::Relaxed);
-        self.tally
-            .fast_pages
-            .fetch_add(pages.nr_fast(), Ordering::Relaxed);
+        let before = &before[..nr_pages];
         let pins = match request.how {
             How::Get => 0..0,
             How::Pin | How::LongTerm => first..first + nr_pages,
         };
         self.arena.note_pins(pins.clone());
         let slot = self.free_slot();
-        let mut looks = self.choose_looks(first, &versions[..nr_pages]);
+        let mut looks = self.choose_looks(first, before);
         for look in &mut looks {
             self.look(&pages, &request, look, slot);
         }
         if self.random.one_in(4) {
-            self.look_at_places(&pages, &request, &versions[..nr_pages], slot);
+            self.look_at_places(&pages, &request, before, slot);
         }
         let kept = Kept {
             pages,
@@ -173,11 +188,7 @@ impl<'a> Taker<'a> {
             std::hint::spin_loop();
         }
         self.arena.forget_pins(pins);
-        let nr_pages = pages.nr_pages();
         pages.release().expect("UNPIN");
-        self.tally.takes.fetch_add(1, Ordering::Relaxed);
-        self.tally.pages.fetch_add(nr_pages, Ordering::Relaxed);
-        self.tally.fast_pages.fetch_add(nr_pages, Ordering::Relaxed);
     }
 
     /// Releases all.
@@ -188,39 +199,68 @@ impl<'a> Taker<'a> {
     }
 
     fn choose(&mut self, offset: usize, len: usize) -> Request {
+        let way = self.tally.ways.choose(self.rules, &mut self.random);
         Request::new(self.arena.map.addr + offset, len)
-            .how([How::Get, How::Pin, How::Pin, How::LongTerm][self.random.below(4)])
-            .access([Access::Read, Access::Write][self.random.below(2)])
-            .fallback([Fallback::Slow, Fallback::Never][self.random.below(2)])
+            .how(way.how)
+            .access(way.access)
+            .fallback(way.fallback)
     }
 
-    fn choose_looks(&mut self, first: usize, versions: &[Option<u32>]) -> Vec<Look> {
+    fn choose_looks(&mut self, first: usize, before: &[Before]) -> Vec<Look> {
         (0..1 + self.random.below(NR_LOOKS))
-            .map(|_| self.random.below(versions.len()))
+            .map(|_| self.random.below(before.len()))
             .map(|nth| Look {
                 page: first + nth,
                 nth,
-                version: versions[nth],
+                before: before[nth],
                 stamp: 0,
                 written: None,
             })
             .collect()
     }
 
+    /// Takes pages, and counts them. None if there were none, or an error that the race allows, which is counted, too.
     fn take(&self, request: &Request) -> Option<Pinned<'a>> {
-        let error = match self.device.pin(request, Engine::Rust) {
-            Ok(pages) if pages.nr_pages() == 0 => return None,
-            Ok(pages) => return Some(pages),
-            Err(e) => e,
+        let way = Way::of(request);
+        self.tally.ways.note_request(way);
+        let pages = match self.device.pin(request, Engine::Rust) {
+            Ok(pages) => pages,
+            Err(error) => {
+                let errno = errno_of(&error).unwrap_or(0);
+                self.tally.ways.note_error(way, errno);
+                let is_allowed = self.rules.allow(way, errno);
+                assert!(is_allowed, "{}: {error}", self.whose(request, None));
+                return None;
+            }
         };
-        let moved = request.how == How::LongTerm;
-        match errno_of(&error) {
-            // There was no mapping, or one without the right, at that moment.
-            Some(libc::EFAULT) if !self.arena.standing => None,
-            // The page may not stay where it is for long, and could not be moved because another taker holds it.
-            Some(libc::EAGAIN | libc::ENOMEM) if moved => None,
-            _ => panic!("{}: {error}", self.whose(request, None)),
+        if request.fallback == Fallback::Never {
+            assert_eq!(pages.nr_fast(), pages.nr_pages(), "without the slow path");
+            if pages.nr_pages() == 0 {
+                return None;
+            }
         }
+        assert_ne!(pages.nr_pages(), 0, "no page, and no error");
+        let tally = &self.tally;
+        tally.ways.note_taken(way);
+        tally.takes.fetch_add(1, Ordering::Relaxed);
+        tally.pages.fetch_add(pages.nr_pages(), Ordering::Relaxed);
+        tally
+            .fast_pages
+            .fetch_add(pages.nr_fast(), Ordering::Relaxed);
+        Some(pages)
+    }
+
+    /// An access of the owner to its memory. It has none only where the race says so.
+    fn as_owner<T>(&self, done: Option<T>, request: &Request) -> Option<T> {
+        if done.is_none() {
+            self.tally.owner_faults.fetch_add(1, Ordering::Relaxed);
+            assert!(
+                self.rules.may_be_absent,
+                "the owner has no access to its memory: {}",
+                self.whose(request, None)
+            );
+        }
+        done
     }
 
     /// For messages: what is needed to find it again.
@@ -261,14 +301,15 @@ impl<'a> Taker<'a> {
         if request.access == Access::Write {
             store(pages, at + by_handle, &word.to_ne_bytes());
             look.written = Some(word);
-            if let Some(found) = self.owner.load(addr + by_handle) {
+            if let Some(found) = self.as_owner(self.owner.load(addr + by_handle), request) {
                 seen.push(("the owner reads", word, found));
             }
         }
-        if let Some(()) = self.owner.store(addr + by_owner, word | 1) {
+        if let Some(()) = self.as_owner(self.owner.store(addr + by_owner, word | 1), request) {
             seen.push(("the owner wrote", word | 1, read(pages, at + by_owner)));
         }
-        if promised && look.version.is_some() && self.arena.version(look.page) == look.version {
+        let version = look.before.version;
+        if promised && version.is_some() && self.arena.version(look.page) == version {
             for (what, expected, found) in &seen {
                 assert_eq!(
                     found,
@@ -280,24 +321,36 @@ impl<'a> Taker<'a> {
             self.tally.agreed.fetch_add(1, Ordering::Relaxed);
         }
         if self.arena.alike {
-            self.clean(pages, look, [at + by_handle, addr + by_owner]);
+            self.clean(pages, request, look, [at + by_handle, addr + by_owner]);
         }
         self.tally.looks.fetch_add(1, Ordering::Relaxed);
+        if look.stamp == 0 {
+            self.tally.blank.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.tally.ways.note_look(Way::of(request));
+        }
         self.look_again(pages, request, look, slot);
     }
 
     /// Puts the page back into the state that all are in.
-    fn clean(&self, pages: &Pinned<'_>, look: &mut Look, [at, addr]: [usize; 2]) {
+    fn clean(
+        &self,
+        pages: &Pinned<'_>,
+        request: &Request,
+        look: &mut Look,
+        [at, addr]: [usize; 2],
+    ) {
         if look.written.take().is_some() {
             store(pages, at, &[0; 8]);
         }
-        let _ = self.owner.store(addr, 0);
+        self.as_owner(self.owner.store(addr, 0), request);
     }
 
     /// Fails if a page that is held is somebody else's by now.
     fn look_again(&self, pages: &Pinned<'_>, request: &Request, look: &Look, slot: usize) {
         // It is replaced by now, or about to be.
-        if look.version.is_some() && self.arena.version(look.page) != look.version {
+        let version = look.before.version;
+        if version.is_some() && self.arena.version(look.page) != version {
             self.tally.outlived.fetch_add(1, Ordering::Relaxed);
         }
         let stamp = read(pages, look.nth * PAGE);
@@ -309,7 +362,9 @@ impl<'a> Taker<'a> {
             "a child has written {found:#x} to a page that is held: {}",
             self.whose(request, Some(look))
         );
-        if self.arena.may_be_zeroed {
+        let stamped = look.before.stamped;
+        let has_gone = stamped.is_none() || self.arena.stamped(look.page) != stamped;
+        if self.arena.may_be_zeroed && has_gone {
             return;
         }
         assert!(
@@ -329,13 +384,17 @@ impl<'a> Taker<'a> {
     }
 
     fn check_stamp(&self, request: &Request, look: &Look, stamp: u64) {
-        if stamp == self.arena.stamp_of(look.page) || stamp == 0 && !self.arena.ready {
+        if stamp == self.arena.stamp_of(look.page) {
             return;
         }
-        let whose = if Squatter::is_mark(stamp) {
-            "of somebody else"
-        } else {
-            "of another page"
+        let stamped = look.before.stamped;
+        let had_stamp = stamped.is_some() && self.arena.stamped(look.page) == stamped;
+        let whose = match stamp {
+            // Its contents went, and were not there yet, at some time since just before it was taken.
+            0 if !had_stamp => return,
+            0 => "that was freed, and zeroed,",
+            _ if Squatter::is_mark(stamp) => "of somebody else",
+            _ => "of another page",
         };
         panic!(
             "a page {whose}, stamp {stamp:#x}: {}",
@@ -348,7 +407,7 @@ impl<'a> Taker<'a> {
         &self,
         pages: &Pinned<'_>,
         request: &Request,
-        versions: &[Option<u32>],
+        before: &[Before],
         slot: usize,
     ) {
         if request.how == How::Get
@@ -359,10 +418,13 @@ impl<'a> Taker<'a> {
         }
         let word = self.words(slot)[1];
         let page_at = |nth: usize| request.addr + nth * PAGE;
-        for nth in 0..versions.len() {
-            let _ = self.owner.store(page_at(nth) + word, self.operation);
+        for nth in 0..before.len() {
+            self.as_owner(
+                self.owner.store(page_at(nth) + word, self.operation),
+                request,
+            );
         }
-        let mapped = frames(request.addr, versions.len());
+        let mapped = frames(request.addr, before.len());
         let runs = pages.runs().expect("RUNS");
         let held = runs.iter().flat_map(|run| {
             let first = run.pfn.expect("this is root");
@@ -372,7 +434,7 @@ impl<'a> Taker<'a> {
         for (nth, (held, mapped)) in held.zip(mapped).enumerate() {
             let version = self.arena.version(first + nth);
             // What is about to be moved is not there for a moment.
-            if mapped != 0 && version.is_some() && version == versions[nth] {
+            if mapped != 0 && version.is_some() && version == before[nth].version {
                 assert_eq!(
                     held,
                     mapped,
@@ -380,6 +442,7 @@ impl<'a> Taker<'a> {
                     first + nth,
                     self.whose(request, None)
                 );
+                self.tally.places.fetch_add(1, Ordering::Relaxed);
             }
         }
     }

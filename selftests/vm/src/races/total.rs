@@ -16,10 +16,10 @@ pub(super) fn begin() {
     TOTAL.get_or_init(shared::numbers);
 }
 
-/// Adds what a race has done.
-pub(super) fn add(disturbances: u64, takes: u64, pages: u64) {
+/// Adds what a race has done: how often it took pages, and how many of them it looked at.
+pub(super) fn add(disturbances: u64, takes: u64, looks: u64) {
     if let Some(total) = TOTAL.get() {
-        for (sum, nr) in total.iter().zip([1, disturbances, takes, pages]) {
+        for (sum, nr) in total.iter().zip([1, disturbances, takes, looks]) {
             sum.fetch_add(nr, Ordering::Relaxed);
         }
     }
@@ -28,11 +28,11 @@ pub(super) fn add(disturbances: u64, takes: u64, pages: u64) {
 /// A line about it, if there was any race.
 pub(crate) fn line() -> Option<String> {
     let total = TOTAL.get()?;
-    let [races, disturbances, takes, pages] =
+    let [races, disturbances, takes, looks] =
         [0, 1, 2, 3].map(|i| total[i].load(Ordering::Relaxed));
     (races > 0).then(|| {
         format!(
-            "figures: {races} races, {takes} times {pages} pages taken, against {disturbances} disturbances"
+            "figures: {races} races, {disturbances} disturbances; pages taken {takes} times, and {looks} of them looked at"
         )
     })
 }
