@@ -19,14 +19,18 @@ const SLOW_ONLY: [(u32, SlowOnly); 4] = [
     (abi::RUST_GUP_HONOR_NUMA_FAULT, SlowOnly::HONOR_NUMA_FAULT),
 ];
 
-const KNOWN_FLAGS: u32 = abi::RUST_GUP_WRITE
-    | abi::RUST_GUP_PIN
-    | abi::RUST_GUP_LONGTERM
-    | abi::RUST_GUP_FAST_ONLY
+/// What a driver may ask for. The others are for tests on the device: a driver that passes on what user space says must
+/// not hand out `FOLL_FORCE` by that.
+pub(crate) const DRIVER_FLAGS: u32 =
+    abi::RUST_GUP_WRITE | abi::RUST_GUP_PIN | abi::RUST_GUP_LONGTERM | abi::RUST_GUP_FAST_ONLY;
+
+/// What user space may ask for.
+pub(crate) const DEVICE_FLAGS: u32 = DRIVER_FLAGS
     | abi::RUST_GUP_FORCE
     | abi::RUST_GUP_NOFAULT
     | abi::RUST_GUP_PCI_P2PDMA
-    | abi::RUST_GUP_HONOR_NUMA_FAULT;
+    | abi::RUST_GUP_HONOR_NUMA_FAULT
+    | abi::RUST_GUP_SHORT_TERM;
 
 /// What a task without an address space gets: a kernel thread.
 pub(crate) const NO_MM: Error = EFAULT;
@@ -44,22 +48,26 @@ pub(crate) fn check_context() -> Result {
     }
 }
 
-/// The request that a caller makes.
+/// The request that a caller makes, who may use the flags `known_flags`.
 ///
 /// # Errors
 ///
 /// `EINVAL` for flags that are unknown or do not go together; otherwise as [`Request::new()`].
-pub(crate) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
-    if flags & !KNOWN_FLAGS != 0 {
+pub(crate) fn request(addr: u64, len_bytes: u64, flags: u32, known_flags: u32) -> Result<Request> {
+    if flags & !known_flags != 0 {
         return Err(EINVAL);
     }
     let has = |flag| flags & flag != 0;
-    let how = match (has(abi::RUST_GUP_PIN), has(abi::RUST_GUP_LONGTERM)) {
-        (false, false) => How::Get,
-        (true, false) => How::Pin,
-        (true, true) => How::PinLongterm,
+    let how = match (
+        has(abi::RUST_GUP_PIN),
+        has(abi::RUST_GUP_LONGTERM),
+        has(abi::RUST_GUP_SHORT_TERM),
+    ) {
+        (false, false, false) => How::Get,
+        (true, false, _) => How::Pin,
+        (true, true, false) => How::PinLongterm,
         // `mm/gup.c` does not allow FOLL_LONGTERM without FOLL_PIN either.
-        (false, true) => return Err(EINVAL),
+        _ => return Err(EINVAL),
     };
     let access = if has(abi::RUST_GUP_WRITE) {
         Access::Write
@@ -100,10 +108,15 @@ pub(crate) fn stop(taken: &Taken) -> (u32, u64) {
 /// ranges; otherwise as [`PinnedRange::take()`].
 pub(crate) fn take(engine: Engine, request: &Request, taken: &mut Taken) -> Result<PinnedRange> {
     check_context()?;
-    mm::with_current(|mm| match engine {
-        Engine::Rust => PinnedRange::take(mm, request, taken),
-        Engine::Kernel => PinnedRange::take_with_kernel(mm, request),
-        Engine::RustPages => Err(EINVAL),
+    mm::with_current(|mm| {
+        if request.fallback == Fallback::Slow {
+            mm.might_lock_read();
+        }
+        match engine {
+            Engine::Rust => PinnedRange::take(mm, request, taken),
+            Engine::Kernel => PinnedRange::take_with_kernel(mm, request),
+            Engine::RustPages => Err(EINVAL),
+        }
     })
     .ok_or(NO_MM)?
 }
@@ -142,7 +155,7 @@ pub(crate) fn copy(
 ///
 /// # Errors
 ///
-/// `EPERM` outside of process context, `EACCES` if it was written to without having been taken for writing.
+/// `EPERM` outside of process context, `EACCES` if it was written to without having been pinned for writing.
 pub(crate) fn before_release(range: &PinnedRange, contents: Contents) -> Result {
     check_context()?;
     match contents {

@@ -7,13 +7,19 @@ use kernel::{
     sync::{atomic::Relaxed, Arc},
 };
 
-use super::{convert, handles::Handles, ioctl::Argument, OpenFile};
+use super::{
+    convert,
+    file_charge::HeldRange,
+    handles::Handles,
+    ioctl::Argument,
+    OpenFile,
+};
 use crate::{
     api::{self, NO_MM},
     gup::{
         self,
         stats::{Counter, IRQS_OFF_MAX_CYCLES, NR_HANDLES, NR_HELD_PAGES},
-        Taken, WINDOW_ENTRIES,
+        PinnedRange, Taken, WINDOW_ENTRIES,
     },
     sys::{
         abi::{self, write_element},
@@ -41,14 +47,25 @@ pub(super) fn info() -> abi::rust_gup_info {
     }
 }
 
+/// In how many runs `nr_pages` pages lie, as far as the caller may know. How memory lies physically is the administrator's
+/// to see, as in `/proc/PID/pagemap`: for others each page is a run.
+fn visible_runs(nr_runs: u64, nr_pages: u64) -> u64 {
+    if cpu::is_admin() {
+        nr_runs
+    } else {
+        nr_pages
+    }
+}
+
 /// `RUST_GUP_IOC_PIN`.
 pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argument) -> Result {
     if pin.reserved != 0 {
         return Err(EINVAL);
     }
-    let request = convert::request(pin.addr, pin.len_bytes, pin.flags)?;
+    let request = convert::handle_request(pin.addr, pin.len_bytes, pin.flags)?;
     let engine = convert::engine(pin.engine)?;
     let reservation = Handles::reserve()?;
+    let mut charge = file.held.charge(request.range.nr_pages())?;
     let mut taken = Taken::new(&request.range);
     let result = api::take(engine, &request, &mut taken);
     (pin.stop, pin.stop_addr) = api::stop(&taken);
@@ -62,12 +79,17 @@ pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argume
     };
     pin.nr_pages = range.nr_pages();
     pin.nr_fast = taken.nr_fast();
-    pin.nr_runs = range.nr_runs() as u64;
+    pin.nr_runs = visible_runs(range.nr_runs() as u64, range.nr_pages());
     pin.nr_by_level = convert::by_level(&taken);
     if range.nr_pages() == 0 {
         pin.handle = 0;
         return argument.write(&pin);
     }
+    charge.shrink_to(range.nr_pages());
+    let range = HeldRange {
+        pages: range,
+        _charge: charge,
+    };
     let range = Arc::new(range, GFP_KERNEL_ACCOUNT)?;
     // The caller learns the handle before it exists: if it cannot, nothing is left behind.
     pin.handle = file.handles.lock().next();
@@ -88,7 +110,7 @@ pub(super) fn unpin(file: &OpenFile, unpin: abi::rust_gup_unpin) -> Result {
 pub(super) fn read(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
     let range = file.handles.lock().get(copy.handle)?;
     api::copy(
-        &range,
+        &range.pages,
         Direction::FromPages,
         copy.offset,
         copy.len_bytes,
@@ -100,7 +122,7 @@ pub(super) fn read(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
 pub(super) fn write(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
     let range = file.handles.lock().get(copy.handle)?;
     api::copy(
-        &range,
+        &range.pages,
         Direction::ToPages,
         copy.offset,
         copy.len_bytes,
@@ -111,35 +133,49 @@ pub(super) fn write(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
 /// `RUST_GUP_IOC_RUNS`.
 pub(super) fn runs(file: &OpenFile, mut runs: abi::rust_gup_runs) -> Result<abi::rust_gup_runs> {
     let range = file.handles.lock().get(runs.handle)?;
-    let may_see_pfns = cpu::is_admin();
-    let mut nr_written = 0;
-    runs.nr_total = range.nr_runs() as u64;
-    if runs.first < runs.nr_total && runs.capacity != 0 {
-        let first = usize::try_from(runs.first)?;
-        let result = api::for_each_run(&range, first, |run| {
-            if nr_written == runs.capacity {
-                // The end of the walk over the runs, not an error.
-                return Err(ENOSPC);
-            }
-            let element = abi::rust_gup_run {
-                pfn: if may_see_pfns {
-                    run.first().as_u64()
-                } else {
-                    0
-                },
-                nr_pages: run.nr_pages(),
-            };
-            write_element(runs.buf, nr_written, &element)?;
-            nr_written += 1;
-            Ok(())
-        });
-        match result {
-            Err(error) if error != ENOSPC => return Err(error),
-            _ => (),
-        }
-    }
-    runs.nr_runs = nr_written;
+    let range = &range.pages;
+    runs.nr_total = visible_runs(range.nr_runs() as u64, range.nr_pages());
+    let nr_wanted = runs.nr_total.saturating_sub(runs.first).min(runs.capacity);
+    runs.nr_runs = if nr_wanted == 0 {
+        0
+    } else if cpu::is_admin() {
+        write_runs(range, runs.first, nr_wanted, runs.buf)?
+    } else {
+        write_pages(nr_wanted, runs.buf)?
+    };
     Ok(runs)
+}
+
+/// Writes the runs from the one with index `first` on, `nr_wanted` at most. Returns how many.
+fn write_runs(range: &PinnedRange, first: u64, nr_wanted: u64, buf: u64) -> Result<u64> {
+    let mut nr_written = 0;
+    let result = api::for_each_run(range, usize::try_from(first)?, |run| {
+        if nr_written == nr_wanted {
+            // The end of the walk over the runs, not an error.
+            return Err(ENOSPC);
+        }
+        let element = abi::rust_gup_run {
+            pfn: run.first().as_u64(),
+            nr_pages: run.nr_pages(),
+        };
+        write_element(buf, nr_written, &element)?;
+        nr_written += 1;
+        Ok(())
+    });
+    match result {
+        Err(error) if error != ENOSPC => Err(error),
+        _ => Ok(nr_written),
+    }
+}
+
+/// Writes `nr_pages` runs of one page each, for a caller that may not know where they lie. Returns how many.
+fn write_pages(nr_pages: u64, buf: u64) -> Result<u64> {
+    let element = abi::rust_gup_run {
+        pfn: 0,
+        nr_pages: 1,
+    };
+    (0..nr_pages).try_for_each(|index| write_element(buf, index, &element))?;
+    Ok(nr_pages)
 }
 
 /// `RUST_GUP_IOC_COMPARE`.
@@ -176,7 +212,7 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
     compare.nr_pages_rust = result.rust.nr_pages;
     compare.nr_pages_kernel = result.kernel.nr_pages;
     compare.nr_equal = result.nr_equal;
-    compare.nr_runs = result.nr_runs as u64;
+    compare.nr_runs = visible_runs(result.nr_runs as u64, result.rust.nr_pages);
     compare.diff_addr = result.first_difference.unwrap_or(0);
     compare.nr_fast = taken.nr_fast();
     compare.nr_by_level = convert::by_level(&taken);
@@ -221,8 +257,14 @@ pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gu
     measure.rounds_done = result.rounds_done.into();
     measure.nr_pages = result.nr_pages;
     measure.overhead_cycles = result.overhead_cycles;
-    measure.bookkeeping_a_bytes = result.bookkeeping_a_bytes as u64;
-    measure.bookkeeping_b_bytes = result.bookkeeping_b_bytes as u64;
+    // The size of a list of runs tells how many there are.
+    if cpu::is_admin() {
+        measure.bookkeeping_a_bytes = result.bookkeeping_a_bytes as u64;
+        measure.bookkeeping_b_bytes = result.bookkeeping_b_bytes as u64;
+    } else {
+        measure.bookkeeping_a_bytes = 0;
+        measure.bookkeeping_b_bytes = 0;
+    }
     measure.irqs_off_a_cycles = result.irqs_off_a_cycles;
     measure.irqs_off_b_cycles = result.irqs_off_b_cycles;
     Ok(measure)
@@ -233,7 +275,11 @@ pub(super) fn stats() -> abi::rust_gup_stats {
     let mut stats = abi::rust_gup_stats {
         nr_fast: Counter::Fast.sum(),
         nr_slow: Counter::Slow.sum(),
-        nr_runs: Counter::Grabs.sum(),
+        nr_runs: if cpu::is_admin() {
+            Counter::Grabs.sum()
+        } else {
+            0
+        },
         nr_handles: NR_HANDLES.load(Relaxed),
         nr_held_pages: NR_HELD_PAGES.load(Relaxed),
         irqs_off_max_cycles: IRQS_OFF_MAX_CYCLES.load(core::sync::atomic::Ordering::Relaxed),

@@ -6,7 +6,7 @@ use kernel::prelude::*;
 
 use crate::{
     api,
-    gup::{stats::NR_BUCKETS, Engine, Request, Taken},
+    gup::{stats::NR_BUCKETS, Engine, How, Request, Taken},
     sys::{abi, cpu, SlowOnly},
     walk::{Stop, MAX_LEAF_LEVELS},
 };
@@ -40,6 +40,7 @@ const _: () = {
     assert!(Stop::Range as u32 == abi::RUST_GUP_STOP_RANGE);
     assert!(Stop::Off as u32 == abi::RUST_GUP_STOP_OFF);
     assert!(Stop::Signal as u32 == abi::RUST_GUP_STOP_SIGNAL);
+    assert!(Stop::TooManyRefs as u32 == abi::RUST_GUP_STOP_TOO_MANY_REFS);
 };
 
 /// The engine of a number.
@@ -62,9 +63,28 @@ pub(super) fn engine(number: u32) -> Result<Engine> {
 ///
 /// `EPERM` for `RUST_GUP_FORCE` without `CAP_SYS_ADMIN`; otherwise as [`api::request()`].
 pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
-    let request = api::request(addr, len_bytes, flags)?;
+    let request = api::request(addr, len_bytes, flags, api::DEVICE_FLAGS)?;
     if request.slow_only.has(SlowOnly::FORCE) && !cpu::is_admin() {
         return Err(EPERM);
+    }
+    Ok(request)
+}
+
+/// A request for a handle, which lives for as long as user space likes.
+///
+/// # Errors
+///
+/// For a pin that is not long-term, `EINVAL` without `RUST_GUP_SHORT_TERM` and `EPERM` without `CAP_SYS_ADMIN`; otherwise
+/// as [`request()`].
+pub(super) fn handle_request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
+    let request = request(addr, len_bytes, flags)?;
+    if request.how == How::Pin {
+        if flags & abi::RUST_GUP_SHORT_TERM == 0 {
+            return Err(EINVAL);
+        }
+        if !cpu::is_admin() {
+            return Err(EPERM);
+        }
     }
     Ok(request)
 }

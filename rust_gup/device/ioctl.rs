@@ -2,8 +2,6 @@
 
 //! Which call is meant, and its structure in and out.
 
-use core::mem::size_of;
-
 use kernel::{ioctl::_IOC_SIZE, prelude::*};
 
 use super::{calls, OpenFile};
@@ -34,16 +32,22 @@ pub(super) struct Argument {
 }
 
 impl Argument {
-    /// Reads it. The size of version 1 of the ABI, which is that of `T` until `T` grows, is the least there is.
+    /// Reads it.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is smaller than that, `E2BIG` if it has fields that are not known and not zero, `EFAULT`.
+    /// `EINVAL` if it is smaller than the first published one, `E2BIG` if it has fields that are not known and not
+    /// zero, `EFAULT`.
     fn read<T: Abi>(&self) -> Result<T> {
-        if self.size < size_of::<T>() {
+        self.check_size::<T>()?;
+        read_struct(self.addr, self.size)
+    }
+
+    fn check_size<T: Abi>(&self) -> Result {
+        if self.size < T::FIRST_SIZE {
             return Err(EINVAL);
         }
-        read_struct(self.addr, self.size)
+        Ok(())
     }
 
     /// Writes it back.
@@ -68,9 +72,7 @@ pub(super) fn dispatch(file: &OpenFile, cmd: u32, arg: usize) -> Result<isize> {
     };
     match call(cmd) {
         INFO => {
-            if argument.size < size_of::<abi::rust_gup_info>() {
-                return Err(EINVAL);
-            }
+            argument.check_size::<abi::rust_gup_info>()?;
             argument.write(&calls::info())?;
         }
         PIN => calls::pin(file, argument.read()?, &argument)?,
@@ -81,9 +83,7 @@ pub(super) fn dispatch(file: &OpenFile, cmd: u32, arg: usize) -> Result<isize> {
         COMPARE => argument.write(&calls::compare(argument.read()?)?)?,
         MEASURE => argument.write(&calls::measure(argument.read()?)?)?,
         STATS => {
-            if argument.size < size_of::<abi::rust_gup_stats>() {
-                return Err(EINVAL);
-            }
+            argument.check_size::<abi::rust_gup_stats>()?;
             argument.write(&calls::stats())?;
         }
         _ => return Err(ENOTTY),

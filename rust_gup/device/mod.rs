@@ -4,13 +4,17 @@
 
 mod calls;
 mod convert;
+mod file_charge;
 mod handles;
 mod ioctl;
 
 use kernel::{new_mutex, prelude::*, sync::Mutex};
 
-use self::handles::Handles;
-use crate::{gup::PinnedRange, sys::ioctl_file::IoctlFile};
+use self::{
+    file_charge::{HeldByFile, HeldRange},
+    handles::Handles,
+};
+use crate::sys::ioctl_file::IoctlFile;
 
 /// An open file: the handles that were made through it.
 ///
@@ -19,14 +23,17 @@ use crate::{gup::PinnedRange, sys::ioctl_file::IoctlFile};
 #[pin_data]
 pub(crate) struct OpenFile {
     #[pin]
-    handles: Mutex<Handles<PinnedRange>>,
+    handles: Mutex<Handles<HeldRange>>,
+    held: HeldByFile,
 }
 
 impl IoctlFile for OpenFile {
     fn open() -> Result<Pin<KBox<Self>>> {
+        let held = HeldByFile::new()?;
         KBox::pin_init(
             pin_init!(Self {
                 handles <- new_mutex!(Handles::new()),
+                held,
             }),
             GFP_KERNEL_ACCOUNT,
         )

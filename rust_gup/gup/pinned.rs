@@ -23,7 +23,7 @@ use crate::{
 /// A range of user memory that is held until this value is dropped.
 pub(crate) struct Pinned<K: RefKind> {
     pages: HeldPages<K>,
-    /// `RLIMIT_MEMLOCK`, charged to the address space that the pages were taken from.
+    /// `RLIMIT_MEMLOCK`.
     charge: LockedPages,
     /// Of the first byte in the first page.
     offset: u64,
@@ -58,9 +58,12 @@ impl<K: RefKind> Pinned<K> {
         })
     }
 
-    /// Says that the pages were written to.
+    /// Says that the pages were written to, or are about to be.
+    ///
+    /// A plain reference does not allow it (`Documentation/core-api/pin_user_pages.rst`, case 5): the file system takes the
+    /// page for clean and gives up its buffers, and fork() shares it with the child.
     fn set_written(&self) -> Result {
-        if !self.writable {
+        if !K::PINS || !self.writable {
             return Err(EACCES);
         }
         self.written.store(1, Relaxed);
@@ -145,7 +148,7 @@ impl PinnedRange {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the bytes are not all within what was taken, `EACCES` for writing to a range that was not taken for
+    /// `EINVAL` if the bytes are not all within what was taken, `EACCES` for writing to a range that was not pinned for
     /// writing, `EFAULT` if the buffer is not accessible, `EINTR`.
     pub(crate) fn copy(
         &self,
@@ -164,7 +167,7 @@ impl PinnedRange {
     ///
     /// # Errors
     ///
-    /// `EACCES` if they were not taken for writing.
+    /// `EACCES` if they were not pinned for writing.
     pub(crate) fn set_written(&self) -> Result {
         match self {
             Self::Get(pinned) => pinned.set_written(),

@@ -15,8 +15,22 @@
  * RCU read-side critical sections. Elsewhere each of them does nothing and says -EPERM. (A kernel without
  * CONFIG_PREEMPT_COUNT cannot tell that a spinlock is held.)
  *
+ * Which locks of the memory management each of them may take:
+ *
+ *	rust_gup_take()			mmap_lock of the current process for reading, and all that page faults take
+ *	rust_gup_take(), _FAST_ONLY	none
+ *	rust_gup_runs()			none
+ *	rust_gup_copy_from(), _to()	none
+ *	rust_gup_release(), _UNCHANGED	none
+ *	rust_gup_release(), _WRITTEN	the lock of each folio, and what the file system takes to mark it dirty
+ *
+ * All but the first may be called by the holder of an mmap_lock: from close() of a VMA and mmap() of a file, too. So may all but
+ * the last by the holder of a folio lock, from an MMU notifier for example, but rust_gup_take() allocates memory with
+ * GFP_KERNEL_ACCOUNT. Where lockdep is on, it complains about a rust_gup_take() that is not _FAST_ONLY under mmap_lock.
+ *
  * rust_gup_take() looks at the address space of the current task; the others may be called by any task, also when that
- * address space is gone. Pages that are held count against RLIMIT_MEMLOCK of the process that they were taken from.
+ * address space is gone. Pages that are held count against RLIMIT_MEMLOCK of the user that took them, in user->locked_vm
+ * as those of io_uring do, unless the task has CAP_IPC_LOCK; they show as VmPin of the process.
  *
  * A module that uses a symbol of another one holds it: rust_gup.ko cannot be removed before its users.
  *
@@ -71,7 +85,8 @@ enum rust_gup_contents {
  * rust_gup_take - hold the pages of [addr, addr + len_bytes) of the current process
  * @addr: First byte.
  * @len_bytes: Number of bytes, not 0.
- * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM (with _PIN only), _FAST_ONLY.
+ * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM (with _PIN only), _FAST_ONLY. The other flags of the device are for tests, and
+ *	refused: what user space says must not become FOLL_FORCE.
  * @taken: How the request was served, on errors too: then why and where the walk stopped. May be NULL.
  *
  * Return: the pages, or an error pointer:
@@ -80,6 +95,7 @@ enum rust_gup_contents {
  *	-EOVERFLOW	the range wraps around
  *	-EFAULT		the range reaches beyond user space, or the first page cannot be had, or there is no user space
  *	-ENOMEM		RLIMIT_MEMLOCK, or no memory
+ *	-ETOOMANYREFS	the first page is held so often already that its reference count could overflow
  *	-EINTR		the task was killed
  *	others		what the kernel's slow path says to the first page
  *
@@ -112,14 +128,15 @@ int rust_gup_copy_from(const struct rust_gup_range *range, size_t offset, void *
 
 /**
  * rust_gup_copy_to - write to the pages
- * @range: From rust_gup_take(), with RUST_GUP_WRITE.
+ * @range: From rust_gup_take(), with RUST_GUP_PIN and RUST_GUP_WRITE.
  * @offset: First byte, counted from the first byte of the range.
  * @buf: Where from.
  * @len_bytes: How many bytes.
  *
  * The pages are marked dirty when they are released, whatever rust_gup_release() is told.
  *
- * Return: as rust_gup_copy_from(); -EACCES if the range was not taken for writing.
+ * Return: as rust_gup_copy_from(); -EACCES if the range was not pinned for writing. With a plain reference nobody learns of
+ * the write: the file system takes the page for clean, and fork() shares it (Documentation/core-api/pin_user_pages.rst).
  */
 int rust_gup_copy_to(const struct rust_gup_range *range, size_t offset, const void *buf, size_t len_bytes);
 
@@ -129,7 +146,7 @@ int rust_gup_copy_to(const struct rust_gup_range *range, size_t offset, const vo
  * @contents: Whether the pages were written to.
  *
  * Return: 0; or an error, with which nothing is released and @range stays the caller's: -EPERM; -EACCES for
- * RUST_GUP_WRITTEN if the range was not taken for writing; -EINVAL for another @contents.
+ * RUST_GUP_WRITTEN if the range was not pinned for writing; -EINVAL for another @contents.
  */
 int __must_check rust_gup_release(struct rust_gup_range *range, enum rust_gup_contents contents);
 

@@ -29,6 +29,9 @@ pub(crate) use generated::*;
 ///
 /// It consists of integers without padding between them, so that all its bytes may be read, and any may be written.
 pub(crate) unsafe trait Abi: Copy + Default {
+    /// The size that it had when it was first published: no caller has a smaller one.
+    const FIRST_SIZE: usize = size_of::<Self>();
+
     /// Its bytes.
     fn bytes(&self) -> &[u8] {
         // SAFETY: By the contract of the trait, all bytes are initialised.
@@ -43,13 +46,15 @@ pub(crate) unsafe trait Abi: Copy + Default {
     }
 }
 
-/// Says of how many 64-bit fields each structure consists; fields of 32 bits come in pairs.
+/// Says of how many 64-bit fields each structure consists, and by how many it has grown; fields of 32 bits come in pairs.
 macro_rules! abi {
-    ($($name:ident = $nr_u64s:expr;)*) => {
+    ($($name:ident = $nr_u64s:expr $(=> grown by $nr_more:literal)?;)*) => {
         $(
             const _: () = assert!(size_of::<$name>() == ($nr_u64s) as usize * size_of::<u64>());
             // SAFETY: The header declares integers only, and the size leaves no room for padding.
-            unsafe impl Abi for $name {}
+            unsafe impl Abi for $name {
+                $(const FIRST_SIZE: usize = size_of::<$name>() - $nr_more * size_of::<u64>();)?
+            }
         )*
     };
 }
@@ -64,7 +69,7 @@ abi! {
     rust_gup_compare = 4 + 5 + RUST_GUP_NR_LEVELS + 3;
     rust_gup_sample = 4;
     rust_gup_measure = 2 + 3 + 8;
-    rust_gup_stats = 7 + RUST_GUP_NR_IRQS_OFF_BUCKETS + RUST_GUP_NR_STOPS;
+    rust_gup_stats = 7 + RUST_GUP_NR_IRQS_OFF_BUCKETS + RUST_GUP_NR_STOPS => grown by 1;
 }
 
 fn user_slice(addr: usize, len_bytes: usize) -> UserSlice {

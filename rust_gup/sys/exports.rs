@@ -69,7 +69,7 @@ fn take(
     how: &mut rust_gup_taken,
 ) -> Result<KBox<PinnedRange>> {
     api::check_context()?;
-    let request = api::request(addr, len_bytes, flags)?;
+    let request = api::request(addr, len_bytes, flags, api::DRIVER_FLAGS)?;
     // Memory first: afterwards nothing can fail.
     let room = KBox::new_uninit(GFP_KERNEL_ACCOUNT)?;
     let mut taken = Taken::new(&request.range);

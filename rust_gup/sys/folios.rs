@@ -16,7 +16,7 @@ use super::{
     raw,
     release::put_counts,
 };
-use crate::walk::{FolioState, Folios, Owner, Pfn};
+use crate::walk::{may_be_referenced, FolioState, Folios, Owner, Pfn};
 
 /// References that have to be given back after the section with interrupts off.
 ///
@@ -123,11 +123,15 @@ impl Folios for LiveFolios<'_> {
     }
 
     #[inline(always)]
+    fn refcount(self, folio: FolioPtr) -> i32 {
+        folio.refcount().load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
     fn try_add_refs(self, folio: FolioPtr, n: u32) -> bool {
         let refcount = folio.refcount();
         let now = refcount.load(Ordering::Relaxed);
-        // None: being freed, split or migrated. Negative: overflowing, where C warns and refuses too.
-        now > 0
+        may_be_referenced(now)
             && (refcount
                 .compare_exchange(
                     now,
@@ -254,7 +258,7 @@ impl Folios for LiveFolios<'_> {
 fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
     refcount
         .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |now| {
-            (now > 0).then(|| now.wrapping_add(n as i32))
+            may_be_referenced(now).then(|| now.wrapping_add(n as i32))
         })
         .is_ok()
 }

@@ -44,14 +44,17 @@ bool rust_gup_compound_info_has_mask(void)
 	return compound_info_has_mask();
 }
 
-void rust_gup_local_irq_disable(void)
+unsigned long rust_gup_local_irq_save(void)
 {
-	local_irq_disable();
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
 }
 
-void rust_gup_local_irq_enable(void)
+void rust_gup_local_irq_restore(unsigned long flags)
 {
-	local_irq_enable();
+	local_irq_restore(flags);
 }
 
 unsigned long rust_gup_task_size_max(void)
@@ -67,6 +70,31 @@ unsigned long rust_gup_untagged_addr(unsigned long addr)
 void rust_gup_mm_set_has_pinned(struct mm_struct *mm)
 {
 	mm_flags_set(MMF_HAS_PINNED, mm);
+}
+
+void rust_gup_might_lock_mmap_read(struct mm_struct *mm)
+{
+	might_lock_read(&mm->mmap_lock);
+}
+
+unsigned long rust_gup_memlock_limit_bytes(void)
+{
+	return rlimit(RLIMIT_MEMLOCK);
+}
+
+struct user_struct *rust_gup_get_current_user(void)
+{
+	return get_uid(current_user());
+}
+
+atomic_long_t *rust_gup_user_locked_vm(struct user_struct *user)
+{
+	return &user->locked_vm;
+}
+
+atomic64_t *rust_gup_mm_pinned_vm(struct mm_struct *mm)
+{
+	return &mm->pinned_vm;
 }
 
 int rust_gup_mmap_read_lock_killable(struct mm_struct *mm)

@@ -8,6 +8,7 @@
 #define RUST_GUP_KERNEL_API_H
 
 #include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/hugetlb.h>
 #include <linux/memory_hotplug.h>
 #include <linux/memremap.h>
@@ -15,6 +16,7 @@
 #include <linux/pagemap.h>
 #include <linux/pageblock-flags.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/user.h>
 #include <linux/shmem_fs.h>
 #include <linux/timex.h>
 #include <linux/version.h>
@@ -93,14 +95,19 @@ static const unsigned long CONST_MIGRATE_CMA = MIGRATE_TYPES;	/* No block has it
 #endif
 
 /* The section that keeps tables from being freed. */
-void rust_gup_local_irq_disable(void);
-void rust_gup_local_irq_enable(void);
+unsigned long rust_gup_local_irq_save(void);
+void rust_gup_local_irq_restore(unsigned long flags);
 
 /* The current process. */
 unsigned long rust_gup_task_size_max(void);
 unsigned long rust_gup_untagged_addr(unsigned long addr);
 void rust_gup_mm_set_has_pinned(struct mm_struct *mm);
 int rust_gup_mmap_read_lock_killable(struct mm_struct *mm);
+void rust_gup_might_lock_mmap_read(struct mm_struct *mm);
+unsigned long rust_gup_memlock_limit_bytes(void);
+struct user_struct *rust_gup_get_current_user(void);
+atomic_long_t *rust_gup_user_locked_vm(struct user_struct *user);
+atomic64_t *rust_gup_mm_pinned_vm(struct mm_struct *mm);
 bool rust_gup_fatal_signal_pending(void);
 bool rust_gup_pfn_is_online(unsigned long pfn);
 struct dev_pagemap *rust_gup_get_dev_pagemap(unsigned long pfn);

@@ -46,6 +46,13 @@ impl CurrentMm<'_> {
         unsafe { Mm::from_raw(self.mm) }.into()
     }
 
+    /// Says that `mmap_lock` may be taken for reading now, whether or not it will be: lockdep, where there is one,
+    /// complains about a caller that holds it, or that must not wait for it.
+    pub(crate) fn might_lock_read(&self) {
+        // SAFETY: By the invariant, `mm` is valid.
+        unsafe { raw::rust_gup_might_lock_mmap_read(self.mm) };
+    }
+
     /// The pointer.
     pub(super) fn as_ptr(&self) -> *mut bindings::mm_struct {
         self.mm

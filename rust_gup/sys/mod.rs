@@ -36,7 +36,7 @@ pub(crate) use self::{
     copy::{Buffer, Direction},
     foll::{FollFlags, SlowOnly},
     locked::MmapReadLock,
-    locked_vm::LockedPages,
+    locked_vm::{limit_pages, LockedPages},
     pages::HeldPages,
     release::Contents,
     slow::{PageArray, SLOW_BATCH_MAX},

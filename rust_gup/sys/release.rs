@@ -24,7 +24,7 @@ const PIN_BIAS: u32 = bindings::GUP_PIN_COUNTING_BIAS;
 pub(crate) enum Contents {
     /// They were at most read.
     Unchanged,
-    /// They were written to, and the owner's file system has to know.
+    /// They were written to, and the owner's file system has to know. Of pages that are pinned.
     Written,
 }
 
@@ -115,6 +115,17 @@ unsafe fn unpin_with_kernel(page: PagePtr, run: Run, contents: Contents) {
     unsafe { bindings::unpin_user_page_range_dirty_lock(page.as_ptr(), nr_pages, is_dirty) };
 }
 
+/// Out of the way of what is given back unchanged.
+///
+/// # Safety
+///
+/// As for [`unpin_with_kernel()`].
+#[cold]
+unsafe fn unpin_written(page: PagePtr, run: Run) {
+    // SAFETY: As for this function.
+    unsafe { unpin_with_kernel(page, run, Contents::Written) };
+}
+
 impl Releaser {
     /// Begins to give back.
     pub(super) fn new() -> Self {
@@ -137,12 +148,12 @@ impl Releaser {
     ))]
     #[inline(always)]
     pub(super) unsafe fn release<K: RefKind>(&mut self, run: Run, contents: Contents) {
-        if contents == Contents::Written {
-            // SAFETY: As for this function.
-            unsafe { self.release_written::<K>(run) };
+        let mut page = self.memory_map.page(run.first());
+        if K::PINS && contents == Contents::Written {
+            // SAFETY: The pages are pinned, and the pins given up.
+            unsafe { unpin_written(page, run) };
             return;
         }
-        let mut page = self.memory_map.page(run.first());
         let mut nr_left = run.nr_pages() as usize;
         while nr_left != 0 {
             let (folio, index) = if page.is_tail() {
@@ -187,27 +198,6 @@ impl Releaser {
         }
         // SAFETY: As for this function.
         unsafe { folio.put_refs(refs) };
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::release()`].
-    #[cold]
-    unsafe fn release_written<K: RefKind>(&mut self, run: Run) {
-        let page = self.memory_map.page(run.first());
-        if K::PINS {
-            // SAFETY: The pages are pinned, and the pins given up.
-            unsafe { unpin_with_kernel(page, run, Contents::Written) };
-            return;
-        }
-        for i in 0..run.nr_pages() as usize {
-            let page = page.nth(i);
-            // SAFETY: The page is referenced, and that reference is given up.
-            unsafe {
-                bindings::set_page_dirty_lock(page.as_ptr());
-                page.folio().put_refs(1);
-            }
-        }
     }
 
     /// The same with the kernel's functions, a step a folio: for those who compare, and do not trust what they test.

@@ -2,17 +2,19 @@
 
 //! The kernel's own functions: the slow path, and the fast one to compare with.
 
+use core::sync::atomic::Ordering;
+
 use kernel::{bindings, error::to_result, prelude::*};
 
 use super::{
-    errno::operation_not_supported,
+    errno::{operation_not_supported, too_many_references},
     folio::{MemoryMap, PagePtr},
     foll::FollFlags,
     mm::CurrentMm,
     pages::HeldPages,
     release::{release_array_with_kernel, Contents, Releaser},
 };
-use crate::walk::{RefKind, Run};
+use crate::walk::{RefKind, Run, MAX_REFS};
 
 /// The most pages that one call of a slow function is asked for.
 pub(crate) const SLOW_BATCH_MAX: usize = 512;
@@ -232,6 +234,11 @@ impl<K: RefKind> HeldPages<K> {
         });
         let mut nr_added = 0;
         let failed = pfns.by_ref().find_map(|pfn| {
+            if has_too_many_references(memory_map.page(pfn)) {
+                // SAFETY: The page is not in the list.
+                unsafe { Releaser::new().release::<K>(Run::new(pfn, 1), Contents::Unchanged) };
+                return Some(too_many_references());
+            }
             // SAFETY: The reference is handed over.
             let result = unsafe { self.push(pfn, nr_pages as u64) };
             nr_added += usize::from(result.is_ok());
@@ -248,4 +255,14 @@ impl<K: RefKind> HeldPages<K> {
             _ => Ok(nr_added),
         }
     }
+}
+
+/// Whether the folio of a page that the kernel's functions took has more references than the walk would have taken it
+/// with.
+///
+/// They know no such bound. What is taken too much is given back at once: more than one batch of each task that is taking
+/// at the moment never exceeds it.
+fn has_too_many_references(page: PagePtr) -> bool {
+    let refcount = page.folio().refcount().load(Ordering::Relaxed);
+    refcount as u32 > MAX_REFS
 }

@@ -29,7 +29,7 @@
 #include <linux/types.h>
 
 /* Raised when a structure grows or a call is added; never when something is taken away, which does not happen. */
-#define RUST_GUP_ABI_VERSION	1
+#define RUST_GUP_ABI_VERSION	2
 
 #define RUST_GUP_DEVICE_PATH	"/dev/rust_gup"
 
@@ -43,6 +43,13 @@
 #define RUST_GUP_NOFAULT	(1U << 5)	/* FOLL_NOFAULT: do not fault pages in. */
 #define RUST_GUP_PCI_P2PDMA	(1U << 6)	/* FOLL_PCI_P2PDMA: peer-to-peer memory too; not with RUST_GUP_LONGTERM. */
 #define RUST_GUP_HONOR_NUMA_FAULT	(1U << 7)	/* FOLL_HONOR_NUMA_FAULT: let NUMA hints fault first. */
+/*
+ * A handle lives for as long as user space likes, so RUST_GUP_IOC_PIN wants RUST_GUP_LONGTERM with RUST_GUP_PIN. This
+ * flag says otherwise: the pins are not long-term, which keeps memory where it lies that the kernel must be able to
+ * move or take away. For tests: it takes CAP_SYS_ADMIN there. The other calls hold their pins no longer than they
+ * run, with or without it. Only together with RUST_GUP_PIN and without RUST_GUP_LONGTERM.
+ */
+#define RUST_GUP_SHORT_TERM	(1U << 8)
 
 /* Who takes the pages. */
 #define RUST_GUP_ENGINE_RUST		0U	/* The walk in Rust, kept as runs; the kernel's slow path for the rest. */
@@ -59,7 +66,7 @@
 #define RUST_GUP_STOP_SPECIAL		6U	/* A special mapping: it may have no struct page. */
 #define RUST_GUP_STOP_BAD		7U	/* A table entry that makes no sense; the kernel would call it bad. */
 #define RUST_GUP_STOP_CHANGED		8U	/* An entry changed between being read and the reference being taken. */
-#define RUST_GUP_STOP_UNREFERENCED	9U	/* The reference count was zero or overflowing: being freed, split, migrated. */
+#define RUST_GUP_STOP_UNREFERENCED	9U	/* The reference count was zero: being freed, split or migrated. */
 #define RUST_GUP_STOP_SPLIT		10U	/* The folio was split, or became another one, between two looks. */
 #define RUST_GUP_STOP_DEVICE		11U	/* PCI peer-to-peer memory, without RUST_GUP_PCI_P2PDMA. */
 #define RUST_GUP_STOP_ZERO_PAGE		12U	/* The zero page, where its rules differ: left to the slow path. */
@@ -73,7 +80,8 @@
 #define RUST_GUP_STOP_RANGE		20U	/* Beyond what the page tables of this process can map. */
 #define RUST_GUP_STOP_OFF		21U	/* The fast walk is off on this machine (Xen PV). */
 #define RUST_GUP_STOP_SIGNAL		22U	/* A fatal signal is pending. */
-#define RUST_GUP_NR_STOPS		23U
+#define RUST_GUP_STOP_TOO_MANY_REFS	23U	/* The folio is held so often already that its count could overflow. */
+#define RUST_GUP_NR_STOPS		24U
 
 /* Page-table formats: rust_gup_info.format. */
 #define RUST_GUP_FORMAT_X86_64		1U
@@ -115,14 +123,15 @@ struct rust_gup_info {
  * struct rust_gup_pin - take the pages of a range of the calling process
  * @addr: First byte.
  * @len_bytes: Number of bytes, not 0.
- * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM, _FAST_ONLY, and what the slow path does.
+ * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM or _SHORT_TERM, _FAST_ONLY, and what the slow path does.
  * @engine: RUST_GUP_ENGINE_RUST or _KERNEL. The kernel exports no fast-only pin, so _KERNEL with _PIN and
  *	_FAST_ONLY is refused with EOPNOTSUPP.
  * @handle: Out: names the pages until they are released, or 0 if there are none (only with _FAST_ONLY).
  * @nr_pages: Out: pages taken, from the one that holds @addr on. Less than asked is no error as long as it is
  *	more than nothing.
  * @nr_fast: Out: how many of them the fast walk in Rust took.
- * @nr_runs: Out: in how many physically contiguous runs they lie.
+ * @nr_runs: Out: in how many physically contiguous runs they lie. Without CAP_SYS_ADMIN each page is a run, here and
+ *	in the other calls.
  * @nr_by_level: Out: how many of @nr_fast were found under a leaf of each level.
  * @stop_addr: Out: address of the page at which the fast walk first stopped, if @stop is not _STOP_NONE. These two
  *	are also written when the slow path fails afterwards, and so does the call.
@@ -160,8 +169,9 @@ struct rust_gup_unpin {
  * @buf: Address of the caller's buffer.
  *
  * The copy goes through the kernel's mapping of the pages that are held, not through the page tables, so it shows
- * what a device with DMA into the handle would see. Writing needs RUST_GUP_WRITE and marks the pages dirty when
- * they are released.
+ * what a device with DMA into the handle would see. Writing needs a handle that was taken with RUST_GUP_PIN and
+ * RUST_GUP_WRITE, and marks the pages dirty when they are released. A plain reference does not allow it: the file
+ * system takes such a page for clean, and fork() shares it.
  */
 struct rust_gup_copy {
 	__aligned_u64	handle;
@@ -281,7 +291,8 @@ struct rust_gup_sample {
  * @rounds_done: Out: samples written.
  * @nr_pages: Out: pages that each engine took in each round.
  * @overhead_cycles: Out: what an empty measurement costs; it is contained in each sample once a call.
- * @bookkeeping_a_bytes: Out: memory that the list of taken pages needs with engine A, for a whole call.
+ * @bookkeeping_a_bytes: Out: memory that the list of taken pages needs with engine A, for a whole call. 0 without
+ *	CAP_SYS_ADMIN: it tells how the memory lies.
  * @bookkeeping_b_bytes: Out: the same for B.
  * @irqs_off_a_cycles: Out: the longest section with interrupts off in one more round of engine A, which is not among
  *	the samples; whoever else uses the module meanwhile counts too. The kernel's functions do not tell, so for
@@ -318,7 +329,7 @@ struct rust_gup_measure {
  * struct rust_gup_stats - counters of the module since it was loaded
  * @nr_fast: Pages that the fast walk took.
  * @nr_slow: Pages that the kernel's slow path took because the fast walk had stopped.
- * @nr_runs: Runs that the fast walk took, one reference operation each.
+ * @nr_runs: Runs that the fast walk took, one reference operation each. 0 without CAP_SYS_ADMIN.
  * @nr_windows: Sections with interrupts off.
  * @nr_handles: Handles that exist now.
  * @nr_held_pages: Pages that they hold now.

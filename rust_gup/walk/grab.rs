@@ -11,6 +11,24 @@ use super::{FolioState, Folios, Owner, RefKind, Rules, Stop};
 #[doc(alias = "GUP_PIN_COUNTING_BIAS")]
 pub(super) const PIN_BIAS: u32 = 1024;
 
+/// The most references that a folio may have for the walk to take more of it.
+///
+/// A count has 32 bits and is signed; at 2^31 it would be negative, and the kernel then refuses the folio to everybody
+/// (`try_get_folio()`), for as long as the references are held. `mm/gup.c` takes pages up to there. A quarter of that
+/// leaves the other three to those who do not come through here, is still 524288 pins of a small folio, and 2048 of all of
+/// a folio of 1 GiB, and is far more than mappings make of a page: each needs a process or a VMA. One grab adds 2^18 at
+/// most.
+pub const MAX_REFS: u32 = 1 << 29;
+
+/// Whether references may be taken on a folio that has `refcount` of them. None: it is being freed, split or migrated.
+/// Negative: the count overflows, where C warns and refuses too.
+#[doc(alias("try_get_folio", "folio_ref_try_add"))]
+#[inline(always)]
+pub const fn may_be_referenced(refcount: i32) -> bool {
+    // In one comparison: 0 becomes the highest number, and those below 0 are high already.
+    (refcount as u32).wrapping_sub(1) < MAX_REFS
+}
+
 /// Whether a folio has one page or more: a type, so that the common case of one page is compiled on its own.
 pub(super) trait SizeClass {
     /// Whether it has more than one.
@@ -134,7 +152,7 @@ impl<M: Folios> Sighting<M> {
         // added at once, and the guess is checked below with the reference in hand.
         let refs = refs_of::<K, S>(nr);
         if !folios.try_add_refs(self.folio, refs) {
-            return Err(unreferenced());
+            return Err(why_not_referenced(folios.refcount(self.folio)));
         }
         let mut held = Held {
             folios,
@@ -196,7 +214,17 @@ out_of_line! {
     changed => Changed;
     longterm => Longterm;
     split => Split;
-    unreferenced => Unreferenced;
+}
+
+/// What is wrong with such a count, as far as it still is.
+#[cold]
+#[inline(never)]
+fn why_not_referenced(refcount: i32) -> Stop {
+    if refcount != 0 && !may_be_referenced(refcount) {
+        Stop::TooManyRefs
+    } else {
+        Stop::Unreferenced
+    }
 }
 
 /// What is wrong with such an owner.

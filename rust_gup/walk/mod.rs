@@ -44,6 +44,7 @@ pub use self::{
     addr::{Pfn, PhysAddr, RangeError, UserRange},
     entry::Seen,
     format::{Format, Interior, Leaf},
+    grab::{may_be_referenced, MAX_REFS},
     level::{Geometry, Level},
     rules::{Access, Get, LongRead, LongWrite, Pin, RefKind, Rules, ShortRead, ShortWrite, Terms},
     run::{Run, RunWriter},

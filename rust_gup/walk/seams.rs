@@ -160,7 +160,11 @@ pub trait Folios: Copy {
     #[doc(alias = "folio_page_idx")]
     fn index(self, folio: Self::Folio, page: Self::Page) -> usize;
 
-    /// Adds `n` references, unless there are none or their number is negative. A full barrier if it succeeds; pairs
+    /// How many references a folio has now.
+    #[doc(alias = "folio_ref_count")]
+    fn refcount(self, folio: Self::Folio) -> i32;
+
+    /// Adds `n` references, if it [may be referenced](super::may_be_referenced). A full barrier if it succeeds; pairs
     /// with the barrier between clearing an entry and looking at the count, of which `smp_mb()` in
     /// `__folio_try_share_anon_rmap()` is one.
     #[doc(alias("folio_ref_try_add", "page_ref_add_unless_zero"))]

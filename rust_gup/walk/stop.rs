@@ -27,7 +27,7 @@ pub enum Stop {
     Bad = 7,
     /// An entry changed between the first look and the reference.
     Changed = 8,
-    /// The folio's reference count was zero, so that it is being freed, split or migrated; or it was negative.
+    /// The folio's reference count was zero, so that it is being freed, split or migrated.
     Unreferenced = 9,
     /// The folio changed its head or its size between two looks, or is smaller than what a huge leaf maps; or it is device
     /// memory without a page map, which is being taken apart.
@@ -56,11 +56,13 @@ pub enum Stop {
     Off = 21,
     /// A fatal signal is pending.
     Signal = 22,
+    /// The folio has so many references that its count could overflow before long.
+    TooManyRefs = 23,
 }
 
 impl Stop {
     /// One more than the highest number.
-    pub const COUNT: usize = 23;
+    pub const COUNT: usize = 24;
 
     /// All of them.
     pub const ALL: [Self; Self::COUNT - 1] = [
@@ -86,6 +88,7 @@ impl Stop {
         Self::Range,
         Self::Off,
         Self::Signal,
+        Self::TooManyRefs,
     ];
 
     /// Whether the cause is gone as soon as the walk looks again, so that trying once more without the slow path is

@@ -5,7 +5,9 @@
  * - a range holds the pages that are mapped, its runs cover them in their order, and copies reach them;
  * - each function refuses to work where it must not sleep, and leaves the range as it was;
  * - wrong requests are refused with the error that the header names, and so is a task without an address space;
- * - what was not taken for writing cannot be written to, nor released as written.
+ * - what was not pinned for writing cannot be written to, nor released as written;
+ * - flags that are not for drivers are refused, those that go on from user space for example;
+ * - what need not take mmap_lock works for a caller that holds it.
  *
  * Loading it fails if a test does. selftests/vm loads it.
  */
@@ -107,6 +109,45 @@ static void test_read_only(unsigned long addr)
 	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
 }
 
+/* A plain reference keeps the page, but nobody is told of a write. */
+static void test_plain_references(unsigned long addr)
+{
+	struct rust_gup_range *range = rust_gup_take(addr, PAGE_SIZE, RUST_GUP_WRITE, NULL);
+
+	expect(!IS_ERR(range));
+	if (IS_ERR(range))
+		return;
+	expect(rust_gup_copy_from(range, 0, copy, 1) == 0);
+	expect(rust_gup_copy_to(range, 0, data, 1) == -EACCES);
+	expect(rust_gup_release(range, RUST_GUP_WRITTEN) == -EACCES);
+	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
+}
+
+/* The one who holds mmap_lock and releases is ->close() of a VMA, or an MMU notifier. */
+static void test_mmap_lock_held(unsigned long addr)
+{
+	struct mm_struct *mm = current->mm;
+	struct rust_gup_page_run run;
+	struct rust_gup_taken taken = {};
+	struct rust_gup_range *range = rust_gup_take(addr, PAGE_SIZE, PIN_WRITE, NULL);
+
+	expect(!IS_ERR(range));
+	if (IS_ERR(range))
+		return;
+	mmap_write_lock(mm);
+	expect(rust_gup_runs(range, 0, &run, 1) == 1);
+	expect(rust_gup_copy_from(range, 0, copy, 1) == 0);
+	expect(rust_gup_copy_to(range, 0, data, 1) == 0);
+	expect(rust_gup_release(range, RUST_GUP_WRITTEN) == 0);
+	range = rust_gup_take(addr, PAGE_SIZE, PIN_WRITE | RUST_GUP_FAST_ONLY, &taken);
+	expect(!IS_ERR(range));
+	if (!IS_ERR(range)) {
+		expect(taken.nr_pages == 1);
+		expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
+	}
+	mmap_write_unlock(mm);
+}
+
 static void refuse_all(struct rust_gup_range *range, unsigned long addr)
 {
 	struct rust_gup_page_run run;
@@ -148,6 +189,12 @@ static void test_requests(unsigned long addr)
 {
 	expect(take_errno(addr, 0, RUST_GUP_PIN) == -EINVAL);
 	expect(take_errno(addr, 1, 1U << 31) == -EINVAL);
+	expect(take_errno(addr, 1, RUST_GUP_FORCE) == -EINVAL);
+	expect(take_errno(addr, 1, RUST_GUP_FORCE | PIN_WRITE) == -EINVAL);
+	expect(take_errno(addr, 1, RUST_GUP_NOFAULT) == -EINVAL);
+	expect(take_errno(addr, 1, RUST_GUP_PCI_P2PDMA) == -EINVAL);
+	expect(take_errno(addr, 1, RUST_GUP_HONOR_NUMA_FAULT) == -EINVAL);
+	expect(take_errno(addr, 1, RUST_GUP_PIN | RUST_GUP_SHORT_TERM) == -EINVAL);
 	expect(take_errno(addr, 1, RUST_GUP_LONGTERM) == -EINVAL);
 	expect(take_errno(addr, ULONG_MAX, RUST_GUP_PIN) == -EOVERFLOW);
 	expect(take_errno(TASK_SIZE_MAX, 1, RUST_GUP_PIN) == -EFAULT);
@@ -220,6 +267,8 @@ static int __init rust_gup_api_test_init(void)
 	expect(take_errno(addr, LEN, PIN_WRITE) == 0);
 	test_runs_and_copies(addr);
 	test_read_only(addr);
+	test_plain_references(addr);
+	test_mmap_lock_held(addr);
 	test_context(addr);
 	test_requests(addr);
 	test_kernel_thread(addr);

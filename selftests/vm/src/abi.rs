@@ -16,6 +16,7 @@ use rust_gup_uapi::{raw, Device};
 
 use crate::fixture::{call, call_at, fast_only, open, pin, stats, walk_is_off, FLAGS, HOWS};
 use crate::memory::Map;
+use crate::process::{become_nobody, Child};
 use crate::runner::tests;
 
 tests![
@@ -23,6 +24,7 @@ tests![
     unknown_flags,
     reserved_fields,
     longterm_needs_pin,
+    short_term_pins_are_for_tests,
     unknown_engines,
     fast_only_pin_by_the_kernel,
     output_fields_are_not_read,
@@ -64,7 +66,7 @@ struct Asked {
 }
 
 const PLAIN: Asked = Asked {
-    flags: raw::RUST_GUP_PIN,
+    flags: raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
     engine: raw::RUST_GUP_ENGINE_RUST,
     reserved: 0,
 };
@@ -129,7 +131,7 @@ fn all_answer(asks: &[(&str, Ask)], asked: &Asked, errno: i32, what: &str) {
 fn unknown_flags() {
     for bit in (0..u32::BITS).filter(|bit| FLAGS & (1 << bit) == 0) {
         let asked = Asked {
-            flags: raw::RUST_GUP_PIN | (1 << bit),
+            flags: PLAIN.flags | (1 << bit),
             ..PLAIN
         };
         all_answer(&ASKS, &asked, libc::EINVAL, &format!("flag bit {bit}"));
@@ -161,6 +163,43 @@ fn longterm_needs_pin() {
     }
 }
 
+fn short_term_pins_are_for_tests() {
+    let device = open();
+    let map = Map::anon(2);
+    let ask = |flags| ask_pin(&device, &map, &Asked { flags, ..PLAIN });
+    for more in [0, raw::RUST_GUP_WRITE, raw::RUST_GUP_FAST_ONLY] {
+        let pin = raw::RUST_GUP_PIN | more;
+        let short_term = pin | raw::RUST_GUP_SHORT_TERM;
+        assert_eq!(ask(pin), libc::EINVAL, "for how long is not said");
+        assert_eq!(ask(short_term), 0, "by the administrator");
+        Child::run(|| {
+            become_nobody();
+            assert_eq!(ask(pin), libc::EINVAL, "for how long is not said");
+            assert_eq!(ask(short_term), libc::EPERM, "by anybody");
+            assert_eq!(ask(pin | raw::RUST_GUP_LONGTERM), 0, "for long");
+        })
+        .join();
+    }
+    for pin in [
+        raw::RUST_GUP_PIN,
+        raw::RUST_GUP_PIN | raw::RUST_GUP_SHORT_TERM,
+    ] {
+        let asked = Asked {
+            flags: pin,
+            ..PLAIN
+        };
+        assert_eq!(ask_compare(&device, &map, &asked), 0, "COMPARE");
+        assert_eq!(ask_measure(&device, &map, &asked), 0, "MEASURE");
+    }
+    for flags in [
+        raw::RUST_GUP_SHORT_TERM,
+        raw::RUST_GUP_SHORT_TERM | raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
+    ] {
+        let asked = Asked { flags, ..PLAIN };
+        all_answer(&ASKS, &asked, libc::EINVAL, &format!("flags {flags:#x}"));
+    }
+}
+
 fn unknown_engines() {
     for engine in [3, 4, 1 << 16, u32::MAX] {
         let asked = Asked { engine, ..PLAIN };
@@ -175,7 +214,11 @@ fn unknown_engines() {
 }
 
 fn fast_only_pin_by_the_kernel() {
-    for more in [0, raw::RUST_GUP_WRITE, raw::RUST_GUP_LONGTERM] {
+    for more in [
+        raw::RUST_GUP_SHORT_TERM,
+        raw::RUST_GUP_SHORT_TERM | raw::RUST_GUP_WRITE,
+        raw::RUST_GUP_LONGTERM,
+    ] {
         let asked = Asked {
             flags: raw::RUST_GUP_PIN | raw::RUST_GUP_FAST_ONLY | more,
             engine: raw::RUST_GUP_ENGINE_KERNEL,
@@ -191,7 +234,7 @@ fn output_fields_are_not_read() {
     let mut pin = raw::rust_gup_pin {
         addr: map.addr as u64,
         len_bytes: map.len_bytes as u64,
-        flags: raw::RUST_GUP_PIN,
+        flags: PLAIN.flags,
         handle: u64::MAX,
         nr_pages: u64::MAX,
         nr_fast: u64::MAX,

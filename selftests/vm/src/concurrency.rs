@@ -16,7 +16,7 @@ use std::thread;
 use rust_gup_uapi::{raw, Device};
 
 use crate::fixture::{
-    call, call_fd, check, holds, open, pattern, pin, store, writable, HOWS, PAGE,
+    call, call_fd, check, holds, open, pattern, pin, store, writable, HOWS, PAGE, PINS,
 };
 use crate::memory::Map;
 use crate::process::Child;
@@ -51,7 +51,7 @@ fn threads_share_a_device() {
         for round in 0..100 {
             let start = round * 37 % PAGE;
             let len = 4 * PAGE + thread;
-            let request = writable(map.addr + start, len).how(HOWS[round % 3]);
+            let request = writable(map.addr + start, len).how(PINS[round % 2]);
             let pinned = pin(&device, &request);
             let data = pattern(thread * 1000 + round, len);
             store(&pinned, 0, &data);
@@ -143,7 +143,7 @@ fn descriptors_come_and_go() {
             let mut taken = raw::rust_gup_pin {
                 addr: map.addr as u64,
                 len_bytes: map.len_bytes as u64,
-                flags: raw::RUST_GUP_PIN,
+                flags: raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
                 ..Default::default()
             };
             assert_eq!(call_fd(&copy, raw::RUST_GUP_IOC_PIN, &mut taken), 0);

@@ -9,9 +9,9 @@
 //! - pages that the owner gave back (MADV_DONTNEED) stay as they were for the holder, and the owner gets new ones.
 
 use rust_gup_uapi::memory::Kind;
-use rust_gup_uapi::{Access, How, Pinned, Request};
+use rust_gup_uapi::{raw, Access, How, Pinned, Request};
 
-use crate::fixture::{fast_only, holds, open, pattern, pin, store, ACCESSES, HOWS, PAGE};
+use crate::fixture::{fast_only, holds, open, pattern, pin, store, ACCESSES, HOWS, PAGE, PINS};
 use crate::memory::{has_movable_memory, hugetlb_pool, Map, Setting};
 use crate::process::{Child, Rendezvous};
 use crate::runner::{skip, Test};
@@ -24,7 +24,6 @@ const KINDS: [Kind; 5] = [
     Kind::Hugetlb2m,
 ];
 /// Those who look at the bytes, not at the page.
-const PINS: [How; 2] = [How::Pin, How::LongTerm];
 type Case = fn(Kind);
 const CASES: [(&str, Case); 6] = [
     ("pinned_before_fork", pinned_before_fork),
@@ -121,7 +120,8 @@ fn together(map: &Map, pinned: &Pinned<'_>, at: usize, len: usize, seed: usize) 
 }
 
 fn pinned_for_writing(pinned: &Pinned<'_>) -> bool {
-    pinned.raw().flags & rust_gup_uapi::raw::RUST_GUP_WRITE != 0
+    let both = raw::RUST_GUP_PIN | raw::RUST_GUP_WRITE;
+    pinned.raw().flags & both == both
 }
 
 fn pinned_before_fork(kind: Kind) {
@@ -266,7 +266,7 @@ fn given_back(kind: Kind) {
             );
             map.fill(8);
             holds(&pinned, 0, &old);
-            if access == Access::Write {
+            if access == Access::Write && how != How::Get {
                 store(&pinned, 0, &pattern(9, old.len()));
                 holds(&pinned, 0, &pattern(9, old.len()));
             }

@@ -21,7 +21,7 @@ use rust_gup_uapi::{raw, Access, Device, Engine, How, Request};
 
 use crate::fixture::{call, errno, open, pin, scaled, stats, writable, HOWS, PAGE};
 use crate::memory::{Map, Setting};
-use crate::process::locked_kib;
+use crate::process::pinned_kib;
 use crate::runner::{skip, Test};
 
 /// One test that says what is missing, where nothing can be made to fail.
@@ -135,7 +135,7 @@ impl Injection {
 /// What a call that failed must not change.
 fn held() -> (u64, u64, u64) {
     let stats = stats().expect("STATS");
-    (stats.nr_handles, stats.nr_held_pages, locked_kib())
+    (stats.nr_handles, stats.nr_held_pages, pinned_kib())
 }
 
 fn pin_argument(request: &Request, engine: Engine) -> raw::rust_gup_pin {

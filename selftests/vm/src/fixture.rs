@@ -17,6 +17,12 @@ pub(crate) const PAGE: usize = 4096;
 pub(crate) const HUGE: usize = 2 << 20;
 /// How the pages of a range can be asked for.
 pub(crate) const HOWS: [How; 3] = [How::Get, How::Pin, How::LongTerm];
+
+/// Those with which the contents may be written to.
+pub(crate) const PINS: [How; 2] = [How::Pin, How::LongTerm];
+
+/// Those that need no privilege in a handle.
+pub(crate) const LASTING: [How; 2] = [How::Get, How::LongTerm];
 pub(crate) const ACCESSES: [Access; 2] = [Access::Read, Access::Write];
 
 /// Turns the result of a C function into one of Rust.
@@ -112,7 +118,8 @@ pub(crate) const FLAGS: u32 = raw::RUST_GUP_WRITE
     | raw::RUST_GUP_FORCE
     | raw::RUST_GUP_NOFAULT
     | raw::RUST_GUP_PCI_P2PDMA
-    | raw::RUST_GUP_HONOR_NUMA_FAULT;
+    | raw::RUST_GUP_HONOR_NUMA_FAULT
+    | raw::RUST_GUP_SHORT_TERM;
 
 /// The calls on a handle.
 pub(crate) const HANDLE_CALLS: [&str; 4] = ["READ", "WRITE", "RUNS", "UNPIN"];

@@ -106,7 +106,8 @@ fn never_reused() {
     }
 }
 
-/// Fails unless what one side writes is what the other reads. `start` is where the request begins in `map`.
+/// Fails unless what one side writes is what the other reads; through plain references nothing is written. `start` is where
+/// the request begins in `map`.
 fn same_bytes(map: &Map, pinned: &Pinned<'_>, start: usize, len: usize) {
     for (seed, (at, nr)) in [(0, len), (len / 3, len - len / 3), (len - 1, 1), (0, 1)]
         .into_iter()
@@ -115,6 +116,9 @@ fn same_bytes(map: &Map, pinned: &Pinned<'_>, start: usize, len: usize) {
         let by_owner = pattern(2 * seed, nr);
         map.store(start + at, &by_owner);
         holds(pinned, at, &by_owner);
+        if pinned.raw().flags & raw::RUST_GUP_PIN == 0 {
+            continue;
+        }
         let by_handle = pattern(2 * seed + 1, nr);
         store(pinned, at, &by_handle);
         assert!(
@@ -290,9 +294,11 @@ fn pages_stay_when_unmapped() {
             // Whoever reuses freed pages would write to them.
             let others = Map::anon(512);
             holds(&pinned, 0, &data);
-            let new = pattern(5, data.len());
-            store(&pinned, 0, &new);
-            holds(&pinned, 0, &new);
+            if how != How::Get {
+                let new = pattern(5, data.len());
+                store(&pinned, 0, &new);
+                holds(&pinned, 0, &new);
+            }
             assert!(
                 others.load(0, others.len_bytes) == pattern(0, others.len_bytes),
                 "freed pages"

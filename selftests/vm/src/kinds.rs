@@ -231,7 +231,7 @@ fn taken(device: &Device, mapping: &mut Mapping, at: usize, request: &Request, w
             .read(at + offset, &mut by_owner)
             .expect("the owner's memory");
         crate::fixture::holds(&taken, offset, &by_owner);
-        if request.access == Access::Write {
+        if request.access == Access::Write && request.how != How::Get {
             let new = pattern(offset + at, nr);
             crate::fixture::store(&taken, offset, &new);
             mapping

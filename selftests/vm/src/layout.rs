@@ -4,7 +4,7 @@
 //!
 //! - a larger one with zeros in what the module does not know is served, and those bytes are zero on return;
 //! - a larger one with anything else there is refused with E2BIG, before anything is done;
-//! - one smaller than the first published is refused with EINVAL;
+//! - one smaller than the first published is refused with EINVAL; one of that size is served, however it has grown since;
 //! - neither more nor less of it is read and written than the call number says;
 //! - one that cannot be read or written gives EFAULT, and nothing stays taken;
 //! - a buffer that it names and that cannot be accessed gives EFAULT.
@@ -21,6 +21,7 @@ tests![
     larger_with_zeros,
     larger_with_unknown_bytes,
     smaller_than_the_first,
+    as_small_as_the_first,
     at_the_end_of_a_page,
     beyond_the_end_of_a_page,
     bad_addresses,
@@ -64,11 +65,18 @@ struct Call {
     name: &'static str,
     number: u32,
     argument: fn(&Scene) -> Vec<u8>,
+    /// By how many bytes the structure has grown since it was first published.
+    grown: usize,
 }
 
 impl Call {
     fn size(&self) -> usize {
         (self.number >> 16) as usize & MAX_SIZE
+    }
+
+    /// The size that was first published.
+    fn first_size(&self) -> usize {
+        self.size() - self.grown
     }
 
     /// The number of the same call with a structure of another size.
@@ -108,21 +116,25 @@ const CALLS: [Call; 9] = [
         name: "INFO",
         number: raw::RUST_GUP_IOC_INFO,
         argument: |_| vec![0; size_of::<raw::rust_gup_info>()],
+        grown: 0,
     },
     Call {
         name: "STATS",
         number: raw::RUST_GUP_IOC_STATS,
         argument: |_| vec![0; size_of::<raw::rust_gup_stats>()],
+        grown: 8,
     },
     Call {
         name: "READ",
         number: raw::RUST_GUP_IOC_READ,
         argument: copy,
+        grown: 0,
     },
     Call {
         name: "WRITE",
         number: raw::RUST_GUP_IOC_WRITE,
         argument: copy,
+        grown: 0,
     },
     Call {
         name: "UNPIN",
@@ -132,6 +144,7 @@ const CALLS: [Call; 9] = [
                 handle: scene.handle,
             })
         },
+        grown: 0,
     },
     Call {
         name: "PIN",
@@ -140,10 +153,11 @@ const CALLS: [Call; 9] = [
             bytes_of(raw::rust_gup_pin {
                 addr: scene.map.addr as u64,
                 len_bytes: scene.map.len_bytes as u64,
-                flags: raw::RUST_GUP_PIN,
+                flags: raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
                 ..Default::default()
             })
         },
+        grown: 0,
     },
     Call {
         name: "RUNS",
@@ -156,6 +170,7 @@ const CALLS: [Call; 9] = [
                 ..Default::default()
             })
         },
+        grown: 0,
     },
     Call {
         name: "COMPARE",
@@ -164,10 +179,11 @@ const CALLS: [Call; 9] = [
             bytes_of(raw::rust_gup_compare {
                 addr: scene.map.addr as u64,
                 len_bytes: scene.map.len_bytes as u64,
-                flags: raw::RUST_GUP_PIN,
+                flags: raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
                 ..Default::default()
             })
         },
+        grown: 0,
     },
     Call {
         name: "MEASURE",
@@ -176,7 +192,7 @@ const CALLS: [Call; 9] = [
             bytes_of(raw::rust_gup_measure {
                 addr: scene.map.addr as u64,
                 len_bytes: scene.map.len_bytes as u64,
-                flags: raw::RUST_GUP_PIN,
+                flags: raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
                 rounds: 1,
                 engine_b: raw::RUST_GUP_ENGINE_KERNEL,
                 pages_per_call: 1,
@@ -184,6 +200,7 @@ const CALLS: [Call; 9] = [
                 ..Default::default()
             })
         },
+        grown: 0,
     },
 ];
 
@@ -235,7 +252,8 @@ fn larger_with_unknown_bytes() {
 
 fn smaller_than_the_first() {
     for c in &CALLS {
-        for size in [0, 1, c.size() / 2, c.size() - 8, c.size() - 1] {
+        let first = c.first_size();
+        for size in [0, 1, first / 2, first - 8, first - 1] {
             let scene = Scene::new();
             let before = nr_handles();
             let mut structure = (c.argument)(&scene);
@@ -249,6 +267,24 @@ fn smaller_than_the_first() {
                 c.name
             );
             assert_eq!(nr_handles(), before, "{} did something", c.name);
+        }
+    }
+}
+
+fn as_small_as_the_first() {
+    for c in &CALLS {
+        for size in c.first_size()..c.size() {
+            let scene = Scene::new();
+            let mut structure = (c.argument)(&scene);
+            structure[size..].fill(0x5a);
+            let addr = structure.as_mut_ptr().expose_provenance();
+            let got = scene.call(c.resized(size), addr);
+            assert_eq!(got, 0, "{} of {size} bytes", c.name);
+            assert!(
+                structure[size..].iter().all(|b| *b == 0x5a),
+                "{}: only {size} bytes were to be written",
+                c.name
+            );
         }
     }
 }

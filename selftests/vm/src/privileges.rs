@@ -3,7 +3,7 @@
 //! Verify that
 //!
 //! - the device is for root alone until someone changes that;
-//! - a caller without CAP_SYS_ADMIN sees no frame number, whoever opened the device and whoever pinned; that of a user
+//! - a caller without CAP_SYS_ADMIN sees no frame number, and not which pages are neighbours, whoever opened the device and whoever pinned; that of a user
 //!   namespace does not count;
 //! - such a caller can do everything else;
 //! - handles of a file are out of reach for all who do not have that file, and in reach, but for the frame numbers, for
@@ -13,10 +13,10 @@
 use std::fs;
 use std::os::unix::fs::{chown, FileTypeExt, MetadataExt, PermissionsExt};
 
-use rust_gup_uapi::{raw, Device};
+use rust_gup_uapi::{raw, Device, Engine};
 
 use crate::fixture::{
-    call_fd, check, handle_answers, holds, open, pin, refused, store, writable, HOWS, PAGE,
+    call_fd, check, handle_answers, holds, open, pin, refused, store, writable, LASTING, PAGE,
 };
 use crate::lifetime::{receive, send};
 use crate::memory::Map;
@@ -33,6 +33,7 @@ tests![
     group_access_is_up_to_the_owner,
     frame_numbers_in_a_user_namespace,
     frame_numbers_without_the_capability,
+    neighbours_are_not_seen,
     handles_of_another_user,
     a_file_that_was_passed,
     counters_are_those_of_all,
@@ -53,15 +54,15 @@ fn nobody_may_not_open() {
     .join();
 }
 
-/// Fails unless the caller sees runs but not where they are, and can use the pages.
+/// Fails unless the caller sees neither where the pages are nor how they lie together, and can use them.
 fn sees_no_frames(device: &Device) {
     let map = Map::anon(5);
     let pinned = pin(device, &writable(map.addr, map.len_bytes));
     let runs = pinned.runs().expect("RUNS");
-    assert_eq!(runs.iter().map(|r| r.nr_pages).sum::<u64>(), 5);
+    assert_eq!(runs.len(), 5);
     assert!(
-        runs.iter().all(|r| r.pfn.is_none()),
-        "frame numbers in {runs:?}"
+        runs.iter().all(|r| r.pfn.is_none() && r.nr_pages == 1),
+        "frame numbers, or how they follow each other, in {runs:?}"
     );
     let features = device.info().expect("INFO").raw.features;
     assert_eq!(
@@ -143,6 +144,35 @@ fn frame_numbers_without_the_capability() {
     .join();
 }
 
+fn neighbours_are_not_seen() {
+    let map = Map::huge(1);
+    let nr_pages = map.nr_pages() as u64;
+    let device = open();
+    let engines = [Engine::Rust, Engine::RustPages];
+    let seen = || {
+        let pinned = pin(&device, &map.request());
+        let runs = pinned.runs().expect("RUNS").len() as u64;
+        let compared = device.compare(&map.request()).expect("COMPARE").raw;
+        let measured = device.measure(&map.request(), engines, 1, nr_pages as u32);
+        let measured = measured.expect("MEASURE").raw;
+        let bytes = (measured.bookkeeping_a_bytes, measured.bookkeeping_b_bytes);
+        let stats = device.stats().expect("STATS").raw;
+        (
+            [pinned.nr_runs(), runs, compared.nr_runs],
+            bytes,
+            stats.nr_runs,
+        )
+    };
+    let (runs, bytes, nr_grabs) = seen();
+    assert_eq!(runs, [1; 3], "root sees one run of 2 MiB");
+    assert!(bytes.0 != 0 && bytes.1 != 0 && nr_grabs != 0);
+    Child::run(|| {
+        drop_capabilities(&[CAP_SYS_ADMIN]);
+        assert_eq!(seen(), ([nr_pages; 3], (0, 0), 0), "without the capability");
+    })
+    .join();
+}
+
 fn handles_of_another_user() {
     const NR_HANDLES: u64 = 12;
     let _node = Node::with(0o666, 0);
@@ -153,7 +183,7 @@ fn handles_of_another_user() {
         let map = Map::anon(2);
         let mut held = Vec::new();
         for nr in 0..NR_HANDLES as usize {
-            let request = writable(map.addr, map.len_bytes).how(HOWS[nr % 3]);
+            let request = writable(map.addr, map.len_bytes).how(LASTING[nr % 2]);
             held.push(pin(&device, &request));
         }
         theirs.signal();

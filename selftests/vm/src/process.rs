@@ -148,19 +148,38 @@ impl Rendezvous {
     }
 }
 
-/// Gives up all privileges for good.
-pub(crate) fn become_nobody() {
+/// Becomes another user and group, and so gives up all privileges for good.
+pub(crate) fn become_user(id: u32) {
     // SAFETY: Takes no pointers but a null one, to a list of no groups.
     unsafe {
         check(libc::setgroups(0, std::ptr::null())).expect("setgroups");
-        check(libc::setresgid(NOBODY, NOBODY, NOBODY)).expect("setresgid");
-        check(libc::setresuid(NOBODY, NOBODY, NOBODY)).expect("setresuid");
+        check(libc::setresgid(id, id, id)).expect("setresgid");
+        check(libc::setresuid(id, id, id)).expect("setresuid");
     }
+}
+
+/// Gives up all privileges for good.
+pub(crate) fn become_nobody() {
+    become_user(NOBODY);
+}
+
+/// Becomes another user and keeps all capabilities.
+pub(crate) fn become_privileged_user(id: u32) {
+    const SECBIT_NO_SETUID_FIXUP: libc::c_int = 1 << 2;
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) })
+        .expect("PR_SET_SECUREBITS");
+    become_user(id);
 }
 
 /// Becomes a user without privileges who has all capabilities in a user namespace of its own. There must be one thread.
 pub(crate) fn become_root_of_a_namespace() {
     become_nobody();
+    enter_user_namespace();
+}
+
+/// Has all capabilities in a user namespace of its own from now on, and none elsewhere. There must be one thread.
+pub(crate) fn enter_user_namespace() {
     // SAFETY: Takes no pointers.
     check(unsafe { libc::unshare(libc::CLONE_NEWUSER) }).expect("unshare");
 }
@@ -212,8 +231,8 @@ pub(crate) fn limit_locked_memory(nr_pages: usize) {
     check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }).expect("setrlimit");
 }
 
-/// Locked memory of this process in KiB.
-pub(crate) fn locked_kib() -> u64 {
+/// Memory that this process has pinned, in KiB.
+pub(crate) fn pinned_kib() -> u64 {
     let text = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
-    field(&text, "VmLck:").expect("VmLck in /proc/self/status")
+    field(&text, "VmPin:").expect("VmPin in /proc/self/status")
 }

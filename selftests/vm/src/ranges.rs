@@ -15,7 +15,7 @@ use rust_gup_uapi::{raw, Device, Engine, How, Request};
 
 use crate::fixture::{call, fast_only, open, pin, refused, within, PAGE};
 use crate::memory::{available_kib, Map, RW};
-use crate::process::locked_kib;
+use crate::process::pinned_kib;
 use crate::runner::{skip, tests};
 
 tests![
@@ -41,7 +41,7 @@ fn answers(device: &Device, addr: u64, len_bytes: u64) -> Vec<(&'static str, i32
         (
             "PIN, rust, pin",
             raw::RUST_GUP_ENGINE_RUST,
-            raw::RUST_GUP_PIN,
+            raw::RUST_GUP_PIN | raw::RUST_GUP_SHORT_TERM,
         ),
         (
             "PIN, rust, longterm",
@@ -52,7 +52,7 @@ fn answers(device: &Device, addr: u64, len_bytes: u64) -> Vec<(&'static str, i32
         (
             "PIN, kernel, pin",
             raw::RUST_GUP_ENGINE_KERNEL,
-            raw::RUST_GUP_PIN,
+            raw::RUST_GUP_PIN | raw::RUST_GUP_SHORT_TERM,
         ),
     ] {
         let mut pin = raw::rust_gup_pin {
@@ -250,7 +250,7 @@ fn cheap(body: impl FnOnce()) {
     within(Duration::from_secs(2), body);
     let used_kib = before_kib.saturating_sub(available_kib());
     assert!(used_kib < 16 << 10, "{used_kib} KiB of memory were used up");
-    assert_eq!(locked_kib(), 0);
+    assert_eq!(pinned_kib(), 0);
 }
 
 fn absurdly_long() {

@@ -18,7 +18,7 @@ use crate::fixture::{self, check};
 use crate::guard::Guard;
 use crate::khugepaged::Khugepaged;
 use crate::ktap::{Outcome, Reporter};
-use crate::process::locked_kib;
+use crate::process::pinned_kib;
 
 /// Long enough for a machine that is emulated on a busy host.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -181,11 +181,11 @@ fn run_in_child(test: &Test, said: &OwnedFd) -> ! {
         libc::dup2(said.as_raw_fd(), libc::STDOUT_FILENO);
         libc::dup2(said.as_raw_fd(), libc::STDERR_FILENO);
     }
-    let base_kib = locked_kib();
+    let base_kib = pinned_kib();
     let result = catch_unwind(AssertUnwindSafe(|| {
         (test.run)();
-        let now_kib = locked_kib();
-        assert_eq!(now_kib, base_kib, "VmLck in KiB, after and before the test");
+        let now_kib = pinned_kib();
+        assert_eq!(now_kib, base_kib, "VmPin in KiB, after and before the test");
     }));
     exit(if result.is_ok() { 0 } else { EXIT_FAIL });
 }

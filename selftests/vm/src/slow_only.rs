@@ -120,8 +120,10 @@ fn force_writes_to_what_is_read_only() {
                     let forced = request.slow_only(raw::RUST_GUP_FORCE);
                     let taken = device.pin(&forced, engine).expect("PIN with FORCE");
                     assert_eq!(taken.nr_pages() as usize, nr_pages, "{forced:x?}");
-                    store(&taken, 0, &[1, 2]);
-                    assert_eq!(map.load(request.addr - map.addr, 2), [1, 2], "{forced:x?}");
+                    if how != How::Get {
+                        store(&taken, 0, &[1, 2]);
+                        assert_eq!(map.load(request.addr - map.addr, 2), [1, 2], "{forced:x?}");
+                    }
                 }
             }
             // What is shared stays as it is.
@@ -142,8 +144,9 @@ fn force_is_for_the_administrator() {
         let forced = request.slow_only(raw::RUST_GUP_FORCE);
         refused(device.pin(&forced, Engine::Rust), libc::EPERM, "PIN");
         refused(device.compare(&forced), libc::EPERM, "COMPARE");
+        let request = map.request().how(How::Get);
         for flag in &FLAGS[1..] {
-            assert_eq!(pin(&device, &map.request().slow_only(*flag)).nr_pages(), 4);
+            assert_eq!(pin(&device, &request.slow_only(*flag)).nr_pages(), 4);
         }
     })
     .join();

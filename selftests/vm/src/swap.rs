@@ -6,7 +6,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
-use crate::fixture::{check, holds, open, pattern, pin, store, writable, HOWS, PAGE};
+use crate::fixture::{check, holds, open, pattern, pin, store, writable, PAGE, PINS};
 use crate::memory::Map;
 use crate::runner::{skip, tests};
 
@@ -15,7 +15,7 @@ tests![nothing_written_is_lost];
 fn nothing_written_is_lost() {
     let _swap = swap();
     let device = open();
-    for how in HOWS {
+    for how in PINS {
         let map = Map::anon(8);
         let pinned = pin(&device, &writable(map.addr, map.len_bytes).how(how));
         // They stay, because they are held.

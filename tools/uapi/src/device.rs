@@ -185,6 +185,7 @@ impl AsFd for Device {
 fn hint(err: &io::Error) -> Option<&'static str> {
     match err.raw_os_error()? {
         libc::E2BIG => Some("this program is newer than the module: load a newer module"),
+        libc::EACCES => Some("only what was pinned for writing may be written to"),
         libc::EAGAIN => {
             Some("not all pages could be taken: touch the memory first, and lock it (mlock)")
         }
@@ -193,6 +194,7 @@ fn hint(err: &io::Error) -> Option<&'static str> {
         libc::ENOTTY => Some("the module is older than this program: load a newer module"),
         libc::EOPNOTSUPP => Some("the kernel exports no fast-only pin, only a fast-only get"),
         libc::EPERM => Some("run this as root"),
+        libc::ETOOMANYREFS => Some("a page is held too often: release handles that hold it"),
         _ => None,
     }
 }

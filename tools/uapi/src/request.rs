@@ -32,10 +32,10 @@ impl Access {
 pub enum How {
     /// By a reference, `FOLL_GET`: for those who look at the page itself.
     Get,
-    /// By a pin, `FOLL_PIN`: for those who access what is in it, like DMA.
-    #[default]
+    /// By a pin that is soon released, `FOLL_PIN`: for an access to the contents. In a handle only for tests.
     Pin,
-    /// By a pin that may last for ever, `FOLL_PIN | FOLL_LONGTERM`: not from movable memory.
+    /// By a pin that user space may keep, `FOLL_PIN | FOLL_LONGTERM`: not from movable memory.
+    #[default]
     LongTerm,
 }
 
@@ -97,7 +97,7 @@ impl Engine {
 
 /// A range of the calling process and what is asked of it.
 ///
-/// The default is a pin for reading, with the slow path where the fast walk stops.
+/// The default is a long-term pin for reading, with the slow path where the fast walk stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// First byte.
@@ -168,7 +168,7 @@ impl Request {
         };
         let how = match self.how {
             How::Get => 0,
-            How::Pin => raw::RUST_GUP_PIN,
+            How::Pin => raw::RUST_GUP_PIN | raw::RUST_GUP_SHORT_TERM,
             How::LongTerm => raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
         };
         let fallback = match self.fallback {

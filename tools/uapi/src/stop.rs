@@ -136,6 +136,11 @@ impl Stop {
                 "signal",
                 "A fatal signal is pending: the process is about to die.",
             ),
+            raw::RUST_GUP_STOP_TOO_MANY_REFS => (
+                "too-many-refs",
+                "The page is held so often already that its reference count could overflow: release handles that \
+                 hold it.",
+            ),
             _ => (
                 "unknown",
                 "A reason that this program does not know: it is older than the module, update it.",

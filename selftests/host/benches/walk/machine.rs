@@ -12,7 +12,8 @@ use rust_gup_host::{
     encode::{rw, Encode},
     walk::{
         format::x86_64::{Context, X86_64},
-        Access, FolioState, Folios, Format, Level, Owner, Pfn, PhysAddr, Run, Seen, Stop, Tables,
+        may_be_referenced, Access, FolioState, Folios, Format, Level, Owner, Pfn, PhysAddr, Run,
+        Seen, Stop, Tables,
     },
 };
 
@@ -371,9 +372,14 @@ impl Folios for &Machine {
     }
 
     #[inline(always)]
+    fn refcount(self, folio: usize) -> i32 {
+        self.pages[folio].refs.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
     fn try_add_refs(self, folio: usize, n: u32) -> bool {
         let refs = &self.pages[folio].refs;
-        let add = |refs: i32| (refs > 0).then(|| refs.wrapping_add(n as i32));
+        let add = |refs: i32| may_be_referenced(refs).then(|| refs.wrapping_add(n as i32));
         refs.fetch_update(Ordering::SeqCst, Ordering::Relaxed, add)
             .is_ok()
     }

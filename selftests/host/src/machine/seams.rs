@@ -6,7 +6,8 @@ use super::{Machine, PageNr, Table, NO_TABLE};
 use crate::{
     encode::Encode,
     walk::{
-        format::x86_pae::read_untorn, FolioState, Folios, Level, Owner, Pfn, Seen, Stop, Tables,
+        format::x86_pae::read_untorn, may_be_referenced, FolioState, Folios, Level, Owner, Pfn,
+        Seen, Stop, Tables,
     },
 };
 
@@ -142,12 +143,17 @@ impl<F: Encode> Folios for &Machine<F> {
         page.wrapping_sub(folio)
     }
 
+    fn refcount(self, folio: PageNr) -> i32 {
+        self.point();
+        self.memmap.borrow().page(folio).refs
+    }
+
     fn try_add_refs(self, folio: PageNr, n: u32) -> bool {
         self.point();
         let mut memmap = self.memmap.borrow_mut();
         let page = memmap.page_mut(folio);
         assert_ne!(n, 0, "no references are taken");
-        if page.refs <= 0 {
+        if !may_be_referenced(page.refs) {
             return false;
         }
         page.refs += n as i32;

@@ -7,7 +7,7 @@ use rust_gup_host::{
     encode::{ro, rw, Encode},
     machine::{Build, Machine},
     tiny::Tiny,
-    walk::{Access, FolioState, Folios, Level, Owner, Pfn, Stop},
+    walk::{Access, FolioState, Folios, Level, Owner, Pfn, Stop, MAX_REFS},
 };
 
 /// A machine with one folio of so many pages, mapped from 0 on.
@@ -68,10 +68,17 @@ mod counts {
     }
 
     #[test]
-    fn a_negative_count_is_left_alone() {
-        let machine = machine(Build::anon(1).with_refs(-5), true);
+    fn a_count_that_could_overflow_is_left_alone() {
+        for refs in [MAX_REFS as i32 + 1, i32::MAX, i32::MIN, -5, -1] {
+            let machine = machine(Build::anon(1).with_refs(refs), true);
+            for request in READ {
+                refused(&machine, request, Stop::TooManyRefs);
+            }
+        }
+        let machine = machine(Build::anon(1).with_refs(MAX_REFS as i32), true);
+        machine.set_context(Access::Read);
         for request in READ {
-            refused(&machine, request, Stop::Unreferenced);
+            assert_eq!(walk(&machine, &request).stop, None);
         }
     }
 

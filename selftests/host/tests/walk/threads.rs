@@ -182,6 +182,10 @@ impl Folios for &Machine {
         page
     }
 
+    fn refcount(self, _folio: usize) -> i32 {
+        self.refs.load(Relaxed) as i32
+    }
+
     fn try_add_refs(self, _folio: usize, n: u32) -> bool {
         let order = if self.missing == Missing::Grab {
             Relaxed

@@ -31,6 +31,8 @@ pub(super) struct Caller<'w> {
     pub(super) stable: Vec<u8>,
     /// Somebody else may use the same files: nothing is predicted.
     pub(super) is_child: bool,
+    /// A child may have taken pages through the same files, and left them there.
+    pub(super) has_forked: bool,
 }
 
 /// An open file that one thread alone uses.
@@ -148,6 +150,7 @@ impl<'w> Caller<'w> {
             }),
             stable: stable_bytes(thread),
             is_child: false,
+            has_forked: false,
         }
     }
 

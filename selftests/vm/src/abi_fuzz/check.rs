@@ -363,6 +363,10 @@ fn pin(
     if now.handle == 0 {
         return Ok(Outcome::Nothing);
     }
+    ensure!(
+        caller.world.persona.is_admin() || now.nr_runs == now.nr_pages,
+        "{now:x?}: the caller may not see how the pages lie"
+    );
     let offset = range.addr % PAGE as u64;
     let len_bytes = range.len_bytes.min(now.nr_pages * PAGE as u64 - offset);
     let arena = &caller.world.arena;
@@ -371,7 +375,7 @@ fn pin(
         nr_pages: now.nr_pages,
         nr_runs: now.nr_runs,
         len_bytes,
-        writable: range.flags & raw::RUST_GUP_WRITE != 0,
+        writable: range.has(raw::RUST_GUP_PIN) && range.has(raw::RUST_GUP_WRITE),
         stable: arena.stable_offset(caller.thread, range.addr, len_bytes),
     }))
 }
@@ -510,7 +514,10 @@ fn runs(
         let run: raw::rust_gup_run = from_bytes(run);
         let sees_frames = caller.world.persona.is_admin();
         ensure!(
-            (run.pfn != 0) == sees_frames && run.pfn < MANY && run.nr_pages != 0,
+            (run.pfn != 0) == sees_frames
+                && run.pfn < MANY
+                && run.nr_pages != 0
+                && (sees_frames || run.nr_pages == 1),
             "{run:x?} for a caller who may see frame numbers: {sees_frames}"
         );
         nr_pages += run.nr_pages;

@@ -74,15 +74,22 @@ impl Caller<'_> {
         let mut wrong = Errors::NONE;
         let mut may = Errors::NONE;
         let mut is_not_supported = false;
+        let mut is_denied = range.has(raw::RUST_GUP_FORCE);
         let mut is_invalid = range.reserved != 0
             || range.flags & !FLAGS != 0
             || range.has(raw::RUST_GUP_LONGTERM)
                 && (!range.has(raw::RUST_GUP_PIN) || range.has(raw::RUST_GUP_PCI_P2PDMA))
+            || range.has(raw::RUST_GUP_SHORT_TERM)
+                && (!range.has(raw::RUST_GUP_PIN) || range.has(raw::RUST_GUP_LONGTERM))
             || range.len_bytes == 0;
         let is_fast_pin = range.is_fast_only() && range.has(raw::RUST_GUP_PIN);
         match call {
             Call::Pin => {
-                is_invalid |= range.engine > raw::RUST_GUP_ENGINE_KERNEL;
+                let is_short_term =
+                    range.has(raw::RUST_GUP_PIN) && !range.has(raw::RUST_GUP_LONGTERM);
+                is_invalid |= range.engine > raw::RUST_GUP_ENGINE_KERNEL
+                    || is_short_term && !range.has(raw::RUST_GUP_SHORT_TERM);
+                is_denied |= is_short_term;
                 is_not_supported = is_fast_pin && range.is_by_kernel();
             }
             Call::Compare => {
@@ -101,7 +108,7 @@ impl Caller<'_> {
         if is_invalid {
             wrong = wrong.with(libc::EINVAL);
         }
-        if range.has(raw::RUST_GUP_FORCE) && !self.world.persona.is_admin() {
+        if is_denied && !self.world.persona.is_admin() {
             wrong = wrong.with(libc::EPERM);
         }
         if is_not_supported {
@@ -125,7 +132,7 @@ impl Caller<'_> {
             _ => nr_pages,
         };
         match self.world.limit {
-            Some(limit) if self.world.is_alone => {
+            Some(limit) if self.world.is_alone && !self.has_forked => {
                 if self.nr_held_pages() + nr_charged > limit {
                     wrong = wrong.with(libc::ENOMEM);
                 }

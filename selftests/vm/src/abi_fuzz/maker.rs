@@ -311,7 +311,8 @@ impl Maker {
             0 | 1 => 0,
             2 => raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM,
             3 => raw::RUST_GUP_FAST_ONLY,
-            _ => raw::RUST_GUP_PIN,
+            4 => raw::RUST_GUP_PIN,
+            _ => raw::RUST_GUP_PIN | self.pick(&[raw::RUST_GUP_LONGTERM, raw::RUST_GUP_SHORT_TERM]),
         };
         if self.one_in(2) {
             flags |= raw::RUST_GUP_WRITE;

@@ -7,16 +7,19 @@ use rust_gup_uapi::Device;
 use super::script::Scope;
 use crate::fixture::check;
 use crate::process::{
-    become_nobody, become_root_of_a_namespace, drop_capabilities, limit_locked_memory,
-    CAP_IPC_LOCK, CAP_SYS_ADMIN,
+    become_privileged_user, become_user, drop_capabilities, enter_user_namespace,
+    limit_locked_memory, CAP_IPC_LOCK, CAP_SYS_ADMIN,
 };
+
+/// Users that nothing else on the machine runs as.
+const FIRST_USER: u32 = 100_000;
 
 /// A caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Persona {
     /// May do everything.
     Root,
-    /// Root that has given up CAP_SYS_ADMIN and CAP_IPC_LOCK.
+    /// A user with all capabilities but CAP_SYS_ADMIN and CAP_IPC_LOCK.
     Restricted,
     /// An unprivileged user who opens the device, which its mode allows.
     User,
@@ -76,15 +79,23 @@ impl Persona {
         if let Some(nr_pages) = limit {
             limit_locked_memory(nr_pages as usize);
         }
+        // What all processes of a user hold is limited, so no two cases are of the same user.
+        let user = FIRST_USER + std::process::id();
         match self {
             Self::Root => {}
-            Self::Restricted => drop_capabilities(&[CAP_IPC_LOCK, CAP_SYS_ADMIN]),
-            Self::User | Self::Heir => become_nobody(),
+            Self::Restricted => {
+                become_privileged_user(user);
+                drop_capabilities(&[CAP_IPC_LOCK, CAP_SYS_ADMIN]);
+            }
+            Self::User | Self::Heir => become_user(user),
             Self::Filtered => {
-                become_nobody();
+                become_user(user);
                 keep_memory();
             }
-            Self::Namespace => become_root_of_a_namespace(),
+            Self::Namespace => {
+                become_user(user);
+                enter_user_namespace();
+            }
         }
     }
 

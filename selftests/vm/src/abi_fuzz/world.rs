@@ -24,7 +24,7 @@ use super::tally::Tally;
 use crate::fixture::{check, PAGE};
 use crate::lifetime;
 use crate::memory::RW;
-use crate::process::{locked_kib, Rendezvous};
+use crate::process::{pinned_kib, Rendezvous};
 
 /// Handles of a shared file that were seen last.
 const BOARD: usize = 8;
@@ -231,7 +231,7 @@ fn interrupt_every(period_us: u32) {
 impl World {
     /// Gives everything back, and looks whether it was.
     fn release_all(&self, callers: &mut [Caller<'_>]) -> Result<(), String> {
-        let locked_pages = || locked_kib() * 1024 / PAGE as u64;
+        let locked_pages = || pinned_kib() * 1024 / PAGE as u64;
         if self.is_alone && locked_pages() != callers[0].nr_held_pages() {
             return Err(format!(
                 "{} pages are charged, {} held",
@@ -293,6 +293,7 @@ impl Caller<'_> {
                         ChildEnd::Kill => kill_self(),
                     }
                 }
+                self.has_forked = true;
                 let mut status = 0;
                 // SAFETY: `status` is valid for writing.
                 check(unsafe { libc::waitpid(pid, &mut status, 0) }).expect("waitpid");
@@ -334,7 +335,7 @@ impl Caller<'_> {
             MemoryOperation::Collapse => arena.advise(Region::Huge, libc::MADV_COLLAPSE),
             MemoryOperation::BlockAgain => arena.advise(Region::Blocked, libc::MADV_DONTNEED),
             MemoryOperation::CheckLocked => {
-                let nr_locked = locked_kib() * 1024 / PAGE as u64;
+                let nr_locked = pinned_kib() * 1024 / PAGE as u64;
                 let nr_held = self.nr_held_pages();
                 if self.world.is_alone && nr_locked != nr_held {
                     return Err(format!("{nr_locked} pages are charged, {nr_held} held"));

@@ -13,7 +13,7 @@ use rust_gup_uapi::memory::Kind;
 
 use super::*;
 use crate::guard::pin_counters;
-use crate::process::{locked_kib, Child, Rendezvous};
+use crate::process::{pinned_kib, Child, Rendezvous};
 
 const USE_WRITE: u32 = 1;
 const USE_FAST: u32 = 2;
@@ -159,9 +159,9 @@ fn who_serves() {
         let map = Map::of(kind, 2 << 20);
         map.settle(0, map.len_bytes);
         for flags in 0..4 {
-            let locked = locked_kib();
+            let locked = pinned_kib();
             let taken = taken_by(|| assert_eq!(file.start(&map, flags), 0, "{kind}"));
-            assert_eq!(locked_kib(), locked, "{kind}: VmLck");
+            assert_eq!(pinned_kib(), locked, "{kind}: VmPin");
             assert_eq!(nr_pinned(), 512, "{kind}, flags {flags}");
             let fast = if flags & USE_FAST != 0 { 512 } else { 0 };
             assert_eq!(taken, (fast, 0), "{kind}, flags {flags}: fast and slow");

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use rust_gup_uapi::{raw, Access, Device, Engine, Pinned, Request};
+use rust_gup_uapi::{raw, Access, Device, Engine, How, Pinned, Request};
 
 use super::situation::{word_at, words, Page, Parity, Scene, Walk, Way};
 use crate::fixture::{errno, store, PAGE};
@@ -185,7 +185,7 @@ impl<'a> Case<'a> {
                 known[page],
                 "{what}: page {page} through the handle"
             );
-            if self.way.access == Access::Write {
+            if self.way.access == Access::Write && self.way.how != How::Get {
                 store(pinned, offset, &new[page].to_ne_bytes());
                 known[page] = new[page];
             }
