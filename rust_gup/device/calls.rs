@@ -7,13 +7,7 @@ use kernel::{
     sync::{atomic::Relaxed, Arc},
 };
 
-use super::{
-    convert,
-    file_charge::HeldRange,
-    handles::Handles,
-    ioctl::Argument,
-    OpenFile,
-};
+use super::{convert, file_charge::HeldRange, handles::Handles, ioctl::Argument, OpenFile};
 use crate::{
     api::{self, NO_MM},
     gup::{
@@ -63,7 +57,7 @@ pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argume
         return Err(EINVAL);
     }
     let request = convert::handle_request(pin.addr, pin.len_bytes, pin.flags)?;
-    let engine = convert::engine(pin.engine)?;
+    let engine = convert::handle_engine(pin.engine)?;
     let reservation = Handles::reserve()?;
     let mut charge = file.held.charge(request.range.nr_pages())?;
     let mut taken = Taken::new(&request.range);

@@ -57,6 +57,18 @@ pub(super) fn engine(number: u32) -> Result<Engine> {
     }
 }
 
+/// The engine of a number, if it makes ranges that can be held.
+///
+/// # Errors
+///
+/// `EINVAL` if it does not.
+pub(super) fn handle_engine(number: u32) -> Result<Engine> {
+    match engine(number)? {
+        engine @ (Engine::Rust | Engine::Kernel) => Ok(engine),
+        _ => Err(EINVAL),
+    }
+}
+
 /// A request, as the structures of the ABI make it.
 ///
 /// # Errors

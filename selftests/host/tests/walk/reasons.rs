@@ -75,9 +75,9 @@ mod counts {
                 refused(&machine, request, Stop::TooManyRefs);
             }
         }
-        let machine = machine(Build::anon(1).with_refs(MAX_REFS as i32), true);
-        machine.set_context(Access::Read);
         for request in READ {
+            let machine = machine(Build::anon(1).with_refs(MAX_REFS as i32), true);
+            machine.set_context(Access::Read);
             assert_eq!(walk(&machine, &request).stop, None);
         }
     }

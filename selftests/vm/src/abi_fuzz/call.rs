@@ -73,6 +73,14 @@ impl Call {
         size_of_number(self.number())
     }
 
+    /// The size that it had when it was first published.
+    pub(super) fn first_size(self) -> usize {
+        match self {
+            Self::Stats => self.size() - size_of::<u64>(),
+            _ => self.size(),
+        }
+    }
+
     pub(super) fn reads_argument(self) -> bool {
         self.number() & DIRECTION_IN != 0
     }
@@ -99,6 +107,7 @@ impl Call {
                 libc::EAGAIN,
                 libc::EREMOTEIO,
                 libc::EBUSY,
+                libc::ETOOMANYREFS,
             ],
         };
         Errors::of(&[0, libc::EFAULT, libc::EINVAL, libc::E2BIG]) | Errors::of(own)
@@ -130,7 +139,7 @@ pub(super) fn size_of_number(number: u32) -> usize {
 pub(super) struct Errors(u32);
 
 /// All that can be in a set.
-pub(super) const NAMES: [(i32, &str); 18] = [
+pub(super) const NAMES: [(i32, &str); 19] = [
     (0, "success"),
     (libc::EFAULT, "EFAULT"),
     (libc::EINVAL, "EINVAL"),
@@ -145,6 +154,7 @@ pub(super) const NAMES: [(i32, &str); 18] = [
     (libc::EINTR, "EINTR"),
     (libc::EREMOTEIO, "EREMOTEIO"),
     (libc::EBUSY, "EBUSY"),
+    (libc::ETOOMANYREFS, "ETOOMANYREFS"),
     (libc::ENOTTY, "ENOTTY"),
     (libc::EBADF, "EBADF"),
     (libc::ENODEV, "ENODEV"),

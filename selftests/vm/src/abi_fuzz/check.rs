@@ -170,10 +170,10 @@ pub(super) fn after(
         if !call.writes_argument() {
             ensure!(*now == prepared.bytes, "the structure changed to {now:x?}");
         } else {
+            let unknown = now.get(call.size()..).unwrap_or_default();
             ensure!(
-                now[call.size()..].iter().all(|&byte| byte == 0),
-                "unknown bytes of the structure are {:x?}",
-                &now[call.size()..]
+                unknown.iter().all(|&byte| byte == 0),
+                "unknown bytes of the structure are {unknown:x?}"
             );
         }
     }

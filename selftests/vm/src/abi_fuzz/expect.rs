@@ -29,7 +29,7 @@ impl Caller<'_> {
             return call.possible() | file_errors;
         }
         let mut wrong = Errors::NONE;
-        if prepared.bytes.len() < call.size() {
+        if prepared.bytes.len() < call.first_size() {
             wrong = wrong.with(libc::EINVAL);
         }
         if call.reads_argument() {
