@@ -10,12 +10,15 @@
 #include <linux/kthread.h>
 #include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/platform_device.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+
+#include "../../rust_gup/include/rust_gup_api.h"
 
 /* memory.rs */
 void rust_gup_splat_out_of_bounds(void);
@@ -105,6 +108,31 @@ static void irq_state(void)
 	raw_spin_unlock(&raw_spin);
 }
 
+/*
+ * A driver that takes pages in its ->mmap(), or in ->close() of a VMA. The pages are there, so that the walk gets them
+ * and does not wait for the lock that is held: without the annotation nobody would know.
+ */
+static void take_under_mmap_lock(void)
+{
+	typeof(&rust_gup_release) release = symbol_get(rust_gup_release);
+	typeof(&rust_gup_take) take = symbol_get(rust_gup_take);
+	struct mm_struct *mm = current->mm;
+	struct rust_gup_range *range;
+	unsigned long addr;
+
+	if (WARN_ON(!take || !release))
+		return;
+	addr = vm_mmap(NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, 0);
+	mmap_write_lock(mm);
+	range = take(addr, PAGE_SIZE, RUST_GUP_PIN | RUST_GUP_LONGTERM | RUST_GUP_WRITE, NULL);
+	mmap_write_unlock(mm);
+	if (!IS_ERR(range))
+		(void)!release(range, RUST_GUP_UNCHANGED);
+	symbol_put(rust_gup_take);
+	symbol_put(rust_gup_release);
+}
+
 static int __rcu *protected;
 
 static void rcu(void)
@@ -161,6 +189,7 @@ static const struct {
 	{ "sleeping", sleeping },
 	{ "lock-order", lock_order },
 	{ "irq-state", irq_state },
+	{ "take-under-mmap-lock", take_under_mmap_lock },
 	{ "rcu", rcu },
 	{ "dma", dma },
 	{ "race", race },

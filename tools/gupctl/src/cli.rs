@@ -152,7 +152,7 @@ pub(crate) struct PinArgs {
     #[arg(long, default_value = "write")]
     pub(crate) access: AccessArg,
     /// How the pages are held
-    #[arg(long, default_value = "pin")]
+    #[arg(long, default_value = "longterm")]
     pub(crate) how: HowArg,
     /// Who takes them
     #[arg(long, default_value = "rust")]
@@ -321,7 +321,7 @@ impl From<AccessArg> for Access {
 pub(crate) enum HowArg {
     /// By a reference (FOLL_GET)
     Get,
-    /// By a pin (FOLL_PIN)
+    /// By a pin that does not last (FOLL_PIN); in a handle only for tests, by root
     Pin,
     /// By a pin that may last for ever (FOLL_PIN, FOLL_LONGTERM)
     Longterm,
