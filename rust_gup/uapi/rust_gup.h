@@ -38,7 +38,7 @@
 #define RUST_GUP_PIN		(1U << 1)	/* FOLL_PIN, pin_user_pages*(); without it FOLL_GET, get_user_pages*(). */
 #define RUST_GUP_LONGTERM	(1U << 2)	/* FOLL_LONGTERM; only together with RUST_GUP_PIN. */
 #define RUST_GUP_FAST_ONLY	(1U << 3)	/* Never fall back to the path that takes mmap_lock and faults. */
-/* What the slow path does where the fast walk stops; the walk itself heeds none of these, as in mm/gup.c. */
+/* What the slow path does where the fast walk stops. Of these the walk itself heeds PCI_P2PDMA alone, as in mm/gup.c. */
 #define RUST_GUP_FORCE		(1U << 4)	/* FOLL_FORCE: write to private memory mapped read-only; CAP_SYS_ADMIN. */
 #define RUST_GUP_NOFAULT	(1U << 5)	/* FOLL_NOFAULT: do not fault pages in. */
 #define RUST_GUP_PCI_P2PDMA	(1U << 6)	/* FOLL_PCI_P2PDMA: peer-to-peer memory too; not with RUST_GUP_LONGTERM. */
