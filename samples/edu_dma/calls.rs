@@ -21,6 +21,8 @@ use crate::{
 };
 
 /// An open file: the device, and the buffers that were registered through it. Closing it unregisters them.
+///
+/// The file is the capability, as that of `/dev/rust_gup` is: who has it, by fork() or over a socket, can use its buffers.
 #[pin_data]
 pub(crate) struct OpenFile {
     edu: Arc<Edu>,
