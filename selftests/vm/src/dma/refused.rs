@@ -236,11 +236,16 @@ pub(super) fn limit_of_locked_memory() {
             refused(register(4, method), libc::ENOMEM, name);
             let rest = register(3, method).expect("together the limit");
             refused(register(1, method), libc::ENOMEM, name);
+            assert_eq!(nr_pinned(), 8, "{name}");
             drop((some, rest));
         }
-        let held = register(8, Method::Kernel).expect("the limit");
-        assert_eq!(nr_pinned(), 8);
-        held.unregister().expect("UNREGISTER");
+        // Whoever pins, it is one limit.
+        let methods = [Method::Runs, Method::Kernel];
+        let held = methods.map(|method| register(4, method).expect("together the limit"));
+        for method in methods {
+            refused(register(1, method), libc::ENOMEM, method.name());
+        }
+        drop(held);
         assert_eq!(nr_pinned(), 0);
     })
     .join();
