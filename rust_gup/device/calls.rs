@@ -178,8 +178,7 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
         return Err(EINVAL);
     }
     let request = convert::request(compare.addr, compare.len_bytes, compare.flags)?;
-    let mut taken = Taken::new(&request.range);
-    let result = mm::with_current(|mm| gup::compare(mm, &request, &mut taken)).ok_or(NO_MM)??;
+    let result = mm::with_current(|mm| gup::compare(mm, &request)).ok_or(NO_MM)??;
 
     let mut differences = 0;
     for (differs, difference) in [
@@ -195,6 +194,7 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
         (result.refcount_differs, abi::RUST_GUP_DIFF_REFCOUNT),
         (result.pincount_differs, abi::RUST_GUP_DIFF_PINCOUNT),
         (result.referenced_differs, abi::RUST_GUP_DIFF_REFERENCED),
+        (result.first_differs, abi::RUST_GUP_DIFF_FIRST),
     ] {
         if differs {
             differences |= difference;
@@ -208,9 +208,14 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
     compare.nr_equal = result.nr_equal;
     compare.nr_runs = visible_runs(result.nr_runs as u64, result.rust.nr_pages);
     compare.diff_addr = result.first_difference.unwrap_or(0);
-    compare.nr_fast = taken.nr_fast();
-    compare.nr_by_level = convert::by_level(&taken);
-    (compare.stop, compare.stop_addr) = api::stop(&taken);
+    compare.nr_fast = result.taken.nr_fast();
+    compare.nr_by_level = convert::by_level(&result.taken);
+    (compare.stop, compare.stop_addr) = api::stop(&result.taken);
+    compare.nr_pages_first = result.first.nr_pages;
+    compare.errno_first = convert::errno(result.first.error);
+    compare.nr_fast_first = result.first_taken.nr_fast();
+    (compare.stop_first, compare.stop_addr_first) = api::stop(&result.first_taken);
+    compare.nr_retries = result.nr_retries;
     Ok(compare)
 }
 

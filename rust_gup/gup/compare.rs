@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Both engines on one range.
+//!
+//! The Rust engine goes first, on memory as it is found: what it does wrong there, such as to take a page that had to be
+//! copied or unshared before, nobody has put right for it. Then the kernel's function takes the range, whose slow path is
+//! the one that the Rust engine falls back to: it has to get the very pages, or the same error. What was done to counts and
+//! flags is compared afterwards, on memory that is ready: a slow path does more to them than take a reference.
 
 use kernel::prelude::*;
 
@@ -18,11 +23,18 @@ use crate::{
 };
 
 /// What the engines did, and where they differ.
-#[derive(Default)]
 pub(crate) struct Comparison {
-    /// What the Rust engine returned.
+    /// What the Rust engine returned, of memory as it was found.
+    pub(crate) first: Outcome,
+    /// How it did that.
+    pub(crate) first_taken: Taken,
+    /// The kernel's function did not get the same then.
+    pub(crate) first_differs: bool,
+    /// What the Rust engine returned, of memory that was ready.
     pub(crate) rust: Outcome,
-    /// What the kernel's functions returned.
+    /// How it did that.
+    pub(crate) taken: Taken,
+    /// What the kernel's functions returned, of memory that was ready.
     pub(crate) kernel: Outcome,
     /// In how many runs.
     pub(crate) nr_runs: usize,
@@ -38,10 +50,12 @@ pub(crate) struct Comparison {
     pub(crate) referenced_differs: bool,
     /// Address of the first page that differs.
     pub(crate) first_difference: Option<u64>,
+    /// How often reference counts alone differed and all was compared once more.
+    pub(crate) nr_retries: u64,
 }
 
 /// What an engine returned.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// How many pages.
     pub(crate) nr_pages: u64,
@@ -49,126 +63,169 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<Error>,
 }
 
-/// A page, and the counts of its folio.
-#[derive(Clone, Copy)]
-struct Record {
-    pfn: Pfn,
-    counts: inspect::Counts,
-}
-
-/// What an engine did to a count: what it added when it took the page, and what is left of that after the release.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Added {
-    taken: i32,
-    left: i32,
-}
-
-/// A page that an engine took, and what it did to its folio.
-#[derive(Clone, Copy)]
-struct Effect {
-    pfn: Pfn,
-    refs: Added,
-    pins: Added,
-    referenced: bool,
-}
-
-impl Comparison {
-    fn differs_in_refcount_alone(&self) -> bool {
-        self.refcount_differs
-            && !(self.page_differs || self.pincount_differs || self.referenced_differs)
-            && self.rust == self.kernel
-    }
-}
-
 /// How often is compared before reference counts that alone differ are believed. Each CPU gathers pages for the LRU lists,
 /// with a reference on each, and lets go of them whenever it has enough (`folio_batch_add_and_move()`). What an engine
 /// forgets to give back, it forgets each time.
-const NR_TRIES: usize = 4;
+const NR_TRIES: u64 = 4;
 
-/// Lets both engines take the range of `request`, and compares. `taken` tells how the Rust engine did it.
+/// Lets both engines take the range of `request`, and compares.
 ///
 /// # Errors
 ///
 /// `ENOMEM`, for the records or by `RLIMIT_MEMLOCK`; `EOPNOTSUPP` for what the kernel does not export. What the engines
 /// return is part of the comparison.
-pub(crate) fn compare(
-    mm: CurrentMm<'_>,
-    request: &Request,
-    taken: &mut Taken,
-) -> Result<Comparison> {
+pub(crate) fn compare(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
     let _charge = LockedPages::charge(mm, usize::try_from(request.range.nr_pages())?)?;
-    let mut nr_left = NR_TRIES;
-    loop {
-        *taken = Taken::new(&request.range);
-        let comparison = match request.how {
-            How::Get => compare_kind::<Get>(mm, request, taken)?,
-            How::Pin | How::PinLongterm => compare_kind::<Pin>(mm, request, taken)?,
-        };
-        nr_left = nr_left.wrapping_sub(1);
-        if nr_left == 0 || !comparison.differs_in_refcount_alone() {
-            return Ok(comparison);
-        }
+    match request.how {
+        How::Get => compare_kind::<Get>(mm, request),
+        How::Pin | How::PinLongterm => compare_kind::<Pin>(mm, request),
     }
 }
 
-fn compare_kind<K: RefKind>(
-    mm: CurrentMm<'_>,
-    request: &Request,
-    taken: &mut Taken,
-) -> Result<Comparison> {
-    let mut pages = HeldPages::<K>::new();
+fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
     // The kernel exports no such function. Said before it is asked: the slow path has the same error for what it may
     // not pin for long (`mm/gup.c:1217`), and that one is to be compared.
     if K::PINS && request.fallback == Fallback::None {
         return Err(operation_not_supported());
     }
-    // Brings the range into the state that both engines shall meet. An error comes again below.
-    let _ = take_with_kernel(mm, request, &mut pages);
-    let mut at_rest = AtRest(KVVec::new());
-    at_rest.see(&mut pages, HeldPages::release_with_kernel)?;
-
-    let result = take_with_kernel(mm, request, &mut pages);
-    let kernel = Outcome::new(&pages, result);
-    let by_kernel = at_rest.see(&mut pages, HeldPages::release_with_kernel)?;
-
-    let result = take(mm, request, &mut pages, taken);
-    let (rust, nr_runs) = (Outcome::new(&pages, result), pages.nr_runs());
-    let by_rust = at_rest.see(&mut pages, |p| p.release(Contents::Unchanged))?;
-
-    let mut comparison = Comparison {
-        rust,
-        kernel,
-        nr_runs,
-        ..Comparison::default()
+    let mut engines = Engines::<K> {
+        mm,
+        request,
+        pages: HeldPages::new(),
+        records: Records(KVVec::new()),
     };
-    for (i, (a, b)) in by_kernel.iter().zip(by_rust.iter()).enumerate() {
-        let page_differs = a.pfn != b.pfn;
-        let refcount_differs = a.refs != b.refs;
-        let pincount_differs = a.pins != b.pins;
-        let referenced_differs = a.referenced != b.referenced;
-        comparison.page_differs |= page_differs;
-        comparison.refcount_differs |= refcount_differs;
-        comparison.pincount_differs |= pincount_differs;
-        comparison.referenced_differs |= referenced_differs;
-        if page_differs || refcount_differs || pincount_differs || referenced_differs {
-            let addr = request
-                .range
-                .first()
-                .wrapping_add((i as u64) << cpu::PAGE_SHIFT);
-            comparison.first_difference.get_or_insert(addr);
+    let mut comparison = engines.first()?;
+    loop {
+        engines.at_rest(&mut comparison)?;
+        if !comparison.differs_in_refcount_alone()
+            || comparison.nr_retries == const { NR_TRIES - 1 }
+        {
+            return Ok(comparison);
+        }
+        comparison.forget_differences();
+        comparison.nr_retries = comparison.nr_retries.wrapping_add(1);
+    }
+}
+
+/// The address of a page of the range.
+fn addr_of(request: &Request, index: u64) -> u64 {
+    let first = request.range.first();
+    first.wrapping_add(index << cpu::PAGE_SHIFT)
+}
+
+/// Both engines, and what they have done so far.
+struct Engines<'a, K: RefKind> {
+    mm: CurrentMm<'a>,
+    request: &'a Request,
+    pages: HeldPages<K>,
+    records: Records,
+}
+
+impl<K: RefKind> Engines<'_, K> {
+    /// The Rust engine, then the kernel's function, on memory that nobody has made ready.
+    fn first(&mut self) -> Result<Comparison> {
+        let (first, first_taken, _) = self.rust(|_, _| ())?;
+        let mut nr_same = 0;
+        let then = self.kernel(|_, change| nr_same += u64::from(!change.is_other_page))?;
+        let first_differs = first != then || nr_same != then.nr_pages;
+        Ok(Comparison {
+            first,
+            first_taken,
+            first_differs,
+            rust: first,
+            taken: first_taken,
+            kernel: then,
+            nr_runs: 0,
+            nr_equal: 0,
+            page_differs: false,
+            refcount_differs: false,
+            pincount_differs: false,
+            referenced_differs: false,
+            first_difference: first_differs
+                .then(|| addr_of(self.request, nr_same.min(first.nr_pages))),
+            nr_retries: 0,
+        })
+    }
+
+    /// The kernel's function, then the Rust engine, on memory that is ready.
+    fn at_rest(&mut self, comparison: &mut Comparison) -> Result {
+        comparison.kernel = self.kernel(|_, _| ())?;
+        let request = self.request;
+        let nr_by_kernel = comparison.kernel.nr_pages;
+        let (rust, taken, nr_runs) = self.rust(|index, change| {
+            if index < nr_by_kernel {
+                comparison.add(addr_of(request, index), change);
+            }
+        })?;
+        comparison.rust = rust;
+        comparison.taken = taken;
+        comparison.nr_runs = nr_runs;
+        if rust != comparison.kernel {
+            let nr_both = rust.nr_pages.min(nr_by_kernel);
+            comparison.differs_at(addr_of(request, nr_both));
+        }
+        Ok(())
+    }
+
+    /// The kernel's function takes the range, and releases it; `see` is told what that did to each page.
+    fn kernel(&mut self, see: impl FnMut(u64, &Change)) -> Result<Outcome> {
+        let result = take_with_kernel(self.mm, self.request, &mut self.pages);
+        let outcome = Outcome::new(&self.pages, result);
+        self.records
+            .see(&mut self.pages, HeldPages::release_with_kernel, see)?;
+        Ok(outcome)
+    }
+
+    /// The same by the Rust engine; how it did that, and in how many runs.
+    fn rust(&mut self, see: impl FnMut(u64, &Change)) -> Result<(Outcome, Taken, usize)> {
+        let mut taken = Taken::new(&self.request.range);
+        let result = take(self.mm, self.request, &mut self.pages, &mut taken);
+        let outcome = Outcome::new(&self.pages, result);
+        let nr_runs = self.pages.nr_runs();
+        self.records
+            .see(&mut self.pages, |p| p.release(Contents::Unchanged), see)?;
+        Ok((outcome, taken, nr_runs))
+    }
+}
+
+impl Comparison {
+    /// Adds a page, of which both engines took one.
+    fn add(&mut self, addr: u64, change: &Change) {
+        let Change { before, now, .. } = change;
+        // Two pages have nothing more to be compared.
+        let refcount_differs = !change.is_other_page && before.refs != now.refs;
+        let pincount_differs = !change.is_other_page && before.pins != now.pins;
+        let referenced_differs = !change.is_other_page && before.referenced != now.referenced;
+        self.page_differs |= change.is_other_page;
+        self.refcount_differs |= refcount_differs;
+        self.pincount_differs |= pincount_differs;
+        self.referenced_differs |= referenced_differs;
+        if change.is_other_page || refcount_differs || pincount_differs || referenced_differs {
+            self.differs_at(addr);
         } else {
-            comparison.nr_equal = comparison.nr_equal.wrapping_add(1);
+            self.nr_equal = self.nr_equal.wrapping_add(1);
         }
     }
-    if comparison.rust != comparison.kernel {
-        let nr_both = comparison.rust.nr_pages.min(comparison.kernel.nr_pages);
-        let addr = request
-            .range
-            .first()
-            .wrapping_add(nr_both << cpu::PAGE_SHIFT);
-        comparison.first_difference.get_or_insert(addr);
+
+    fn differs_at(&mut self, addr: u64) {
+        self.first_difference.get_or_insert(addr);
     }
-    Ok(comparison)
+
+    fn differs_in_refcount_alone(&self) -> bool {
+        self.refcount_differs
+            && !(self.first_differs
+                || self.page_differs
+                || self.pincount_differs
+                || self.referenced_differs)
+            && self.rust == self.kernel
+    }
+
+    /// For another try, where reference counts alone differed.
+    fn forget_differences(&mut self) {
+        self.nr_equal = 0;
+        self.refcount_differs = false;
+        self.first_difference = None;
+    }
 }
 
 impl Outcome {
@@ -180,54 +237,139 @@ impl Outcome {
     }
 }
 
-/// The counts of pages that nobody has taken, as they were after the last release. The owner's mappings keep them, as the
-/// range is at rest.
-struct AtRest(KVVec<Record>);
+/// What an engine did to a count: what it added when it took the page, and what is left of that after the release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Added {
+    taken: i32,
+    left: i32,
+}
 
-impl AtRest {
-    /// Of a page in its place in the range, if that is the one that was there.
-    fn get(&self, index: usize, pfn: Pfn) -> Option<inspect::Counts> {
-        let record = self.0.get(index)?;
-        (record.pfn == pfn).then_some(record.counts)
+impl Added {
+    const NONE: Self = Self { taken: 0, left: 0 };
+
+    fn new(before: i32, held: i32, after: i32) -> Self {
+        Self {
+            taken: held.wrapping_sub(before),
+            left: after.wrapping_sub(before),
+        }
+    }
+}
+
+/// What an engine did to the folio of a page.
+struct Effect {
+    refs: Added,
+    pins: Added,
+    referenced: bool,
+}
+
+/// What an engine did, and the one before it in the same place of the range.
+struct Change {
+    /// That one had another page, or none.
+    is_other_page: bool,
+    before: Effect,
+    now: Effect,
+}
+
+/// A page in its place in the range.
+#[derive(Clone, Copy)]
+struct Record {
+    /// Which one an engine last took.
+    pfn: Pfn,
+    /// Its counts as long as it is held.
+    held: inspect::Counts,
+    /// Its counts when nobody held it, after the last release. The owner's mappings keep them, as the range is at rest.
+    at_rest: inspect::Counts,
+    /// What the last engine did.
+    refs: Added,
+    pins: Added,
+    referenced: bool,
+    /// The same of the engine before, as long as the page is held.
+    was_referenced: bool,
+    /// It is not the page that the engine before took.
+    is_other_page: bool,
+}
+
+/// What a page costs here, once; `Documentation/uapi.rst` says so. The list of runs needs up to eight bytes more.
+const _: () = assert!(core::mem::size_of::<Record>() == 48);
+
+impl Record {
+    /// No page.
+    const NONE: Self = Self {
+        pfn: Pfn::new(u64::MAX),
+        held: inspect::Counts::NONE,
+        at_rest: inspect::Counts::NONE,
+        refs: Added::NONE,
+        pins: Added::NONE,
+        referenced: false,
+        was_referenced: false,
+        is_other_page: true,
+    };
+
+    /// An engine has taken the page.
+    fn hold(&mut self, pfn: Pfn, (counts, is_referenced): (inspect::Counts, bool)) {
+        self.is_other_page = self.pfn != pfn;
+        self.pfn = pfn;
+        self.held = counts;
+        self.was_referenced = self.referenced;
+        self.referenced = is_referenced;
     }
 
-    /// Sees what an engine did that has taken `pages`, and releases them.
+    /// It has released it.
+    fn let_go(&mut self, after: inspect::Counts) -> Change {
+        let effect = Effect {
+            refs: self.refs,
+            pins: self.pins,
+            referenced: self.was_referenced,
+        };
+        // Of another page it is not known.
+        let before = if self.is_other_page {
+            after
+        } else {
+            self.at_rest
+        };
+        self.refs = Added::new(before.refs, self.held.refs, after.refs);
+        self.pins = Added::new(before.pins, self.held.pins, after.pins);
+        self.at_rest = after;
+        Change {
+            is_other_page: self.is_other_page,
+            before: effect,
+            now: Effect {
+                refs: self.refs,
+                pins: self.pins,
+                referenced: self.referenced,
+            },
+        }
+    }
+}
+
+/// The pages of the range, as far as they were taken.
+struct Records(KVVec<Record>);
+
+impl Records {
+    /// Looks at what an engine has taken, and releases it; `see` is told what that did to each page.
     fn see<K: RefKind>(
         &mut self,
         pages: &mut HeldPages<K>,
         release: impl FnOnce(&mut HeldPages<K>),
-    ) -> Result<KVVec<Effect>> {
-        let mut records = KVVec::with_capacity(pages.nr_pages() as usize, GFP_KERNEL_ACCOUNT)?;
-        let mut effects = KVVec::with_capacity(records.capacity(), GFP_KERNEL_ACCOUNT)?;
+        mut see: impl FnMut(u64, &Change),
+    ) -> Result {
+        let nr_pages = pages.nr_pages() as usize;
+        self.0.resize(nr_pages, Record::NONE, GFP_KERNEL_ACCOUNT)?;
         let mut inspector = inspect::Inspector::new();
+        let mut records = self.0.iter_mut();
         for run in pages.runs() {
-            for i in 0..run.nr_pages() {
+            for (i, record) in (0..run.nr_pages()).zip(records.by_ref()) {
                 let pfn = run.first().add(i);
-                let counts = inspector.counts(pfn);
-                records.push(Record { pfn, counts }, GFP_KERNEL_ACCOUNT)?;
+                record.hold(pfn, inspector.look(pfn));
             }
         }
         inspect::clear_referenced(pages);
         release(pages);
         let mut inspector = inspect::Inspector::new();
-        for (i, record) in records.iter_mut().enumerate() {
-            let held = record.counts;
-            let after = inspector.counts(record.pfn);
-            let before = self.get(i, record.pfn).unwrap_or(after);
-            let added = |before: i32, held: i32, after: i32| Added {
-                taken: held.wrapping_sub(before),
-                left: after.wrapping_sub(before),
-            };
-            let effect = Effect {
-                pfn: record.pfn,
-                refs: added(before.refs, held.refs, after.refs),
-                pins: added(before.pins, held.pins, after.pins),
-                referenced: held.referenced,
-            };
-            effects.push(effect, GFP_KERNEL_ACCOUNT)?;
-            record.counts = after;
+        for (index, record) in (0..).zip(self.0.iter_mut()) {
+            let (after, _) = inspector.look(record.pfn);
+            see(index, &record.let_go(after));
         }
-        self.0 = records;
-        Ok(effects)
+        Ok(())
     }
 }

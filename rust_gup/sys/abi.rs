@@ -66,7 +66,7 @@ abi! {
     rust_gup_copy = 4;
     rust_gup_run = 2;
     rust_gup_runs = 6;
-    rust_gup_compare = 4 + 5 + RUST_GUP_NR_LEVELS + 3;
+    rust_gup_compare = 4 + 5 + RUST_GUP_NR_LEVELS + 3 + 5 => grown by 5;
     rust_gup_sample = 4;
     rust_gup_measure = 2 + 3 + 8;
     rust_gup_stats = 7 + RUST_GUP_NR_IRQS_OFF_BUCKETS + RUST_GUP_NR_STOPS => grown by 1;

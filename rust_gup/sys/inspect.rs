@@ -7,26 +7,26 @@ use core::{ptr::NonNull, sync::atomic::Ordering};
 use kernel::bindings;
 
 use super::{
-    folio::{FolioPtr, MemoryMap},
+    folio::{FolioPtr, MemoryMap, State},
     pages::HeldPages,
     raw,
 };
 use crate::walk::{FolioState, Pfn, RefKind};
 
 /// Counts of the folio that a page belongs to.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Its reference count.
     pub(crate) refs: i32,
     /// Its pin count, or 0 if it consists of one page.
     pub(crate) pins: i32,
-    /// Its referenced flag.
-    pub(crate) referenced: bool,
 }
 
 impl Counts {
-    fn read(folio: FolioPtr) -> Self {
-        let state = folio.state();
+    /// Of no folio.
+    pub(crate) const NONE: Self = Self { refs: 0, pins: 0 };
+
+    fn read(folio: FolioPtr, state: State) -> Self {
         Self {
             refs: folio.refcount().load(Ordering::Relaxed),
             pins: if state.is_large() {
@@ -34,16 +34,15 @@ impl Counts {
             } else {
                 0
             },
-            referenced: state.is_referenced(),
         }
     }
 }
 
-/// Reads counts, of a folio that several pages in a row belong to once: others may change them meanwhile, and what is
+/// Reads counts and the referenced flag, of a folio that several pages in a row belong to once: others may change them meanwhile, and what is
 /// compared shall be of one moment.
 pub(crate) struct Inspector {
     memory_map: MemoryMap,
-    last: Option<(FolioPtr, Counts)>,
+    last: Option<(FolioPtr, (Counts, bool))>,
 }
 
 impl Inspector {
@@ -55,27 +54,28 @@ impl Inspector {
         }
     }
 
-    /// The counts of the folio that a frame belongs to now, or none if there is no such frame. Of a folio that is not
-    /// held they may be anything.
-    pub(crate) fn counts(&mut self, pfn: Pfn) -> Counts {
+    /// The counts of the folio that a frame belongs to now and whether it is referenced, or nothing if there is no such
+    /// frame. Of a folio that is not held they may be anything.
+    pub(crate) fn look(&mut self, pfn: Pfn) -> (Counts, bool) {
         // SAFETY: Always safe to call.
         if unsafe { raw::rust_gup_pfn_is_online(pfn.as_u64() as usize) } {
             return self.read(pfn);
         }
         match DeviceMemory::of(pfn) {
             Some(_device) => self.read(pfn),
-            None => Counts::default(),
+            None => (Counts::NONE, false),
         }
     }
 
-    fn read(&mut self, pfn: Pfn) -> Counts {
+    fn read(&mut self, pfn: Pfn) -> (Counts, bool) {
         let folio = self.memory_map.page(pfn).folio();
         match self.last {
-            Some((last, counts)) if last == folio => counts,
+            Some((last, seen)) if last == folio => seen,
             _ => {
-                let counts = Counts::read(folio);
-                self.last = Some((folio, counts));
-                counts
+                let state = folio.state();
+                let seen = (Counts::read(folio, state), state.is_referenced());
+                self.last = Some((folio, seen));
+                seen
             }
         }
     }

@@ -55,6 +55,11 @@
 #define RUST_GUP_ENGINE_RUST		0U	/* The walk in Rust, kept as runs; the kernel's slow path for the rest. */
 #define RUST_GUP_ENGINE_KERNEL		1U	/* get_user_pages_fast(), pin_user_pages_fast(). */
 #define RUST_GUP_ENGINE_RUST_PAGES	2U	/* As RUST, written out as an array of pages; RUST_GUP_IOC_MEASURE only. */
+/*
+ * As KERNEL, released by physically contiguous runs: unpin_user_page_range_dirty_lock(), for plain references
+ * folio_put_refs(), a step a folio. RUST_GUP_IOC_MEASURE only, which does not count what it costs to find the runs.
+ */
+#define RUST_GUP_ENGINE_KERNEL_RANGES	3U
 
 /* Why the fast walk stopped before the end of a range. Index of rust_gup_stats.stops. */
 #define RUST_GUP_STOP_NONE		0U	/* It did not: all was taken. */
@@ -215,6 +220,7 @@ struct rust_gup_runs {
 #define RUST_GUP_DIFF_REFCOUNT		(1U << 3)	/* What it added to a folio's reference count, or left on it. */
 #define RUST_GUP_DIFF_PINCOUNT		(1U << 4)	/* The same of a large folio's pin count. */
 #define RUST_GUP_DIFF_REFERENCED	(1U << 5)	/* Whether it set the folio's referenced flag. */
+#define RUST_GUP_DIFF_FIRST		(1U << 6)	/* At first, of memory as it was found: error, number, or a page. */
 
 /**
  * struct rust_gup_compare - let both engines take the same range, and compare
@@ -235,10 +241,19 @@ struct rust_gup_runs {
  * @stop_addr: Out: as in struct rust_gup_pin.
  * @stop: Out: as in struct rust_gup_pin.
  * @reserved: Zero.
+ * @nr_pages_first: Out: pages that the Rust engine took at first.
+ * @nr_fast_first: Out: how many of them the fast walk took.
+ * @stop_addr_first: Out: as @stop_addr, at first.
+ * @stop_first: Out: as @stop, at first.
+ * @errno_first: Out: as @errno_rust, at first.
+ * @nr_retries: Out: how often all but the first look was done again, because reference counts alone differed, as they
+ *	do when the kernel empties a list of its own. At most 3.
  *
- * The range is first taken and released once by the kernel's function, so that both engines meet it in the same
- * state; each then takes, is inspected and releases. Counts that others change meanwhile show as differences, so
- * the range ought to be at rest. An error of the engines is reported in the structure, not as the call's result.
+ * At first the Rust engine takes and releases the range as it is found, then the kernel's function does, which must
+ * get the same number of pages, the same ones, or the same error (RUST_GUP_DIFF_FIRST). From then on the range is
+ * ready; the kernel's function and then the Rust engine take it, are inspected and release it. Counts that others
+ * change meanwhile show as differences, so the range ought to be at rest. An error of the engines is reported in the
+ * structure, not as the call's result.
  */
 struct rust_gup_compare {
 	__aligned_u64	addr;
@@ -257,6 +272,12 @@ struct rust_gup_compare {
 	__aligned_u64	stop_addr;
 	__u32		stop;
 	__u32		reserved;
+	__aligned_u64	nr_pages_first;
+	__aligned_u64	nr_fast_first;
+	__aligned_u64	stop_addr_first;
+	__u32		stop_first;
+	__s32		errno_first;
+	__aligned_u64	nr_retries;
 };
 
 #define RUST_GUP_COMPARE_MAX_BYTES	(4ULL << 30)
@@ -291,12 +312,12 @@ struct rust_gup_sample {
  * @rounds_done: Out: samples written.
  * @nr_pages: Out: pages that each engine took in each round.
  * @overhead_cycles: Out: what an empty measurement costs; it is contained in each sample once a call.
- * @bookkeeping_a_bytes: Out: memory that the list of taken pages needs with engine A, for a whole call. 0 without
- *	CAP_SYS_ADMIN: it tells how the memory lies.
+ * @bookkeeping_a_bytes: Out: memory that the lists of taken pages need with engine A, for a whole call: the array, the
+ *	runs, or both. 0 without CAP_SYS_ADMIN: it tells how the memory lies.
  * @bookkeeping_b_bytes: Out: the same for B.
  * @irqs_off_a_cycles: Out: the longest section with interrupts off in one more round of engine A, which is not among
  *	the samples; whoever else uses the module meanwhile counts too. The kernel's functions do not tell, so for
- *	RUST_GUP_ENGINE_KERNEL it is an upper bound: the longest call.
+ *	RUST_GUP_ENGINE_KERNEL and _RANGES it is an upper bound: the longest call.
  * @irqs_off_b_cycles: Out: the same for B.
  *
  * The range must be resident: a round that takes fewer pages than the range has fails with EAGAIN.

@@ -183,7 +183,7 @@ const CALLS: [Call; 9] = [
                 ..Default::default()
             })
         },
-        grown: 0,
+        grown: 40,
     },
     Call {
         name: "MEASURE",

@@ -11,6 +11,7 @@
 
 mod abi;
 mod abi_fuzz;
+mod compare;
 mod concurrency;
 mod cow;
 mod dirty;
@@ -76,6 +77,7 @@ fn all_tests() -> Vec<Test> {
         swap::tests(),
         dirty::tests(),
         cow::tests(),
+        compare::tests(),
         measure::tests(),
         huge_zero::tests(),
         lifetime::tests(),

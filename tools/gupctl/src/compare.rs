@@ -18,7 +18,6 @@ use rust_gup_uapi::{
     Access,
     Compared,
     Device,
-    Engine,
     Fallback,
     How,
     Request,
@@ -123,7 +122,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Comparison {
     is_equal: bool,
     /// How often the engines were compared: counts that others change meanwhile differ once, not each time.
-    nr_tries: u32,
+    nr_tries: u64,
     differences: Vec<&'static str>,
     /// Where the first page that differs lies.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,8 +139,7 @@ pub(crate) struct Comparison {
     #[serde(skip_serializing_if = "Option::is_none")]
     stop: Option<StopReport>,
     /// What the fast walk met before anyone had taken the memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first: Option<First>,
+    first: First,
 }
 
 impl Comparison {
@@ -152,10 +150,6 @@ impl Comparison {
         } else {
             format!("{}, kernel {}", self.nr_pages_rust, self.nr_pages_kernel)
         };
-        let first_fast = self
-            .first
-            .as_ref()
-            .map_or("-".into(), |first| percent(first.nr_fast, first.nr_pages));
         [
             size::format(self.len_bytes),
             nr_pages,
@@ -163,7 +157,7 @@ impl Comparison {
             self.nr_runs.to_string(),
             if self.is_equal { "yes" } else { "NO" }.into(),
             percent(self.nr_fast, self.nr_pages_rust),
-            first_fast,
+            percent(self.first.nr_fast, self.first.nr_pages),
             self.notes(),
         ]
     }
@@ -183,12 +177,8 @@ impl Comparison {
                 errno_name(kernel)
             )),
         };
-        let stop = self
-            .first
-            .as_ref()
-            .map_or(&self.stop, |first| &first.stop)
-            .as_ref()
-            .map(|stop| format!("{} at +{}", stop.reason, size::format(stop.offset)));
+        let stop = self.first.stop.as_ref();
+        let stop = stop.map(|stop| format!("{} at +{}", stop.reason, size::format(stop.offset)));
         let tries = (self.nr_tries > 1).then(|| format!("compared {} times", self.nr_tries));
         let notes: Vec<_> = [differences, error, stop, tries]
             .into_iter()
@@ -198,12 +188,12 @@ impl Comparison {
     }
 }
 
-/// What the fast walk meets in memory that nobody has taken yet.
+/// What the engine in Rust meets in memory that nobody has taken yet.
 ///
-/// A comparison first lets the kernel take the range once. After that much of what stops the walk is gone:
-/// copy-on-write is broken, pages are unshared and migrated.
+/// After that much of what stops the walk is gone: copy-on-write is broken, pages are unshared and migrated.
 #[derive(Debug, Serialize)]
 pub(crate) struct First {
+    errno: i32,
     nr_pages: u64,
     nr_fast: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,14 +201,14 @@ pub(crate) struct First {
 }
 
 impl First {
-    /// `None` if the memory cannot be taken at all.
-    fn of(device: &Device, request: &Request) -> Option<Self> {
-        let pinned = device.pin(request, Engine::Rust).ok()?;
-        Some(Self {
-            nr_pages: pinned.nr_pages(),
-            nr_fast: pinned.nr_fast(),
-            stop: pinned.stop().map(|stop| StopReport::of(stop, request)),
-        })
+    fn of(compared: &Compared, request: &Request) -> Self {
+        let stop = compared.stop_first();
+        Self {
+            errno: compared.raw.errno_first,
+            nr_pages: compared.raw.nr_pages_first,
+            nr_fast: compared.raw.nr_fast_first,
+            stop: stop.map(|stop| StopReport::of(stop, request)),
+        }
     }
 }
 
@@ -283,9 +273,7 @@ impl Row {
             _ => None,
         };
         let stop = comparison.and_then(|comparison| comparison.stop.as_ref());
-        let first = comparison
-            .and_then(|comparison| comparison.first.as_ref())
-            .and_then(|first| first.stop.as_ref());
+        let first = comparison.and_then(|comparison| comparison.first.stop.as_ref());
         stop.into_iter().chain(first).map(|stop| stop.reason)
     }
 }
@@ -373,8 +361,7 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
         .access(question.access)
         .how(question.how)
         .fallback(question.fallback);
-    let first = First::of(device, &request);
-    let (compared, nr_tries) = match compare_at_rest(device, &request) {
+    let (compared, first, nr_tries) = match compare_at_rest(device, &request) {
         Ok(result) => result,
         Err(err) => {
             return Outcome::Refused {
@@ -407,18 +394,22 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
 
 /// Compares, and compares again where only counts differ: the kernel takes references of its own now and then, as DAMON
 /// does, which many kernels run by default (`damon_get_folio()`).
-fn compare_at_rest(device: &Device, request: &Request) -> io::Result<(Compared, u32)> {
+fn compare_at_rest(device: &Device, request: &Request) -> io::Result<(Compared, First, u64)> {
     const COUNTS: u32 = RUST_GUP_DIFF_REFCOUNT | RUST_GUP_DIFF_PINCOUNT | RUST_GUP_DIFF_REFERENCED;
-    const MAX_TRIES: u32 = 4;
-    let mut nr_tries = 1;
-    loop {
-        let compared = device.compare(request)?;
+    const MAX_CALLS: u32 = 4;
+    let mut compared = device.compare(request)?;
+    // Only once is the memory as it was found.
+    let first = First::of(&compared, request);
+    let mut nr_tries = 1 + compared.raw.nr_retries;
+    for _ in 1..MAX_CALLS {
         let only_counts = compared.raw.differences & !COUNTS == 0;
-        if compared.is_equal() || !only_counts || nr_tries == MAX_TRIES {
-            return Ok((compared, nr_tries));
+        if compared.is_equal() || !only_counts {
+            break;
         }
-        nr_tries += 1;
+        compared = device.compare(request)?;
+        nr_tries += 1 + compared.raw.nr_retries;
     }
+    Ok((compared, first, nr_tries))
 }
 
 /// Writes comparisons as a table, and what the reasons mean that occur in it.
@@ -443,7 +434,7 @@ pub(crate) fn write_table(rows: &[Row], output: &mut Output) -> io::Result<()> {
 
     output.line(
         "\n fast: pages that the walk in Rust took without a lock; the kernel's slow path took the rest.\n\
-         \x20at first: the same, before the kernel had taken the memory once and made it ready.",
+         \x20at first: the same, before anyone had taken the memory and made it ready; the kernel got the same pages then.",
     )?;
     let stops: BTreeSet<_> = rows.iter().flat_map(Row::stops).collect();
     let stops: Vec<_> = Stop::all()

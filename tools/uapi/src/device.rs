@@ -400,6 +400,7 @@ impl Compared {
             (raw::RUST_GUP_DIFF_REFCOUNT, "refcount"),
             (raw::RUST_GUP_DIFF_PINCOUNT, "pincount"),
             (raw::RUST_GUP_DIFF_REFERENCED, "referenced"),
+            (raw::RUST_GUP_DIFF_FIRST, "first"),
         ];
         let unknown = known
             .iter()
@@ -415,6 +416,11 @@ impl Compared {
     /// Why and where the fast walk first stopped.
     pub fn stop(&self) -> Option<StopAt> {
         StopAt::from_raw(self.raw.stop, self.raw.stop_addr)
+    }
+
+    /// The same of the memory as it was found.
+    pub fn stop_first(&self) -> Option<StopAt> {
+        StopAt::from_raw(self.raw.stop_first, self.raw.stop_addr_first)
     }
 }
 

@@ -395,14 +395,15 @@ fn compare(
         | raw::RUST_GUP_DIFF_PAGE
         | raw::RUST_GUP_DIFF_REFCOUNT
         | raw::RUST_GUP_DIFF_PINCOUNT
-        | raw::RUST_GUP_DIFF_REFERENCED;
+        | raw::RUST_GUP_DIFF_REFERENCED
+        | raw::RUST_GUP_DIFF_FIRST;
     ensure!(now.differences & !known == 0, "{now:x?}: the differences");
     let error = match range.nr_takeable {
         Some(0) if !range.is_fast_only() => Some(libc::EFAULT),
         Some(_) => Some(0),
         None => None,
     };
-    for found in [now.errno_rust, now.errno_kernel] {
+    for found in [now.errno_rust, now.errno_kernel, now.errno_first] {
         let is_expected = match error {
             Some(error) => found == error,
             None => found == 0 || found == libc::EFAULT,
@@ -429,7 +430,13 @@ fn compare(
             &now.nr_by_level,
         )?;
     }
-    stop(range, now.stop, now.stop_addr)
+    stop(range, now.stop, now.stop_addr)?;
+    ensure!(
+        now.nr_fast_first <= now.nr_pages_first && now.nr_pages_first <= range.nr_pages(),
+        "{now:x?}: pages at first"
+    );
+    ensure!(now.nr_retries < 4, "{now:x?}: tries");
+    stop(range, now.stop_first, now.stop_addr_first)
 }
 
 fn measure(

@@ -47,6 +47,12 @@ pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8>
             stop_addr: garbage,
             stop: garbage_u32,
             reserved: range.reserved,
+            nr_pages_first: garbage,
+            nr_fast_first: garbage,
+            stop_addr_first: garbage,
+            stop_first: garbage_u32,
+            errno_first: garbage_u32 as i32,
+            nr_retries: garbage,
         }),
         (Some(Call::Measure), Subject::Range(range)) => bytes_of(&raw::rust_gup_measure {
             addr: range.addr,

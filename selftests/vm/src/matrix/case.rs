@@ -4,11 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rust_gup_uapi::{raw, Access, Device, Engine, How, Pinned, Request};
+use rust_gup_uapi::{raw, Access, Compared, Device, Engine, How, Pinned, Request};
 
 use super::situation::{word_at, words, Page, Parity, Scene, Walk, Way};
 use crate::fixture::{errno, store, PAGE};
+
+/// How often a comparison of this test looked again, because reference counts alone differed.
+pub(super) static NR_RETRIES: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes of a scene, which may begin before it and end behind it.
 pub(super) type Bytes = (isize, usize);
@@ -144,6 +148,14 @@ impl<'a> Case<'a> {
             Ok(pinned) => Ok(pinned),
             Err(e) => Err(errno::<()>(Err(e))),
         })
+    }
+
+    /// Lets both engines take it.
+    pub(super) fn compare(&self, device: &Device, request: &Request) -> Compared {
+        let compared = self.scene.within(|| device.compare(request));
+        let compared = compared.expect("COMPARE");
+        NR_RETRIES.fetch_add(compared.raw.nr_retries, Ordering::Relaxed);
+        compared
     }
 
     /// Fails unless the module's walk stopped where and why it is expected to.

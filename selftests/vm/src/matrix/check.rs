@@ -78,6 +78,7 @@ pub(super) fn all(situation: &Situation) -> u64 {
     let ranges = ranges(&scene);
     left::nothing(scene, met, "fast only");
     for way in ways() {
+        nr += found(&device, situation, way);
         let (nr_first, mut scene, met) = first_touch(&device, situation, way, &ranges);
         nr += nr_first;
         nr += at_rest(&device, &mut scene, way, false);
@@ -85,6 +86,41 @@ pub(super) fn all(situation: &Situation) -> u64 {
         left::nothing(scene, met, &format!("{way:?}"));
     }
     nr
+}
+
+/// Memory that nobody has taken: the engine in Rust takes it as it is found, and then the kernel's.
+fn found(device: &Device, situation: &Situation, way: Way) -> u64 {
+    let scene = situation.scene();
+    let met = Met::of(&scene);
+    let bytes = (0, scene.map.len_bytes.min(2 * HUGE));
+    let case = Case {
+        scene: &scene,
+        way,
+        bytes,
+    };
+    let what = case.what("compared as it is found");
+    let outlook = case.outlook(State::First);
+    let compared = case.compare(device, &case.request());
+    let c = compared.raw;
+    assert_eq!(
+        compared.differences().contains(&"first"),
+        outlook.differs(),
+        "{what}: {c:x?}"
+    );
+    assert_eq!(
+        (c.nr_pages_first, c.errno_first),
+        outlook.taken(Engine::Rust),
+        "{what}: {c:x?}"
+    );
+    // Some memory is there only once, and was taken before.
+    if scene.is_guarded {
+        case.stopped(c.stop_first, c.stop_addr_first, &outlook, &what);
+        if outlook.nr_fast() >= c.nr_pages_first {
+            assert_eq!(c.nr_fast_first, c.nr_pages_first, "{what}");
+        }
+    }
+    left::nothing(scene, met, &what);
+    1
 }
 
 /// Memory that was taken before, in this way. Pins were counted at first touch, or are now, `with_counters`.
@@ -101,7 +137,7 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way, with_counters: bool) ->
         let (nr_pages, errno) = outlook.taken(Engine::Rust);
 
         let what = case.what("compared");
-        let compared = scene.within(|| device.compare(&request)).expect("COMPARE");
+        let compared = case.compare(device, &request);
         let c = compared.raw;
         let mut differences = compared.differences();
         let mut nr_equal = c.nr_equal;
@@ -111,7 +147,7 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way, with_counters: bool) ->
             nr_equal = nr_pages;
         }
         let expected: &[&str] = if outlook.differs() {
-            &["result", "nr-pages"]
+            &["result", "nr-pages", "first"]
         } else {
             &[]
         };
@@ -174,7 +210,7 @@ fn without_slow_path(device: &Device, scene: &Scene, way: Way, state: State) -> 
         let (request, outlook) = (fast_only(case.request()), case.outlook(state));
         let what = case.what("fast only");
         if way.how == How::Get {
-            let compared = scene.within(|| device.compare(&request)).expect("COMPARE");
+            let compared = case.compare(device, &request);
             let c = compared.raw;
             let (by_kernel, by_rust) = (outlook.nr_fast_kernel(), outlook.nr_fast());
             assert_eq!((c.errno_kernel, c.errno_rust), (0, 0), "{what}");
@@ -186,7 +222,7 @@ fn without_slow_path(device: &Device, scene: &Scene, way: Way, state: State) -> 
             let different: &[&str] = if by_kernel == by_rust {
                 &[]
             } else {
-                &["nr-pages"]
+                &["nr-pages", "first"]
             };
             assert_eq!(compared.differences(), different, "{what}");
             case.stopped(c.stop, c.stop_addr, &outlook, &what);

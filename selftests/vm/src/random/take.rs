@@ -30,8 +30,10 @@ use crate::runs::frames_of;
 const LOOK: usize = 8;
 
 /// How results differ if one engine gets further than the other.
-const SHORTER: u32 =
-    raw::RUST_GUP_DIFF_RESULT | raw::RUST_GUP_DIFF_NR_PAGES | raw::RUST_GUP_DIFF_REFERENCED;
+const SHORTER: u32 = raw::RUST_GUP_DIFF_RESULT
+    | raw::RUST_GUP_DIFF_NR_PAGES
+    | raw::RUST_GUP_DIFF_REFERENCED
+    | raw::RUST_GUP_DIFF_FIRST;
 
 impl World {
     /// One case.
