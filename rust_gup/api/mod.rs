@@ -115,7 +115,7 @@ pub(crate) fn take(engine: Engine, request: &Request, taken: &mut Taken) -> Resu
         match engine {
             Engine::Rust => PinnedRange::take(mm, request, taken),
             Engine::Kernel => PinnedRange::take_with_kernel(mm, request),
-            Engine::RustPages => Err(EINVAL),
+            Engine::RustPages | Engine::KernelRanges => Err(EINVAL),
         }
     })
     .ok_or(NO_MM)?

@@ -53,6 +53,7 @@ pub(super) fn engine(number: u32) -> Result<Engine> {
         abi::RUST_GUP_ENGINE_RUST => Ok(Engine::Rust),
         abi::RUST_GUP_ENGINE_KERNEL => Ok(Engine::Kernel),
         abi::RUST_GUP_ENGINE_RUST_PAGES => Ok(Engine::RustPages),
+        abi::RUST_GUP_ENGINE_KERNEL_RANGES => Ok(Engine::KernelRanges),
         _ => Err(EINVAL),
     }
 }

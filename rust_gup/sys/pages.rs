@@ -246,15 +246,16 @@ impl<K: RefKind> HeldPages<K> {
 
     /// As [`release()`](Self::release), with the kernel's functions.
     #[doc(alias("unpin_user_page_range_dirty_lock", "folio_put_refs"))]
+    #[inline(always)]
     pub(crate) fn release_with_kernel(&mut self) {
-        let releaser = Releaser::new();
-        for run in self.runs() {
+        if (self.current, self.used) != (0, 0) {
+            self.release_chunks_with_kernel();
+        }
+        if !self.last.is_empty() {
             // SAFETY: By the invariant; the list is empty below.
-            unsafe { releaser.release_with_kernel::<K>(run) };
+            unsafe { Releaser::new().release_with_kernel::<K>(self.last) };
         }
         // INVARIANT: No runs.
-        self.current = 0;
-        self.used = 0;
         self.last = Run::EMPTY;
         self.nr_pages = 0;
     }
@@ -262,15 +263,29 @@ impl<K: RefKind> HeldPages<K> {
     /// Releases the runs but the last one, which has to follow.
     #[inline(never)]
     fn release_chunks(&mut self, contents: Contents) {
+        let mut releaser = Releaser::new();
+        // SAFETY: The runs are no part of the list any more.
+        self.empty_chunks(|run| unsafe { releaser.release::<K>(run, contents) });
+    }
+
+    /// The same with the kernel's functions.
+    #[inline(never)]
+    fn release_chunks_with_kernel(&mut self) {
+        let releaser = Releaser::new();
+        // SAFETY: The runs are no part of the list any more.
+        self.empty_chunks(|run| unsafe { releaser.release_with_kernel::<K>(run) });
+    }
+
+    /// Hands the runs but the last one to `take`, one by one.
+    #[inline(always)]
+    fn empty_chunks(&mut self, mut take: impl FnMut(Run)) {
         let (current, used) = (self.current, self.used);
         self.current = 0;
         self.used = 0;
-        let mut releaser = Releaser::new();
         for (i, chunk) in self.chunks.iter().enumerate() {
             let nr_runs = if i == current { used } else { chunk.len() };
             for &run in chunk.iter().take(nr_runs) {
-                // SAFETY: By the invariant; the run is no part of the list any more.
-                unsafe { releaser.release::<K>(run, contents) };
+                take(run);
             }
             if i == current {
                 return;

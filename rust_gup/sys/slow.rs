@@ -2,7 +2,7 @@
 
 //! The kernel's own functions: the slow path, and the fast one to compare with.
 
-use core::sync::atomic::Ordering;
+use core::{marker::PhantomData, mem::ManuallyDrop, sync::atomic::Ordering};
 
 use kernel::{bindings, error::to_result, prelude::*};
 
@@ -118,47 +118,65 @@ impl PageArray {
 
     /// Takes pages with the kernel's fast function, which falls back to the slow path by itself.
     ///
-    /// # Safety
+    /// # Errors
     ///
-    /// The caller releases what was taken with [`Self::release()`].
+    /// What the kernel's function returns.
     #[doc(alias("get_user_pages_fast", "pin_user_pages_fast"))]
     #[inline(always)]
-    unsafe fn take_fast<K: RefKind>(
+    pub(crate) fn take_fast<K: RefKind>(
         &mut self,
         mm: CurrentMm<'_>,
         addr: u64,
         nr_pages: usize,
         flags: FollFlags,
-    ) -> Result<usize> {
-        self.call::<K>(mm, Function::Fast, addr, nr_pages, flags)
+    ) -> Result<HeldArray<'_, K>> {
+        let nr_pages = self.call::<K>(mm, Function::Fast, addr, nr_pages, flags)?;
+        // INVARIANT: These were just taken.
+        Ok(HeldArray {
+            array: self,
+            nr_pages,
+            kind: PhantomData,
+        })
     }
+}
 
-    /// Lets the kernel take pages, and release them again; `between` is called in between with how many it took.
+/// Pages that a function of the kernel has taken, as it left them. Dropping it releases them as a caller of that function
+/// does.
+///
+/// # Invariants
+///
+/// Each of the first `nr_pages` pages of the array carries one reference of kind `K` that belongs to this value.
+pub(crate) struct HeldArray<'a, K: RefKind> {
+    array: &'a mut PageArray,
+    nr_pages: usize,
+    kind: PhantomData<K>,
+}
+
+impl<K: RefKind> HeldArray<'_, K> {
+    /// How many pages.
     #[inline(always)]
-    pub(crate) fn with_kernel_taken<K: RefKind, R>(
-        &mut self,
-        mm: CurrentMm<'_>,
-        addr: u64,
-        nr_pages: usize,
-        flags: FollFlags,
-        between: impl FnOnce(usize) -> R,
-    ) -> Result<R> {
-        // SAFETY: They are released below.
-        let nr_taken = unsafe { self.take_fast::<K>(mm, addr, nr_pages, flags)? };
-        let result = between(nr_taken);
-        // SAFETY: These were taken above.
-        unsafe { self.release::<K>(nr_taken) };
-        Ok(result)
+    pub(crate) fn nr_pages(&self) -> usize {
+        self.nr_pages
     }
 
-    /// # Safety
+    /// Adds them to `pages`. Returns how many that were.
     ///
-    /// The caller owns references of kind `K` on the first `nr_pages` pages, and gives them up.
+    /// # Errors
+    ///
+    /// `ENOMEM`, with nothing added.
+    pub(crate) fn add_to(self, pages: &mut HeldPages<K>) -> Result<usize> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the invariant; nothing is released here.
+        unsafe { pages.add_array(this.array, this.nr_pages) }
+    }
+}
+
+impl<K: RefKind> Drop for HeldArray<'_, K> {
     #[inline(always)]
-    unsafe fn release<K: RefKind>(&mut self, nr_pages: usize) {
-        let taken = self.pages.get_mut(..nr_pages).unwrap_or_default();
-        // SAFETY: As for this function.
-        unsafe { release_array_with_kernel::<K>(taken) };
+    fn drop(&mut self) {
+        let taken = self.array.pages.get_mut(..self.nr_pages);
+        // SAFETY: By the invariant.
+        unsafe { release_array_with_kernel::<K>(taken.unwrap_or_default()) };
     }
 }
 

@@ -201,16 +201,19 @@ fn short_term_pins_are_for_tests() {
 }
 
 fn unknown_engines() {
-    for engine in [3, 4, 1 << 16, u32::MAX] {
+    for engine in [4, 5, 1 << 16, u32::MAX] {
         let asked = Asked { engine, ..PLAIN };
         let what = format!("engine {engine}");
         all_answer(&[ASKS[0], ASKS[2]], &asked, libc::EINVAL, &what);
     }
-    let pages = Asked {
-        engine: raw::RUST_GUP_ENGINE_RUST_PAGES,
-        ..PLAIN
-    };
-    all_answer(&ASKS[..1], &pages, libc::EINVAL, "engine RUST_PAGES");
+    for engine in [
+        raw::RUST_GUP_ENGINE_RUST_PAGES,
+        raw::RUST_GUP_ENGINE_KERNEL_RANGES,
+    ] {
+        let asked = Asked { engine, ..PLAIN };
+        let what = format!("engine {engine}, which makes no handles");
+        all_answer(&ASKS[..1], &asked, libc::EINVAL, &what);
+    }
 }
 
 fn fast_only_pin_by_the_kernel() {

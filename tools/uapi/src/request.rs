@@ -70,11 +70,18 @@ pub enum Engine {
     Kernel,
     /// The walk in Rust, written out as an array of pages. For measurements only.
     RustPages,
+    /// The kernel's, released by physically contiguous runs. For measurements only.
+    KernelRanges,
 }
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Rust, Self::Kernel, Self::RustPages];
+    pub const ALL: [Self; 4] = [
+        Self::Rust,
+        Self::Kernel,
+        Self::RustPages,
+        Self::KernelRanges,
+    ];
 
     /// The number in the ABI.
     pub fn number(self) -> u32 {
@@ -82,6 +89,7 @@ impl Engine {
             Self::Rust => raw::RUST_GUP_ENGINE_RUST,
             Self::Kernel => raw::RUST_GUP_ENGINE_KERNEL,
             Self::RustPages => raw::RUST_GUP_ENGINE_RUST_PAGES,
+            Self::KernelRanges => raw::RUST_GUP_ENGINE_KERNEL_RANGES,
         }
     }
 
@@ -91,6 +99,7 @@ impl Engine {
             Self::Rust => "rust",
             Self::Kernel => "kernel",
             Self::RustPages => "rust-pages",
+            Self::KernelRanges => "kernel-ranges",
         }
     }
 }

@@ -101,8 +101,8 @@ impl Caller<'_> {
                 is_invalid |= range.is_fast_only()
                     || !(1..=raw::RUST_GUP_MEASURE_MAX_ROUNDS).contains(&range.rounds)
                     || !(1..=max).contains(&range.pages_per_call)
-                    || range.engine > raw::RUST_GUP_ENGINE_RUST_PAGES
-                    || range.engine_b > raw::RUST_GUP_ENGINE_RUST_PAGES;
+                    || range.engine > raw::RUST_GUP_ENGINE_KERNEL_RANGES
+                    || range.engine_b > raw::RUST_GUP_ENGINE_KERNEL_RANGES;
             }
         }
         if is_invalid {

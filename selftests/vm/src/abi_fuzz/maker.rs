@@ -389,9 +389,10 @@ impl Maker {
         }
         let engine = |maker: &mut Self| match maker.rng.random_range(0..16) {
             0..9 => raw::RUST_GUP_ENGINE_RUST,
-            9..14 => raw::RUST_GUP_ENGINE_KERNEL,
-            14 => raw::RUST_GUP_ENGINE_RUST_PAGES,
-            _ => maker.pick(&[3, 4, 0x8000_0000, u32::MAX]),
+            9..13 => raw::RUST_GUP_ENGINE_KERNEL,
+            13 => raw::RUST_GUP_ENGINE_RUST_PAGES,
+            14 => raw::RUST_GUP_ENGINE_KERNEL_RANGES,
+            _ => maker.pick(&[4, 5, 0x8000_0000, u32::MAX]),
         };
         Fields::Range {
             addr,

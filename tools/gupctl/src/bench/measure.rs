@@ -125,27 +125,15 @@ fn measure(
     };
 
     let before = device.stats()?.raw;
-    let begin = Instant::now();
-    let mut measured: Vec<Measured> = Vec::new();
-    let mut rounds_left = plan.rounds;
-    // Even, so that each engine goes first equally often.
-    let mut rounds = 2;
-    while rounds_left != 0 {
-        measured.push(measure(rounds.min(rounds_left))?);
-        rounds_left -= rounds.min(rounds_left);
-        let elapsed = begin.elapsed().as_secs_f64();
-        if elapsed > plan.seconds && plan.rounds - rounds_left >= MIN_ROUNDS {
-            break;
-        }
-        // Fewer calls, as long as a call takes no longer than a tenth of the time.
-        if elapsed < plan.seconds / 10.0 {
-            rounds = (2 * rounds).min(32);
-        }
-    }
+    let measured = all_rounds(plan, measure)?;
     let after = device.stats()?.raw;
-
-    let costs = Costs::of(&measured)
-        .ok_or_else(|| io::Error::other("the module measured no round, or no page"))?;
+    let costs = costs_of(&measured)?;
+    // Against the kernel's other way of releasing.
+    let by_ranges = all_rounds(plan, |rounds| {
+        let engines = [Engine::KernelRanges, contest.engine];
+        device.measure(request, engines, rounds, contest.pages_per_call)
+    })?;
+    let kernel_ranges_release = Some(costs_of(&by_ranges)?.release_a);
     let raw = &measured[0].raw;
     let nr_grabs_a_page = (after.nr_slow == before.nr_slow && after.nr_fast != before.nr_fast)
         .then(|| {
@@ -171,6 +159,7 @@ fn measure(
             irqs_off_cycles: irqs_off(|raw| raw.irqs_off_a_cycles).min().unwrap_or(0),
             locked_a_page: locked.map(|locked| locked.kernel),
         },
+        kernel_ranges_release,
         other: Side {
             take: costs.take_b,
             release: costs.release_b,
@@ -189,6 +178,35 @@ fn measure(
             }),
         },
     })
+}
+
+/// All rounds of the plan, as `measure` makes some of them.
+fn all_rounds(
+    plan: Plan,
+    measure: impl Fn(u32) -> io::Result<Measured>,
+) -> io::Result<Vec<Measured>> {
+    let begin = Instant::now();
+    let mut measured = Vec::new();
+    let mut rounds_left = plan.rounds;
+    // Even, so that each engine goes first equally often.
+    let mut rounds = 2;
+    while rounds_left != 0 {
+        measured.push(measure(rounds.min(rounds_left))?);
+        rounds_left -= rounds.min(rounds_left);
+        let elapsed = begin.elapsed().as_secs_f64();
+        if elapsed > plan.seconds && plan.rounds - rounds_left >= MIN_ROUNDS {
+            break;
+        }
+        // Fewer calls, as long as a call takes no longer than a tenth of the time.
+        if elapsed < plan.seconds / 10.0 {
+            rounds = (2 * rounds).min(32);
+        }
+    }
+    Ok(measured)
+}
+
+fn costs_of(measured: &[Measured]) -> io::Result<Costs> {
+    Costs::of(measured).ok_or_else(|| io::Error::other("the module measured no round, or no page"))
 }
 
 /// Locked operations that taking a page costs.

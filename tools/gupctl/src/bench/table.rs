@@ -22,10 +22,11 @@ use crate::{
         Output,
         Table, //
     },
+    sample::Cost,
     size, //
 };
 
-const COLUMNS: [(&str, Align); 17] = [
+const COLUMNS: [(&str, Align); 18] = [
     ("kind", Align::Left),
     ("how", Align::Left),
     ("access", Align::Left),
@@ -38,6 +39,7 @@ const COLUMNS: [(&str, Align); 17] = [
     ("p99", Align::Right),
     ("take", Align::Right),
     ("release", Align::Right),
+    ("of array", Align::Right),
     ("fast", Align::Right),
     ("locked", Align::Right),
     ("irqs off", Align::Right),
@@ -46,7 +48,7 @@ const COLUMNS: [(&str, Align); 17] = [
 ];
 
 /// Everything, under names without blanks.
-const CSV_COLUMNS: [&str; 31] = [
+const CSV_COLUMNS: [&str; 36] = [
     "kind",
     "how",
     "access",
@@ -67,6 +69,9 @@ const CSV_COLUMNS: [&str; 31] = [
     "kernel_locked_a_page",
     "kernel_irqs_off_bound",
     "kernel_list_bytes",
+    "kernel_ranges_release_min",
+    "kernel_ranges_release_p50",
+    "kernel_ranges_release_p99",
     "take_min",
     "take_p50",
     "take_p99",
@@ -77,6 +82,8 @@ const CSV_COLUMNS: [&str; 31] = [
     "irqs_off_max",
     "list_bytes",
     "take_times_faster",
+    "release_times_faster",
+    "array_release_times_faster",
     "note",
 ];
 
@@ -106,7 +113,8 @@ pub(crate) fn write_table(reports: &[&Report], output: &mut Output) -> io::Resul
     };
     output.line(format!(
         "\n kernel; min, p50, p99: what it costs to take one page, in {}; of the kernel the median.\n\
-         \x20take, release: how many times as fast as the kernel the engine is, by the medians.\n\
+         \x20take, release: how many times as fast as the kernel the engine is, by the medians; of the kernel's two ways \
+         of releasing, an array or runs, the faster one. of array: the same, of the kernel's release of an array.\n\
          \x20locked: locked operations to take a page, of how many that the kernel needs; derived from the runs that \
          the module counts.\n\
          \x20irqs off: the longest section with interrupts off, of the longest call of the kernel's function, which \
@@ -148,6 +156,7 @@ fn cells(row: &Row) -> Vec<String> {
                 cost(other.take.p99),
                 times(row.take_ratio()),
                 times(row.release_ratio()),
+                times(row.array_release_ratio()),
                 percent(*nr_fast, *nr_pages),
                 locked,
                 of(other.irqs_off_cycles, kernel.irqs_off_cycles),
@@ -191,11 +200,17 @@ fn csv_cells(report: &Report, row: &Row) -> Vec<String> {
                 nr_fast.to_string(),
                 nr_rounds.to_string(),
             ]);
+            let by_runs = row.kernel_ranges_release();
             cells.extend(csv_side(kernel));
+            cells.extend(by_runs.map_or_else(|| [const { String::new() }; 3], csv_cost));
             cells.extend(csv_side(other));
-            cells.push(
-                row.take_ratio()
-                    .map_or(String::new(), |r| format!("{r:.3}")),
+            cells.extend(
+                [
+                    row.take_ratio(),
+                    row.release_ratio(),
+                    row.array_release_ratio(),
+                ]
+                .map(|ratio| ratio.map_or(String::new(), |r| format!("{r:.3}"))),
             );
             cells.push(String::new());
         }
@@ -203,15 +218,20 @@ fn csv_cells(report: &Report, row: &Row) -> Vec<String> {
     cells
 }
 
+fn csv_cost(cost: Cost) -> [String; 3] {
+    [cost.min, cost.median, cost.p99].map(|value| format!("{value:.3}"))
+}
+
 fn csv_side(side: &Side) -> [String; 9] {
-    let number = |value: f64| format!("{value:.3}");
+    let [take_min, take_median, take_p99] = csv_cost(side.take);
+    let [release_min, release_median, release_p99] = csv_cost(side.release);
     [
-        number(side.take.min),
-        number(side.take.median),
-        number(side.take.p99),
-        number(side.release.min),
-        number(side.release.median),
-        number(side.release.p99),
+        take_min,
+        take_median,
+        take_p99,
+        release_min,
+        release_median,
+        release_p99,
         side.locked_a_page
             .map_or(String::new(), |locked| format!("{locked:.5}")),
         side.irqs_off_cycles.to_string(),
@@ -265,7 +285,8 @@ pub(crate) fn write_short_table(
     output.table(&table)?;
     output.line(format!(
         "\n kernel, rust: what it costs to take one page, in {}: medians.\n\
-         \x20take, release: how many times as fast as the kernel the walk in Rust is.",
+         \x20take, release: how many times as fast as the kernel the walk in Rust is; of the kernel's two ways of \
+         releasing, an array or runs, the faster one.",
         machine.unit.explained()
     ))
 }
@@ -321,6 +342,9 @@ mod tests {
         assert_eq!(cell("release_p99"), "120.000");
         assert_eq!(cell("list_bytes"), "8");
         assert_eq!(cell("take_times_faster"), "4.000");
+        assert_eq!(cell("kernel_ranges_release_p50"), "120.000");
+        assert_eq!(cell("release_times_faster"), "2.000");
+        assert_eq!(cell("array_release_times_faster"), "4.000");
         assert_eq!(cell("window_entries"), "256");
         assert_eq!(cell("note"), "");
     }
