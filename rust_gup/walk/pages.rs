@@ -5,7 +5,7 @@
 use super::{
     format::{Format, Leaf},
     grab::{changed, split, Device, Large, MappedBy, Ordinary, Sighting, SizeClass, Small, Zone},
-    FolioState, Folios, Level, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
+    FolioState, Folios, Level, Pfn, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
 };
 
 /// Where a run begins, and the first look at it.
@@ -131,7 +131,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     }
 }
 
-impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
+impl<'r, F: Format, T: Tables<F>, M: Folios> Leaves<'r, F, T, M> {
     /// Takes runs until all is taken, or there is a reason to end. Where the first one is, was looked up already.
     ///
     /// Most requests are small and end with that. What goes on with the next one is a function of its own, for the
@@ -142,7 +142,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
         place: &Place<T::Slot>,
         sighting: &Sighting<M>,
     ) -> Result<(), End> {
-        self.take_run::<K, R, S>(place, sighting, Ordinary)?;
+        self.take_run::<K, R, S>(place, sighting, Ordinary, RunWriter::push)?;
         if self.index >= self.end {
             return Ok(());
         }
@@ -190,7 +190,8 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
             let seen = Seen::read(self.tables, self.table, self.index);
             let leaf = F::page(seen.raw(), &self.context).map_err(End::Stop)?;
             let sighting = self.look::<S>(leaf).ok_or_else(other_folio)?;
-            self.take_run::<K, R, S>(&Place { seen, leaf }, &sighting, Ordinary)?;
+            let place = Place { seen, leaf };
+            self.take_run::<K, R, S>(&place, &sighting, Ordinary, RunWriter::push_another)?;
         }
         Ok(())
     }
@@ -225,12 +226,12 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
             }
             if let Some(folio) = folios.single(page) {
                 let sighting = Sighting::of_single(page, folio);
-                self.take_run::<K, R, Small>(&place, &sighting, device)?;
+                self.take_run::<K, R, Small>(&place, &sighting, device, RunWriter::push)?;
             } else {
                 let sighting = Sighting::of_large(folios, page)
                     .ok_or_else(split)
                     .map_err(End::Stop)?;
-                self.take_run::<K, R, Large>(&place, &sighting, device)?;
+                self.take_run::<K, R, Large>(&place, &sighting, device, RunWriter::push)?;
             }
             if self.index >= self.end {
                 return Ok(());
@@ -262,6 +263,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
         place: &Place<T::Slot>,
         sighting: &Sighting<M>,
         zone: impl Zone<M>,
+        push: impl FnOnce(&mut RunWriter<'r>, Pfn, u64) -> bool,
     ) -> Result<(), End> {
         let nr = if S::LARGE {
             let nr_wanted = self.end.wrapping_sub(self.index);
@@ -293,7 +295,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
         let (nr_admitted, verdict) = held
             .admit(sighting, nr_current, writable, MappedBy::Page, &R::RULES)
             .map_err(End::Stop)?;
-        if !self.out.push(place.leaf.first, nr_admitted.into()) {
+        if !push(&mut self.out, place.leaf.first, nr_admitted.into()) {
             return Err(End::NoRoom);
         }
         held.keep(nr_admitted);

@@ -61,6 +61,11 @@ impl Run {
     }
 }
 
+/// Tells the compiler which way to leave without a jump: most allocators hand out pages downwards.
+#[cold]
+#[inline(always)]
+const fn neighbours() {}
+
 impl core::fmt::Debug for Run {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{:#x}+{}", self.first().as_u64(), self.nr_pages())
@@ -98,7 +103,23 @@ impl<'a> RunWriter<'a> {
     #[inline(always)]
     #[must_use]
     pub fn push(&mut self, first: Pfn, nr_pages: u64) -> bool {
+        // An empty one is written over.
+        let nr_last = usize::from(!self.last.is_empty());
+        self.push_behind(first, nr_pages, nr_last)
+    }
+
+    /// The same where a run was pushed before, which takes an instruction a run less.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn push_another(&mut self, first: Pfn, nr_pages: u64) -> bool {
+        self.push_behind(first, nr_pages, 1)
+    }
+
+    /// Adds a run behind the last `nr_last` ones, of which there is one at most.
+    #[inline(always)]
+    fn push_behind(&mut self, first: Pfn, nr_pages: u64, nr_last: usize) -> bool {
         if first == self.next {
+            neighbours();
             if let Some(longer) = self.last.extended(nr_pages) {
                 self.last = longer;
                 self.next = first.add(nr_pages);
@@ -107,11 +128,8 @@ impl<'a> RunWriter<'a> {
         }
         if let Some(slot) = self.room.get_mut(self.nr_used) {
             *slot = self.last;
-            // An empty one is written over.
-            self.nr_used = self
-                .nr_used
-                .wrapping_add(usize::from(!self.last.is_empty()));
-        } else if !self.last.is_empty() {
+            self.nr_used = self.nr_used.wrapping_add(nr_last);
+        } else if nr_last != 0 {
             return false;
         }
         self.last = Run::new(first, nr_pages);
