@@ -2,7 +2,8 @@
 
 //! Verify after each test that
 //!
-//! - the kernel logged nothing of the level of a warning or above, and nothing that looks like one;
+//! - the kernel logged nothing of the level of a warning or above, and nothing that looks like one, and no record of it was
+//!   lost;
 //! - the module logged nothing at all, whatever the test did wrong;
 //! - as many pins were released as acquired, by the kernel's own counters;
 //! - the module holds no handle and no page any more.
@@ -25,13 +26,12 @@ const SUSPICIOUS: [&str; 6] = [
     "general protection",
     "rust_gup",
 ];
-/// What `dump_page()` logs of a page; with CONFIG_PAGE_OWNER also who had it.
-pub(crate) const PAGE_DUMP: [&str; 12] = [
+/// What `dump_page()` logs of a page besides the reason; with CONFIG_PAGE_OWNER also who had it.
+pub(crate) const PAGE_DUMP: [&str; 11] = [
     "page: ",
     "head: ",
     "flags: ",
     "raw: ",
-    "page dumped because",
     "anon ",
     "aops:",
     "memcg:",
@@ -73,7 +73,9 @@ impl Guard {
         if let Err(complaint) = nothing_held() {
             found.push(complaint);
         }
-        for record in self.records() {
+        let (records, lost) = read_records(&mut self.kmsg);
+        found.extend(lost);
+        for record in records {
             if record.text.starts_with(MISCOUNTED)
                 || expected.iter().any(|e| record.text.contains(e))
             {
@@ -90,23 +92,34 @@ impl Guard {
         }
         found
     }
+}
 
-    fn records(&mut self) -> Vec<Record> {
-        let mut records = Vec::new();
-        let mut buf = vec![0; 8192];
-        loop {
-            // A read returns one record.
-            match self.kmsg.read(&mut buf) {
-                Ok(0) => break,
-                Ok(len) => records.extend(Record::parse(&String::from_utf8_lossy(&buf[..len]))),
-                // Records were overwritten before they were read.
-                Err(e) if e.raw_os_error() == Some(libc::EPIPE) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+/// The records that there are, each of which is one read, and a complaint if that may not be all of them.
+fn read_records(kmsg: &mut impl Read) -> (Vec<Record>, Option<String>) {
+    let mut records = Vec::new();
+    let mut lost = None;
+    let mut buf = vec![0; 8192];
+    loop {
+        match kmsg.read(&mut buf) {
+            Ok(len) => records.extend(Record::parse(&String::from_utf8_lossy(&buf[..len]))),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // Others have overwritten them; what comes after them can be read.
+            Err(e) if e.raw_os_error() == Some(libc::EPIPE) => {
+                lost = Some("kernel log: records were lost, boot with log_buf_len=4M".into());
+            }
+            Err(e) => {
+                lost = Some(format!("kernel log: {e}"));
+                break;
             }
         }
-        records
     }
+    (records, lost)
+}
+
+/// Writes a line into the kernel log, for `scripts/vm`. Each time by a file of its own, or the kernel would suppress some.
+pub(crate) fn announce(what: &str) -> io::Result<()> {
+    fs::write("/dev/kmsg", format!("<5>gup-selftest: {what}"))
 }
 
 /// One record of the kernel log.
@@ -203,7 +216,34 @@ fn nothing_held() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Record;
+    use super::{read_records, Record};
+    use std::io::{self, Read};
+
+    /// A log from which the reads are taken, the last one first.
+    struct Log(Vec<Result<&'static str, i32>>);
+
+    impl Read for Log {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let next = self.0.pop().unwrap_or(Err(libc::EAGAIN));
+            let text = next.map_err(io::Error::from_raw_os_error)?;
+            buf[..text.len()].copy_from_slice(text.as_bytes());
+            Ok(text.len())
+        }
+    }
+
+    #[test]
+    fn records_that_were_lost_are_a_complaint() {
+        const FIRST: &str = "6,1,2,-;the first";
+        const SECOND: &str = "6,2,2,-;the second";
+        let (records, lost) = read_records(&mut Log(vec![Ok(SECOND), Ok(FIRST)]));
+        assert_eq!((records.len(), lost), (2, None));
+        for errno in [libc::EPIPE, libc::EIO] {
+            let (records, lost) = read_records(&mut Log(vec![Ok(SECOND), Err(errno), Ok(FIRST)]));
+            assert_eq!(records[0].text, "the first");
+            assert!(lost.is_some());
+            assert_eq!(records.len() == 2, errno == libc::EPIPE);
+        }
+    }
 
     #[test]
     fn kernel_records_are_parsed() {

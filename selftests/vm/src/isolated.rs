@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use rust_gup_uapi::{raw, Access, How, Request};
 
 use crate::fixture::{fast_only, open, pin, scaled, PAGE};
-use crate::guard::PAGE_DUMP;
 use crate::memory::{available_kib, frames, Map};
-use crate::memory_block::{Block, PAGE_IS_HELD};
+use crate::memory_block::{Block, HELD_PAGE_DUMPS, PAGE_IS_HELD};
 use crate::runner::{skip, Test};
 
 /// All memory of the machine is touched.
@@ -23,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) fn tests() -> Vec<Test> {
     vec![Test::new(module_path!(), "for_long", for_long)
         .expect_log(&PAGE_IS_HELD)
-        .expect_log(&PAGE_DUMP)
+        .expect_dump(&HELD_PAGE_DUMPS)
         .within(TIME_LIMIT)]
 }
 

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use crate::fixture::{check, refused, stats};
-use crate::runner::{skip, Test};
+use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
     let tests: [(&str, fn()); 2] = [("promises", promises), ("sample_in_c", sample_in_c)];
@@ -24,12 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 fn load(path: &str) -> io::Result<()> {
-    let file = match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            skip(&format!("no {path}: run it with scripts/vm"))
-        }
-        file => file?,
-    };
+    let file = File::open(path)?;
     let fd = file.as_raw_fd();
     // SAFETY: The parameters end in a zero byte.
     check(unsafe { libc::syscall(libc::SYS_finit_module, fd, c"".as_ptr(), 0) }).map(drop)

@@ -13,11 +13,19 @@ use std::time::Duration;
 
 use crate::fixture::{check, PAGE};
 
-/// What the kernel says of a page that somebody holds, so that its block cannot go; and then it dumps the page.
+/// What the kernel says of a page that somebody holds, so that its block cannot go.
 pub(crate) const PAGE_IS_HELD: [&str; 3] = [
     "migrating pfn",
     "failed to isolate pfn",
     "do_migrate_range: ",
+];
+
+/// And then it dumps the page: `do_migrate_range()` (mm/memory_hotplug.c), `set_migratetype_isolate()`
+/// (mm/page_isolation.c). A pin that leaked looks like this, too.
+pub(crate) const HELD_PAGE_DUMPS: [&str; 3] = [
+    "page dumped because: isolation failed",
+    "page dumped because: migration failure",
+    "page dumped because: unmovable page",
 ];
 
 /// A block of memory.

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::fixture::{self, check};
-use crate::guard::Guard;
+use crate::guard::{self, Guard, PAGE_DUMP};
 use crate::khugepaged::Khugepaged;
 use crate::ktap::{Outcome, Reporter};
 use crate::process::pinned_kib;
@@ -33,6 +33,8 @@ pub(crate) struct Test {
     run: Box<dyn Fn()>,
     allowed_log: &'static [&'static str],
     expected_log: Vec<&'static str>,
+    /// Why the kernel may dump pages: what a leaked reference looks like as well, so that the host asks for it.
+    dumps: &'static [&'static str],
     time_limit: Duration,
 }
 
@@ -45,6 +47,7 @@ impl Test {
             run: Box::new(run),
             allowed_log: &[],
             expected_log: Vec::new(),
+            dumps: &[],
             time_limit: TIME_LIMIT,
         }
     }
@@ -59,6 +62,12 @@ impl Test {
     pub(crate) fn expect_log(mut self, expected: &[&'static str]) -> Self {
         self.expected_log.extend(expected);
         self
+    }
+
+    /// Expects the kernel to dump pages, for one of these reasons; `scripts/vm` learns of it from the log.
+    pub(crate) fn expect_dump(mut self, reasons: &'static [&'static str]) -> Self {
+        self.dumps = reasons;
+        self.expect_log(&PAGE_DUMP).expect_log(reasons)
     }
 
     /// Expects log records that hold one of `allowed`.
@@ -92,9 +101,22 @@ pub(crate) fn run_all(tests: &[Test]) -> io::Result<bool> {
     let mut reporter = Reporter::start(io::stdout(), tests.len())?;
     for test in tests {
         let started = Instant::now();
+        for dump in test.dumps {
+            guard::announce(&format!("{} expects: {dump}", test.name))?;
+        }
         let mut guard = Guard::begin()?;
-        let (mut outcome, mut notes) = run_one(test)?;
+        let (mut outcome, mut notes) = match run_one(test) {
+            Ok(result) => result,
+            Err(e) => {
+                reporter.note(&e.to_string())?;
+                reporter.result(&test.name, &Outcome::Fail)?;
+                return Err(e);
+            }
+        };
         let complaints = guard.complaints(test.allowed_log, &test.expected_log);
+        if !test.dumps.is_empty() {
+            guard::announce(&format!("{} is over", test.name))?;
+        }
         if !complaints.is_empty() {
             outcome = Outcome::Fail;
         }

@@ -20,7 +20,7 @@ use rust_gup_uapi::{raw, Device};
 use crate::fixture::{check, holds, open, pin, refused, scaled, stats, writable};
 use crate::memory::Map;
 use crate::process::{Child, Rendezvous};
-use crate::runner::{skip, Test};
+use crate::runner::Test;
 
 const NAME: &CStr = c"rust_gup";
 /// Where the init of the test machine keeps them.
@@ -65,13 +65,6 @@ pub(crate) fn load_with(parameters: &CStr) -> io::Result<()> {
     let fd = file.as_fd().as_raw_fd();
     // SAFETY: The parameters end in a zero byte.
     check(unsafe { libc::syscall(libc::SYS_finit_module, fd, parameters.as_ptr(), 0) }).map(drop)
-}
-
-/// Skips the test where the module could not be loaded again.
-pub(crate) fn need_module_file() {
-    if !fs::exists(MODULE).unwrap_or(false) {
-        skip("no /lib/rust_gup.ko: run it with scripts/vm");
-    }
 }
 
 /// Unloads once nobody uses it: who just closed the device may still be at it.
@@ -129,7 +122,6 @@ fn refused_while_another_holds() {
 }
 
 fn unload_and_load() {
-    need_module_file();
     refused(load(), libc::EEXIST, "loading it twice");
     for _ in 0..3 {
         works();
@@ -156,7 +148,6 @@ fn window_entries(nr_entries: u32) -> CString {
 }
 
 fn senseless_parameters() {
-    need_module_file();
     unload_when_idle();
     for nr_entries in [0, 65537, u32::MAX] {
         let loaded = load_with(&window_entries(nr_entries));
@@ -180,7 +171,6 @@ fn senseless_parameters() {
 }
 
 fn unload_against_open() {
-    need_module_file();
     let stop = AtomicBool::new(false);
     let nr_opened = AtomicUsize::new(0);
     thread::scope(|scope| {

@@ -18,7 +18,6 @@ use super::{edu, from_device, is, register, round_trips};
 use crate::fixture::{errno, field, pattern, refused, scaled, PAGE};
 use crate::memory::{Map, RW};
 use crate::process::{become_nobody, drop_capabilities, limit_locked_memory, Child, CAP_SYS_ADMIN};
-use crate::runner::skip;
 
 pub(super) fn bounds() {
     let edu = edu();
@@ -160,9 +159,8 @@ impl Disk {
         File::create(image)
             .and_then(|file| file.set_len(len_bytes))
             .expect("an image");
-        if !Path::new("/dev/loop-control").exists() {
-            skip("no loop devices: scripts/vm run --modules loop");
-        }
+        let has_loops = Path::new("/dev/loop-control").exists();
+        assert!(has_loops, "no loop devices: scripts/vm run --modules loop");
         let device = run("losetup", &["-f"]);
         run("losetup", &[&device, image]);
         run("mke2fs", &["-I", "256", &device]);

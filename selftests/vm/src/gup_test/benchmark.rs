@@ -19,7 +19,6 @@ use rust_gup_uapi::memory::Kind;
 
 use super::*;
 use crate::fixture::HUGE;
-use crate::guard::PAGE_DUMP;
 
 pub(super) fn tests() -> Vec<Test> {
     let tests: [(&str, fn()); 9] = [
@@ -35,7 +34,7 @@ pub(super) fn tests() -> Vec<Test> {
     ];
     let dump = Test::new("gup_test", "benchmark::dump", dump)
         .expect_log(&["gup_test", "ZEROING", "---- page"])
-        .expect_log(&PAGE_DUMP);
+        .expect_dump(&[DUMP]);
     tests
         .map(|(name, run)| Test::new("gup_test", &format!("benchmark::{name}"), run))
         .into_iter()

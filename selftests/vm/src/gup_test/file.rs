@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use super::*;
 use crate::fixture::refused;
 use crate::process::{become_nobody, Child};
-use crate::unload::{load_with, need_module_file, parameters, unload, unload_when_idle};
+use crate::unload::{load_with, parameters, unload, unload_when_idle};
 
 pub(super) fn tests() -> Vec<Test> {
     let plain: [(&str, fn()); 3] = [
@@ -77,7 +77,6 @@ fn holds_the_module() {
 }
 
 fn parameter() {
-    need_module_file();
     drop(GupFile::ours());
     let kernel_has_one = Path::new(KERNELS).exists();
     unload_when_idle();

@@ -16,10 +16,12 @@ use std::path::Path;
 
 use crate::fixture::{call_fd, check, errno, stats, PAGE};
 use crate::memory::Map;
-use crate::runner::{skip, Test};
+use crate::runner::Test;
 
 /// What the module makes.
 const OURS: &str = "/sys/kernel/debug/rust_gup_test";
+/// Why the kernel dumps the pages that a command asks for.
+const DUMP: &str = "page dumped because: gup_test: dump_pages() test";
 /// What a kernel with `CONFIG_GUP_TEST` makes.
 const KERNELS: &str = "/sys/kernel/debug/gup_test";
 
@@ -85,12 +87,9 @@ impl GupFile {
         Ok(Self(file))
     }
 
-    /// The module's; skips the test where it was not asked for.
+    /// The module's, which the machine has to be asked for.
     fn ours() -> Self {
-        if !Path::new(OURS).exists() {
-            skip("no rust_gup_test: load the module with gup_test=2");
-        }
-        Self::open(OURS).expect("the module's gup_test opens")
+        Self::open(OURS).expect("the module's gup_test, loaded with gup_test=2")
     }
 
     /// A command; its error number, 0 if there was none.

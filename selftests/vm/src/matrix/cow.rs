@@ -13,7 +13,7 @@ use super::anon;
 use super::proof::{kpf, pm};
 use super::situation::{fill, words, Way};
 use super::{Page, Scene, Situation};
-use crate::fixture::{check, PAGE};
+use crate::fixture::{check, scaled, PAGE};
 use crate::memory::{Map, Setting, PAGEMAP_PRESENT};
 use crate::process::{Child, Sharer};
 use crate::runner::skip;
@@ -107,7 +107,7 @@ fn merged() -> Scene {
         let frames = crate::memory::frames(map.addr, NR_PAGES);
         frames.iter().all(|frame| *frame == frames[0])
     };
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + scaled(LIMIT);
     while !is_merged() {
         assert!(
             Instant::now() < deadline,

@@ -13,9 +13,8 @@ use super::frame::Race;
 use super::migration::need_nodes;
 use super::race;
 use crate::fixture::{check, HUGE, PAGE};
-use crate::guard::PAGE_DUMP;
 use crate::memory::frames;
-use crate::memory_block::{Block, PAGE_IS_HELD};
+use crate::memory_block::{Block, HELD_PAGE_DUMPS, PAGE_IS_HELD};
 use crate::runner::{skip, Test};
 
 pub(super) fn races() -> Vec<Test> {
@@ -24,7 +23,7 @@ pub(super) fn races() -> Vec<Test> {
         race("against_cpu_hotplug", against_cpu_hotplug).expect_log(&["APIC: Stale IRR"]),
         race("against_memory_hotplug", against_memory_hotplug)
             .expect_log(&PAGE_IS_HELD)
-            .expect_log(&PAGE_DUMP),
+            .expect_dump(&HELD_PAGE_DUMPS),
     ]
 }
 
