@@ -4,17 +4,19 @@
 # What mutants and mutants-vm share: the list of mistakes, and making one. Source it
 # after lib.sh.
 
-# mistakes LIST: the list, one mistake a line: name, file, tests, old, new. Lines of old
-# and new end with \001, replacements with \002, columns with tabs.
+# mistakes LIST: the list, one mistake a line: name, file, tests, old, new, and how else
+# than by a failed test it may show. Lines of old and new end with \001, replacements with
+# \002, columns with tabs.
 mistakes() {
 	awk -v walk="$TOP/rust_gup/walk/" '
 		function out() {
 			if (name != "")
-				printf "%s\t%s\t%s\t%s\t%s\n", name, file, test, old, new
-			name = old = new = last = ""
+				printf "%s\t%s\t%s\t%s\t%s\t%s\n", name, file, test, old, new, sign
+			name = old = new = last = sign = ""
 		}
 		/^= / { out(); name = substr($0, 3) }
 		/^@ / { file = $2; test = $0; sub(/^@ [^ ]+ +/, "", test) }
+		/^! / { sign = substr($0, 3) }
 		/^- / {
 			# A second pair of old and new.
 			if (last == "+") { old = old "\002"; new = new "\002" }
@@ -27,7 +29,7 @@ mistakes() {
 			while ((getline line < (walk $2)) > 0)
 				if (line ~ /^const [A-Z_]+: u64 = 1 << [0-9]+;$/) {
 					split(line, part, /[ :]+|;/)
-					printf "%s has %s in the wrong place\t%s\t%s\t%s\001\t%s\001\n", $2, part[2], $2, $3,
+					printf "%s has %s in the wrong place\t%s\t%s\t%s\001\t%s\001\t\n", $2, part[2], $2, $3,
 						line, "const " part[2] ": u64 = 1 << " part[7] + 1 ";"
 				}
 		}
