@@ -7,13 +7,14 @@
 # FLAVOUR=amd64 | kasan | kcsan	which flavour of it (cloud-amd64); the last two are built from its source
 # KDIR=DIR			build for this prepared kernel tree, with the host's own tools
 # MIRROR=URL			the Debian mirror (the one the host's apt uses)
+# SEED=N			what tests make up at random, besides that which is always the same (another each time)
 # ORACLE=y			build selftests/oracle, too
 # RUST_GUP_CACHE=DIR		where the build root and the kernels are kept
 
 S := scripts
 
 # Make hands command-line variables to the scripts through the environment.
-export KVER FLAVOUR KDIR MIRROR ORACLE RUST_GUP_CACHE
+export KVER FLAVOUR KDIR MIRROR ORACLE SEED RUST_GUP_CACHE
 
 .DEFAULT_GOAL := module
 # The scripts share the cache, the build directories and the processors.
@@ -63,7 +64,7 @@ mutants-vm: all ## take out each check of scripts/mutants-vm.list from the modul
 	@$(S)/mutants-vm
 
 .PHONY: fuzz
-fuzz: ## let libFuzzer look for faults of the walker (SECONDS_EACH=60, SAVE=y)
+fuzz: ## let libFuzzer look for faults of the walker (SECONDS_EACH=60, SEED=, SAVE=y)
 	@$(S)/fuzz
 
 .PHONY: fuzz-diff

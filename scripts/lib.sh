@@ -43,6 +43,11 @@ note() {
 	printf '%s\n' "$*" >&2
 }
 
+# random_seed: for who was given none (SEED=N).
+random_seed() {
+	od -An -N4 -tu4 /dev/urandom | tr -d ' '
+}
+
 # is_debug_flavour: is FLAVOUR a kernel that is built here, to be slow and careful?
 is_debug_flavour() {
 	[ "$FLAVOUR" != base ] && [ -e "$KERNELS/$FLAVOUR.config" ]

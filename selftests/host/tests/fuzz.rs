@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The fuzzed targets, without a fuzzer: the saved inputs, and others from a fixed seed. Verify that none of them finds
-//! something wrong.
+//! The fuzzed targets, without a fuzzer: the saved inputs, others from a fixed seed, and as many from the seed that SEED
+//! names, which `scripts/cargo test` makes another one each time. Verify that none of them finds something wrong.
 
-use std::{fs, path::Path};
+use std::{env, fs, path::Path};
 
 use rust_gup_host::fuzz::{Target, TARGETS};
 
@@ -68,7 +68,15 @@ fn fuzz(name: &str, nr_random: usize, max_len: u64) {
     for input in &corpus {
         run(target, input);
     }
-    let mut random = Random(1);
+    let given = env::var("SEED").ok().filter(|seed| !seed.is_empty());
+    let given = given.map(|seed| seed.parse().expect("SEED is a number"));
+    for seed in [1].into_iter().chain(given) {
+        fuzz_from(seed, target, &corpus, nr_random, max_len);
+    }
+}
+
+fn fuzz_from(seed: u64, target: Target, corpus: &[Vec<u8>], nr_random: usize, max_len: u64) {
+    let mut random = Random(seed);
     for _ in 0..nr_random {
         // Half of them are saved ones with some other bytes.
         let input = if random.next() % 2 == 0 {
