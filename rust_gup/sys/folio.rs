@@ -273,20 +273,12 @@ impl FolioPtr {
         unsafe { AtomicI32::from_ptr(self.field(raw::FOLIO_PINCOUNT)) }
     }
 
-    /// What kind of memory it is, of `ZONE_DEVICE`, by its page map: a `MEMORY_DEVICE_*`. None while it has no page map.
-    #[doc(alias("pgmap", "memory_type"))]
-    pub(super) fn device_memory_type(self) -> Option<usize> {
-        const { assert!(raw::FOLIO_PGMAP == raw::PAGE_COMPOUND_INFO) };
+    /// The word that holds the page map of device memory, or the head if the page is a tail.
+    #[doc(alias = "pgmap")]
+    #[inline(always)]
+    pub(super) fn pgmap_word(self) -> usize {
         // SAFETY: By the invariant; other CPUs may change the field.
-        let map = unsafe { self.field::<usize>(raw::FOLIO_PGMAP).read_volatile() };
-        // NULL while it is being taken apart, or the page has become a tail (`dax_folio_reset_order()`,
-        // `dax_folio_init()`, `fs/dax.c`).
-        if map == 0 || map & 1 != 0 {
-            return None;
-        }
-        // SAFETY: What is not a tail holds its page map here, since it lies in `ZONE_DEVICE`. That map is freed after the
-        // `struct page`s that name it (`memunmap_pages()`), which are readable by the invariant. The type never changes.
-        Some(unsafe { ((map + raw::PGMAP_TYPE) as *const u32).read_volatile() as usize })
+        unsafe { self.field::<usize>(raw::FOLIO_PGMAP).read_volatile() }
     }
 
     /// The type of a page that has one, the highest byte of the word; of a page that is mapped, the word counts its

@@ -13,6 +13,7 @@ use kernel::bindings;
 use super::{
     folio::{FolioPtr, MemoryMap, PagePtr, State},
     irq::IrqsOff,
+    page_map::{PageMap, PAGES_PER_SUBSECTION},
     raw,
     release::put_counts,
 };
@@ -80,6 +81,8 @@ impl Folios for LiveFolios<'_> {
     type Page = PagePtr;
     type Folio = FolioPtr;
     type State = State;
+
+    const PAGES_PER_SUBSECTION: u64 = PAGES_PER_SUBSECTION;
 
     #[inline(always)]
     fn page(self, pfn: Pfn) -> PagePtr {
@@ -163,8 +166,21 @@ impl Folios for LiveFolios<'_> {
 
     #[cold]
     fn is_pci_p2pdma(self, folio: FolioPtr) -> Option<bool> {
-        let memory_type = folio.device_memory_type()?;
-        Some(memory_type == raw::MEMORY_DEVICE_PCI_P2PDMA)
+        Some(folio.page_map()?.memory_type() == raw::MEMORY_DEVICE_PCI_P2PDMA)
+    }
+
+    #[cold]
+    fn try_hold_page_map(self, folio: FolioPtr, nr_pages: u32) -> bool {
+        let map = folio.page_map();
+        map.is_some_and(|map| map.try_hold(nr_pages as usize))
+    }
+
+    #[cold]
+    fn let_go_page_map(self, folio: FolioPtr, nr_pages: u32) {
+        if let Some(map) = folio.page_map() {
+            // SAFETY: This is called after `try_hold_page_map()`, once. The folio is referenced, so its map is the same.
+            unsafe { map.let_go(nr_pages as usize) };
+        }
     }
 
     #[doc(alias = "get_pfnblock_migratetype")]
@@ -270,7 +286,7 @@ fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
 #[inline(never)]
 fn is_device_pinnable(folio: FolioPtr) -> bool {
     !matches!(
-        folio.device_memory_type(),
+        folio.page_map().map(PageMap::memory_type),
         None | Some(raw::MEMORY_DEVICE_COHERENT | raw::MEMORY_DEVICE_FS_DAX)
     )
 }

@@ -117,6 +117,16 @@ void rust_gup_put_dev_pagemap(struct dev_pagemap *pgmap)
 	put_dev_pagemap(pgmap);
 }
 
+bool rust_gup_pgmap_tryget_many(struct dev_pagemap *pgmap, unsigned long nr)
+{
+	return percpu_ref_tryget_many(&pgmap->ref, nr);
+}
+
+void rust_gup_pgmap_put_many(struct dev_pagemap *pgmap, unsigned long nr)
+{
+	percpu_ref_put_many(&pgmap->ref, nr);
+}
+
 bool rust_gup_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);

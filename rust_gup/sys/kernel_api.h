@@ -34,6 +34,7 @@ static const unsigned long CONST_FOLIO_NR_PAGES = offsetof(struct folio, _nr_pag
 
 /* The page map of device memory. */
 static const unsigned long CONST_PGMAP_TYPE = offsetof(struct dev_pagemap, type);
+static const unsigned long CONST_PAGES_PER_SUBSECTION = PAGES_PER_SUBSECTION;
 static const unsigned long CONST_MEMORY_DEVICE_COHERENT = MEMORY_DEVICE_COHERENT;
 static const unsigned long CONST_MEMORY_DEVICE_FS_DAX = MEMORY_DEVICE_FS_DAX;
 static const unsigned long CONST_MEMORY_DEVICE_PCI_P2PDMA = MEMORY_DEVICE_PCI_P2PDMA;
@@ -112,6 +113,8 @@ bool rust_gup_fatal_signal_pending(void);
 bool rust_gup_pfn_is_online(unsigned long pfn);
 struct dev_pagemap *rust_gup_get_dev_pagemap(unsigned long pfn);
 void rust_gup_put_dev_pagemap(struct dev_pagemap *pgmap);
+bool rust_gup_pgmap_tryget_many(struct dev_pagemap *pgmap, unsigned long nr);
+void rust_gup_pgmap_put_many(struct dev_pagemap *pgmap, unsigned long nr);
 void rust_gup_cond_resched(void);
 bool rust_gup_may_sleep(void);
 void rust_gup_memcpy(void *to, const void *from, size_t len_bytes);

@@ -25,6 +25,7 @@ mod locked;
 mod locked_vm;
 pub(crate) mod mm;
 mod node_count;
+mod page_map;
 mod pages;
 mod release;
 mod slow;

@@ -7,6 +7,7 @@ use core::marker::PhantomData;
 use kernel::prelude::*;
 
 use super::{
+    page_map::{PageMap, PAGES_PER_SUBSECTION},
     release::{Contents, Releaser},
     slow::PageArray,
 };
@@ -24,6 +25,8 @@ const CHUNK_RUNS: usize = 512;
 ///
 /// - Each page of each run carries one reference of kind `K` that belongs to this value; the zero page carries none
 ///   where it is pinned.
+/// - If one of them is device memory, `has_device` is set. Each page of device memory also carries one reference on its
+///   page map, and no run has pages of two page maps, or of one and of none.
 /// - The runs are those of `chunks[..current]`, all full, the first `used` of `chunks[current]`, and `last`, if it is not
 ///   empty. If it is, there are no others.
 pub(crate) struct HeldPages<K: RefKind> {
@@ -33,7 +36,16 @@ pub(crate) struct HeldPages<K: RefKind> {
     /// May still grow.
     last: Run,
     nr_pages: u64,
+    has_device: bool,
     kind: PhantomData<K>,
+}
+
+/// What was written to a list.
+pub(super) struct Written {
+    /// How many pages.
+    pub(super) nr_pages: u64,
+    /// Whether one of them is device memory.
+    pub(super) has_device: bool,
 }
 
 /// Where a list ended at some time.
@@ -79,6 +91,7 @@ impl<K: RefKind> HeldPages<K> {
             used: 0,
             last: Run::EMPTY,
             nr_pages: 0,
+            has_device: false,
             kind: PhantomData,
         }
     }
@@ -148,13 +161,17 @@ impl<K: RefKind> HeldPages<K> {
     }
 
     /// Calls `f` with a writer for the room that there is. What `f` writes belongs to the list from then on; `f` returns
-    /// how many pages that is. Returns where the list ended before.
+    /// what that is. Returns where the list ended before.
     ///
     /// # Safety
     ///
-    /// For each page that it writes, `f` hands over one reference of kind `K`.
+    /// For each page that it writes, `f` hands over one reference of kind `K`; for each page of device memory, which it
+    /// writes as such, one on its page map.
     #[inline(always)]
-    pub(super) unsafe fn write_with(&mut self, f: impl FnOnce(&mut RunWriter<'_>) -> u64) -> Mark {
+    pub(super) unsafe fn write_with(
+        &mut self,
+        f: impl FnOnce(&mut RunWriter<'_>) -> Written,
+    ) -> Mark {
         let mark = Mark {
             current: self.current,
             used: self.used,
@@ -164,12 +181,16 @@ impl<K: RefKind> HeldPages<K> {
         let chunk = self.chunks.get_mut(self.current);
         let room = chunk.and_then(|chunk| chunk.get_mut(self.used..));
         let mut writer = RunWriter::new(self.last, room.unwrap_or_default());
-        let nr_written = f(&mut writer);
+        if self.has_device {
+            writer.seal(PAGES_PER_SUBSECTION);
+        }
+        let written = f(&mut writer);
         let (last, nr_used) = writer.finish();
         // INVARIANT: By the contract of this function.
         self.last = last;
         self.used = mark.used.wrapping_add(nr_used);
-        self.nr_pages = mark.nr_pages.wrapping_add(nr_written);
+        self.nr_pages = mark.nr_pages.wrapping_add(written.nr_pages);
+        self.has_device |= written.has_device;
         mark
     }
 
@@ -191,7 +212,11 @@ impl<K: RefKind> HeldPages<K> {
             if nr_new != 0 {
                 let new = Run::new(run.first().add(nr_keep), nr_new);
                 // SAFETY: By the invariant; the list ends before these pages below.
-                unsafe { releaser.release::<K>(new, Contents::Unchanged) };
+                unsafe {
+                    with_page_map_let_go(new, |new| {
+                        releaser.release::<K>(new, Contents::Unchanged);
+                    });
+                }
             }
             nr_keep = 0;
         }
@@ -208,20 +233,37 @@ impl<K: RefKind> HeldPages<K> {
     ///
     /// The caller hands over one reference of kind `K` on the page, also if this fails, in which case it is released.
     pub(super) unsafe fn push(&mut self, pfn: Pfn, nr_wanted: u64) -> Result {
-        let result = self.make_room(nr_wanted);
+        let run = Run::new(pfn, 1);
+        let map = PageMap::hold(run);
+        // There may be room even if it cannot be made, as for a page that follows on the last run.
+        let _ = self.make_room(nr_wanted);
         let mut done = false;
-        // SAFETY: The one page that is written is handed over.
-        unsafe {
-            self.write_with(|writer| {
-                done = writer.push(pfn, 1);
-                u64::from(done)
-            })
-        };
-        if !done {
-            // SAFETY: The page is not in the list.
-            unsafe { Releaser::new().release::<K>(Run::new(pfn, 1), Contents::Unchanged) };
+        if let Ok(map) = map {
+            // SAFETY: The one page that is written is handed over, and the reference on its page map.
+            unsafe {
+                self.write_with(|writer| {
+                    done = match map {
+                        None => writer.push(pfn, 1),
+                        Some(_) => writer.push_device(pfn, 1, PAGES_PER_SUBSECTION),
+                    };
+                    Written {
+                        nr_pages: u64::from(done),
+                        has_device: map.is_some(),
+                    }
+                })
+            };
         }
-        result.or(if done { Ok(()) } else { Err(ENOMEM) })
+        if done {
+            return Ok(());
+        }
+        // SAFETY: The page is not in the list, nor is the reference on its page map.
+        unsafe {
+            Releaser::new().release::<K>(run, Contents::Unchanged);
+            if let Ok(Some(map)) = map {
+                map.let_go(1);
+            }
+        }
+        Err(map.err().unwrap_or(ENOMEM))
     }
 
     /// Writes the pages out one by one, as callers of `mm/gup.c` get them.
@@ -234,6 +276,12 @@ impl<K: RefKind> HeldPages<K> {
     /// In process context; sleeps if the pages were written to.
     #[inline(always)]
     pub(crate) fn release(&mut self, contents: Contents) {
+        if self.has_device {
+            // SAFETY: By the invariant; the list is empty afterwards.
+            return self.release_with_device(|releaser, run| unsafe {
+                releaser.release::<K>(run, contents);
+            });
+        }
         if (self.current, self.used) != (0, 0) {
             self.release_chunks(contents);
         }
@@ -248,6 +296,12 @@ impl<K: RefKind> HeldPages<K> {
     #[doc(alias("unpin_user_page_range_dirty_lock", "folio_put_refs"))]
     #[inline(always)]
     pub(crate) fn release_with_kernel(&mut self) {
+        if self.has_device {
+            // SAFETY: By the invariant; the list is empty afterwards.
+            return self.release_with_device(|releaser, run| unsafe {
+                releaser.release_with_kernel::<K>(run);
+            });
+        }
         if (self.current, self.used) != (0, 0) {
             self.release_chunks_with_kernel();
         }
@@ -258,6 +312,23 @@ impl<K: RefKind> HeldPages<K> {
         // INVARIANT: No runs.
         self.last = Run::EMPTY;
         self.nr_pages = 0;
+    }
+
+    /// Releases all pages with `release`, and lets go of the page maps of those that are device memory.
+    #[cold]
+    #[inline(never)]
+    fn release_with_device(&mut self, release: impl Fn(&mut Releaser, Run)) {
+        let mut releaser = Releaser::new();
+        for run in self.runs() {
+            // SAFETY: By the invariant; the list is empty below.
+            unsafe { with_page_map_let_go(run, |run| release(&mut releaser, run)) };
+        }
+        // INVARIANT: No runs.
+        self.current = 0;
+        self.used = 0;
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+        self.has_device = false;
     }
 
     /// Releases the runs but the last one, which has to follow.
@@ -291,6 +362,20 @@ impl<K: RefKind> HeldPages<K> {
                 return;
             }
         }
+    }
+}
+
+/// Lets go of the page map that the pages of `run` hold, if they are device memory, after `release` has released them.
+///
+/// # Safety
+///
+/// They hold it, and are referenced.
+unsafe fn with_page_map_let_go(run: Run, release: impl FnOnce(Run)) {
+    let map = PageMap::of(run);
+    release(run);
+    if let Some(map) = map {
+        // SAFETY: By the contract of this function.
+        unsafe { map.let_go(run.nr_pages() as usize) };
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     folios::{LiveFolios, Parking},
     irq::with_irqs_off,
     mm::CurrentMm,
-    pages::HeldPages,
+    pages::{HeldPages, Written},
     tables::LiveTables,
 };
 use crate::walk::{Progress, RefKind, Stop, Terms, Walker};
@@ -47,14 +47,15 @@ pub(crate) fn walk_window<K: RefKind, R: Terms>(
     }
 
     let before = K::PINS.then_some(*progress);
-    let nr_left_before = progress.nr_left;
+    let (nr_left_before, nr_device_before) = (progress.nr_left, progress.nr_device);
     let parking = Parking::default();
     let context = cpu::decode_context(R::RULES.access);
     let mut window = Window {
         result: Ok(()),
         irqs_off_cycles: 0,
     };
-    // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those.
+    // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those; the same
+    // holds for page maps.
     let mark = unsafe {
         pages.write_with(|out| {
             with_irqs_off(|irqs_off| {
@@ -71,7 +72,10 @@ pub(crate) fn walk_window<K: RefKind, R: Terms>(
                 .run::<K, R>();
                 window.irqs_off_cycles = cpu::cycles().wrapping_sub(begin);
             });
-            nr_left_before.wrapping_sub(progress.nr_left)
+            Written {
+                nr_pages: nr_left_before.wrapping_sub(progress.nr_left),
+                has_device: progress.nr_device != nr_device_before,
+            }
         })
     };
     parking.empty();

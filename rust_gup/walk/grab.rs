@@ -4,7 +4,7 @@
 
 use core::marker::PhantomData;
 
-use super::{FolioState, Folios, Owner, RefKind, Rules, Stop};
+use super::{FolioState, Folios, Owner, Pfn, RefKind, Rules, RunWriter, Stop};
 
 /// What a pin adds to the reference count of a folio of one page, which has no pin count
 /// (`GUP_PIN_COUNTING_BIAS`, `include/linux/mm.h:2262`).
@@ -56,6 +56,16 @@ pub(super) trait Zone<M: Folios>: Copy {
     /// Asked twice: before a reference is tried, as C does, and with the reference in hand, when the answer is that of
     /// the folio that is held.
     fn check(self, folios: M, folio: M::Folio) -> Result<(), Stop>;
+
+    /// Writes the run of `nr_pages` pages from `first` on, of a folio that is referenced. Returns whether there is room.
+    fn push(
+        self,
+        folios: M,
+        folio: M::Folio,
+        out: &mut RunWriter<'_>,
+        first: Pfn,
+        nr_pages: u32,
+    ) -> Result<bool, Stop>;
 }
 
 /// Not `ZONE_DEVICE`.
@@ -66,6 +76,41 @@ impl<M: Folios> Zone<M> for Ordinary {
     #[inline(always)]
     fn check(self, _folios: M, _folio: M::Folio) -> Result<(), Stop> {
         Ok(())
+    }
+
+    #[inline(always)]
+    fn push(
+        self,
+        _folios: M,
+        _folio: M::Folio,
+        out: &mut RunWriter<'_>,
+        first: Pfn,
+        nr_pages: u32,
+    ) -> Result<bool, Stop> {
+        Ok(out.push(first, nr_pages.into()))
+    }
+}
+
+/// The same, behind a run that was written before.
+#[derive(Clone, Copy)]
+pub(super) struct Another;
+
+impl<M: Folios> Zone<M> for Another {
+    #[inline(always)]
+    fn check(self, _folios: M, _folio: M::Folio) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn push(
+        self,
+        _folios: M,
+        _folio: M::Folio,
+        out: &mut RunWriter<'_>,
+        first: Pfn,
+        nr_pages: u32,
+    ) -> Result<bool, Stop> {
+        Ok(out.push_another(first, nr_pages.into()))
     }
 }
 
@@ -87,6 +132,27 @@ impl<M: Folios> Zone<M> for Device {
             Some(true) if !self.admits_p2pdma => Err(Stop::Device),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Each page holds its page map too. The references on the pages do not keep it: device DAX goes with its memory map
+    /// under them (`kill_dev_dax()`, `drivers/dax/bus.c`; `memunmap_pages()`).
+    #[inline(always)]
+    fn push(
+        self,
+        folios: M,
+        folio: M::Folio,
+        out: &mut RunWriter<'_>,
+        first: Pfn,
+        nr_pages: u32,
+    ) -> Result<bool, Stop> {
+        if !folios.try_hold_page_map(folio, nr_pages) {
+            return Err(split());
+        }
+        let has_room = out.push_device(first, nr_pages.into(), M::PAGES_PER_SUBSECTION);
+        if !has_room {
+            folios.let_go_page_map(folio, nr_pages);
+        }
+        Ok(has_room)
     }
 }
 
@@ -364,6 +430,18 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
             }
         }
         Ok((nr, Ok(())))
+    }
+
+    /// Writes the run of the first `nr` pages, `first` and those behind it, for the caller. Returns whether there is room.
+    #[inline(always)]
+    pub(super) fn write(
+        &self,
+        zone: impl Zone<M>,
+        out: &mut RunWriter<'_>,
+        first: Pfn,
+        nr: u32,
+    ) -> Result<bool, Stop> {
+        zone.push(self.folios, self.folio, out, first, nr)
     }
 
     /// Hands the references on the first `nr` pages over to the caller, and gives back the rest.

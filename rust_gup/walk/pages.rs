@@ -4,8 +4,8 @@
 
 use super::{
     format::{Format, Leaf},
-    grab::{changed, split, Device, Large, MappedBy, Ordinary, Sighting, SizeClass, Small, Zone},
-    FolioState, Folios, Level, Pfn, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
+    grab::{changed, split, Another, Device, Large, MappedBy, Ordinary, Sighting, SizeClass, Small, Zone},
+    FolioState, Folios, Level, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
 };
 
 /// Where a run begins, and the first look at it.
@@ -93,14 +93,15 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
                 nr_grabs: 0,
             };
             let place = Place { seen, leaf };
-            let (next, nr_grabs, out, result);
+            let (next, nr_grabs, result);
             if state.is_device() {
                 let device = Device {
                     admits_p2pdma: self.admits_p2pdma,
                 };
                 let ended = leaves.take_device::<K, R>(place, device);
-                (next, nr_grabs) = (ended.index, ended.nr_grabs);
-                (out, result) = (ended.out, ended.result);
+                (next, nr_grabs, result) = (ended.index, ended.nr_grabs, ended.result);
+                self.out.go_on_from(ended.out);
+                self.note_device(next.wrapping_sub(index) as u64);
             } else {
                 result = if single.is_some() {
                     leaves.take_all::<K, R, Small>(&place, &sighting)
@@ -108,9 +109,9 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
                     leaves.take_all::<K, R, Large>(&place, &sighting)
                 };
                 (next, nr_grabs) = (leaves.index, leaves.nr_grabs);
-                out = leaves.out.finish();
+                let out = leaves.out.finish();
+                self.out.go_on_from(out);
             }
-            self.out.go_on_from(out);
 
             let nr_taken = next.wrapping_sub(index);
             if K::PINS && nr_taken != 0 {
@@ -131,7 +132,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     }
 }
 
-impl<'r, F: Format, T: Tables<F>, M: Folios> Leaves<'r, F, T, M> {
+impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
     /// Takes runs until all is taken, or there is a reason to end. Where the first one is, was looked up already.
     ///
     /// Most requests are small and end with that. What goes on with the next one is a function of its own, for the
@@ -142,7 +143,7 @@ impl<'r, F: Format, T: Tables<F>, M: Folios> Leaves<'r, F, T, M> {
         place: &Place<T::Slot>,
         sighting: &Sighting<M>,
     ) -> Result<(), End> {
-        self.take_run::<K, R, S>(place, sighting, Ordinary, RunWriter::push)?;
+        self.take_run::<K, R, S>(place, sighting, Ordinary)?;
         if self.index >= self.end {
             return Ok(());
         }
@@ -191,7 +192,7 @@ impl<'r, F: Format, T: Tables<F>, M: Folios> Leaves<'r, F, T, M> {
             let leaf = F::page(seen.raw(), &self.context).map_err(End::Stop)?;
             let sighting = self.look::<S>(leaf).ok_or_else(other_folio)?;
             let place = Place { seen, leaf };
-            self.take_run::<K, R, S>(&place, &sighting, Ordinary, RunWriter::push_another)?;
+            self.take_run::<K, R, S>(&place, &sighting, Another)?;
         }
         Ok(())
     }
@@ -226,12 +227,12 @@ impl<'r, F: Format, T: Tables<F>, M: Folios> Leaves<'r, F, T, M> {
             }
             if let Some(folio) = folios.single(page) {
                 let sighting = Sighting::of_single(page, folio);
-                self.take_run::<K, R, Small>(&place, &sighting, device, RunWriter::push)?;
+                self.take_run::<K, R, Small>(&place, &sighting, device)?;
             } else {
                 let sighting = Sighting::of_large(folios, page)
                     .ok_or_else(split)
                     .map_err(End::Stop)?;
-                self.take_run::<K, R, Large>(&place, &sighting, device, RunWriter::push)?;
+                self.take_run::<K, R, Large>(&place, &sighting, device)?;
             }
             if self.index >= self.end {
                 return Ok(());
@@ -263,7 +264,6 @@ impl<'r, F: Format, T: Tables<F>, M: Folios> Leaves<'r, F, T, M> {
         place: &Place<T::Slot>,
         sighting: &Sighting<M>,
         zone: impl Zone<M>,
-        push: impl FnOnce(&mut RunWriter<'r>, Pfn, u64) -> bool,
     ) -> Result<(), End> {
         let nr = if S::LARGE {
             let nr_wanted = self.end.wrapping_sub(self.index);
@@ -295,7 +295,8 @@ impl<'r, F: Format, T: Tables<F>, M: Folios> Leaves<'r, F, T, M> {
         let (nr_admitted, verdict) = held
             .admit(sighting, nr_current, writable, MappedBy::Page, &R::RULES)
             .map_err(End::Stop)?;
-        if !push(&mut self.out, place.leaf.first, nr_admitted.into()) {
+        let has_room = held.write(zone, &mut self.out, place.leaf.first, nr_admitted);
+        if !has_room.map_err(End::Stop)? {
             return Err(End::NoRoom);
         }
         held.keep(nr_admitted);

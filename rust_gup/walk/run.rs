@@ -78,7 +78,8 @@ impl core::fmt::Debug for Run {
 ///
 /// # Invariants
 ///
-/// `next` is the frame that follows on the last run. Of the empty run that is 0, so that it can be extended as well.
+/// `next` is the frame that follows on the last run, or [`NO_FRAME`] if nothing may. Of the empty run it is 0, so that it
+/// can be extended as well.
 #[derive(Debug)]
 pub struct RunWriter<'a> {
     room: &'a mut [Run],
@@ -86,6 +87,9 @@ pub struct RunWriter<'a> {
     last: Run,
     next: Pfn,
 }
+
+/// The number of no frame.
+const NO_FRAME: Pfn = Pfn::new(u64::MAX);
 
 impl<'a> RunWriter<'a> {
     /// Writes to `room` what comes after `last`, which may be empty, and may still grow.
@@ -135,6 +139,24 @@ impl<'a> RunWriter<'a> {
         self.last = Run::new(first, nr_pages);
         self.next = first.add(nr_pages);
         true
+    }
+
+    /// Adds a run of device memory, whose page maps begin and end at multiples of `align` pages, a power of two: what lies on the two sides
+    /// of such a border can belong to two of them, or only one side to one, and comes in two runs.
+    #[doc(alias("pages_are_mergeable", "zone_device_pages_have_same_pgmap"))]
+    #[must_use]
+    pub fn push_device(&mut self, first: Pfn, nr_pages: u64, align: u64) -> bool {
+        self.seal(align);
+        let has_room = self.push(first, nr_pages);
+        self.seal(align);
+        has_room
+    }
+
+    /// Nothing is merged with the last run any more if it ends at a multiple of `align` pages, a power of two.
+    pub fn seal(&mut self, align: u64) {
+        if self.next.as_u64() & align.wrapping_sub(1) == 0 {
+            self.next = NO_FRAME;
+        }
     }
 
     /// The last run, which is not in the room, and how many runs of the room were used.

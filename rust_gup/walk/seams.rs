@@ -122,6 +122,10 @@ pub trait Folios: Copy {
     /// Flags of a folio.
     type State: FolioState + Copy;
 
+    /// Page maps of device memory begin and end at multiples of so many pages (`check_pfn_span()`,
+    /// `mm/memory_hotplug.c`).
+    const PAGES_PER_SUBSECTION: u64;
+
     /// The page of a frame.
     #[doc(alias = "pfn_to_page")]
     fn page(self, pfn: Pfn) -> Self::Page;
@@ -182,6 +186,15 @@ pub trait Folios: Copy {
     /// since it is being taken apart, or made.
     #[doc(alias("folio_is_pci_p2pdma", "pgmap"))]
     fn is_pci_p2pdma(self, folio: Self::Folio) -> Option<bool>;
+
+    /// Keeps the page map of a referenced folio of `ZONE_DEVICE`, and with it the `struct page`s, from going away with the
+    /// device: `nr_pages` times. Returns `false` if the device goes already.
+    #[doc(alias("pgmap", "percpu_ref_tryget_many"))]
+    fn try_hold_page_map(self, folio: Self::Folio, nr_pages: u32) -> bool;
+
+    /// Gives back what that has taken.
+    #[doc(alias = "percpu_ref_put_many")]
+    fn let_go_page_map(self, folio: Self::Folio, nr_pages: u32);
 
     /// Whether a referenced folio may be pinned for long where it lies.
     #[doc(alias = "folio_is_longterm_pinnable")]

@@ -22,6 +22,8 @@ pub struct Progress {
     pub nr_grabs: u64,
     /// Pages taken, by the level of the leaf that mapped them.
     pub nr_by_level: [u64; MAX_LEAF_LEVELS],
+    /// Pages of device memory among them, which hold their page maps.
+    pub nr_device: u64,
 }
 
 impl Progress {
@@ -33,6 +35,7 @@ impl Progress {
             nr_left: nr_pages,
             nr_grabs: 0,
             nr_by_level: [0; MAX_LEAF_LEVELS],
+            nr_device: 0,
         }
     }
 }
@@ -191,7 +194,9 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
             let (out, result) =
                 Self::take_part_of_device::<K, R>(tables, folios, part, sighting, room, device);
             self.out.go_on_from(out);
-            result?
+            let has_room = result?;
+            self.note_device(if has_room { nr } else { 0 });
+            has_room
         } else {
             Self::take_part::<K, R>(tables, folios, &part, &sighting, self.out, Ordinary)?
         };
@@ -225,7 +230,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         let (nr_admitted, verdict) =
             held.admit(sighting, part.nr, writable, MappedBy::Leaf, &R::RULES)?;
         verdict?;
-        let has_room = out.push(part.first, nr_admitted.into());
+        let has_room = held.write(zone, out, part.first, nr_admitted)?;
         if has_room {
             held.keep(nr_admitted);
         }
@@ -245,6 +250,14 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     ) -> ((Run, usize), Result<bool, Stop>) {
         let result = Self::take_part::<K, R>(tables, folios, &part, &sighting, &mut out, device);
         (out.finish(), result)
+    }
+
+    /// Notes that `nr_pages` pages of device memory were taken.
+    #[inline(always)]
+    pub(super) fn note_device(&mut self, nr_pages: u64) {
+        self.progress.nr_device = self.progress.nr_device.wrapping_add(nr_pages);
+        // What `go_on_from()` does not know.
+        self.out.seal(M::PAGES_PER_SUBSECTION);
     }
 
     /// Notes that `nr_pages` pages were taken from leaves of `level`, with `nr_grabs` reference operations.

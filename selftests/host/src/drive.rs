@@ -4,7 +4,7 @@
 
 use crate::{
     encode::Encode,
-    machine::Machine,
+    machine::{Machine, PAGES_PER_SUBSECTION},
     walk::{
         Access, Get, LongRead, LongWrite, Pfn, Pin, Progress, Rules, Run, RunWriter, ShortRead,
         ShortWrite, Stop, Walker,
@@ -132,6 +132,9 @@ pub fn one_window<F: Encode>(
     let last = runs.pop().unwrap_or(Run::EMPTY);
     let mut room = vec![Run::EMPTY; ask.nr_room];
     let mut out = RunWriter::new(last, &mut room);
+    if progress.nr_device != 0 {
+        out.seal(PAGES_PER_SUBSECTION);
+    }
     let mut walker = Walker {
         tables: machine,
         folios: machine,

@@ -2,7 +2,7 @@
 
 //! What the tests share: opening the device, raw calls to it, and what they are expected to answer.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
@@ -166,6 +166,14 @@ pub(crate) fn pin<'d>(device: &'d Device, request: &Request) -> Pinned<'d> {
 /// Asks for what is there, without the slow path.
 pub(crate) fn fast_only(request: Request) -> Request {
     request.fallback(Fallback::Never)
+}
+
+/// Punches a hole into a file, of so many bytes from there on.
+pub(crate) fn punch(file: &File, (at, len): (usize, usize)) {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, at as i64, len as i64) })
+        .expect("fallocate");
 }
 
 /// Fails unless the bytes of `pinned` from `offset` on are `expected`.

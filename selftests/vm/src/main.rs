@@ -14,6 +14,7 @@ mod abi_fuzz;
 mod compare;
 mod concurrency;
 mod cow;
+mod dax;
 mod dirty;
 mod disks;
 mod dma;
@@ -39,6 +40,7 @@ mod memory_block;
 mod off;
 mod overflow;
 mod placement;
+mod pmem;
 mod privileges;
 mod process;
 mod races;
@@ -73,6 +75,7 @@ fn all_tests() -> Vec<Test> {
         isolated::tests(),
         matrix::tests(),
         placement::tests(),
+        dax::tests(),
         off::tests(),
         swap::tests(),
         dirty::tests(),

@@ -73,7 +73,8 @@ impl<F: Encode> Machine<F> {
     /// - each page handed out was mapped at its address during the walk, and has not been free since;
     /// - nobody acts on having found that nobody else has the page;
     /// - a pinned anonymous page is exclusive;
-    /// - device memory has a page map, which is one of peer-to-peer memory only if that was asked for.
+    /// - device memory has a page map, which is one of peer-to-peer memory only if that was asked for, and which each page
+    ///   holds.
     ///
     /// # Panics
     ///
@@ -105,6 +106,10 @@ impl<F: Encode> Machine<F> {
             }
         }
         self.audit_counts(ask.kind, &self.count_by_folio(got));
+        let nr_device = self.nr_device(got);
+        assert_eq!(got.progress.nr_device, nr_device, "pages of device memory");
+        let nr_map_refs = self.memmap.borrow().nr_map_refs;
+        assert_eq!(nr_map_refs, nr_device, "references on page maps");
         let nr_pinned = if ask.kind == Kind::Pin {
             got.pages.len()
         } else {
@@ -126,6 +131,16 @@ impl<F: Encode> Machine<F> {
             memmap.put(head, refs, pincount);
         }
         memmap.nr_pinned = 0;
+        memmap.nr_map_refs = 0;
+    }
+
+    /// How many pages of device memory were handed out.
+    fn nr_device(&self, got: &Got) -> u64 {
+        let memmap = self.memmap.borrow();
+        let pages = got.pages.iter();
+        pages
+            .filter(|(_, pfn)| memmap.page(memmap.nr(*pfn)).device)
+            .count() as u64
     }
 
     /// How many pages of each folio were handed out, by its first page.

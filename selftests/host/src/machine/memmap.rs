@@ -98,6 +98,10 @@ pub struct Memmap {
     pages: Vec<StructPage>,
     flags_seen: Vec<bool>,
     nr_contents: u32,
+    /// The device gives up its page map: there are no references to add to.
+    pub device_goes: bool,
+    /// References on page maps that the walker has.
+    pub nr_map_refs: u64,
     /// What was counted as pinned.
     pub nr_pinned: u64,
     /// How often the referenced flag was set.
@@ -138,6 +142,8 @@ impl Memmap {
             flags_seen: vec![false; nr_frames],
             pages,
             nr_contents: 0,
+            device_goes: false,
+            nr_map_refs: 0,
             nr_pinned: 0,
             nr_flags_set: 0,
             nr_puts: 0,

@@ -24,7 +24,7 @@ pub use self::{
     audit::Translation,
     memmap::{Build, Memmap, PageNr, StructPage},
     memory::{Memory, Table},
-    seams::State,
+    seams::{State, PAGES_PER_SUBSECTION},
 };
 use crate::{
     encode::{Encode, Page},

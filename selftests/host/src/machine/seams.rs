@@ -51,6 +51,9 @@ impl<F: Encode> Tables<F> for &Machine<F> {
     }
 }
 
+/// Page maps begin and end at multiples of so many pages.
+pub const PAGES_PER_SUBSECTION: u64 = 4;
+
 /// Flags of a folio at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct State {
@@ -94,6 +97,8 @@ impl<F: Encode> Folios for &Machine<F> {
     type Page = PageNr;
     type Folio = PageNr;
     type State = State;
+
+    const PAGES_PER_SUBSECTION: u64 = PAGES_PER_SUBSECTION;
 
     fn page(self, pfn: Pfn) -> PageNr {
         self.memmap.borrow().nr(pfn)
@@ -182,6 +187,21 @@ impl<F: Encode> Folios for &Machine<F> {
         assert!(page.device, "the page map of what is no device memory");
         // The word that has the page map has the head in a tail.
         page.p2pdma.filter(|_| page.head == folio)
+    }
+
+    fn try_hold_page_map(self, folio: PageNr, nr_pages: u32) -> bool {
+        self.held(folio, "the page map is held");
+        let mut memmap = self.memmap.borrow_mut();
+        let page = memmap.page(folio);
+        assert!(page.device, "the page map of what is no device memory");
+        let is_there = page.p2pdma.is_some() && !memmap.device_goes;
+        memmap.nr_map_refs += u64::from(nr_pages) * u64::from(is_there);
+        is_there
+    }
+
+    fn let_go_page_map(self, folio: PageNr, nr_pages: u32) {
+        self.held(folio, "the page map is let go");
+        self.memmap.borrow_mut().nr_map_refs -= u64::from(nr_pages);
     }
 
     fn is_longterm_pinnable(self, folio: PageNr) -> bool {

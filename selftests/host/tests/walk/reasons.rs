@@ -7,7 +7,7 @@ use rust_gup_host::{
     encode::{ro, rw, Encode},
     machine::{Build, Machine},
     tiny::Tiny,
-    walk::{Access, FolioState, Folios, Level, Owner, Pfn, Stop, MAX_REFS},
+    walk::{Access, FolioState, Folios, Level, Owner, Pfn, Run, Stop, MAX_REFS},
 };
 
 /// A machine with one folio of so many pages, mapped from 0 on.
@@ -268,6 +268,39 @@ mod owners {
         refused(&leaf, Ask::read(Kind::Pin, 0, 2).longterm(), Stop::Unshare);
     }
 
+    #[test]
+    fn what_cannot_stay_is_not_pinned_for_long() {
+        let pages = machine(Build::anon(1), true);
+        let leaf = machine_with_leaf(Build::anon(2), true);
+        for machine in [pages, leaf] {
+            machine.memmap().page_mut(0).longterm_pinnable = false;
+            LONGTERM
+                .iter()
+                .for_each(|request| refused(&machine, *request, Stop::Longterm));
+            [READ, WRITE]
+                .concat()
+                .iter()
+                .for_each(|request| granted(&machine, *request));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_made_accessible_is_not_pinned() {
+        let machine = machine(Build::anon(2), true);
+        machine.memmap().page_mut(0).accessible = false;
+        for pin in [Ask::read(Kind::Pin, 0, 2), Ask::write(Kind::Pin, 0, 2)] {
+            refused(&machine, pin, Stop::Inaccessible);
+        }
+        for get in [Ask::read(Kind::Get, 0, 2), Ask::write(Kind::Get, 0, 2)] {
+            granted(&machine, get);
+        }
+    }
+}
+
+/// Device memory.
+mod device {
+    use super::*;
+
     /// Makes device memory of a folio, whose page map is such.
     fn make_device(machine: &Machine<Tiny>, nr: usize, p2pdma: Option<bool>) {
         let mut memmap = machine.memmap();
@@ -374,30 +407,66 @@ mod owners {
     }
 
     #[test]
-    fn what_cannot_stay_is_not_pinned_for_long() {
-        let pages = machine(Build::anon(1), true);
-        let leaf = machine_with_leaf(Build::anon(2), true);
-        for machine in [pages, leaf] {
-            machine.memmap().page_mut(0).longterm_pinnable = false;
-            LONGTERM
-                .iter()
-                .for_each(|request| refused(&machine, *request, Stop::Longterm));
-            [READ, WRITE]
-                .concat()
-                .iter()
-                .for_each(|request| granted(&machine, *request));
+    fn a_device_that_goes_gives_no_pages_any_more() {
+        for machine in device(Some(false)) {
+            machine.memmap().device_goes = true;
+            for request in [READ, WRITE, LONGTERM].concat() {
+                refused(&machine, request, Stop::Split);
+            }
         }
     }
 
     #[test]
-    fn what_cannot_be_made_accessible_is_not_pinned() {
-        let machine = machine(Build::anon(2), true);
-        machine.memmap().page_mut(0).accessible = false;
-        for pin in [Ask::read(Kind::Pin, 0, 2), Ask::write(Kind::Pin, 0, 2)] {
-            refused(&machine, pin, Stop::Inaccessible);
+    fn each_page_holds_its_page_map_until_it_is_given_back() {
+        for machine in &device(Some(false))[1..] {
+            let request = Ask::write(Kind::Pin, 0, 2);
+            let got = walk(machine, &request);
+            assert_eq!(machine.memmap().nr_map_refs, 2);
+            machine.record(0, 2);
+            machine.audit(&request, &got);
+            // What there is no room for holds nothing.
+            let got = walk(machine, &request.in_windows(1, 0));
+            machine.audit(&request, &got);
         }
-        for get in [Ask::read(Kind::Get, 0, 2), Ask::write(Kind::Get, 0, 2)] {
-            granted(&machine, get);
+    }
+
+    #[test]
+    fn runs_end_where_page_maps_may() {
+        // Which of the subsections, of four pages each from frame 8 on, are device memory.
+        for (is_device, runs) in [
+            ([false, false], &[(8, 8)][..]),
+            ([true, false], &[(8, 4), (12, 4)]),
+            ([false, true], &[(8, 4), (12, 4)]),
+            ([true, true], &[(8, 4), (12, 4)]),
+        ] {
+            for size in [1, 2, 4] {
+                for by_leaves in [false, true] {
+                    for nr_entries in [1, 3, 4096] {
+                        let machine =
+                            Machine::<Tiny>::new(Level::PUD, Pfn::new(8), 8, Access::Read);
+                        for head in (0..8).step_by(size) {
+                            machine.memmap().build(head, Build::anon(size));
+                            if is_device[head / 4] {
+                                make_device(&machine, head, Some(false));
+                            }
+                        }
+                        machine.map(0, (8..16).map(rw));
+                        if by_leaves && size > 1 {
+                            for (addr, first) in [(0, 8), (0x2000, 10), (0x4000, 12), (0x6000, 14)]
+                            {
+                                let leaf = Tiny::leaf(Level::PMD, rw(first));
+                                machine.install(addr, Level::PMD, leaf);
+                            }
+                        }
+                        let got = ask(
+                            &machine,
+                            Ask::write(Kind::Pin, 0, 8).in_windows(nr_entries, 8),
+                        );
+                        let expected = runs.iter().map(|&(pfn, nr)| Run::new(Pfn::new(pfn), nr));
+                        assert_eq!(got.runs, expected.collect::<Vec<_>>());
+                    }
+                }
+            }
         }
     }
 }

@@ -158,6 +158,8 @@ impl Folios for &Machine {
     type Folio = usize;
     type State = State;
 
+    const PAGES_PER_SUBSECTION: u64 = 512;
+
     fn page(self, pfn: Pfn) -> usize {
         (pfn.as_u64() - PFN) as usize
     }
@@ -213,6 +215,12 @@ impl Folios for &Machine {
     fn is_pci_p2pdma(self, _folio: usize) -> Option<bool> {
         None
     }
+
+    fn try_hold_page_map(self, _folio: usize, _nr_pages: u32) -> bool {
+        false
+    }
+
+    fn let_go_page_map(self, _folio: usize, _nr_pages: u32) {}
 
     fn is_longterm_pinnable(self, _folio: usize) -> bool {
         true

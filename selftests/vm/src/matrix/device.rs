@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::memory::{frames, Map};
 
 /// How many faults it takes to write a byte in each `step` bytes.
-pub(super) fn faults(map: &Map, step: usize) -> u64 {
+pub(crate) fn faults(map: &Map, step: usize) -> u64 {
     let before = nr_faults();
     for offset in (0..map.len_bytes).step_by(step) {
         map.set(offset, 1);

@@ -26,7 +26,7 @@ mod case;
 mod check;
 mod cow;
 mod dax;
-mod device;
+pub(crate) mod device;
 mod file;
 mod first;
 pub(crate) mod huge;

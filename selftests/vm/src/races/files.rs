@@ -12,7 +12,7 @@ use super::arena::Arena;
 use super::frame::Race;
 use super::races;
 use crate::disks;
-use crate::fixture::{check, open, pin, writable, HOWS, HUGE, PAGE};
+use crate::fixture::{check, open, pin, punch, writable, HOWS, HUGE, PAGE};
 use crate::memory::{Map, Setting};
 use crate::runner::skip;
 
@@ -60,13 +60,6 @@ fn seal(file: &File) -> bool {
 fn no_reference_left(arena: Arena, file: &File) {
     drop(arena);
     assert!(seal(file), "pages of the file keep references");
-}
-
-pub(super) fn punch(file: &File, (at, len): (usize, usize)) {
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, at as i64, len as i64) })
-        .expect("fallocate");
 }
 
 fn make_hole(arena: &Arena, file: &File, piece: (usize, usize)) {

@@ -7,11 +7,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use super::arena::{map_over, Arena, PRIVATE};
-use super::files::{file, punch};
+use super::files::file;
 use super::frame::Race;
 use super::races;
 use super::squatter::Squatter;
-use crate::fixture::{field, HUGE, PAGE};
+use crate::fixture::{field, punch, HUGE, PAGE};
 use crate::memory::{frames, hugetlb_pool, pagemap, Setting, PAGEMAP_PRESENT, RW};
 use crate::process::{Child, Rendezvous};
 use crate::runner::skip;
