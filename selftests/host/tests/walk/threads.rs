@@ -284,9 +284,12 @@ fn race(
     builder.preemption_bound = Some(3);
     builder.check(move || {
         let machine = machine();
-        let its_machine = machine.clone();
+        let (its_machine, our_machine) = (machine.clone(), machine.clone());
         let its = thread::spawn(move || rival(&its_machine));
-        let walker_has_it = walker(&machine);
+        // The walk is one function, all of it inlined, and wants more room than there is otherwise.
+        let ours = thread::Builder::new().stack_size(1 << 14);
+        let ours = ours.spawn(move || walker(&our_machine));
+        let walker_has_it = ours.expect("a thread").join().expect("the walk ends");
         let rival_has_it = its.join().expect("the rival ends");
         assert!(
             !(walker_has_it && rival_has_it),
