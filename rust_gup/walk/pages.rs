@@ -4,7 +4,10 @@
 
 use super::{
     format::{Format, Leaf},
-    grab::{changed, split, Another, Device, Large, MappedBy, Ordinary, Sighting, SizeClass, Small, Zone},
+    grab::{
+        changed, split, Another, Device, Large, MappedBy, Ordinary, Sighting, SizeClass, Small,
+        Zone,
+    },
     FolioState, Folios, Level, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
 };
 
