@@ -278,6 +278,33 @@ impl Row {
     }
 }
 
+/// Of how many ranges the fast walk took all pages, some, or none. By range: a single one of 1 GiB has more pages than
+/// all others together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Reach {
+    all: usize,
+    some: usize,
+    none: usize,
+}
+
+impl Reach {
+    /// A range without pages shows nothing.
+    fn add(&mut self, nr_fast: u64, nr_pages: u64) {
+        match (nr_fast, nr_pages) {
+            (_, 0) => {}
+            (0, _) => self.none += 1,
+            _ if nr_fast == nr_pages => self.all += 1,
+            _ => self.some += 1,
+        }
+    }
+
+    fn text(self) -> String {
+        let Self { all, some, none } = self;
+        let nr_ranges = count((all + some + none) as u64, "range");
+        format!("all pages of {all} of {nr_ranges}, some of {some}, and none of {none}")
+    }
+}
+
 /// All comparisons, and what they come to.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
@@ -286,6 +313,10 @@ pub(crate) struct Summary {
     pub(crate) nr_refused: usize,
     pub(crate) nr_pages: u64,
     pub(crate) nr_fast: u64,
+    /// What the fast walk took of the ranges that have pages.
+    fast: Reach,
+    /// What it took of them before anyone had taken the memory.
+    fast_at_first: Reach,
     #[serde(skip)]
     kinds: BTreeSet<&'static str>,
     #[serde(skip)]
@@ -307,6 +338,11 @@ impl Summary {
                     summary.nr_different += usize::from(!comparison.is_equal);
                     summary.nr_pages += comparison.nr_pages_rust;
                     summary.nr_fast += comparison.nr_fast;
+                    summary
+                        .fast
+                        .add(comparison.nr_fast, comparison.nr_pages_rust);
+                    let first = &comparison.first;
+                    summary.fast_at_first.add(first.nr_fast, first.nr_pages);
                 }
             }
         }
@@ -338,10 +374,10 @@ impl Summary {
         match (self.nr_compared, self.nr_different) {
             (0, _) => "Nothing could be compared.".into(),
             (_, 0) => format!(
-                "The walk in Rust and the kernel agree on {over}; the fast walk took {} of {} pages ({}).",
-                self.nr_fast,
-                self.nr_pages,
-                percent(self.nr_fast, self.nr_pages)
+                "The walk in Rust and the kernel agree on {over}. The fast walk took {}; before the kernel had made the \
+                 memory ready, {}.",
+                self.fast.text(),
+                self.fast_at_first.text()
             ),
             (_, nr) => format!("THE WALK IN RUST AND THE KERNEL DIFFER on {nr} of {over}."),
         }
@@ -526,6 +562,19 @@ mod tests {
         assert_eq!(ByLeaf([512, 0, 0, 0, 0]).text(), "512x 4K");
         assert_eq!(ByLeaf([3, 1024, 0, 0, 0]).text(), "3x 4K, 2x 2M");
         assert_eq!(ByLeaf([0, 513, 1 << 18, 0, 0]).text(), "2x 2M, 1x 1G");
+    }
+
+    #[test]
+    fn large_ranges_count_no_more_than_small_ones() {
+        let mut reach = Reach::default();
+        reach.add(1 << 18, 1 << 18);
+        reach.add(0, 1);
+        reach.add(511, 512);
+        reach.add(0, 0);
+        assert_eq!(
+            reach.text(),
+            "all pages of 1 of 3 ranges, some of 1, and none of 1"
+        );
     }
 
     #[test]

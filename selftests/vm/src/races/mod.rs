@@ -7,7 +7,8 @@
 //!   through a handle stays there, and turns up in no memory of others;
 //! - as long as the mapping stands, what is written through a pin is what the owner reads, and what the owner writes is
 //!   what is read through the pin;
-//! - refusals are the documented ones;
+//! - a page is zero only while its owner has given up its contents;
+//! - refusals are the documented ones, and each way of asking succeeds at some time;
 //! - no reference is left in the end.
 //!
 //! Nobody holds a lock: takers, disturber, and who wants pages only share memory. Documentation/races.rst says which

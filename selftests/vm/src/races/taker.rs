@@ -298,7 +298,8 @@ impl<'a> Taker<'a> {
             How::Get => false,
         };
         let mut seen = Vec::new();
-        if request.access == Access::Write {
+        // Only a pin allows to write.
+        if request.access == Access::Write && request.how != How::Get {
             store(pages, at + by_handle, &word.to_ne_bytes());
             look.written = Some(word);
             if let Some(found) = self.as_owner(self.owner.load(addr + by_handle), request) {
@@ -392,7 +393,7 @@ impl<'a> Taker<'a> {
         let whose = match stamp {
             // Its contents went, and were not there yet, at some time since just before it was taken.
             0 if !had_stamp => return,
-            0 => "that was freed, and zeroed,",
+            0 => "that was freed and zeroed",
             _ if Squatter::is_mark(stamp) => "of somebody else",
             _ => "of another page",
         };
