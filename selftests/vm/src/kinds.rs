@@ -246,7 +246,7 @@ fn scattered_frames() {
     let mapping = make(Kind::Anon4kScattered, 4 * HUGE);
     let device = open();
     let pinned = device
-        .pin(&Request::of(&mapping), Engine::Rust)
+        .pin(&Request::of(&mapping).how(How::Pin), Engine::Rust)
         .expect("PIN");
     // By chance two neighbours in a hundred thousand, were it not for what was free already.
     let (nr_pages, nr_runs) = (pinned.nr_pages(), pinned.nr_runs());

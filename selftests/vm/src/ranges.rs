@@ -273,7 +273,7 @@ fn absurdly_long() {
     reserved.set(PAGE, 2);
     cheap(|| {
         assert_eq!(
-            pin(&device, &fast_only(Request::new(start, TIB))).nr_pages(),
+            pin(&device, &fast_only(Request::new(start, TIB).how(How::Pin))).nr_pages(),
             2
         )
     });
@@ -335,7 +335,7 @@ fn no_cut_to_32_bits() {
     let map = Map::anon(4);
     map.unmap(3 * PAGE, PAGE);
     for nr_pages in [(1_usize << 32) + 1, (1 << 31) + 2, (1 << 32) - 1, 1 << 32] {
-        let request = Request::new(map.addr, nr_pages * PAGE);
+        let request = Request::new(map.addr, nr_pages * PAGE).how(How::Pin);
         if map.addr + nr_pages * PAGE >= (1 << 47) - PAGE {
             // Too near to the end of user space: a lower place for the same.
             let low = 16 * TIB;
@@ -343,7 +343,7 @@ fn no_cut_to_32_bits() {
             let map = Map::new(low, 3 * PAGE, RW, flags, -1).expect("low memory");
             map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
             map.fill(0);
-            let request = Request::new(low, nr_pages * PAGE);
+            let request = Request::new(low, nr_pages * PAGE).how(How::Pin);
             assert_eq!(
                 pin(&device, &fast_only(request)).nr_pages(),
                 3,

@@ -37,7 +37,7 @@ fn movable() {
     huge.advise(0, HUGE, libc::MADV_DONTNEED);
     for map in [Map::untouched(64), huge] {
         map.fill(0);
-        let writing = map.request().access(Access::Write);
+        let writing = map.request().access(Access::Write).how(How::Pin);
         assert_eq!(
             pin(&device, &fast_only(writing)).nr_fast(),
             map.nr_pages() as u64
