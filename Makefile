@@ -105,7 +105,7 @@ unload: ## unload the module from the running kernel
 	@$(S)/load-module unload
 
 .PHONY: check
-check: check-layers check-scripts fmt-check clippy shellcheck ## run all checks that need no VM
+check: check-layers check-scripts check-mutants fmt-check clippy shellcheck ## run all checks that need no VM
 
 .PHONY: check-layers
 check-layers: ## check what each layer of the source may touch
@@ -114,6 +114,10 @@ check-layers: ## check what each layer of the source may touch
 .PHONY: check-scripts
 check-scripts: ## check that whatever goes wrong in make test and make test-debug fails them
 	@selftests/scripts/run
+
+.PHONY: check-mutants
+check-mutants: ## check that the mistakes of the mutants still apply to the source
+	@$(S)/check-mutants
 
 .PHONY: fmt
 fmt: ## format the Rust code
