@@ -30,6 +30,9 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
+/// Makes memory.
+type Make = fn() -> Map;
+
 /// The most references that a folio may have for more to be taken.
 const MAX_REFS: usize = 1 << 29;
 
@@ -142,7 +145,7 @@ const LIMIT_PAGES: usize = 2048;
 /// all of them together, a thousand of them would bring the count of the file's page below zero.
 fn by_many_processes() {
     const NR_PROCESSES: usize = 12;
-    let memory: [(&str, fn() -> Map); 4] = [
+    let memory: [(&str, Make); 4] = [
         ("file", page_of_a_file_of_others),
         ("zeros", zeros),
         ("huge", || Map::huge(4)),
