@@ -14,7 +14,7 @@ use std::path::Path;
 
 use rust_gup_uapi::{Engine, How, Pinned, Request};
 
-use crate::dma::Disk;
+use crate::disks::Disk;
 use crate::fixture::{holds, open, pattern, pin, refused, store, writable, PAGE};
 use crate::memory::{Map, RW};
 use crate::process::{Child, Rendezvous};

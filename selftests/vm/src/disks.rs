@@ -5,6 +5,7 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::fixture::check;
@@ -80,4 +81,41 @@ pub(crate) fn unnamed(dir: &Path) -> File {
     let file = file.expect("a file");
     fs::remove_file(&path).expect("its name");
     file
+}
+
+/// A file system on a disk that is a file, for as long as this value lives.
+pub(crate) struct Disk {
+    pub(crate) mounted: &'static str,
+    device: String,
+}
+
+impl Disk {
+    pub(crate) fn new(len_bytes: u64) -> Self {
+        let run = |command: &str, arguments: &[&str]| {
+            let output = Command::new(command).args(arguments).output();
+            let output = output.unwrap_or_else(|e| panic!("{command}: {e}"));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{command}: {said}");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        let (image, mounted) = ("/tmp/disk.img", "/tmp/disk");
+        File::create(image)
+            .and_then(|file| file.set_len(len_bytes))
+            .expect("an image");
+        let has_loops = Path::new("/dev/loop-control").exists();
+        assert!(has_loops, "no loop devices: scripts/vm run --modules loop");
+        let device = run("losetup", &["-f"]);
+        run("losetup", &[&device, image]);
+        run("mke2fs", &["-I", "256", &device]);
+        fs::create_dir_all(mounted).expect("a directory");
+        run("mount", &["-t", "ext4", &device, mounted]);
+        Self { mounted, device }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.mounted).status();
+        let _ = Command::new("losetup").args(["-d", &self.device]).status();
+    }
 }

@@ -4,12 +4,14 @@
 
 use std::fs;
 use std::io;
+use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rust_gup_uapi::edu::{raw, Buffer, Edu, Method};
 
 use super::{edu, from_device, is, nothing_is_held, preset, register, round_trips, IN_FLIGHT};
-use crate::fixture::{holds, open, pattern, pin, refused, stats, PAGE};
+use crate::fixture::{holds, open, pattern, pin, refused, scaled, stats, PAGE};
 use crate::memory::{frames, Map, RW};
 use crate::process::{Child, Rendezvous};
 
@@ -21,12 +23,35 @@ pub(super) fn while_at_work<T>(
     body: impl FnOnce() -> T,
 ) -> (io::Result<u64>, T) {
     thread::scope(|scope| {
-        let transfer = scope.spawn(|| from_device(buffer, offset, data.len(), 0));
-        thread::sleep(IN_FLIGHT);
+        let (tell, told) = mpsc::channel();
+        let transfer = scope.spawn(move || {
+            // SAFETY: Takes no pointers.
+            tell.send(unsafe { libc::gettid() }).expect("to the test");
+            from_device(buffer, offset, data.len(), 0)
+        });
+        wait_until_it_waits(told.recv().expect("from the thread"));
         assert!(!transfer.is_finished(), "the transfer is already over");
         let result = body();
         (transfer.join().expect("the thread lives"), result)
     })
+}
+
+/// Waits until a thread does so, uninterruptibly: for the device, which is at work then.
+fn wait_until_it_waits(thread: libc::pid_t) {
+    let deadline = Instant::now() + scaled(Duration::from_secs(5));
+    let stat = format!("/proc/self/task/{thread}/stat");
+    loop {
+        let text = fs::read_to_string(&stat).expect("the thread lives");
+        if text
+            .rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('D'))
+        {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the transfer does not begin");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// A buffer of some pages, and what the device is to write to it at `AT`.

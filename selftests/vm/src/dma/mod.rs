@@ -33,8 +33,6 @@ use crate::fixture::{scaled, stats, PAGE};
 use crate::memory::Map;
 use crate::runner::Test;
 
-pub(crate) use refused::Disk;
-
 /// What the kernel logs when the IOMMU stops the device.
 const FAULTS: &[&str] = &["DMAR:"];
 /// Long enough for a transfer to have begun, and not to be over.

@@ -2,11 +2,10 @@
 
 //! What the driver refuses, and what it does not tell.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Command;
 use std::ptr::with_exposed_provenance_mut;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,9 +14,12 @@ use rust_gup_uapi::edu::{raw, Edu, Method, Use};
 use rust_gup_uapi::raw::RUST_GUP_STOP_PROT_NONE;
 
 use super::{edu, from_device, is, register, round_trips};
-use crate::fixture::{errno, field, pattern, refused, scaled, PAGE};
+use crate::disks::Disk;
+use crate::fixture::{errno, pattern, refused, PAGE};
 use crate::memory::{Map, RW};
-use crate::process::{become_nobody, drop_capabilities, limit_locked_memory, Child, CAP_SYS_ADMIN};
+use crate::process::{
+    become_nobody, drop_capabilities, limit_locked_memory, pinned_kib, Child, CAP_SYS_ADMIN,
+};
 
 pub(super) fn bounds() {
     let edu = edu();
@@ -140,43 +142,6 @@ pub(super) fn read_only_buffer() {
     is(&other, &expected);
 }
 
-/// A file system on a disk, for as long as this value lives.
-pub(crate) struct Disk {
-    pub(crate) mounted: &'static str,
-    device: String,
-}
-
-impl Disk {
-    pub(crate) fn new(len_bytes: u64) -> Self {
-        let run = |command: &str, arguments: &[&str]| {
-            let output = Command::new(command).args(arguments).output();
-            let output = output.unwrap_or_else(|e| panic!("{command}: {e}"));
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{command}: {said}");
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
-        };
-        let (image, mounted) = ("/tmp/disk.img", "/tmp/disk");
-        File::create(image)
-            .and_then(|file| file.set_len(len_bytes))
-            .expect("an image");
-        let has_loops = Path::new("/dev/loop-control").exists();
-        assert!(has_loops, "no loop devices: scripts/vm run --modules loop");
-        let device = run("losetup", &["-f"]);
-        run("losetup", &[&device, image]);
-        run("mke2fs", &["-I", "256", &device]);
-        fs::create_dir_all(mounted).expect("a directory");
-        run("mount", &["-t", "ext4", &device, mounted]);
-        Self { mounted, device }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.mounted).status();
-        let _ = Command::new("losetup").args(["-d", &self.device]).status();
-    }
-}
-
 pub(super) fn shared_file_refused() {
     let disk = Disk::new(8 << 20);
     let path = Path::new(disk.mounted).join("file");
@@ -211,12 +176,6 @@ pub(super) fn shared_file_refused() {
     round_trips(&edu, &map, Method::Runs);
 }
 
-/// What this process has pinned, in pages.
-fn nr_pinned() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
-    field(&status, "VmPin:").expect("VmPin in /proc/self/status") / 4
-}
-
 pub(super) fn limit_of_locked_memory() {
     let edu = edu();
     Child::run(|| {
@@ -229,12 +188,12 @@ pub(super) fn limit_of_locked_memory() {
         for method in Method::ALL {
             let name = method.name();
             refused(register(9, method), libc::ENOMEM, name);
-            assert_eq!(nr_pinned(), 0, "after the refusal, {name}");
+            assert_eq!(pinned_kib(), 0, "after the refusal, {name}");
             let some = register(5, method).expect("less than the limit");
             refused(register(4, method), libc::ENOMEM, name);
             let rest = register(3, method).expect("together the limit");
             refused(register(1, method), libc::ENOMEM, name);
-            assert_eq!(nr_pinned(), 8, "{name}");
+            assert_eq!(pinned_kib(), 8 * 4, "{name}");
             drop((some, rest));
         }
         // Whoever pins, it is one limit.
@@ -244,7 +203,7 @@ pub(super) fn limit_of_locked_memory() {
             refused(register(1, method), libc::ENOMEM, method.name());
         }
         drop(held);
-        assert_eq!(nr_pinned(), 0);
+        assert_eq!(pinned_kib(), 0);
     })
     .join();
 }
@@ -303,7 +262,7 @@ pub(super) fn handle_that_cannot_be_told() {
     // SAFETY: The mapping is larger, and aligned.
     unsafe { with_exposed_provenance_mut::<raw::edu_dma_register>(argument.addr).write(request) };
     argument.protect(0, PAGE, libc::PROT_READ);
-    let deadline = Instant::now() + scaled(Duration::from_secs(3));
+    let deadline = Instant::now() + Duration::from_secs(2);
     thread::scope(|scope| {
         scope.spawn(|| {
             while Instant::now() < deadline {

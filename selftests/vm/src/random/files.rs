@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use super::place::Place;
 use super::step::{Memory, Piece, Rights};
-use crate::dma::Disk;
+use crate::disks::Disk;
 use crate::fixture::{check, PAGE};
 
 /// Large enough for a few files as long as the arena.
