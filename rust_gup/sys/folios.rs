@@ -16,15 +16,16 @@ use super::{
     page_map::{PageMap, PAGES_PER_SUBSECTION},
     raw,
     release::put_counts,
+    tables::Slot,
 };
-use crate::walk::{may_be_referenced, FolioState, Folios, Owner, Pfn};
+use crate::walk::{may_be_referenced, FolioState, Folios, Mapped, Owner};
 
 /// References that have to be given back after the section with interrupts off.
 ///
 /// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` those sleep. A
 /// reference held a little longer harms nobody. At most one run of a window is given back, since the walk ends with it.
 #[derive(Default)]
-pub(crate) struct Parking(Cell<Option<Surplus>>);
+pub(super) struct Parking(Cell<Option<Surplus>>);
 
 #[derive(Clone, Copy)]
 struct Surplus {
@@ -43,7 +44,7 @@ impl Surplus {
 impl Parking {
     /// Gives back what is parked. With interrupts on, in process context.
     #[inline(always)]
-    pub(crate) fn empty(&self) {
+    pub(super) fn empty(&self) {
         if self.0.get().is_some() {
             self.give_back();
         }
@@ -59,7 +60,7 @@ impl Parking {
 
 /// The folios of the running kernel, while interrupts are off.
 #[derive(Clone, Copy)]
-pub(crate) struct LiveFolios<'irq> {
+pub(super) struct LiveFolios<'irq> {
     memory_map: MemoryMap,
     parking: &'irq Parking,
     irqs_off: PhantomData<&'irq IrqsOff>,
@@ -68,7 +69,7 @@ pub(crate) struct LiveFolios<'irq> {
 impl<'irq> LiveFolios<'irq> {
     /// For one window. What has to be given back goes to `parking`.
     #[inline(always)]
-    pub(crate) fn new(_irqs_off: &'irq IrqsOff, parking: &'irq Parking) -> Self {
+    pub(super) fn new(_irqs_off: &'irq IrqsOff, parking: &'irq Parking) -> Self {
         Self {
             memory_map: MemoryMap::get(),
             parking,
@@ -77,7 +78,8 @@ impl<'irq> LiveFolios<'irq> {
     }
 }
 
-impl Folios for LiveFolios<'_> {
+impl<'irq> Folios for LiveFolios<'irq> {
+    type Slot = Slot<'irq>;
     type Page = PagePtr;
     type Folio = FolioPtr;
     type State = State;
@@ -85,8 +87,8 @@ impl Folios for LiveFolios<'_> {
     const PAGES_PER_SUBSECTION: u64 = PAGES_PER_SUBSECTION;
 
     #[inline(always)]
-    fn page(self, pfn: Pfn) -> PagePtr {
-        self.memory_map.page(pfn)
+    fn page(self, mapped: Mapped<Slot<'irq>>) -> PagePtr {
+        self.memory_map.page(mapped.frame())
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use super::raw;
 
 /// Witness that interrupts are off on this CPU. Cannot leave the section, nor the CPU.
-pub(crate) struct IrqsOff(PhantomData<*mut ()>);
+pub(super) struct IrqsOff(PhantomData<*mut ()>);
 
 /// Calls `f` with interrupts off, and leaves them as they were.
 ///
@@ -16,7 +16,7 @@ pub(crate) struct IrqsOff(PhantomData<*mut ()>);
 /// and `tlb_remove_table_sync_one()` (`mm/mmu_gather.c:277`) waits for its IPI.
 #[doc(alias("local_irq_save", "local_irq_restore"))]
 #[inline(always)]
-pub(crate) fn with_irqs_off<R>(f: impl FnOnce(&IrqsOff) -> R) -> R {
+pub(super) fn with_irqs_off<R>(f: impl FnOnce(&IrqsOff) -> R) -> R {
     // SAFETY: Always safe to call; paired with the call below.
     let flags = unsafe { raw::rust_gup_local_irq_save() };
     let result = f(&IrqsOff(PhantomData));

@@ -29,7 +29,7 @@ const _: () = {
 ///
 /// Points to the [`NR_ENTRIES`] entries of a page table that is not freed while interrupts are off.
 #[derive(Clone, Copy)]
-pub(crate) struct Table<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
+pub(super) struct Table<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
 
 /// An entry of a page table.
 ///
@@ -37,18 +37,18 @@ pub(crate) struct Table<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
 ///
 /// Points to one of the entries of a [`Table`].
 #[derive(Clone, Copy)]
-pub(crate) struct Slot<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
+pub(super) struct Slot<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
 
 /// The tables of the current process.
 #[derive(Clone, Copy)]
-pub(crate) struct LiveTables<'irq> {
+pub(super) struct LiveTables<'irq> {
     root: Table<'irq>,
 }
 
 impl<'irq> LiveTables<'irq> {
     /// The tables of `mm`, while interrupts are off.
     #[inline(always)]
-    pub(crate) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>) -> Self {
+    pub(super) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>) -> Self {
         Self {
             // INVARIANT: The root lives as long as the `mm`, which is the current one.
             root: Table(mm.root(), PhantomData),

@@ -42,7 +42,7 @@ mod walker;
 
 pub use self::{
     addr::{Pfn, PhysAddr, RangeError, UserRange},
-    entry::Seen,
+    entry::{Mapped, Seen},
     format::{Format, Interior, Leaf},
     grab::{may_be_referenced, MAX_REFS},
     level::{Geometry, Level},

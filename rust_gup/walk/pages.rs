@@ -3,18 +3,18 @@
 //! The walk through a table of base pages: the hot loop.
 
 use super::{
-    format::{Format, Leaf},
+    format::Format,
     grab::{
         changed, split, Another, Device, Large, MappedBy, Ordinary, Sighting, SizeClass, Small,
         Zone,
     },
-    FolioState, Folios, Level, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
+    FolioState, Folios, Level, Mapped, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms, Walker,
 };
 
 /// Where a run begins, and the first look at it.
 struct Place<S> {
     seen: Seen<S>,
-    leaf: Leaf,
+    mapped: Mapped<S>,
 }
 
 /// Why the loop ends before it has all.
@@ -30,7 +30,7 @@ enum End {
 /// Entries of a table of base pages while runs are taken from them: all that the loop needs, by value. The compiler then
 /// keeps it in registers; behind a reference it would have to be loaded again after each atomic operation. So no
 /// function that is not inlined may be given a reference to it.
-struct Leaves<'r, F: Format, T: Tables<F>, M: Folios> {
+struct Leaves<'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
     tables: T,
     folios: M,
     context: F::Context,
@@ -60,7 +60,7 @@ struct Ended {
     result: Result<(), End>,
 }
 
-impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
+impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M> {
     /// Takes pages from the next one on, as far as they are wanted and in this table.
     #[inline(always)]
     pub(super) fn take_table<K: RefKind, R: Terms>(
@@ -75,8 +75,8 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         let mut index = begin;
         loop {
             let seen = Seen::read(self.tables, table, index);
-            let leaf = F::page(seen.raw(), &self.context)?;
-            let page = self.folios.page(leaf.first);
+            let mapped = seen.page(self.tables, &self.context)?;
+            let page = self.folios.page(mapped);
             let single = self.folios.single(page);
             let sighting = match single {
                 Some(folio) => Sighting::of_single(page, folio),
@@ -95,7 +95,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
                 out: self.out.reborrow(),
                 nr_grabs: 0,
             };
-            let place = Place { seen, leaf };
+            let place = Place { seen, mapped };
             let (next, nr_grabs, result);
             if state.is_device() {
                 let device = Device {
@@ -135,7 +135,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     }
 }
 
-impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
+impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     /// Takes runs until all is taken, or there is a reason to end. Where the first one is, was looked up already.
     ///
     /// Most requests are small and end with that. What goes on with the next one is a function of its own, for the
@@ -192,9 +192,9 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
     fn take_runs<K: RefKind, R: Terms, S: SizeClass>(&mut self) -> Result<(), End> {
         while self.index < self.end {
             let seen = Seen::read(self.tables, self.table, self.index);
-            let leaf = F::page(seen.raw(), &self.context).map_err(End::Stop)?;
-            let sighting = self.look::<S>(leaf).ok_or_else(other_folio)?;
-            let place = Place { seen, leaf };
+            let mapped = seen.page(self.tables, &self.context).map_err(End::Stop)?;
+            let sighting = self.look::<S>(mapped).ok_or_else(other_folio)?;
+            let place = Place { seen, mapped };
             self.take_run::<K, R, S>(&place, &sighting, Another)?;
         }
         Ok(())
@@ -223,7 +223,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
     ) -> Result<(), End> {
         let folios = self.folios;
         loop {
-            let page = folios.page(place.leaf.first);
+            let page = folios.page(place.mapped);
             let state = folios.state(folios.folio(page));
             if state.node_and_zone() != self.node_and_zone {
                 return Err(End::OtherFolio);
@@ -241,15 +241,15 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
                 return Ok(());
             }
             let seen = Seen::read(self.tables, self.table, self.index);
-            let leaf = F::page(seen.raw(), &self.context).map_err(End::Stop)?;
-            place = Place { seen, leaf };
+            let mapped = seen.page(self.tables, &self.context).map_err(End::Stop)?;
+            place = Place { seen, mapped };
         }
     }
 
     /// Looks at the page of an entry, and what folio it belongs to.
     #[inline(always)]
-    fn look<S: SizeClass>(&self, leaf: Leaf) -> Option<Sighting<M>> {
-        let page = self.folios.page(leaf.first);
+    fn look<S: SizeClass>(&self, mapped: Mapped<T::Slot>) -> Option<Sighting<M>> {
+        let page = self.folios.page(mapped);
         if !S::LARGE {
             let folio = self.folios.single_in(self.node_and_zone, page)?;
             return Some(Sighting::of_single(page, folio));
@@ -294,11 +294,11 @@ impl<F: Format, T: Tables<F>, M: Folios> Leaves<'_, F, T, M> {
         }
 
         let nr_current = nr_current as u32;
-        let writable = place.leaf.writable;
+        let writable = place.mapped.writable();
         let (nr_admitted, verdict) = held
             .admit(sighting, nr_current, writable, MappedBy::Page, &R::RULES)
             .map_err(End::Stop)?;
-        let has_room = held.write(zone, &mut self.out, place.leaf.first, nr_admitted);
+        let has_room = held.write(zone, &mut self.out, place.mapped.frame(), nr_admitted);
         if !has_room.map_err(End::Stop)? {
             return Err(End::NoRoom);
         }

@@ -2,7 +2,7 @@
 
 //! What the walk needs of the machine it runs on: live tables, and folios.
 
-use super::{Format, Level, Pfn, Seen, Stop};
+use super::{Format, Level, Mapped, Seen, Stop};
 
 /// Live page tables of one address space: a handle, cheap to copy.
 ///
@@ -115,6 +115,8 @@ pub enum Owner {
 /// Functions that take a folio whose references are not held may return anything that the memory of a `struct folio`
 /// can hold, and what they return may be stale at once.
 pub trait Folios: Copy {
+    /// Names an entry of the tables that the pages are found by.
+    type Slot: Copy;
     /// Names a page, referenced or not.
     type Page: Copy;
     /// Names a folio, referenced or not.
@@ -126,9 +128,9 @@ pub trait Folios: Copy {
     /// `mm/memory_hotplug.c`).
     const PAGES_PER_SUBSECTION: u64;
 
-    /// The page of a frame.
+    /// The page that an entry maps. There is no other way to a page than this.
     #[doc(alias = "pfn_to_page")]
-    fn page(self, pfn: Pfn) -> Self::Page;
+    fn page(self, mapped: Mapped<Self::Slot>) -> Self::Page;
 
     /// The page that comes `n` after `page` in its folio.
     #[doc(alias = "folio_page")]

@@ -3,9 +3,9 @@
 //! The walk: from the root down to a huge leaf, or to the table of base pages.
 
 use super::{
-    format::{Format, Interior, Leaf},
+    format::Format,
     grab::{Device, Large, MappedBy, Ordinary, Sighting, Zone},
-    FolioState, Folios, Level, Pfn, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms,
+    FolioState, Folios, Level, Mapped, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms,
 };
 
 /// Leaves are at these levels at most, from the table of base pages on.
@@ -43,7 +43,7 @@ impl Progress {
 /// One window of a walk: from opening it on, a bounded number of entries.
 ///
 /// Everything in here runs with interrupts off. It does not allocate, log, sleep, lock or panic.
-pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios> {
+pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
     /// The tables to walk.
     pub tables: T,
     /// The machine's folios.
@@ -64,22 +64,21 @@ pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios> {
 /// What is wanted of a huge leaf, and the look at it.
 struct Part<S> {
     seen: Seen<S>,
-    first: Pfn,
-    nr: u32,
-    writable: bool,
+    mapped: Mapped<S>,
+    nr_pages: u64,
 }
 
 /// What the way down from the root led to.
 enum Found<S, T> {
-    /// A huge leaf.
-    Leaf(Seen<S>, Level, Leaf),
+    /// A huge leaf, of this level.
+    Leaf(Part<S>, Level),
     /// A table of base pages, and the entry that points to it.
     Table(Seen<S>, T),
     /// A table of the level below, or nothing yet if the root stands lower.
     Further(T),
 }
 
-impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
+impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M> {
     /// Walks until all is taken, or the window is full. [`Progress`] tells which.
     ///
     /// # Errors
@@ -90,7 +89,7 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     pub fn run<K: RefKind, R: Terms>(&mut self) -> Result<(), Stop> {
         while self.progress.nr_left != 0 && self.nr_entries_left != 0 {
             match self.find(self.progress.next)? {
-                Found::Leaf(seen, level, leaf) => self.take_huge_leaf::<K, R>(seen, level, leaf)?,
+                Found::Leaf(part, level) => self.take_huge_leaf::<K, R>(part, level)?,
                 Found::Table(parent, table) => self.take_table::<K, R>(&parent, table)?,
                 // The root is a table of base pages, or there are more levels than any format has.
                 Found::Further(_) => return Err(Stop::Bad),
@@ -143,17 +142,20 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
             return Err(Stop::Range);
         }
         let seen = Seen::read(self.tables, table, geometry.index(addr));
-        match F::interior(seen.raw(), level, &self.context)? {
-            Interior::Leaf(leaf) => Ok(Found::Leaf(seen, level, leaf)),
-            Interior::Table => {
-                let below = self.tables.descend(&seen, level, &self.context)?;
-                Ok(if level == Level::PMD {
-                    Found::Table(seen, below)
-                } else {
-                    Found::Further(below)
-                })
-            }
+        if let Some((mapped, nr_left)) = seen.interior(self.tables, level, addr, &self.context)? {
+            let part = Part {
+                seen,
+                mapped,
+                nr_pages: nr_left.min(self.progress.nr_left),
+            };
+            return Ok(Found::Leaf(part, level));
         }
+        let below = self.tables.descend(&seen, level, &self.context)?;
+        Ok(if level == Level::PMD {
+            Found::Table(seen, below)
+        } else {
+            Found::Further(below)
+        })
     }
 
     /// Takes what a huge leaf maps of the range: one run.
@@ -161,30 +163,17 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
     #[inline(always)]
     fn take_huge_leaf<K: RefKind, R: Terms>(
         &mut self,
-        seen: Seen<T::Slot>,
+        part: Part<T::Slot>,
         level: Level,
-        leaf: Leaf,
     ) -> Result<(), Stop> {
-        let leaf_shift = F::LEVELS.get(level.index()).ok_or(Stop::Bad)?.shift;
-        let page_shift = F::LEVELS[0].shift;
-        let nr_in_leaf = 1u64.wrapping_shl(leaf_shift.wrapping_sub(page_shift));
-        let offset = (self.progress.next >> page_shift) & nr_in_leaf.wrapping_sub(1);
-        let nr = nr_in_leaf.wrapping_sub(offset).min(self.progress.nr_left);
-
-        let first = leaf.first.add(offset);
-        let page = self.folios.page(first);
+        let nr = part.nr_pages;
+        let page = self.folios.page(part.mapped);
         let state = self.folios.state(self.folios.folio(page));
         // A leaf lies within one folio. If it does not, the folio is another one by now, and a small one would be held
         // by its first page alone; that it is no smaller than it looks is checked once it is referenced.
         let sighting = Sighting::of_large(self.folios, page)
             .filter(|sighting| nr <= sighting.nr_left as u64)
             .ok_or(Stop::Split)?;
-        let part = Part {
-            seen,
-            first,
-            nr: nr as u32,
-            writable: leaf.writable,
-        };
         let (tables, folios) = (self.tables, self.folios);
         let has_room = if state.is_device() {
             let device = Device {
@@ -221,16 +210,17 @@ impl<F: Format, T: Tables<F>, M: Folios> Walker<'_, '_, F, T, M> {
         out: &mut RunWriter<'_>,
         zone: impl Zone<M>,
     ) -> Result<bool, Stop> {
-        let held = sighting.try_grab::<K, Large>(folios, part.nr, &R::RULES, zone)?;
+        let nr = part.nr_pages as u32;
+        let held = sighting.try_grab::<K, Large>(folios, nr, &R::RULES, zone)?;
         // The references are there: now look again.
         if !part.seen.is_current(tables) {
             return Err(Stop::Changed);
         }
-        let writable = part.writable;
+        let writable = part.mapped.writable();
         let (nr_admitted, verdict) =
-            held.admit(sighting, part.nr, writable, MappedBy::Leaf, &R::RULES)?;
+            held.admit(sighting, nr, writable, MappedBy::Leaf, &R::RULES)?;
         verdict?;
-        let has_room = held.write(zone, out, part.first, nr_admitted)?;
+        let has_room = held.write(zone, out, part.mapped.frame(), nr_admitted)?;
         if has_room {
             held.keep(nr_admitted);
         }

@@ -12,7 +12,7 @@ use rust_gup_host::{
     encode::{rw, Encode},
     walk::{
         format::x86_64::{Context, X86_64},
-        may_be_referenced, Access, FolioState, Folios, Format, Level, Owner, Pfn, PhysAddr, Run,
+        may_be_referenced, Access, FolioState, Folios, Format, Level, Mapped, Owner, PhysAddr, Run,
         Seen, Stop, Tables,
     },
 };
@@ -334,6 +334,7 @@ impl FolioState for State {
 }
 
 impl Folios for &Machine {
+    type Slot = usize;
     type Page = usize;
     type Folio = usize;
     type State = State;
@@ -341,8 +342,8 @@ impl Folios for &Machine {
     const PAGES_PER_SUBSECTION: u64 = 512;
 
     #[inline(always)]
-    fn page(self, pfn: Pfn) -> usize {
-        pfn.as_u64() as usize
+    fn page(self, mapped: Mapped<usize>) -> usize {
+        mapped.frame().as_u64() as usize
     }
 
     #[inline(always)]

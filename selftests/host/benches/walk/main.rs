@@ -32,7 +32,11 @@ use self::machine::{Machine, SinglePages, LAYOUTS, LEN_BYTES, NR_PAGES};
 const WINDOW_ENTRIES: usize = 256;
 
 /// Takes all of the memory, and returns how long that took.
-fn take<K: RefKind, T: Tables<X86_64>>(machine: &Machine, tables: T, runs: &mut [Run]) -> Duration {
+fn take<K: RefKind, T: Tables<X86_64, Slot = usize>>(
+    machine: &Machine,
+    tables: T,
+    runs: &mut [Run],
+) -> Duration {
     let mut progress = Progress::new(0, NR_PAGES as u64);
     let (mut last, mut nr_used) = (Run::EMPTY, 0);
     let begin = Instant::now();

@@ -6,7 +6,7 @@ use super::{Machine, PageNr, Table, NO_TABLE};
 use crate::{
     encode::Encode,
     walk::{
-        format::x86_pae::read_untorn, may_be_referenced, FolioState, Folios, Level, Owner, Pfn,
+        format::x86_pae::read_untorn, may_be_referenced, FolioState, Folios, Level, Mapped, Owner,
         Seen, Stop, Tables,
     },
 };
@@ -94,14 +94,15 @@ impl<F: Encode> Machine<F> {
 }
 
 impl<F: Encode> Folios for &Machine<F> {
+    type Slot = (Table, usize);
     type Page = PageNr;
     type Folio = PageNr;
     type State = State;
 
     const PAGES_PER_SUBSECTION: u64 = PAGES_PER_SUBSECTION;
 
-    fn page(self, pfn: Pfn) -> PageNr {
-        self.memmap.borrow().nr(pfn)
+    fn page(self, mapped: Mapped<(Table, usize)>) -> PageNr {
+        self.memmap.borrow().nr(mapped.frame())
     }
 
     fn nth(self, page: PageNr, n: usize) -> PageNr {

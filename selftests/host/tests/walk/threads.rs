@@ -24,7 +24,7 @@ use rust_gup_host::{
     encode::{ro, rw, Encode},
     tiny::Tiny,
     walk::{
-        Access, FolioState, Folios, Format, Get, Level, Owner, Pfn, PhysAddr, Pin, Progress,
+        Access, FolioState, Folios, Format, Get, Level, Mapped, Owner, PhysAddr, Pin, Progress,
         RefKind, Run, RunWriter, Seen, ShortRead, ShortWrite, Stop, Tables, Walker,
     },
 };
@@ -154,14 +154,15 @@ impl FolioState for State {
 }
 
 impl Folios for &Machine {
+    type Slot = (Table, usize);
     type Page = usize;
     type Folio = usize;
     type State = State;
 
     const PAGES_PER_SUBSECTION: u64 = 512;
 
-    fn page(self, pfn: Pfn) -> usize {
-        (pfn.as_u64() - PFN) as usize
+    fn page(self, mapped: Mapped<(Table, usize)>) -> usize {
+        (mapped.frame().as_u64() - PFN) as usize
     }
 
     fn nth(self, page: usize, n: usize) -> usize {
