@@ -335,8 +335,14 @@ impl<K: RefKind> HeldPages<K> {
     #[inline(never)]
     fn release_chunks(&mut self, contents: Contents) {
         let mut releaser = Releaser::new();
-        // SAFETY: The runs are no part of the list any more.
-        self.empty_chunks(|run| unsafe { releaser.release::<K>(run, contents) });
+        // Asked here, and not of each run.
+        if contents == Contents::Written {
+            // SAFETY: The runs are no part of the list any more.
+            self.empty_chunks(|run| unsafe { releaser.release::<K>(run, Contents::Written) });
+        } else {
+            // SAFETY: As above.
+            self.empty_chunks(|run| unsafe { releaser.release::<K>(run, Contents::Unchanged) });
+        }
     }
 
     /// The same with the kernel's functions.
@@ -355,7 +361,7 @@ impl<K: RefKind> HeldPages<K> {
         self.used = 0;
         for (i, chunk) in self.chunks.iter().enumerate() {
             let nr_runs = if i == current { used } else { chunk.len() };
-            for &run in chunk.iter().take(nr_runs) {
+            for &run in chunk.get(..nr_runs).unwrap_or_default() {
                 take(run);
             }
             if i == current {

@@ -155,6 +155,17 @@ impl Releaser {
             return;
         }
         let mut nr_left = run.nr_pages() as usize;
+        if !K::PINS && nr_left == 1 {
+            // `put_page()`: it does not matter how large the folio is.
+            let folio = if page.is_tail() {
+                page.folio()
+            } else {
+                page.as_head()
+            };
+            // SAFETY: As for this function.
+            unsafe { folio.put_refs(1) };
+            return;
+        }
         while nr_left != 0 {
             let (folio, index) = if page.is_tail() {
                 let folio = page.folio();
