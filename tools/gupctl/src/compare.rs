@@ -374,7 +374,7 @@ impl Summary {
         match (self.nr_compared, self.nr_different) {
             (0, _) => "Nothing could be compared.".into(),
             (_, 0) => format!(
-                "The walk in Rust and the kernel agree on {over}. The fast walk took {}; before the kernel had made the \
+                "The walk in Rust and the kernel agree on {over}. The fast walk took {}; before anyone had made the \
                  memory ready, {}.",
                 self.fast.text(),
                 self.fast_at_first.text()
