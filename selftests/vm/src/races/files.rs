@@ -8,12 +8,13 @@ use std::ptr::with_exposed_provenance_mut;
 
 use rust_gup_uapi::{raw, Access, How};
 
-use super::arena::Arena;
+use super::arena::{Arena, Grip};
 use super::frame::Race;
 use super::races;
 use crate::disks;
 use crate::fixture::{check, open, pin, punch, writable, HOWS, HUGE, PAGE};
-use crate::memory::{Map, Setting};
+use crate::memory::{Map, Setting, RW};
+use crate::pmem::{self, Fs};
 use crate::runner::skip;
 
 races![
@@ -24,6 +25,8 @@ races![
     against_holes_in_large_folios,
     against_ext4,
     against_xfs,
+    against_dax_on_ext4,
+    against_dax_on_xfs,
 ];
 
 const LEN: usize = 2 * HUGE;
@@ -157,6 +160,53 @@ fn against_writing_back(fs: &str) {
     });
     drop(arena);
     assert_eq!(nr_kept(&file), 0, "pages of the file that keep references");
+}
+
+fn against_dax_on_ext4() {
+    against_dax(Fs::Ext4);
+}
+
+fn against_dax_on_xfs() {
+    against_dax(Fs::Xfs);
+}
+
+/// Each folio is taken apart when its part of the file goes (`dax_folio_put()`), and made anew of the same memory. The file
+/// system waits until nobody has a page of the file (`dax_break_layout()`), nor maps one again, so nobody may meanwhile.
+fn against_dax(fs: Fs) {
+    if !pmem::is_there() {
+        skip("no persistent memory: see selftests/vm/profiles");
+    }
+    let file = pmem::file(fs, LEN);
+    let arena = arena(&file).with_grip(Grip::Brief);
+    let race = Race::new(&arena, 30).evidence_of("pages were taken away", || arena.nr_taken_away());
+    let refusal = libc::EOPNOTSUPP;
+    let race = race.refusing(How::LongTerm, Access::Read, refusal);
+    let race = race.refusing(How::LongTerm, Access::Write, refusal);
+    race.run(|turn| {
+        arena.map.protect(0, LEN, libc::PROT_NONE);
+        let (at, len) = match turn.round % 3 {
+            // All of it is free at once, and comes back in huge pages.
+            0 => (0, LEN),
+            1 => turn.piece(),
+            _ => {
+                let at = turn.piece().0;
+                (at, LEN - at)
+            }
+        };
+        arena.replace((at, len), || {
+            if turn.round % 3 == 1 {
+                punch(&file, (at, len));
+            } else {
+                file.set_len(at as u64).expect("ftruncate");
+                file.set_len(LEN as u64).expect("ftruncate");
+            }
+            arena.map.protect(0, LEN, RW);
+        });
+        arena.stamp(at, len);
+    });
+    drop(arena);
+    // Nobody holds a page, or this would not end.
+    file.set_len(0).expect("ftruncate");
 }
 
 fn disk_references_are_noticed() {
