@@ -23,13 +23,13 @@ tests![none_in_a_window];
 /// The loop over a table's entries, in `walk/pages.rs`.
 const LOOP: &str = "take_more";
 /// What ends each window, in `sys/helpers.c`.
-const ENABLE: &str = "rust_gup_local_irq_enable";
+const RESTORE: &str = "rust_gup_local_irq_restore";
 const NR_WANTED: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn none_in_a_window() {
     let symbols = Symbols::of_module();
-    let [in_loop, behind] = [LOOP, ENABLE].map(|name| symbols.functions(name));
+    let [in_loop, behind] = [LOOP, RESTORE].map(|name| symbols.functions(name));
     let device = open();
     // In small pages, which the loop takes one by one.
     let map = Map::anon(512);
