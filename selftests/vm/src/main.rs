@@ -48,6 +48,7 @@ mod random;
 mod ranges;
 mod runner;
 mod runs;
+mod seed;
 mod slow_only;
 mod stops;
 mod swap;

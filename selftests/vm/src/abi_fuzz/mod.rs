@@ -3,7 +3,7 @@
 //! `gup-selftest abi-fuzz [OPTION...] [FILTER...]`: calls with hostile arguments, by callers of all kinds.
 //!
 //! ```text
-//! --seed N           where the random numbers begin (from the clock, and printed)
+//! --seed N           where the random numbers begin (a new one, and printed); several are taken in turn
 //! --calls N          how many calls at least (1000000)
 //! --seconds N        for how long instead
 //! --case PERSONA:N   that case again, a few times
@@ -39,7 +39,7 @@ mod world;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use self::call::{errno_name, Call};
 use self::maker::make;
@@ -48,6 +48,7 @@ use self::tally::Tally;
 use self::world::Special;
 use crate::fixture::check;
 use crate::runner::{self, Test};
+use crate::seed;
 
 /// Cases that run at a time.
 const NR_LANES: u64 = 2;
@@ -71,7 +72,7 @@ enum Extent {
 }
 
 struct Options {
-    seed: u64,
+    seeds: Vec<u64>,
     nr_calls: u64,
     nr_seconds: Option<u64>,
     case: Option<(Persona, u64)>,
@@ -80,9 +81,8 @@ struct Options {
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let mut options = Self {
-            seed: now.map_or(0, |now| now.as_nanos() as u64),
+            seeds: Vec::new(),
             nr_calls: 1_000_000,
             nr_seconds: None,
             case: None,
@@ -92,7 +92,13 @@ impl Options {
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
             match argument.as_str() {
-                "--seed" => options.seed = number(value()?)?,
+                "--seed" => {
+                    let value = value()?;
+                    let seed = seed::parse(value);
+                    options
+                        .seeds
+                        .push(seed.ok_or(format!("{value} is not a seed"))?);
+                }
                 "--calls" => options.nr_calls = number(value()?)?,
                 "--seconds" => options.nr_seconds = Some(number(value()?)?),
                 "--case" => {
@@ -106,6 +112,9 @@ impl Options {
                 _ if argument.starts_with('-') => return Err(format!("unknown option {argument}")),
                 _ => options.filters.push(argument.clone()),
             }
+        }
+        if options.seeds.is_empty() {
+            options.seeds.push(seed::new());
         }
         Ok(options)
     }
@@ -140,7 +149,10 @@ impl Options {
                 tests.push(test("memory_before", Box::new(run)));
             }
             let persona = Persona::ALL[(round % nr_personas) as usize];
-            let seed = mix(self.seed, round);
+            // Each persona has each of them.
+            let nr_turns = round / nr_personas;
+            let seed = self.seeds[nr_turns as usize % self.seeds.len()];
+            let seed = mix(seed, round);
             let run = move || run_round(persona, seed, extent, tally);
             tests.push(test(&format!("{}::{round}", persona.name()), Box::new(run)));
         }
@@ -183,7 +195,8 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("# seed {:#x}", options.seed);
+    let seeds = seed::names(&options.seeds);
+    println!("# {seeds}");
     let tally = Tally::new();
     let start = Instant::now();
     let result = runner::run_all(&options.tests(tally));
@@ -191,11 +204,10 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         println!("# {line}");
     }
     println!(
-        "# figures: {} calls in {} cases, {} s, seed {:#x}",
+        "# figures: {} calls in {} cases, {} s, {seeds}",
         tally.nr_calls(),
         tally.nr_cases(),
-        start.elapsed().as_secs(),
-        options.seed
+        start.elapsed().as_secs()
     );
     match result {
         Ok(true) => ExitCode::SUCCESS,

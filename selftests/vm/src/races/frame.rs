@@ -3,15 +3,17 @@
 //! How a race is run: three threads that take pages and one that disturbs them, for a number of disturbances, and another
 //! process that wants memory all the time.
 //!
-//! `RACE_SCALE` in the environment multiplies the number (0.2 for a slow kernel, 100 for a long run), and `RACE_SEED`
-//! chooses other pieces of memory. A machine that is too slow for the number may stop at a small part of it, and says so.
+//! `RACE_SCALE` in the environment multiplies the number (0.2 for a slow kernel, 100 for a long run). Which pieces of
+//! memory are taken and disturbed depends on a seed: for half of the disturbances one that is always the same, and for
+//! the others a new one, which is printed; or for parts of
+//! them those of `RACE_SEEDS`. A machine that is too slow for the number may stop at a small part of it, and says so.
 
 use std::cell::Cell;
 use std::env;
 use std::fs;
 use std::rc::Rc;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ use crate::fixture::{self, field, open, stats};
 use crate::memory::has_movable_memory;
 use crate::process::Child;
 use crate::runner::skip;
+use crate::seed;
 
 pub(super) const NR_TAKERS: usize = 3;
 /// What a race may take for scale 1, several times what it takes on a machine that is idle.
@@ -44,6 +47,20 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
             .parse()
             .unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
         Err(_) => default,
+    }
+}
+
+/// The seeds that a race has one after the other.
+fn seeds() -> Vec<u64> {
+    match env::var("RACE_SEEDS") {
+        Ok(text) => {
+            let seeds = text.split_whitespace().map(seed::parse);
+            let seeds: Option<Vec<_>> = seeds.collect();
+            seeds
+                .filter(|seeds| !seeds.is_empty())
+                .expect("RACE_SEEDS are numbers")
+        }
+        Err(_) => vec![seed::FIXED, seed::new()],
     }
 }
 
@@ -189,7 +206,9 @@ impl<'a> Race<'a> {
 
     /// Lets takers take pages while `disturb` is called again and again.
     pub(super) fn run(self, disturb: impl FnMut(&mut Turn<'_>)) {
-        let seed = setting("RACE_SEED", 1);
+        let seeds = seeds();
+        println!("{}", seed::names(&seeds));
+        let seed = &AtomicU64::new(seeds[0]);
         let tally = &*self.tally;
         let stops = stats().expect("STATS").stops;
         let over = AtomicBool::new(false);
@@ -209,7 +228,7 @@ impl<'a> Race<'a> {
                 });
             }
             let _over = OnDrop(&over);
-            self.disturb(seed, &over, disturb)
+            self.disturb(&seeds, seed, &over, disturb)
         });
         other.kill();
         let status = other.wait();
@@ -224,16 +243,30 @@ impl<'a> Race<'a> {
     /// How often `disturb` was called.
     fn disturb(
         &self,
-        seed: u64,
+        seeds: &[u64],
+        seed_now: &AtomicU64,
         over: &AtomicBool,
         mut disturb: impl FnMut(&mut Turn<'_>),
     ) -> usize {
         let begin = Instant::now();
         // On this CPU, where the pages lie that the disturber has just freed.
         let mut squatter = Squatter::new();
-        let mut random = Random::new(seed << 8 | 0xff);
+        let mut seeds = seeds.iter().enumerate();
+        let nr_seeds = seeds.len();
+        let mut next = seeds.next();
+        let mut random = Random::new(0);
         let mut round = 0;
         while !over.load(Ordering::Relaxed) {
+            // Each has its part of the disturbances, or of the time.
+            let has_had_part = |nth: usize| {
+                round * nr_seeds >= self.nr_rounds * nth
+                    || begin.elapsed() * nr_seeds as u32 >= time() * nth as u32
+            };
+            if let Some((_, seed)) = next.filter(|(nth, _)| has_had_part(*nth)) {
+                random = Random::new(seed << 8 | 0xff);
+                seed_now.store(*seed, Ordering::Relaxed);
+                next = seeds.next();
+            }
             let is_enough = round >= self.nr_rounds || begin.elapsed() > time();
             // On a machine that is very busy takers and kernel may not have come to it yet.
             if is_enough && (self.has_raced(round) || begin.elapsed() > patience()) {

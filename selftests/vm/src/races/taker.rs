@@ -59,6 +59,8 @@ pub(super) struct Taker<'a> {
     rules: &'a Rules,
     owner: Owner,
     random: Random,
+    /// The seed that the race has now, and the one that the numbers come from.
+    seed_now: &'a AtomicU64,
     seed: u64,
     number: usize,
     operation: u64,
@@ -102,7 +104,7 @@ impl<'a> Taker<'a> {
         device: &'a Device,
         tally: &'a Tally,
         rules: &'a Rules,
-        seed: u64,
+        seed_now: &'a AtomicU64,
         number: usize,
     ) -> Self {
         Self {
@@ -111,8 +113,9 @@ impl<'a> Taker<'a> {
             tally,
             rules,
             owner: Owner::new(),
-            random: Random::new(seed << 8 | number as u64),
-            seed,
+            random: Random::new(0),
+            seed_now,
+            seed: 0,
             number,
             operation: 0,
             kept: VecDeque::new(),
@@ -122,6 +125,11 @@ impl<'a> Taker<'a> {
     /// Takes a piece of the arena and looks at it. Releases it, or what was taken some time ago.
     pub(super) fn step(&mut self) {
         self.operation += 1;
+        let seed = self.seed_now.load(Ordering::Relaxed);
+        if self.operation == 1 || seed != self.seed {
+            self.seed = seed;
+            self.random = Random::new(seed << 8 | self.number as u64);
+        }
         if self.arena.grip == Grip::Greedy {
             (0..NR_IN_PASSING).for_each(|_| self.take_in_passing());
         }

@@ -7,8 +7,8 @@
 //! - nothing keeps a reference in the end;
 //! - every operation is done, and every reason to stop and every level of leaves that can be met on memory at rest is met.
 //!
-//! `gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]`. A *case* is one range, taken by both engines.
-//! Cases come in sequences: operations that make or change memory, and ranges after each of them. Each sequence runs in a
+//! `gup-selftest --random [--cases N] [--seconds N] [--seed N]... [--first N]`. A *case* is one range, taken by both engines.
+//! Cases come in sequences, of each seed in turn: operations that make or change memory, and ranges after each of them. Each sequence runs in a
 //! process of its own, and depends on nothing but the seed and its number. One that fails is made shorter as long as it
 //! fails, and is then printed.
 
@@ -39,13 +39,14 @@ use crate::guard::Guard;
 use crate::khugepaged::Khugepaged;
 use crate::ktap::{Outcome, Reporter};
 use crate::runner::{run_one, Test};
+use crate::seed;
 use coverage::{why_not_doable, why_not_reachable, Coverage};
 use files::FileSystems;
 use rest::Orphans;
 use step::{Op, Sequence};
 
-const USAGE: &str = "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N] [--first N]";
-const DEFAULT_SEED: u64 = 1;
+const USAGE: &str =
+    "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N]... [--first N]";
 /// How long a failing sequence is made shorter.
 const SHRINK_MILLISECONDS: u32 = 120_000;
 const SHRINK_ITERATIONS: u32 = 5_000;
@@ -57,13 +58,13 @@ const NR_CASES_FOR_OPERATIONS: u64 = 100_000;
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// What is asked for on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Options {
     /// None: without end.
     nr_cases: Option<u64>,
     time: Option<Duration>,
-    seed: u64,
-    /// Number of the first sequence.
+    seeds: Vec<u64>,
+    /// Number of the first sequence of each seed.
     first: u64,
 }
 
@@ -72,19 +73,22 @@ impl Options {
         let mut options = Self {
             nr_cases: None,
             time: None,
-            seed: DEFAULT_SEED,
+            seeds: Vec::new(),
             first: 0,
         };
         for pair in arguments.chunks(2) {
             let [name, value] = pair else { return None };
-            let value = value.parse().ok()?;
+            let number = value.parse();
             match name.as_str() {
-                "--cases" => options.nr_cases = Some(value),
-                "--seconds" => options.time = Some(Duration::from_secs(value)),
-                "--seed" => options.seed = value,
-                "--first" => options.first = value,
+                "--cases" => options.nr_cases = Some(number.ok()?),
+                "--seconds" => options.time = Some(Duration::from_secs(number.ok()?)),
+                "--seed" => options.seeds.push(seed::parse(value)?),
+                "--first" => options.first = number.ok()?,
                 _ => return None,
             }
+        }
+        if options.seeds.is_empty() {
+            options.seeds.push(seed::FIXED);
         }
         Some(options)
     }
@@ -124,27 +128,41 @@ fn run(options: &Options) -> io::Result<bool> {
     let mut sum = Coverage::default();
     let started = Instant::now();
     let mut said_at = started;
-    let mut number = options.first;
-    let enough = |sum: &Coverage| {
-        options.nr_cases.is_some_and(|nr| sum.nr_cases() >= nr)
-            || options.time.is_some_and(|time| started.elapsed() >= time)
-    };
+    let mut nr_sequences = 0;
+    let is_time_over = || options.time.is_some_and(|time| started.elapsed() >= time);
+    let is_done = |nr_cases: u64| options.nr_cases.is_some_and(|nr| nr_cases >= nr);
     let mut outcome = Outcome::Pass;
-    reporter.note(&format!("seed {}", options.seed))?;
-    while !enough(&sum) {
-        if let Err(failure) = one(&mut player, options.seed, number, &mut sum) {
+    let seeds = seed::names(&options.seeds);
+    reporter.note(&seeds)?;
+    let mut numbers = vec![options.first; options.seeds.len()];
+    let mut nr_cases_of_first = 0;
+    while !is_time_over() {
+        let mut turn = nr_sequences as usize % numbers.len();
+        if is_done(sum.nr_cases()) {
+            // What is seldom met at random is met by the seed that was tried before, if it has them all.
+            if is_done(nr_cases_of_first) || missing(&sum).is_none() {
+                break;
+            }
+            turn = 0;
+        }
+        let before = sum.nr_cases();
+        if let Err(failure) = one(&mut player, options.seeds[turn], numbers[turn], &mut sum) {
             reporter.note(&failure)?;
             outcome = Outcome::Fail;
             break;
         }
-        number += 1;
+        if turn == 0 {
+            nr_cases_of_first += sum.nr_cases() - before;
+        }
+        numbers[turn] += 1;
+        nr_sequences += 1;
         if said_at.elapsed() > PROGRESS {
             said_at = Instant::now();
-            reporter.note(&progress(&sum, number - options.first, started))?;
+            reporter.note(&progress(&sum, nr_sequences, started))?;
         }
     }
-    let done = progress(&sum, number - options.first, started);
-    reporter.note(&format!("figures: {done}, seed {}", options.seed))?;
+    let done = progress(&sum, nr_sequences, started);
+    reporter.note(&format!("figures: {done}, {seeds}"))?;
     for line in sum.lines() {
         reporter.note(&line)?;
     }
@@ -178,22 +196,35 @@ fn all_was_met(reporter: &mut Reporter<io::Stdout>, sum: &Coverage) -> io::Resul
             reporter.note(&format!("not to be done: {name}: {why}"))?;
         }
     }
-    let operations = if sum.nr_cases() < NR_CASES_FOR_OPERATIONS {
+    if sum.nr_cases() < NR_CASES_FOR_OPERATIONS {
         let nr = NR_CASES_FOR_OPERATIONS;
         reporter.note(&format!("too few cases for each operation: --cases {nr}"))?;
+    }
+    match missing(sum) {
+        None => Ok(Outcome::Pass),
+        Some(what) => {
+            reporter.note(&what)?;
+            Ok(Outcome::Fail)
+        }
+    }
+}
+
+/// What should have been met by so many cases, and was not.
+fn missing(sum: &Coverage) -> Option<String> {
+    if sum.nr_cases() < NR_CASES_FOR_ALL {
+        return None;
+    }
+    let operations = if sum.nr_cases() < NR_CASES_FOR_OPERATIONS {
         Vec::new()
     } else {
         sum.missing_operations()
     };
     let nr_levels = if files::giant_file().is_some() { 3 } else { 2 };
     let (stops, levels) = (sum.missing_stops(), sum.missing_levels(nr_levels));
-    if stops.is_empty() && levels.is_empty() && operations.is_empty() {
-        return Ok(Outcome::Pass);
-    }
-    reporter.note(&format!(
-        "not met: reasons to stop {stops:?}, levels of leaves {levels:?}; not done: {operations:?}"
-    ))?;
-    Ok(Outcome::Fail)
+    let is_all = stops.is_empty() && levels.is_empty() && operations.is_empty();
+    (!is_all).then(|| {
+        format!("not met: reasons to stop {stops:?}, levels of leaves {levels:?}; not done: {operations:?}")
+    })
 }
 
 /// What makes up a sequence, and makes it shorter: it depends on nothing but the seed and its number.
@@ -339,9 +370,11 @@ mod tests {
         };
         let options = parse("--seed 7 --cases 100").expect("known options");
         assert_eq!(
-            (options.seed, options.nr_cases, options.first),
-            (7, Some(100), 0)
+            (&options.seeds[..], options.nr_cases, options.first),
+            (&[7][..], Some(100), 0)
         );
+        let options = parse("--seed 1 --seed 0x10").expect("known options");
+        assert_eq!(options.seeds, [1, 16]);
         assert_eq!(parse("--seed"), None);
         assert_eq!(parse("--seed x"), None);
         assert_eq!(parse("--swap 1"), None);

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where random numbers begin. Besides a seed that is always the same, which shows at once whether something has become
+//! worse, a run has one that nobody has tried yet. Both are printed, and each can be asked for.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+/// The one that is always the same.
+pub(crate) const FIXED: u64 = 1;
+
+/// One that nobody has tried yet. Short: it is typed again if it finds something.
+pub(crate) fn new() -> u64 {
+    RandomState::new().build_hasher().finish() >> 32
+}
+
+/// Reads one.
+pub(crate) fn parse(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// All seeds of a run, for people.
+pub(crate) fn names(seeds: &[u64]) -> String {
+    let names: Vec<_> = seeds.iter().map(u64::to_string).collect();
+    match &names[..] {
+        [one] => format!("seed {one}"),
+        _ => format!("seeds {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{names, new, parse};
+
+    #[test]
+    fn what_is_printed_can_be_asked_for() {
+        let seeds = [1, new()];
+        let printed = names(&seeds);
+        let words = printed.strip_prefix("seeds ").expect("several");
+        let again: Vec<_> = words.split(", ").filter_map(parse).collect();
+        assert_eq!(again, seeds);
+        assert_eq!(names(&[7]), "seed 7");
+        assert_eq!(parse("0x1f"), Some(31));
+        assert_eq!(parse("any"), None);
+    }
+
+    #[test]
+    fn each_run_has_another() {
+        assert_ne!([new(), new()], [new(), new()]);
+    }
+}
