@@ -214,7 +214,10 @@ fn disk_references_are_noticed() {
         let file = file_on(fs);
         let device = open();
         let arena = arena(&file);
-        let pages = pin(&device, &writable(arena.map.addr + PAGE, PAGE));
+        let pages = pin(
+            &device,
+            &writable(arena.map.addr + PAGE, PAGE).how(How::Pin),
+        );
         drop(arena);
         assert_ne!(nr_kept(&file), 0, "{fs}: a held page was not noticed");
         drop(pages);

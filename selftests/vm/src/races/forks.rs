@@ -273,7 +273,7 @@ impl Met {
         let nr_windows = u64::from(nr_entries.div_ceil(info.window_entries));
         let engines = [Engine::Rust; 2];
         let before = stats().expect("STATS");
-        let request = writable(map.addr, HUGE);
+        let request = writable(map.addr, HUGE).how(How::Pin);
         let measured = device.measure(&request, engines, nr_rounds, NR_PAGES);
         measured.expect("all is taken, whatever fork does");
         let after = stats().expect("STATS");

@@ -185,7 +185,7 @@ impl<'a> Taker<'a> {
     /// Pins what is there, and leaves it to who sweeps to find out that it should not have been.
     fn take_in_passing(&mut self) {
         let (offset, len) = self.arena.piece(&mut self.random);
-        let request = fast_only(writable(self.arena.map.addr + offset, len));
+        let request = fast_only(writable(self.arena.map.addr + offset, len).how(How::Pin));
         let Some(pages) = self.take(&request) else {
             return;
         };
