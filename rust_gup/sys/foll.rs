@@ -24,7 +24,7 @@ const PUBLIC: u32 = FAST
     | bindings::FOLL_SPLIT_PMD
     | bindings::FOLL_INTERRUPTIBLE;
 
-/// Flags that the slow path heeds and the fast walk does not, as in `mm/gup.c`.
+/// Flags that the slow path heeds and the fast walk does not, but for `PCI_P2PDMA`, as in `mm/gup.c`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlowOnly(u32);
 
