@@ -21,7 +21,8 @@ disk() {
 		# They are slow. What they look for shows as well the first time.
 		RACE_SCALE=1 NR_CASES=5000 NR_CALLS=40000
 	fi
-	SEED=${SEED:-$(random_seed)}
+	# One for all that a run consists of.
+	export SEED=${SEED:-$(random_seed)}
 }
 
 # machines: those of the kernel that FLAVOUR chooses, one a line: its name, and its
