@@ -424,10 +424,11 @@ mod device {
             assert_eq!(machine.memmap().nr_map_refs, 2);
             machine.record(0, 2);
             machine.audit(&request, &got);
-            // What there is no room for holds nothing.
-            let got = walk(machine, &request.in_windows(1, 0));
-            machine.audit(&request, &got);
         }
+        // What there is no room for holds nothing.
+        let [_, machine, _] = device(Some(false));
+        machine.map(0, [rw(8), rw(10), rw(9)]);
+        ask(&machine, Ask::write(Kind::Pin, 0, 3).in_windows(4096, 1));
     }
 
     #[test]
