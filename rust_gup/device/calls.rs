@@ -274,19 +274,18 @@ pub(super) fn stats() -> abi::rust_gup_stats {
     let mut stats = abi::rust_gup_stats {
         nr_fast: Counter::Fast.sum(),
         nr_slow: Counter::Slow.sum(),
-        nr_runs: if cpu::is_admin() {
-            Counter::Grabs.sum()
-        } else {
-            0
-        },
         nr_handles: NR_HANDLES.load(Relaxed),
         nr_held_pages: NR_HELD_PAGES.load(Relaxed),
-        irqs_off_max_cycles: IRQS_OFF_MAX_CYCLES.load(core::sync::atomic::Ordering::Relaxed),
         ..abi::rust_gup_stats::default()
     };
-    for (bucket, nr_windows) in stats.irqs_off.iter_mut().enumerate() {
-        *nr_windows = Counter::IrqsOff(bucket).sum();
-        stats.nr_windows = stats.nr_windows.wrapping_add(*nr_windows);
+    // A window ends where there is no room for a run.
+    if cpu::is_admin() {
+        stats.nr_runs = Counter::Grabs.sum();
+        stats.irqs_off_max_cycles = IRQS_OFF_MAX_CYCLES.load(core::sync::atomic::Ordering::Relaxed);
+        for (bucket, nr_windows) in stats.irqs_off.iter_mut().enumerate() {
+            *nr_windows = Counter::IrqsOff(bucket).sum();
+            stats.nr_windows = stats.nr_windows.wrapping_add(*nr_windows);
+        }
     }
     for stop in Stop::ALL {
         if let Some(nr_stops) = stats.stops.get_mut(stop as usize) {

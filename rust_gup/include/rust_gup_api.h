@@ -21,7 +21,7 @@
  *	rust_gup_take(), _FAST_ONLY	none
  *	rust_gup_runs()			none
  *	rust_gup_copy_from(), _to()	none
- *	rust_gup_release(), _UNCHANGED	none
+ *	rust_gup_release(), _UNCHANGED	none, unless rust_gup_copy_to() has written to the pages
  *	rust_gup_release(), _WRITTEN	the lock of each folio, and what the file system takes to mark it dirty
  *
  * All but the first may be called by the holder of an mmap_lock: from close() of a VMA and mmap() of a file, too. So may all but

@@ -24,6 +24,9 @@ use crate::walk::{may_be_referenced, FolioState, Folios, Mapped, Owner};
 ///
 /// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` those sleep. A
 /// reference held a little longer harms nobody. At most one run of a window is given back, since the walk ends with it.
+///
+/// References on device memory do not keep the device from going, and its `struct page`s with it, as soon as interrupts are
+/// on (`memunmap_pages()`). What is parked of it therefore comes with a reference on the page map.
 #[derive(Default)]
 pub(super) struct Parking(Cell<Option<Surplus>>);
 
@@ -32,12 +35,18 @@ struct Surplus {
     folio: FolioPtr,
     refs: u32,
     pincount: u32,
+    /// The page map of device memory, with a reference that belongs to this.
+    map: Option<PageMap>,
 }
 
 impl Surplus {
     fn give_back(self) {
         // SAFETY: `Folios::put()` is called with references that were taken by `try_add_refs()`, once.
         unsafe { put_counts(self.folio, self.refs, self.pincount) };
+        if let Some(map) = self.map {
+            // SAFETY: `Folios::put()` took it.
+            unsafe { map.let_go(1) };
+        }
     }
 }
 
@@ -155,11 +164,20 @@ impl<'irq> Folios for LiveFolios<'irq> {
 
     #[cold]
     fn put(self, folio: FolioPtr, refs: u32, pincount: u32) {
-        let surplus = Surplus {
+        let mut surplus = Surplus {
             folio,
             refs,
             pincount,
+            map: None,
         };
+        if folio.state().is_device() {
+            surplus.map = folio.page_map().filter(|map| map.try_hold(1));
+            if surplus.map.is_none() {
+                // The device goes, but no further before interrupts are on. At once then, as C always does.
+                surplus.give_back();
+                return;
+            }
+        }
         if let Some(earlier) = self.parking.0.replace(Some(surplus)) {
             // Does not happen, see `Parking`; `mm/gup.c` always gives back at once.
             earlier.give_back();
@@ -177,19 +195,12 @@ impl<'irq> Folios for LiveFolios<'irq> {
         map.is_some_and(|map| map.try_hold(nr_pages as usize))
     }
 
-    #[cold]
-    fn let_go_page_map(self, folio: FolioPtr, nr_pages: u32) {
-        if let Some(map) = folio.page_map() {
-            // SAFETY: This is called after `try_hold_page_map()`, once. The folio is referenced, so its map is the same.
-            unsafe { map.let_go(nr_pages as usize) };
-        }
-    }
-
     #[doc(alias = "get_pfnblock_migratetype")]
     #[inline(never)]
     fn is_longterm_pinnable(self, folio: FolioPtr) -> bool {
         // `folio_migratetype()` is not exported to modules; this reads what `get_pfnblock_migratetype()` reads
-        // (`mm/page_alloc.c:392`), as racily. The reference keeps the section.
+        // (`mm/page_alloc.c:392`), as racily. The reference keeps the section, that of device memory only
+        // as long as interrupts are off.
         let pfn = self.memory_map.pfn(folio.head()).as_u64() as usize;
         let block = (pfn & (raw::PAGES_PER_SECTION - 1)) >> raw::PAGEBLOCK_ORDER;
         let bit = block.wrapping_mul(raw::NR_PAGEBLOCK_BITS);

@@ -39,7 +39,11 @@ impl FolioPtr {
 
 impl PageMap {
     /// The page map of a run of referenced pages, if they are device memory.
-    pub(super) fn of(run: Run) -> Option<Self> {
+    ///
+    /// # Safety
+    ///
+    /// The caller owns references on the pages.
+    pub(super) unsafe fn of(run: Run) -> Option<Self> {
         let folio = MemoryMap::get().page(run.first()).folio();
         if folio.state().is_device() {
             folio.page_map()
@@ -53,8 +57,13 @@ impl PageMap {
     /// # Errors
     ///
     /// `EFAULT` if the device goes.
-    pub(super) fn hold(run: Run) -> Result<Option<Self>> {
-        let map = Self::of(run);
+    ///
+    /// # Safety
+    ///
+    /// As for [`of()`](Self::of).
+    pub(super) unsafe fn hold(run: Run) -> Result<Option<Self>> {
+        // SAFETY: As for this function.
+        let map = unsafe { Self::of(run) };
         match map {
             Some(map) if !map.try_hold(run.nr_pages() as usize) => Err(EFAULT),
             _ => Ok(map),

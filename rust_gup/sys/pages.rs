@@ -234,7 +234,8 @@ impl<K: RefKind> HeldPages<K> {
     /// The caller hands over one reference of kind `K` on the page, also if this fails, in which case it is released.
     pub(super) unsafe fn push(&mut self, pfn: Pfn, nr_wanted: u64) -> Result {
         let run = Run::new(pfn, 1);
-        let map = PageMap::hold(run);
+        // SAFETY: The reference on the page is the caller's.
+        let map = unsafe { PageMap::hold(run) };
         // There may be room even if it cannot be made, as for a page that follows on the last run.
         let _ = self.make_room(nr_wanted);
         let mut done = false;
@@ -377,7 +378,8 @@ impl<K: RefKind> HeldPages<K> {
 ///
 /// They hold it, and are referenced.
 unsafe fn with_page_map_let_go(run: Run, release: impl FnOnce(Run)) {
-    let map = PageMap::of(run);
+    // SAFETY: As for this function.
+    let map = unsafe { PageMap::of(run) };
     release(run);
     if let Some(map) = map {
         // SAFETY: By the contract of this function.

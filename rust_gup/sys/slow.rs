@@ -278,8 +278,8 @@ impl<K: RefKind> HeldPages<K> {
 /// Whether the folio of a page that the kernel's functions took has more references than the walk would have taken it
 /// with.
 ///
-/// They know no such bound. What is taken too much is given back at once: more than one batch of each task that is taking
-/// at the moment never exceeds it.
+/// They know no such bound. What is taken too much is given back as soon as they return: what exceeds it is what the
+/// tasks hold that are taking a batch at the moment, each of which is charged for that.
 fn has_too_many_references(page: PagePtr) -> bool {
     let refcount = page.folio().refcount().load(Ordering::Relaxed);
     refcount as u32 > MAX_REFS

@@ -351,7 +351,7 @@ struct rust_gup_measure {
  * @nr_fast: Pages that the fast walk took.
  * @nr_slow: Pages that the kernel's slow path took because the fast walk had stopped.
  * @nr_runs: Runs that the fast walk took, one reference operation each. 0 without CAP_SYS_ADMIN.
- * @nr_windows: Sections with interrupts off.
+ * @nr_windows: Sections with interrupts off. 0 without CAP_SYS_ADMIN, as are @irqs_off_max_cycles and @irqs_off.
  * @nr_handles: Handles that exist now.
  * @nr_held_pages: Pages that they hold now.
  * @irqs_off_max_cycles: The longest section with interrupts off.

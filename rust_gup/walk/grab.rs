@@ -145,14 +145,14 @@ impl<M: Folios> Zone<M> for Device {
         first: Pfn,
         nr_pages: u32,
     ) -> Result<bool, Stop> {
+        // Room first: giving back the last reference on a page map wakes who waits for it, which takes a lock.
+        if !out.has_room() {
+            return Ok(false);
+        }
         if !folios.try_hold_page_map(folio, nr_pages) {
             return Err(split());
         }
-        let has_room = out.push_device(first, nr_pages.into(), M::PAGES_PER_SUBSECTION);
-        if !has_room {
-            folios.let_go_page_map(folio, nr_pages);
-        }
-        Ok(has_room)
+        Ok(out.push_device(first, nr_pages.into(), M::PAGES_PER_SUBSECTION))
     }
 }
 

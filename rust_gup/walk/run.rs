@@ -103,6 +103,11 @@ impl<'a> RunWriter<'a> {
         }
     }
 
+    /// Whether there is room for another run, whatever comes before it.
+    pub(super) fn has_room(&self) -> bool {
+        self.nr_used < self.room.len() || self.last.is_empty()
+    }
+
     /// Adds a run. Returns `false`, and does nothing, when there is no room left for it.
     #[inline(always)]
     #[must_use]

@@ -194,10 +194,6 @@ pub trait Folios: Copy {
     #[doc(alias("pgmap", "percpu_ref_tryget_many"))]
     fn try_hold_page_map(self, folio: Self::Folio, nr_pages: u32) -> bool;
 
-    /// Gives back what that has taken.
-    #[doc(alias = "percpu_ref_put_many")]
-    fn let_go_page_map(self, folio: Self::Folio, nr_pages: u32);
-
     /// Whether a referenced folio may be pinned for long where it lies.
     #[doc(alias = "folio_is_longterm_pinnable")]
     fn is_longterm_pinnable(self, folio: Self::Folio) -> bool;

@@ -101,9 +101,6 @@ impl Edu {
     /// `ENODEV` if the driver is unbound, and what the DMA API says.
     pub(crate) fn map(&self, list: List, direction: Direction) -> Result<Devres<Mapping>> {
         let bound = self.bound.lock();
-        if !*bound {
-            return Err(ENODEV);
-        }
         let dev: &Device = (*self.pdev).as_ref();
         sys::dma::with_bound(dev, &bound, |dev| {
             Devres::new(dev, Mapping::new(dev, list, direction)?)

@@ -57,12 +57,19 @@ pub(crate) fn clear_master<Ctx: DeviceContext>(pdev: &pci::Device<Ctx>) {
     unsafe { bindings::pci_clear_master(pdev) };
 }
 
-/// Calls `f` with a device that the driver is bound to.
+/// Calls `f` with a device, if the driver is bound to it.
+///
+/// # Errors
+///
+/// `ENODEV` if it is not; otherwise what `f` returns.
 pub(crate) fn with_bound<R>(
     dev: &Device,
-    _bound: &BoundLock<'_>,
-    f: impl FnOnce(&Device<Bound>) -> R,
-) -> R {
-    // SAFETY: The lock says that the driver is bound, and unbinding waits for it.
+    bound: &BoundLock<'_>,
+    f: impl FnOnce(&Device<Bound>) -> Result<R>,
+) -> Result<R> {
+    if !**bound {
+        return Err(ENODEV);
+    }
+    // SAFETY: The driver is bound, and unbinding waits for the lock.
     f(unsafe { dev.as_bound() })
 }

@@ -157,18 +157,24 @@ fn neighbours_are_not_seen() {
         let measured = measured.expect("MEASURE").raw;
         let bytes = (measured.bookkeeping_a_bytes, measured.bookkeeping_b_bytes);
         let stats = device.stats().expect("STATS").raw;
-        (
-            [pinned.nr_runs(), runs, compared.nr_runs],
-            bytes,
+        let counts = [
             stats.nr_runs,
-        )
+            stats.nr_windows,
+            stats.irqs_off_max_cycles,
+            stats.irqs_off.iter().sum(),
+        ];
+        ([pinned.nr_runs(), runs, compared.nr_runs], bytes, counts)
     };
-    let (runs, bytes, nr_grabs) = seen();
+    let (runs, bytes, counts) = seen();
     assert_eq!(runs, [1; 3], "root sees one run of 2 MiB");
-    assert!(bytes.0 != 0 && bytes.1 != 0 && nr_grabs != 0);
+    assert!(bytes.0 != 0 && bytes.1 != 0 && counts.iter().all(|&count| count != 0));
     Child::run(|| {
         drop_capabilities(&[CAP_SYS_ADMIN]);
-        assert_eq!(seen(), ([nr_pages; 3], (0, 0), 0), "without the capability");
+        assert_eq!(
+            seen(),
+            ([nr_pages; 3], (0, 0), [0; 4]),
+            "without the capability"
+        );
     })
     .join();
 }

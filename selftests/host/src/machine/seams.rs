@@ -200,11 +200,6 @@ impl<F: Encode> Folios for &Machine<F> {
         is_there
     }
 
-    fn let_go_page_map(self, folio: PageNr, nr_pages: u32) {
-        self.held(folio, "the page map is let go");
-        self.memmap.borrow_mut().nr_map_refs -= u64::from(nr_pages);
-    }
-
     fn is_longterm_pinnable(self, folio: PageNr) -> bool {
         self.held(folio, "the page block is asked for");
         self.memmap.borrow().page(folio).longterm_pinnable

@@ -221,8 +221,6 @@ impl Folios for &Machine {
         false
     }
 
-    fn let_go_page_map(self, _folio: usize, _nr_pages: u32) {}
-
     fn is_longterm_pinnable(self, _folio: usize) -> bool {
         true
     }

@@ -153,6 +153,7 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
         raw::RUST_GUP_STOP_RANGE => "such a range is refused before",
         raw::RUST_GUP_STOP_OFF => "only under Xen",
         raw::RUST_GUP_STOP_SIGNAL => "takes a process that is being killed",
+        raw::RUST_GUP_STOP_TOO_MANY_REFS => "takes half a million pins of one page",
         _ => return None,
     })
 }
