@@ -120,9 +120,21 @@ impl Call {
     pub(super) fn possible(self) -> Errors {
         let never: &[i32] = match self {
             // EAGAIN says that the process was killed.
-            Self::Pin => &[libc::EINTR, libc::EAGAIN, libc::EREMOTEIO, libc::EBUSY],
+            Self::Pin => &[
+                libc::EINTR,
+                libc::EAGAIN,
+                libc::EREMOTEIO,
+                libc::EBUSY,
+                libc::ETOOMANYREFS,
+            ],
             // Here also that the range is not resident.
-            Self::Measure => &[libc::EINTR, libc::EOPNOTSUPP, libc::EREMOTEIO, libc::EBUSY],
+            Self::Measure => &[
+                libc::EINTR,
+                libc::EOPNOTSUPP,
+                libc::EREMOTEIO,
+                libc::EBUSY,
+                libc::ETOOMANYREFS,
+            ],
             Self::Read | Self::Write => &[libc::EINTR],
             _ => &[],
         };

@@ -192,7 +192,8 @@ pub(super) fn after(
             return pin(caller, range, &asked, &from_bytes(&now));
         }
         (Call::Compare, Subject::Range(range)) => {
-            compare(range, &from_bytes(&prepared.bytes), &from_bytes(&now))?;
+            let asked = from_bytes(&prepared.bytes);
+            compare(range, &asked, &from_bytes(&now), now.len())?;
         }
         (Call::Measure, Subject::Range(range)) => {
             measure(range, &from_bytes(&prepared.bytes), &from_bytes(&now))?;
@@ -384,6 +385,7 @@ fn compare(
     range: &Range,
     asked: &raw::rust_gup_compare,
     now: &raw::rust_gup_compare,
+    nr_bytes: usize,
 ) -> Result<(), String> {
     ensure!(
         (now.addr, now.len_bytes, now.flags, now.reserved)
@@ -403,13 +405,14 @@ fn compare(
         Some(_) => Some(0),
         None => None,
     };
-    for found in [now.errno_rust, now.errno_kernel, now.errno_first] {
-        let is_expected = match error {
-            Some(error) => found == error,
-            None => found == 0 || found == libc::EFAULT,
-        };
-        ensure!(is_expected, "{now:x?}: the error of an engine");
-    }
+    let is_expected = |found| match error {
+        Some(error) => found == error,
+        None => found == 0 || found == libc::EFAULT,
+    };
+    ensure!(
+        is_expected(now.errno_rust) && is_expected(now.errno_kernel),
+        "{now:x?}: the error of an engine"
+    );
     let nr_both = now.nr_pages_rust.min(now.nr_pages_kernel);
     ensure!(
         now.nr_equal <= nr_both && (now.differences != 0 || now.nr_equal == nr_both),
@@ -431,6 +434,14 @@ fn compare(
         )?;
     }
     stop(range, now.stop, now.stop_addr)?;
+    if nr_bytes < size_of::<raw::rust_gup_compare>() {
+        // A caller of an older version, or one that cuts a field in two.
+        return Ok(());
+    }
+    ensure!(
+        is_expected(now.errno_first),
+        "{now:x?}: the error of the first engine"
+    );
     ensure!(
         now.nr_fast_first <= now.nr_pages_first && now.nr_pages_first <= range.nr_pages(),
         "{now:x?}: pages at first"
