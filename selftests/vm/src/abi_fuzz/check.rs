@@ -20,7 +20,7 @@ const KERNEL: u64 = 0xff00_0000_0000_0000;
 const MANY: u64 = 1 << 52;
 
 /// More runs than any handle has: of a larger buffer only the beginning is watched.
-const MOST_RUNS: u64 = 600;
+const MOST_RUNS: u64 = 2048;
 
 /// What a call did to handles.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,11 @@ impl Watched {
             (Some(Call::Read), Subject::Use(using)) => Some((using.buf, using.len_bytes)),
             (Some(Call::Runs), Subject::Use(using)) => {
                 let size = size_of::<raw::rust_gup_run>() as u64;
-                Some((using.buf, using.capacity.min(MOST_RUNS) * size))
+                let nr_most = match using.held {
+                    Some(_) => using.nr_listed(),
+                    None => using.capacity.min(MOST_RUNS),
+                };
+                Some((using.buf, nr_most * size))
             }
             (Some(Call::Measure), Subject::Range(range)) => {
                 let size = size_of::<raw::rust_gup_sample>() as u64;
