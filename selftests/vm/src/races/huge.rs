@@ -45,17 +45,22 @@ pub(super) fn try_collapse(map: &Map, at: usize) -> io::Result<()> {
     map.try_advise(at, HUGE, libc::MADV_COLLAPSE)
 }
 
-/// Splits the mapping of a huge page, and not the page.
-pub(super) fn split_mapping(arena: &Arena, at: usize) {
+/// Write-protects a page for a moment, which splits a huge page's mapping. Its owner and requests for writing are refused
+/// meanwhile, so the arena [may be absent](Arena::may_be_absent).
+fn write_protect(arena: &Arena, at: usize) {
     arena.map.protect(at, PAGE, libc::PROT_READ);
     arena.map.protect(at, PAGE, RW);
+}
+
+/// Splits the mapping of a huge page, and not the page.
+pub(super) fn split_mapping(arena: &Arena, at: usize) {
+    write_protect(arena, at);
 }
 
 /// Splits a huge page, first its mapping and then the page itself.
 pub(super) fn split(arena: &Arena, random: &mut Random) {
     let page = PAGE * random.below(arena.nr_pages());
-    arena.map.protect(page, PAGE, libc::PROT_READ);
-    arena.map.protect(page, PAGE, RW);
+    write_protect(arena, page);
     split_folios(arena, page / HUGE * HUGE, 0);
 }
 
@@ -87,7 +92,9 @@ fn references_are_noticed() {
 
 fn against_collapse() {
     need_huge_pages();
-    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    let arena = Arena::small(2 * HUGE / PAGE)
+        .with_grip(Grip::Rare)
+        .may_be_absent();
     let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
     race.evidence("thp_split_pmd").run(|turn| {
         if turn.round % 2 == 0 {
@@ -102,7 +109,9 @@ fn against_collapse() {
 /// Folios become smaller and smaller while runs of their pages are taken.
 fn against_splitting() {
     need_huge_pages();
-    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    let arena = Arena::small(2 * HUGE / PAGE)
+        .with_grip(Grip::Rare)
+        .may_be_absent();
     Race::new(&arena, 37)
         .evidence("thp_split_page")
         .run(|turn| {
@@ -191,7 +200,9 @@ fn against_khugepaged() {
     const COLLAPSED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged/pages_collapsed";
     need_huge_pages();
     let _settings = busy_khugepaged();
-    let arena = Arena::small(4 * HUGE / PAGE).with_grip(Grip::Rare);
+    let arena = Arena::small(4 * HUGE / PAGE)
+        .with_grip(Grip::Rare)
+        .may_be_absent();
     arena
         .map
         .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);

@@ -258,16 +258,8 @@ impl<'a> Taker<'a> {
         Some(pages)
     }
 
-    /// An access of the owner to its memory. It has none only where the race says so. The kernel's copy answers EFAULT
-    /// also to a fault that could not be served right now; an owner without access has none the next time either.
-    fn as_owner<T>(&self, access: impl Fn() -> Option<T>, request: &Request) -> Option<T> {
-        const NR_TRIES: usize = 3;
-        let nr_tries = if self.rules.may_be_absent {
-            1
-        } else {
-            NR_TRIES
-        };
-        let done = (0..nr_tries).find_map(|_| access());
+    /// An access of the owner to its memory. It has none only where the race says so.
+    fn as_owner<T>(&self, done: Option<T>, request: &Request) -> Option<T> {
         if done.is_none() {
             self.tally.owner_faults.fetch_add(1, Ordering::Relaxed);
             assert!(
@@ -318,12 +310,12 @@ impl<'a> Taker<'a> {
         if request.access == Access::Write && request.how != How::Get {
             store(pages, at + by_handle, &word.to_ne_bytes());
             look.written = Some(word);
-            if let Some(found) = self.as_owner(|| self.owner.load(addr + by_handle), request) {
+            if let Some(found) = self.as_owner(self.owner.load(addr + by_handle), request) {
                 seen.push(("the owner reads", word, found));
             }
         }
-        let store = || self.owner.store(addr + by_owner, word | 1);
-        if let Some(()) = self.as_owner(store, request) {
+        let stored = self.owner.store(addr + by_owner, word | 1);
+        if let Some(()) = self.as_owner(stored, request) {
             seen.push(("the owner wrote", word | 1, read(pages, at + by_owner)));
         }
         let version = look.before.version;
@@ -361,7 +353,7 @@ impl<'a> Taker<'a> {
         if look.written.take().is_some() {
             store(pages, at, &[0; 8]);
         }
-        self.as_owner(|| self.owner.store(addr, 0), request);
+        self.as_owner(self.owner.store(addr, 0), request);
     }
 
     /// Fails if a page that is held is somebody else's by now.
@@ -437,8 +429,8 @@ impl<'a> Taker<'a> {
         let word = self.words(slot)[1];
         let page_at = |nth: usize| request.addr + nth * PAGE;
         for nth in 0..before.len() {
-            let store = || self.owner.store(page_at(nth) + word, self.operation);
-            self.as_owner(store, request);
+            let stored = self.owner.store(page_at(nth) + word, self.operation);
+            self.as_owner(stored, request);
         }
         let mapped = frames(request.addr, before.len());
         let runs = pages.runs().expect("RUNS");
