@@ -24,9 +24,10 @@
  *	rust_gup_release(), _UNCHANGED	none, unless rust_gup_copy_to() has written to the pages
  *	rust_gup_release(), _WRITTEN	the lock of each folio, and what the file system takes to mark it dirty
  *
- * All but the first may be called by the holder of an mmap_lock: from close() of a VMA and mmap() of a file, too. So may all but
- * the last by the holder of a folio lock, from an MMU notifier for example, but rust_gup_take() allocates memory with
- * GFP_KERNEL_ACCOUNT. Where lockdep is on, it complains about a rust_gup_take() that is not _FAST_ONLY under mmap_lock.
+ * All but the first may be called by the holder of an mmap_lock: from close() of a VMA and mmap() of a file, too. Those that
+ * take no lock may also be called by the holder of a folio lock, from an MMU notifier for example; but rust_gup_take()
+ * allocates memory with GFP_KERNEL_ACCOUNT. Where lockdep is on, it complains about a rust_gup_take() that is not
+ * _FAST_ONLY under mmap_lock.
  *
  * rust_gup_take() looks at the address space of the current task; the others may be called by any task, also when that
  * address space is gone. Pages that are held count against RLIMIT_MEMLOCK of the user that took them, in user->locked_vm

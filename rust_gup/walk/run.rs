@@ -146,8 +146,8 @@ impl<'a> RunWriter<'a> {
         true
     }
 
-    /// Adds a run of device memory, whose page maps begin and end at multiples of `align` pages, a power of two: what lies on the two sides
-    /// of such a border can belong to two of them, or only one side to one, and comes in two runs.
+    /// Adds a run of device memory, whose page maps begin and end at multiples of `align` pages, a power of two: what
+    /// lies on the two sides of such a border can belong to two of them, or only one side to one, and comes in two runs.
     #[doc(alias("pages_are_mergeable", "zone_device_pages_have_same_pgmap"))]
     #[must_use]
     pub fn push_device(&mut self, first: Pfn, nr_pages: u64, align: u64) -> bool {
