@@ -7,98 +7,16 @@
 //!
 //! With `--random` it compares the engines on memory made at random instead: see [`random`].
 //!
-//! Each file of tests begins with its promises. What is promised for all of them is in [`guard`] and [`runner`].
+//! Each file of tests begins with its promises. What is promised for all of them is in [`harness::guard`] and [`harness::runner`].
 
-mod abi;
 mod abi_fuzz;
-mod compare;
-mod concurrency;
-mod cow;
-mod dax;
-mod dirty;
-mod disks;
-mod dma;
-mod faults;
-mod fixture;
-mod guard;
-mod gup_test;
-mod handles;
-mod huge_zero;
-mod interrupts;
-mod isolated;
-mod kernel_api;
-mod khugepaged;
-mod kinds;
-mod ktap;
-mod layout;
-mod lifetime;
-mod matrix;
-mod measure;
-mod memlock;
-mod memory;
-mod memory_block;
-mod off;
-mod overflow;
-mod placement;
-mod pmem;
-mod privileges;
-mod process;
-mod races;
+mod harness;
 mod random;
-mod ranges;
-mod runner;
-mod runs;
-mod seed;
-mod slow_only;
-mod stops;
-mod swap;
-mod unload;
-mod unusual;
+mod tests;
 
 use std::process::ExitCode;
 
-use runner::Test;
-
-/// All tests, those that unload the module last.
-fn all_tests() -> Vec<Test> {
-    [
-        abi::tests(),
-        layout::tests(),
-        ranges::tests(),
-        privileges::tests(),
-        handles::tests(),
-        overflow::tests(),
-        runs::tests(),
-        kinds::tests(),
-        stops::tests(),
-        slow_only::tests(),
-        unusual::tests(),
-        isolated::tests(),
-        matrix::tests(),
-        placement::tests(),
-        dax::tests(),
-        off::tests(),
-        swap::tests(),
-        dirty::tests(),
-        cow::tests(),
-        compare::tests(),
-        measure::tests(),
-        huge_zero::tests(),
-        lifetime::tests(),
-        memlock::tests(),
-        concurrency::tests(),
-        interrupts::tests(),
-        races::tests(),
-        kernel_api::tests(),
-        dma::tests(),
-        gup_test::tests(),
-        faults::tests(),
-        unload::tests(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
+use harness::runner::{self, Test};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -118,7 +36,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let filters: Vec<&String> = arguments.iter().filter(|a| *a != "--list").collect();
-    let mut tests = all_tests();
+    let mut tests = tests::all();
     let is_of = |test: &Test, filter: &str| test.name.contains(filter);
     for filter in &filters {
         if !tests.iter().any(|t| is_of(t, filter)) {

@@ -11,8 +11,8 @@ use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use libc::c_int;
 use rust_gup_uapi::raw;
 
-use crate::fixture::{check, pattern, HUGE, PAGE};
-use crate::memory::RW;
+use crate::harness::fixture::{check, pattern, HUGE, PAGE};
+use crate::harness::memory::RW;
 
 /// How many threads a case has at most.
 pub(super) const MAX_THREADS: usize = 3;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::arena::{Arena, Region};
-use crate::fixture::{check, PAGE};
+use crate::harness::fixture::{check, PAGE};
 
 const API: u64 = 0xaa;
 const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;

@@ -17,7 +17,7 @@ use super::script::{
 };
 use super::structure::structure;
 use super::world::World;
-use crate::fixture::PAGE;
+use crate::harness::fixture::PAGE;
 
 /// For the structure of one thread: twice as much as any has.
 const PART: usize = PAGE / MAX_THREADS.next_power_of_two();

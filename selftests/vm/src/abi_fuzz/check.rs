@@ -10,7 +10,7 @@ use rust_gup_uapi::raw;
 use super::call::Call;
 use super::caller::{Caller, Held, Prepared, Range, Subject, Use};
 use super::structure::from_bytes;
-use crate::fixture::PAGE;
+use crate::harness::fixture::PAGE;
 
 /// Bytes around a structure or buffer that are watched.
 pub(super) const MARGIN: usize = 64;

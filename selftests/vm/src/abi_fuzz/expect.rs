@@ -8,7 +8,7 @@ use super::arena::Outlook;
 use super::call::{Call, Errors};
 use super::caller::{Caller, Prepared, Range, Subject, Use};
 use super::script::{CallOperation, File, OtherFile};
-use crate::fixture::FLAGS;
+use crate::harness::fixture::FLAGS;
 
 impl Caller<'_> {
     /// What a call may return, by what `Documentation/uapi.rst` says.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::tally::Tally;
-use crate::fixture::{field, PAGE};
+use crate::harness::fixture::{field, PAGE};
 
 /// What the machine does for itself meanwhile: free memory, and slab that cannot be reclaimed, in KiB.
 const BOUNDS_KIB: [u64; 2] = [8192, 2048];

@@ -13,7 +13,7 @@ use super::script::{
     MemoryOperation, Offset, Operation, OtherCall, OtherFile, Scope, Script, NR_OWN_FILES,
     NR_SHARED_FILES,
 };
-use crate::fixture::{FLAGS, PAGE};
+use crate::harness::fixture::{FLAGS, PAGE};
 
 /// Operations of a case, of all threads together.
 const NR_OPERATIONS: usize = 1000;

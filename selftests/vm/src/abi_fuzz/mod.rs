@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A case is a process: memory of all kinds, open files, one to three threads, and a script that was made from a seed.
-//! A round is many cases of one persona, two at a time, and a test as all others: what [`guard`](crate::guard) and
-//! [`runner`](crate::runner) promise holds for it. Verify of each call that
+//! A round is many cases of one persona, two at a time, and a test as all others: what [`guard`](crate::harness::guard) and
+//! [`runner`](crate::harness::runner) promise holds for it. Verify of each call that
 //!
 //! - it returns what `Documentation/uapi.rst` says, and nothing else: a call with something wrong fails for that reason,
 //!   one with nothing wrong works;
@@ -46,9 +46,9 @@ use self::maker::make;
 use self::persona::{OpenToAll, Persona};
 use self::tally::Tally;
 use self::world::Special;
-use crate::fixture::check;
-use crate::runner::{self, Test};
-use crate::seed;
+use crate::harness::fixture::check;
+use crate::harness::runner::{self, Test};
+use crate::harness::seed;
 
 /// Cases that run at a time.
 const NR_LANES: u64 = 2;

@@ -5,8 +5,8 @@
 use rust_gup_uapi::Device;
 
 use super::script::Scope;
-use crate::fixture::check;
-use crate::process::{
+use crate::harness::fixture::check;
+use crate::harness::process::{
     become_privileged_user, become_user, drop_capabilities, enter_user_namespace,
     limit_locked_memory, CAP_IPC_LOCK, CAP_SYS_ADMIN,
 };

@@ -9,7 +9,7 @@ use rust_gup_uapi::raw;
 use super::call::Call;
 use super::caller::Subject;
 use super::script::CallOperation;
-use crate::fixture::PAGE;
+use crate::harness::fixture::PAGE;
 
 /// The structure of an operation, as the header has it. Fields that are only for output hold garbage.
 pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::arena;
 use super::call::{errno_name, Call, NAMES};
-use crate::memory::RW;
+use crate::harness::memory::RW;
 
 const NR_CALLS: usize = Call::ALL.len();
 /// Numbers that are no call.

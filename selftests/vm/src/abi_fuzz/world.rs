@@ -21,10 +21,10 @@ use super::script::{
     NR_SHARED_FILES,
 };
 use super::tally::Tally;
-use crate::fixture::{check, PAGE};
-use crate::lifetime;
-use crate::memory::RW;
-use crate::process::{pinned_kib, Rendezvous};
+use crate::harness::fixture::{check, PAGE};
+use crate::harness::memory::RW;
+use crate::harness::process::{pinned_kib, Rendezvous};
+use crate::tests::lifetime;
 
 /// Handles of a shared file that were seen last.
 const BOARD: usize = 8;

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 
 use super::place::Place;
 use super::step::{Memory, Piece, Rights};
-use crate::disks::Disk;
-use crate::fixture::{check, PAGE};
+use crate::harness::disks::Disk;
+use crate::harness::fixture::{check, PAGE};
 
 /// Large enough for a few files as long as the arena.
 const DISK_BYTES: u64 = 48 << 20;

@@ -35,11 +35,11 @@ use proptest::test_runner::{
 };
 use rust_gup_uapi::Stop;
 
-use crate::guard::Guard;
-use crate::khugepaged::Khugepaged;
-use crate::ktap::{Outcome, Reporter};
-use crate::runner::{run_one, Test};
-use crate::seed;
+use crate::harness::guard::Guard;
+use crate::harness::khugepaged::Khugepaged;
+use crate::harness::ktap::{Outcome, Reporter};
+use crate::harness::runner::{run_one, Test};
+use crate::harness::seed;
 use coverage::{why_not_doable, why_not_reachable, Coverage};
 use files::FileSystems;
 use rest::Orphans;
@@ -114,10 +114,10 @@ fn run(options: &Options) -> io::Result<bool> {
     let _settings = rest::settings();
     let _khugepaged = Khugepaged::sleep();
     rest::allow_huge_pages(false)?;
-    let _swap = crate::swap::swap();
+    let _swap = crate::tests::swap::swap();
     let _files = FileSystems::new()?;
     place::all_free()?;
-    crate::runner::become_subreaper()?;
+    crate::harness::runner::become_subreaper()?;
 
     let mut reporter = Reporter::start(io::stdout(), 2)?;
     let mut player = Player {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::step::{Notice, Piece};
-use crate::fixture::check;
+use crate::harness::fixture::check;
 
 // From include/uapi/linux/userfaultfd.h.
 const UFFDIO_API: u32 = 0xc018_aa3f;

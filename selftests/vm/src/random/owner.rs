@@ -14,7 +14,7 @@ use rust_gup_uapi::Access;
 
 use super::files::memfd;
 use super::step::Piece;
-use crate::fixture::{check, PAGE};
+use crate::harness::fixture::{check, PAGE};
 
 /// How much of a page is touched.
 const WORD: usize = 8;

@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 
-use crate::fixture::{open, HUGE, PAGE};
-use crate::memory::Map;
+use crate::harness::fixture::{open, HUGE, PAGE};
+use crate::harness::memory::Map;
 
 /// Leaves of the second level in the arena.
 const NR_LEAVES: usize = 4;

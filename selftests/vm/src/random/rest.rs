@@ -8,8 +8,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::fixture::{check, field};
-use crate::memory::Setting;
+use crate::harness::fixture::{check, field};
+use crate::harness::memory::Setting;
 
 /// How long it may take until pages are given back.
 const LIMIT: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use std::fmt;
 use rust_gup_uapi::{Access, Engine, Fallback, How, Request};
 
 use super::place::{Place, Spot};
-use crate::fixture::PAGE;
+use crate::harness::fixture::PAGE;
 
 /// Whole pages of a place.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::place::{Place, Spot};
 use super::step::{
     Advice, By, Denies, Group, Memory, Notice, Op, Piece, Rights, Sequence, Sizes, Take,
 };
-use crate::fixture::{ACCESSES, HOWS, HUGE, PAGE};
+use crate::harness::fixture::{ACCESSES, HOWS, HUGE, PAGE};
 
 const PAGES_A_LEAF: usize = HUGE / PAGE;
 const NR_LEAVES: usize = 4;

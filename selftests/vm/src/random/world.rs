@@ -20,8 +20,8 @@ use super::owner::Owner;
 use super::place::{Place, Spot};
 use super::rest::allow_huge_pages;
 use super::step::{Advice, Denies, Memory, Op, Piece, Rights, Sequence, Sizes};
-use crate::fixture::{call, check, open, HUGE, PAGE};
-use crate::process::{Child, Rendezvous};
+use crate::harness::fixture::{call, check, open, HUGE, PAGE};
+use crate::harness::process::{Child, Rendezvous};
 
 /// Where the first MiB of physical memory has a hole for a display adapter.
 const DEVICE_MEMORY: i64 = 0xa0000;

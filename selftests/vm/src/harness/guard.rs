@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify after each test that
+//!
+//! - the kernel logged nothing of the level of a warning or above, and nothing that looks like one, and no record of it was
+//!   lost;
+//! - the module logged nothing at all, whatever the test did wrong;
+//! - as many pins were released as acquired, by the kernel's own counters;
+//! - the module holds no handle and no page any more.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::fixture;
+
+/// Log levels up to this one (KERN_WARNING) are never normal.
+const WARNING: u32 = 4;
+const SUSPICIOUS: [&str; 6] = [
+    "BUG:",
+    "WARNING:",
+    "Oops",
+    "Call Trace",
+    "general protection",
+    "rust_gup",
+];
+/// What `dump_page()` logs of a page besides the reason; with CONFIG_PAGE_OWNER also who had it.
+pub(crate) const PAGE_DUMP: [&str; 11] = [
+    "page: ",
+    "head: ",
+    "flags: ",
+    "raw: ",
+    "anon ",
+    "aops:",
+    "memcg:",
+    "page_owner tracks the page",
+    "page last allocated",
+    "page last free",
+    // A line of a stack, as in: kfree+0x14a/0x2e0
+    "+0x",
+];
+/// A counter of Linux 7.2 becomes less than 0: it counts huge pages of the pool when they are freed (`mm/hugetlb.c:1731`)
+/// and not when others are moved to them (`alloc_hugetlb_folio_nodemask()`; 7.3 does, `:2228`).
+const MISCOUNTED: &str = "vmstat_refresh: nr_hugetlb -";
+/// How long counters that are kept per CPU may take to be folded.
+const FOLD_LIMIT: Duration = Duration::from_secs(2);
+
+/// The state of the kernel when a test begins.
+pub(crate) struct Guard {
+    kmsg: File,
+}
+
+impl Guard {
+    /// From here on, what the kernel logs belongs to the test.
+    pub(crate) fn begin() -> io::Result<Self> {
+        let mut kmsg = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open("/dev/kmsg")?;
+        kmsg.seek(SeekFrom::End(0))?;
+        Ok(Self { kmsg })
+    }
+
+    /// What the test did to the kernel that it should not have: a line each. Log records that hold one of `allowed`
+    /// are expected, unless they are warnings; those that hold one of `expected` also then.
+    pub(crate) fn complaints(&mut self, allowed: &[&str], expected: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Err(complaint) = pins_balance() {
+            found.push(complaint);
+        }
+        if let Err(complaint) = nothing_held() {
+            found.push(complaint);
+        }
+        let (records, lost) = read_records(&mut self.kmsg);
+        found.extend(lost);
+        for record in records {
+            if record.text.starts_with(MISCOUNTED)
+                || expected.iter().any(|e| record.text.contains(e))
+            {
+                continue;
+            }
+            if record.level <= WARNING
+                || record.is_suspicious() && !allowed.iter().any(|a| record.text.contains(a))
+            {
+                found.push(format!(
+                    "kernel log, level {}: {}",
+                    record.level, record.text
+                ));
+            }
+        }
+        found
+    }
+}
+
+/// The records that there are, each of which is one read, and a complaint if that may not be all of them.
+fn read_records(kmsg: &mut impl Read) -> (Vec<Record>, Option<String>) {
+    let mut records = Vec::new();
+    let mut lost = None;
+    let mut buf = vec![0; 8192];
+    loop {
+        match kmsg.read(&mut buf) {
+            Ok(len) => records.extend(Record::parse(&String::from_utf8_lossy(&buf[..len]))),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // Others have overwritten them; what comes after them can be read.
+            Err(e) if e.raw_os_error() == Some(libc::EPIPE) => {
+                lost = Some("kernel log: records were lost, boot with log_buf_len=4M".into());
+            }
+            Err(e) => {
+                lost = Some(format!("kernel log: {e}"));
+                break;
+            }
+        }
+    }
+    (records, lost)
+}
+
+/// Writes a line into the kernel log, for `scripts/vm`. Each time by a file of its own, or the kernel would suppress some.
+pub(crate) fn announce(what: &str) -> io::Result<()> {
+    fs::write("/dev/kmsg", format!("<5>gup-selftest: {what}"))
+}
+
+/// One record of the kernel log.
+#[derive(Debug, PartialEq, Eq)]
+struct Record {
+    level: u32,
+    text: String,
+}
+
+impl Record {
+    /// Reads the format of Documentation/ABI/testing/dev-kmsg; none for records that user space wrote.
+    fn parse(raw: &str) -> Option<Self> {
+        let (prefix, rest) = raw.split_once(';')?;
+        let priority: u32 = prefix.split(',').next()?.parse().ok()?;
+        let from_kernel = priority >> 3 == 0;
+        from_kernel.then(|| Self {
+            level: priority & 7,
+            text: rest.lines().next().unwrap_or_default().to_owned(),
+        })
+    }
+
+    fn is_suspicious(&self) -> bool {
+        self.level <= WARNING || SUSPICIOUS.iter().any(|s| self.text.contains(s))
+    }
+}
+
+/// Pages pinned and unpinned since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PinCounters {
+    pub(crate) acquired: u64,
+    pub(crate) released: u64,
+}
+
+impl PinCounters {
+    /// What was added since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            acquired: self.acquired.wrapping_sub(before.acquired),
+            released: self.released.wrapping_sub(before.released),
+        }
+    }
+}
+
+/// Reads the kernel's pin counters, folded from all CPUs.
+pub(crate) fn pin_counters() -> PinCounters {
+    // Without it the counters lag behind by up to two seconds, and then they are read again below.
+    let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
+    let text = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
+    let value = |name: &str| {
+        fixture::field(&text, name).unwrap_or_else(|| panic!("/proc/vmstat has no {name}"))
+    };
+    PinCounters {
+        acquired: value("nr_foll_pin_acquired"),
+        released: value("nr_foll_pin_released"),
+    }
+}
+
+/// Repeats `check` until it succeeds or the counters must have been folded.
+fn settle(mut check: impl FnMut() -> Result<(), String>) -> Result<(), String> {
+    let deadline = Instant::now() + FOLD_LIMIT;
+    loop {
+        match check() {
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
+            result => return result,
+        }
+    }
+}
+
+fn pins_balance() -> Result<(), String> {
+    settle(|| {
+        let pins = pin_counters();
+        if pins.acquired == pins.released {
+            Ok(())
+        } else {
+            Err(format!(
+                "/proc/vmstat: nr_foll_pin_acquired {} but nr_foll_pin_released {}",
+                pins.acquired, pins.released
+            ))
+        }
+    })
+}
+
+fn nothing_held() -> Result<(), String> {
+    let stats = fixture::stats().map_err(|e| format!("statistics cannot be read: {e}"))?;
+    if stats.nr_handles == 0 && stats.nr_held_pages == 0 {
+        Ok(())
+    } else {
+        Err(format!(
+            "the module still counts {} handles and {} held pages",
+            stats.nr_handles, stats.nr_held_pages
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{read_records, Record};
+    use std::io::{self, Read};
+
+    /// A log from which the reads are taken, the last one first.
+    struct Log(Vec<Result<&'static str, i32>>);
+
+    impl Read for Log {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let next = self.0.pop().unwrap_or(Err(libc::EAGAIN));
+            let text = next.map_err(io::Error::from_raw_os_error)?;
+            buf[..text.len()].copy_from_slice(text.as_bytes());
+            Ok(text.len())
+        }
+    }
+
+    #[test]
+    fn records_that_were_lost_are_a_complaint() {
+        const FIRST: &str = "6,1,2,-;the first";
+        const SECOND: &str = "6,2,2,-;the second";
+        let (records, lost) = read_records(&mut Log(vec![Ok(SECOND), Ok(FIRST)]));
+        assert_eq!((records.len(), lost), (2, None));
+        for errno in [libc::EPIPE, libc::EIO] {
+            let (records, lost) = read_records(&mut Log(vec![Ok(SECOND), Err(errno), Ok(FIRST)]));
+            assert_eq!(records[0].text, "the first");
+            assert!(lost.is_some());
+            assert_eq!(records.len() == 2, errno == libc::EPIPE);
+        }
+    }
+
+    #[test]
+    fn kernel_records_are_parsed() {
+        let record = Record::parse("4,1234,5678,-;WARNING: at x\n SUBSYSTEM=misc\n").unwrap();
+        assert_eq!(record.level, 4);
+        assert_eq!(record.text, "WARNING: at x");
+        assert!(record.is_suspicious());
+    }
+
+    #[test]
+    fn user_space_may_write_what_it_likes() {
+        assert_eq!(Record::parse("12,1,2,-;BUG: said init"), None);
+    }
+
+    #[test]
+    fn the_module_is_to_be_silent() {
+        assert!(Record::parse("6,1,2,-;rust_gup: hello")
+            .unwrap()
+            .is_suspicious());
+        assert!(!Record::parse("6,1,2,-;zram: added device")
+            .unwrap()
+            .is_suspicious());
+    }
+}

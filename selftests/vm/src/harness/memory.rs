@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests share: memory of this process, and what the kernel says about it.
+
+use std::fs::{self, File};
+use std::io;
+use std::mem::size_of;
+use std::os::unix::fs::FileExt;
+use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+use std::sync::OnceLock;
+
+use libc::c_int;
+use rust_gup_uapi::memory::{Kind, Mapping};
+use rust_gup_uapi::{Device, Engine, How, Request};
+
+use crate::harness::fixture::{check, field, pattern, HUGE, PAGE};
+use crate::harness::runner::skip;
+
+pub(crate) const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
+
+/// A mapping of this process, of which nobody gets a reference.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub(crate) addr: usize,
+    pub(crate) len_bytes: usize,
+    /// Who unmaps it, if not this.
+    owner: Option<Owner>,
+}
+
+/// Who unmaps a mapping. It is there to be dropped.
+#[derive(Debug)]
+enum Owner {
+    Mapping(#[allow(dead_code)] Mapping),
+    Reserve(#[allow(dead_code)] Box<Map>),
+    /// Who mapped it.
+    Other,
+}
+
+impl Map {
+    /// Maps as mmap(2) does.
+    pub(crate) fn new(
+        addr: usize,
+        len_bytes: usize,
+        prot: c_int,
+        flags: c_int,
+        fd: c_int,
+    ) -> io::Result<Self> {
+        Self::with_offset(addr, len_bytes, prot, flags, (fd, 0))
+    }
+
+    /// Maps as mmap(2) does, from an offset in the file on.
+    pub(crate) fn with_offset(
+        addr: usize,
+        len_bytes: usize,
+        prot: c_int,
+        flags: c_int,
+        (fd, offset): (c_int, usize),
+    ) -> io::Result<Self> {
+        let hint = with_exposed_provenance_mut(addr);
+        let offset = offset as libc::off_t;
+        // SAFETY: MAP_FIXED replaces only what is reserved for the purpose; without it nothing is replaced.
+        let start = unsafe { libc::mmap(hint, len_bytes, prot, flags, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let addr = start.expose_provenance();
+        Ok(Self {
+            addr,
+            len_bytes,
+            owner: None,
+        })
+    }
+
+    /// Maps as mmap(2) does at a multiple of `align_bytes`, between pages that nobody may access.
+    pub(crate) fn guarded(
+        len_bytes: usize,
+        align_bytes: usize,
+        prot: c_int,
+        flags: c_int,
+        at: (c_int, usize),
+    ) -> io::Result<Self> {
+        Self::guarded_at(len_bytes, (align_bytes, 0), prot, flags, at)
+    }
+
+    /// The same `beside` bytes behind such a multiple.
+    pub(crate) fn guarded_at(
+        len_bytes: usize,
+        (align_bytes, beside): (usize, usize),
+        prot: c_int,
+        flags: c_int,
+        at: (c_int, usize),
+    ) -> io::Result<Self> {
+        let reserved_bytes = len_bytes + align_bytes + beside + 2 * PAGE;
+        let flags_of_none = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let reserve = Self::new(0, reserved_bytes, libc::PROT_NONE, flags_of_none, -1)?;
+        let addr = (reserve.addr + PAGE).next_multiple_of(align_bytes) + beside;
+        let mut map = Self::with_offset(addr, len_bytes, prot, flags | libc::MAP_FIXED, at)?;
+        map.owner = Some(Owner::Reserve(Box::new(reserve)));
+        Ok(map)
+    }
+
+    /// What the kernel mapped by itself and calls `name` in /proc/self/maps.
+    pub(crate) fn of_kernel(name: &str) -> Option<Self> {
+        let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+        let line = maps.lines().find(|l| l.ends_with(name))?;
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let number = |text| usize::from_str_radix(text, 16).expect("an address");
+        let (addr, end) = (number(start), number(end));
+        Some(Self::borrowed(addr, end - addr))
+    }
+
+    /// Memory that somebody else mapped and keeps.
+    pub(crate) fn borrowed(addr: usize, len_bytes: usize) -> Self {
+        Self {
+            addr,
+            len_bytes,
+            owner: Some(Owner::Other),
+        }
+    }
+
+    /// A part of it.
+    pub(crate) fn part(&self, offset: usize, len_bytes: usize) -> Self {
+        assert!(offset + len_bytes <= self.len_bytes);
+        Self::borrowed(self.addr + offset, len_bytes)
+    }
+
+    /// Private anonymous memory in small pages, not touched yet.
+    pub(crate) fn untouched(nr_pages: usize) -> Self {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let map = Self::new(0, nr_pages * PAGE, RW, flags, -1).expect("anonymous memory");
+        // Fails where the kernel has no huge pages, and then it need not succeed.
+        let _ = map.try_advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
+        map
+    }
+
+    /// Private anonymous memory in small pages, filled with a pattern.
+    pub(crate) fn anon(nr_pages: usize) -> Self {
+        let map = Self::untouched(nr_pages);
+        map.fill(0);
+        map.settle(0, map.len_bytes);
+        map
+    }
+
+    /// Memory of a kind that not each machine has; skips the test where it is missing.
+    pub(crate) fn of(kind: Kind, len_bytes: usize) -> Self {
+        match kind.map(len_bytes) {
+            Ok(mapping) => Self {
+                addr: mapping.addr(),
+                len_bytes: mapping.len_bytes(),
+                owner: Some(Owner::Mapping(mapping)),
+            },
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => skip(&format!("{kind}: {e}")),
+            Err(e) => panic!("{kind}: {e}"),
+        }
+    }
+
+    /// Private anonymous memory in huge pages, filled with a pattern.
+    pub(crate) fn huge(nr_huge: usize) -> Self {
+        let map = Self::of(Kind::Thp2m, nr_huge * HUGE);
+        map.fill(0);
+        map.settle(0, map.len_bytes);
+        map
+    }
+
+    /// Moves it to where it may stay for long, on a machine with memory where it may not, so that a test need not care.
+    pub(crate) fn settle(&self, offset: usize, len: usize) {
+        static HAS_MOVABLE_MEMORY: OnceLock<bool> = OnceLock::new();
+        if *HAS_MOVABLE_MEMORY.get_or_init(has_movable_memory) {
+            let request = Request::new(self.addr + offset, len).how(How::LongTerm);
+            // Fails for memory that may not be taken at all, which stays where it is.
+            if let Ok(device) = Device::open() {
+                drop(device.pin(&request, Engine::Kernel));
+            }
+        }
+    }
+
+    pub(crate) fn end(&self) -> usize {
+        self.addr + self.len_bytes
+    }
+
+    pub(crate) fn nr_pages(&self) -> usize {
+        self.len_bytes / PAGE
+    }
+
+    /// A request for reading all of it, by a pin.
+    pub(crate) fn request(&self) -> Request {
+        Request::new(self.addr, self.len_bytes)
+    }
+
+    /// Reads memory as the owner.
+    pub(crate) fn load(&self, offset: usize, len: usize) -> Vec<u8> {
+        assert!(offset + len <= self.len_bytes);
+        let mut data = vec![0; len];
+        let from = with_exposed_provenance::<u8>(self.addr + offset);
+        // SAFETY: The range lies in the mapping; `data` is as long.
+        unsafe { from.copy_to_nonoverlapping(data.as_mut_ptr(), len) };
+        data
+    }
+
+    /// Writes memory as the owner.
+    pub(crate) fn store(&self, offset: usize, data: &[u8]) {
+        assert!(offset + data.len() <= self.len_bytes);
+        let to = with_exposed_provenance_mut::<u8>(self.addr + offset);
+        // SAFETY: The range lies in the mapping, of which no reference exists.
+        unsafe { to.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+    }
+
+    pub(crate) fn get(&self, offset: usize) -> u8 {
+        assert!(offset < self.len_bytes);
+        // SAFETY: The byte lies in the mapping.
+        unsafe { with_exposed_provenance::<u8>(self.addr + offset).read_volatile() }
+    }
+
+    pub(crate) fn set(&self, offset: usize, value: u8) {
+        assert!(offset < self.len_bytes);
+        // SAFETY: The byte lies in the mapping, of which no reference exists.
+        unsafe { with_exposed_provenance_mut::<u8>(self.addr + offset).write_volatile(value) };
+    }
+
+    /// Fills it with the pattern of `seed`.
+    pub(crate) fn fill(&self, seed: usize) -> Vec<u8> {
+        let data = pattern(seed, self.len_bytes);
+        self.store(0, &data);
+        data
+    }
+
+    #[track_caller]
+    pub(crate) fn protect(&self, offset: usize, len: usize, prot: c_int) {
+        let start = with_exposed_provenance_mut(self.addr + offset);
+        assert!(offset + len <= self.len_bytes);
+        // SAFETY: The range lies in the mapping; the tests do not touch what they forbid themselves to.
+        check(unsafe { libc::mprotect(start, len, prot) }).expect("mprotect");
+    }
+
+    pub(crate) fn try_advise(&self, offset: usize, len: usize, advice: c_int) -> io::Result<()> {
+        let start = with_exposed_provenance_mut(self.addr + offset);
+        assert!(offset + len <= self.len_bytes);
+        // SAFETY: The range lies in the mapping, of whose contents no reference exists.
+        check(unsafe { libc::madvise(start, len, advice) }).map(drop)
+    }
+
+    #[track_caller]
+    pub(crate) fn advise(&self, offset: usize, len: usize, advice: c_int) {
+        self.try_advise(offset, len, advice).expect("madvise");
+    }
+
+    #[track_caller]
+    pub(crate) fn unmap(&self, offset: usize, len: usize) {
+        if len == 0 {
+            return;
+        }
+        let start = with_exposed_provenance_mut(self.addr + offset);
+        // SAFETY: The range lies in the mapping, of which no reference exists.
+        check(unsafe { libc::munmap(start, len) }).expect("munmap");
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        if self.owner.is_none() {
+            // What the test unmapped itself does not matter: the tests map nothing in its place.
+            self.unmap(0, self.len_bytes);
+        }
+    }
+}
+
+/// A kernel file of one value, which is put back in the end.
+pub(crate) struct Setting {
+    path: &'static str,
+    before: String,
+}
+
+impl Setting {
+    /// Sets it; none if the kernel has no such file.
+    pub(crate) fn set(path: &'static str, value: &str) -> Option<Self> {
+        let text = fs::read_to_string(path).ok()?;
+        fs::write(path, value).ok()?;
+        // Of several, the one that holds stands in brackets.
+        let chosen = text.split_once('[').and_then(|(_, t)| t.split_once(']'));
+        let before = chosen.map_or(text.as_str(), |(value, _)| value).into();
+        Some(Self { path, before })
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = fs::write(self.path, self.before.trim());
+    }
+}
+
+/// Sees to it that `nr` huge pages of the pool are there, as long as the result lives. If there are none to be had,
+/// the kind of memory says so.
+pub(crate) fn hugetlb_pool(nr: usize) -> Option<Setting> {
+    const POOL: &str = "/proc/sys/vm/nr_hugepages";
+    let now: usize = fs::read_to_string(POOL).ok()?.trim().parse().ok()?;
+    (now < nr)
+        .then(|| Setting::set(POOL, &nr.to_string()))
+        .flatten()
+}
+
+/// Whether the machine has memory that is to stay movable.
+pub(crate) fn has_movable_memory() -> bool {
+    let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
+    zones
+        .split("\nNode ")
+        .filter(|z| z.contains("zone  Movable"))
+        .filter_map(|z| z.lines().find_map(|l| l.trim().strip_prefix("managed")))
+        .any(|managed| managed.trim() != "0")
+}
+
+/// Memory that can still be had, in KiB.
+pub(crate) fn available_kib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    field(&text, "MemAvailable:").expect("MemAvailable in /proc/meminfo")
+}
+
+/// The frame number of each page of a range, by /proc/self/pagemap; 0 where none is present.
+pub(crate) fn frames(addr: usize, nr_pages: usize) -> Vec<u64> {
+    const FRAME: u64 = (1 << 55) - 1;
+    pagemap(addr, nr_pages)
+        .into_iter()
+        .map(|e| {
+            if e & PAGEMAP_PRESENT != 0 {
+                e & FRAME
+            } else {
+                0
+            }
+        })
+        .collect()
+}
+
+/// A page is present, by /proc/self/pagemap.
+pub(crate) const PAGEMAP_PRESENT: u64 = 1 << 63;
+
+/// What /proc/self/pagemap says of each page of a range.
+pub(crate) fn pagemap(addr: usize, nr_pages: usize) -> Vec<u64> {
+    pagemap_of("self", addr, nr_pages)
+}
+
+/// What it says of the pages of a process, which is named as in /proc.
+pub(crate) fn pagemap_of(process: &str, addr: usize, nr_pages: usize) -> Vec<u64> {
+    let path = format!("/proc/{process}/pagemap");
+    let pagemap = File::open(&path).expect(&path);
+    let mut entries = vec![0; nr_pages * size_of::<u64>()];
+    let at = addr / PAGE * size_of::<u64>();
+    pagemap
+        .read_exact_at(&mut entries, at as u64)
+        .expect("pagemap entries");
+    entries
+        .chunks_exact(size_of::<u64>())
+        .map(|e| u64::from_ne_bytes(e.try_into().expect("eight bytes")))
+        .collect()
+}

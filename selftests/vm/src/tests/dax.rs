@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that device memory stays as long as it is held, by references and by pins, whoever took them:
+//!
+//! - a device of which pages are held goes when the last of them is released, and no sooner (device-dax);
+//! - a file of which pages are held can be truncated, lose pages to a hole, and be given up with its file system and the
+//!   device below that, when the last of them is released (fsdax);
+//! - meanwhile the pages hold what they held, and no more of them are to be had;
+//! - no run of device memory goes over a border at which another page map may begin.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::{Engine, How, Request};
+
+use crate::harness::fixture::{errno, holds, open, punch, scaled, HOWS, HUGE, PAGE};
+use crate::harness::memory::{Map, RW};
+use crate::harness::pmem::{
+    self, by_pmd, file, mapped, new_device, open_device, Driver, Fs, GIANT,
+};
+use crate::harness::runner::Test;
+
+/// As long as something that should wait is watched.
+const A_WHILE: Duration = Duration::from_millis(300);
+/// As long as something may take that need not wait any more.
+const PATIENCE: Duration = Duration::from_secs(10);
+const ENGINES: [Engine; 2] = [Engine::Rust, Engine::Kernel];
+
+/// None where the machine was not given such memory.
+pub(crate) fn tests() -> Vec<Test> {
+    if !pmem::is_there() {
+        return Vec::new();
+    }
+    let test = |name, run: fn()| Test::new(module_path!(), name, run).within(scaled(PATIENCE * 6));
+    let mut tests = vec![
+        test("ext4_waits_for_base_pages", || files(Fs::Ext4, false)),
+        test("ext4_waits_for_huge_pages", || files(Fs::Ext4, true)),
+        test("xfs_waits_for_base_pages", || files(Fs::Xfs, false)),
+        test("xfs_waits_for_huge_pages", || files(Fs::Xfs, true)),
+    ];
+    let logging = [
+        test("device_of_4k_waits", || devices(PAGE)),
+        test("device_of_2m_waits", || devices(HUGE)),
+        test("device_of_1g_waits", || devices(GIANT)),
+        test("runs_of_a_device", runs),
+        test("file_system_waits", file_system),
+    ];
+    tests.extend(logging.map(|test| test.expect_log(pmem::LOG)));
+    tests
+}
+
+/// Something that has to wait for what is held.
+struct Waiting(JoinHandle<()>);
+
+impl Waiting {
+    fn begin(run: impl FnOnce() + Send + 'static) -> Self {
+        Self(thread::spawn(run))
+    }
+
+    #[track_caller]
+    fn still(&self, what: &str) {
+        thread::sleep(A_WHILE);
+        assert!(!self.0.is_finished(), "{what}: did not wait");
+    }
+
+    #[track_caller]
+    fn ends(self, what: &str) {
+        let deadline = Instant::now() + scaled(PATIENCE);
+        while !self.0.is_finished() {
+            assert!(Instant::now() < deadline, "{what}: still waits");
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.0.join().expect("it did not fail");
+    }
+}
+
+/// All ways of holding pages of device memory to read from them.
+fn ways(longterm: bool) -> impl Iterator<Item = (How, Engine)> {
+    HOWS.into_iter()
+        .filter(move |how| longterm || *how != How::LongTerm)
+        .flat_map(|how| ENGINES.map(|engine| (how, engine)))
+}
+
+/// Holds two parts of `map`, begins what has to wait, and releases one after the other. What is held, holds its contents.
+fn waits(map: &Map, (how, engine): (How, Engine), run: impl FnOnce() + Send + 'static) {
+    let what = format!("{how:?}, {}", engine.name());
+    let device = open();
+    let hold = |request: Request| device.pin(&request.how(how), engine).expect("PIN");
+    let all = hold(map.request());
+    let last = hold(Request::new(map.end() - PAGE, PAGE));
+    assert_eq!(all.nr_pages(), map.nr_pages() as u64, "{what}");
+    let data = map.load(0, map.len_bytes);
+
+    let waiting = Waiting::begin(run);
+    waiting.still(&what);
+    holds(&all, 0, &data);
+    drop(all);
+    waiting.still(&format!("{what}, one of two released"));
+    holds(&last, 0, &data[map.len_bytes - PAGE..]);
+    drop(last);
+    waiting.ends(&what);
+}
+
+/// Fails unless there are no pages any more.
+fn nothing_left(map: &Map, (how, _): (How, Engine)) {
+    let device = open();
+    for engine in ENGINES {
+        let refused = errno(device.pin(&map.request().how(how), engine));
+        assert_eq!(refused, libc::EFAULT, "{how:?}, {}", engine.name());
+    }
+}
+
+/// Pages of a device that is unbound.
+fn devices(align: usize) {
+    drop(new_device(align));
+    for way in ways(true) {
+        let device = open_device();
+        let len_bytes = align.max(HUGE);
+        let place = (device.as_raw_fd(), 0);
+        let map = Map::guarded(len_bytes, len_bytes, RW, libc::MAP_SHARED, place);
+        let map = map.expect("the device is mapped");
+        // Not all of the largest leaf, for time's sake.
+        let part = map.part(map.len_bytes - HUGE, HUGE);
+        part.fill(1);
+        waits(&part, way, || Driver::DeviceDax.unbind());
+        nothing_left(&part, way);
+        // Before it comes back: its `struct cdev` is made anew then, whoever still has it open.
+        drop((map, device));
+        Driver::DeviceDax.bind();
+    }
+}
+
+/// A file with all of its pages mapped, by huge leaves or base pages.
+fn filled(fs: Fs, huge: bool) -> (File, Map) {
+    let flags = libc::MAP_SHARED;
+    let (file, map) = if huge {
+        by_pmd(fs, flags)
+    } else {
+        let file = file(fs, 2 * HUGE);
+        let map = mapped(&file, HUGE, flags, PAGE);
+        (file, map)
+    };
+    map.fill(1);
+    (file, map)
+}
+
+/// Pages of a file that is truncated, or gets a hole.
+fn files(fs: Fs, huge: bool) {
+    for way in ways(false) {
+        let (file, map) = filled(fs, huge);
+        waits(&map, way, move || file.set_len(0).expect("ftruncate"));
+        nothing_left(&map, way);
+
+        let (file, map) = filled(fs, huge);
+        waits(&map, way, move || punch(&file, (0, 2 * HUGE)));
+        assert!(map.load(0, map.len_bytes).iter().all(|byte| *byte == 0));
+    }
+}
+
+/// A file system whose last file is given up, and the device below it.
+fn file_system() {
+    for way in ways(false) {
+        let (file, map) = filled(Fs::Xfs, true);
+        let part = map.part(0, map.len_bytes);
+        waits(&part, way, || {
+            // The file has no name: that is all there is of it.
+            drop((file, map));
+            pmem::unmount();
+            Driver::NdPmem.unbind();
+        });
+        Driver::NdPmem.bind();
+    }
+}
+
+/// Runs of memory that lies in one piece.
+fn runs() {
+    const PAGES: u64 = (HUGE / PAGE) as u64;
+    for align in [PAGE, HUGE] {
+        let file = new_device(align);
+        let place = (file.as_raw_fd(), 0);
+        let map = Map::guarded(4 * HUGE, HUGE, RW, libc::MAP_SHARED, place).expect("mmap");
+        map.fill(1);
+        let device = open();
+        for (how, engine) in ways(true) {
+            let pinned = device.pin(&map.request().how(how), engine).expect("PIN");
+            let runs = pinned.runs().expect("RUNS");
+            let runs: Vec<_> = runs
+                .iter()
+                .map(|run| (run.pfn.expect("root may see it"), run.nr_pages))
+                .collect();
+            let what = format!("{align:#x}, {how:?}, {}: {runs:x?}", engine.name());
+            assert_eq!(runs.len(), 4, "{what}");
+            assert!(
+                runs.iter()
+                    .all(|&(pfn, nr)| pfn % PAGES == 0 && nr == PAGES),
+                "{what}"
+            );
+            let ends = runs.windows(2);
+            assert!(
+                ends.into_iter().all(|pair| pair[0].0 + PAGES == pair[1].0),
+                "{what}: one piece"
+            );
+        }
+    }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that what is written through a handle
+//!
+//! - reaches the disk, although the file system took the pages for clean and would have liked to have them back;
+//! - is not seen by a child of the owner that has memory of its own;
+//!
+//! and that a handle of plain references, which cannot promise either, refuses to be written to.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rust_gup_uapi::{Engine, How, Pinned, Request};
+
+use crate::harness::disks::Disk;
+use crate::harness::fixture::{holds, open, pattern, pin, refused, store, writable, PAGE};
+use crate::harness::memory::{Map, RW};
+use crate::harness::process::{Child, Rendezvous};
+use crate::harness::runner::tests;
+
+tests![
+    written_to_a_file,
+    file_by_plain_references,
+    written_before_a_fork,
+    memory_by_plain_references,
+];
+
+const LEN: usize = 4 * PAGE;
+const ENGINES: [Engine; 2] = [Engine::Rust, Engine::Kernel];
+
+/// A file on a disk that is mapped to be written to, and is clean.
+struct CleanFile {
+    file: File,
+    map: Map,
+}
+
+impl CleanFile {
+    fn on(disk: &Disk) -> Self {
+        let path = Path::new(disk.mounted).join("file");
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true);
+        let file = options.open(path).expect("a file");
+        file.write_all_at(&pattern(0, LEN), 0).expect("write");
+        let map = Map::new(0, LEN, RW, libc::MAP_SHARED, file.as_raw_fd()).expect("mmap");
+        Self { file, map }
+    }
+
+    fn request(&self, how: How) -> Request {
+        writable(self.map.addr, LEN).how(how)
+    }
+
+    /// Has the file system write the file out and give up all that it can of it.
+    fn clean(&self) {
+        self.file.sync_all().expect("fsync");
+        self.map.advise(0, LEN, libc::MADV_PAGEOUT);
+    }
+
+    /// What the disk holds.
+    fn read_from_disk(self) -> Vec<u8> {
+        drop(self.map);
+        self.file.sync_all().expect("fsync");
+        // Clean pages are forgotten, and read again.
+        fs::write("/proc/sys/vm/drop_caches", "1").expect("drop_caches");
+        let mut found = vec![0; LEN];
+        self.file.read_exact_at(&mut found, 0).expect("read");
+        found
+    }
+}
+
+fn refuses_to_be_written_to(taken: &Pinned<'_>) {
+    // SAFETY: Nobody holds a reference to the memory, which is not to be written to either.
+    let result = unsafe { taken.write(0, &pattern(1, LEN)) };
+    refused(result, libc::EACCES, "WRITE by plain references");
+}
+
+fn written_to_a_file() {
+    let disk = Disk::new(8 << 20);
+    let device = open();
+    for engine in ENGINES {
+        let file = CleanFile::on(&disk);
+        let pinned = device.pin(&file.request(How::Pin), engine).expect("PIN");
+        // From here on the file system is told of no write.
+        file.clean();
+        let new = pattern(1, LEN);
+        store(&pinned, 0, &new);
+        drop(pinned);
+        assert!(
+            file.read_from_disk() == new,
+            "{engine:?}: what was written got lost"
+        );
+    }
+}
+
+fn file_by_plain_references() {
+    let disk = Disk::new(8 << 20);
+    let device = open();
+    for engine in ENGINES {
+        let file = CleanFile::on(&disk);
+        let taken = device.pin(&file.request(How::Get), engine).expect("GET");
+        file.clean();
+        refuses_to_be_written_to(&taken);
+        holds(&taken, 0, &pattern(0, LEN));
+        drop(taken);
+        assert!(file.read_from_disk() == pattern(0, LEN), "{engine:?}");
+    }
+}
+
+/// Has a child check that its own memory is what it was when it was forked, after `write` has been done by the parent.
+fn child_sees_nothing(map: &Map, write: impl FnOnce()) {
+    let before = map.load(0, map.len_bytes);
+    let (ours, theirs) = Rendezvous::pair();
+    let child = Child::run(|| {
+        theirs.wait();
+        assert!(map.load(0, map.len_bytes) == before, "the child's memory");
+    });
+    write();
+    ours.signal();
+    child.join();
+}
+
+fn written_before_a_fork() {
+    let device = open();
+    for how in [How::Pin, How::LongTerm] {
+        let map = Map::anon(4);
+        map.fill(3);
+        let pinned = pin(&device, &writable(map.addr, LEN).how(how));
+        child_sees_nothing(&map, || store(&pinned, 0, &pattern(4, LEN)));
+        assert!(map.load(0, LEN) == pattern(4, LEN), "the owner sees it");
+    }
+}
+
+fn memory_by_plain_references() {
+    let device = open();
+    let map = Map::anon(4);
+    map.fill(3);
+    let taken = pin(&device, &writable(map.addr, LEN).how(How::Get));
+    child_sees_nothing(&map, || refuses_to_be_written_to(&taken));
+    holds(&taken, 0, &map.load(0, LEN));
+}

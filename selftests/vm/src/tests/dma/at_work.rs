@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What processes and the kernel do to the memory while the device is at work.
+
+use std::fs;
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::edu::{raw, Buffer, Edu, Method};
+
+use super::{edu, from_device, is, nothing_is_held, preset, register, round_trips, IN_FLIGHT};
+use crate::harness::fixture::{holds, open, pattern, pin, refused, scaled, stats, PAGE};
+use crate::harness::memory::{frames, Map, RW};
+use crate::harness::process::{Child, Rendezvous};
+
+/// Has the device write to `buffer` from `offset` on, and runs `body` meanwhile. The device holds `data`.
+pub(super) fn while_at_work<T>(
+    buffer: &Buffer<'_>,
+    offset: usize,
+    data: &[u8],
+    body: impl FnOnce() -> T,
+) -> (io::Result<u64>, T) {
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let transfer = scope.spawn(move || {
+            // SAFETY: Takes no pointers.
+            tell.send(unsafe { libc::gettid() }).expect("to the test");
+            from_device(buffer, offset, data.len(), 0)
+        });
+        wait_until_it_waits(told.recv().expect("from the thread"));
+        assert!(!transfer.is_finished(), "the transfer is already over");
+        let result = body();
+        (transfer.join().expect("the thread lives"), result)
+    })
+}
+
+/// Waits until a thread does so, uninterruptibly: for the device, which is at work then.
+fn wait_until_it_waits(thread: libc::pid_t) {
+    let deadline = Instant::now() + scaled(Duration::from_secs(5));
+    let stat = format!("/proc/self/task/{thread}/stat");
+    loop {
+        let text = fs::read_to_string(&stat).expect("the thread lives");
+        if text
+            .rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('D'))
+        {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the transfer does not begin");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A buffer of some pages, and what the device is to write to it at `AT`.
+pub(super) fn scene(edu: &Edu) -> (Map, Vec<u8>, Vec<u8>) {
+    scene_in(edu, Map::anon(4))
+}
+
+/// The same in memory of the caller's choice.
+fn scene_in(edu: &Edu, map: Map) -> (Map, Vec<u8>, Vec<u8>) {
+    let data = pattern(77, 3000);
+    preset(edu, &data);
+    let before = map.fill(8);
+    (map, before, data)
+}
+
+/// In small pages and in a huge one, which the kernel treats differently when it copies and when it moves.
+fn both_sizes() -> [Map; 2] {
+    [Map::anon(4), Map::huge(1)]
+}
+
+/// Where that is: across two pages.
+pub(super) const AT: usize = PAGE - 1000;
+
+pub(super) fn unregister_while_at_work() {
+    let edu = edu();
+    let (map, mut expected, data) = scene(&edu);
+    let buffer = register(&edu, &map, 0, map.len_bytes);
+    let handle = buffer.raw().handle;
+    let (result, ()) = while_at_work(&buffer, AT, &data, || {
+        let mut unregister = raw::edu_dma_unregister {
+            handle,
+            ..Default::default()
+        };
+        // SAFETY: The structure is that of the call.
+        unsafe { edu.ioctl(raw::EDU_DMA_IOC_UNREGISTER, &mut unregister) }.expect("UNREGISTER");
+    });
+    result.expect("the transfer goes on");
+    expected[AT..AT + data.len()].copy_from_slice(&data);
+    is(&map, &expected);
+    refused(buffer.unregister(), libc::ENOENT, "the buffer is gone");
+}
+
+pub(super) fn fork_and_write() {
+    let edu = edu();
+    for map in both_sizes() {
+        let (map, mut expected, data) = scene_in(&edu, map);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        let frames_before = frames(map.addr, map.nr_pages());
+        let (ours, theirs) = Rendezvous::pair();
+        let (result, child) = while_at_work(&buffer, AT, &data, || {
+            let child = Child::run(|| {
+                let seen = map.load(0, map.len_bytes);
+                theirs.wait();
+                // What the device wrote after the fork, and what the parent wrote, is not for the child.
+                assert!(
+                    map.load(0, map.len_bytes) == seen,
+                    "the child's copy changed"
+                );
+            });
+            // Where the pages were shared, the owner would get a copy now, and the device write to the other one.
+            map.set(0, 0xaa);
+            map.set(PAGE + 3000, 0xbb);
+            child
+        });
+        result.expect("TRANSFER");
+        expected[AT..AT + data.len()].copy_from_slice(&data);
+        expected[0] = 0xaa;
+        expected[PAGE + 3000] = 0xbb;
+        is(&map, &expected);
+        assert_eq!(frames(map.addr, map.nr_pages()), frames_before);
+        ours.signal();
+        child.join();
+    }
+}
+
+pub(super) fn fork_and_child_writes() {
+    let edu = edu();
+    for map in both_sizes() {
+        let (map, mut expected, data) = scene_in(&edu, map);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        let (result, ()) = while_at_work(&buffer, AT, &data, || {
+            Child::run(|| {
+                map.store(0, &vec![0xcc; map.len_bytes]);
+            })
+            .join();
+        });
+        result.expect("TRANSFER");
+        expected[AT..AT + data.len()].copy_from_slice(&data);
+        is(&map, &expected);
+    }
+}
+
+pub(super) fn mprotect() {
+    let edu = edu();
+    for prot in [libc::PROT_READ, libc::PROT_NONE] {
+        let (map, mut expected, data) = scene(&edu);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        let (result, ()) = while_at_work(&buffer, AT, &data, || {
+            map.protect(0, map.len_bytes, prot);
+        });
+        result.expect("TRANSFER");
+        map.protect(0, map.len_bytes, RW);
+        expected[AT..AT + data.len()].copy_from_slice(&data);
+        is(&map, &expected);
+    }
+}
+
+pub(super) fn munmap() {
+    let edu = edu();
+    let (map, mut expected, data) = scene(&edu);
+    // A second pin shows what becomes of the pages.
+    let device = open();
+    let pinned = pin(&device, &map.request());
+    let buffer = register(&edu, &map, 0, map.len_bytes);
+    let (result, other) = while_at_work(&buffer, AT, &data, || {
+        map.unmap(0, map.len_bytes);
+        // What takes its place must not get anything of it.
+        let other = Map::anon(64);
+        other.fill(9);
+        other
+    });
+    result.expect("TRANSFER");
+    expected[AT..AT + data.len()].copy_from_slice(&data);
+    holds(&pinned, 0, &expected);
+    is(&other, &pattern(9, other.len_bytes));
+}
+
+pub(super) fn migration_and_swap() {
+    let edu = edu();
+    for map in both_sizes() {
+        let (map, mut expected, data) = scene_in(&edu, map);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        let before = frames(map.addr, map.nr_pages());
+        let (result, ()) = while_at_work(&buffer, AT, &data, || {
+            // Each of these would like to.
+            let _ = map.try_advise(0, map.len_bytes, libc::MADV_PAGEOUT);
+            fs::write("/proc/sys/vm/compact_memory", "1").expect("compact_memory");
+            let _ = map.try_advise(0, map.len_bytes, libc::MADV_COLD);
+        });
+        result.expect("TRANSFER");
+        expected[AT..AT + data.len()].copy_from_slice(&data);
+        is(&map, &expected);
+        assert_eq!(frames(map.addr, map.nr_pages()), before, "they stayed");
+    }
+}
+
+pub(super) fn killed() {
+    let (ours, theirs) = Rendezvous::pair();
+    let child = Child::run(|| {
+        let edu = edu();
+        let map = Map::anon(4);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        theirs.signal();
+        loop {
+            from_device(&buffer, AT, 4096, 0).expect("TRANSFER");
+        }
+    });
+    ours.wait();
+    thread::sleep(IN_FLIGHT);
+    child.kill();
+    let status = child.wait();
+    assert!(libc::WIFSIGNALED(status));
+    // The child has ended, so the device is done with its pages, and they are released.
+    nothing_is_held();
+    // Somebody else's pages, perhaps the same ones.
+    let edu = edu();
+    let map = Map::anon(8);
+    round_trips(&edu, &map, Method::Runs);
+}
+
+pub(super) fn closed_without_unregister() {
+    let edu = edu();
+    let map = Map::anon(16);
+    std::mem::forget(register(&edu, &map, 0, map.len_bytes));
+    std::mem::forget(register(&edu, &map, PAGE, 2 * PAGE));
+    assert_eq!(stats().expect("STATS").nr_held_pages, 18);
+    drop(edu);
+    nothing_is_held();
+}

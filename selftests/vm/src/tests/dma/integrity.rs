@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Each byte arrives.
+
+use rust_gup_uapi::edu::{Method, Use};
+use rust_gup_uapi::memory::Kind;
+use rust_gup_uapi::raw::RUST_GUP_STOP_LONGTERM;
+
+use super::{edu, from_device, is, register, round_trips};
+use crate::harness::fixture::PAGE;
+use crate::harness::memory::{frames, hugetlb_pool, Map};
+use crate::tests::placement::{movable_frames, need_movable_memory};
+
+pub(super) fn integrity(kind: Kind) {
+    let _pool = (kind == Kind::Hugetlb2m).then(|| hugetlb_pool(4));
+    let map = Map::of(kind, (2 * kind.granule_bytes()).max(8 * PAGE));
+    round_trips(&edu(), &map, Method::Runs);
+}
+
+pub(super) fn every_method() {
+    let edu = edu();
+    for method in Method::ALL {
+        let map = Map::anon(8);
+        round_trips(&edu, &map, method);
+    }
+    // All of them see the same memory, and only runs keep its list short.
+    let map = Map::huge(1);
+    let [runs, pages, kernel] = Method::ALL.map(|method| {
+        let buffer = edu
+            .register(map.addr, map.len_bytes, Use::ReadWrite, method)
+            .expect("REGISTER");
+        *buffer.raw()
+    });
+    for other in [&pages, &kernel] {
+        assert_eq!(runs.nr_pages, other.nr_pages);
+        assert_eq!(runs.nr_entries, other.nr_entries);
+        assert!(runs.list_bytes < other.list_bytes);
+    }
+    assert_eq!(runs.nr_entries, 1);
+    assert_eq!(runs.nr_fast, runs.nr_pages);
+}
+
+/// On a machine with memory that must stay movable, or be given back on demand (CMA), pages start there, and are moved
+/// when they are pinned for long.
+pub(super) fn movable_memory() {
+    need_movable_memory();
+    let movable = movable_frames();
+    assert!(!movable.is_empty(), "the kernel could not set memory aside");
+    let nr_movable = |map: &Map| {
+        let frames = frames(map.addr, map.nr_pages());
+        let is_movable = |frame: &&u64| movable.iter().any(|range| range.contains(frame));
+        frames.iter().filter(is_movable).count()
+    };
+    let edu = edu();
+    // The kernel may have other memory at hand, so more than one is tried. Not `Map::anon()`, which sees to it that its
+    // pages need not be moved.
+    let mut maps = Vec::new();
+    for _ in 0..16 {
+        let map = Map::untouched(2048);
+        map.fill(5);
+        let before = nr_movable(&map);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        assert_eq!(nr_movable(&map), 0, "nothing stays where it must not");
+        assert_eq!(
+            buffer.raw().stop == RUST_GUP_STOP_LONGTERM,
+            before != 0,
+            "the walk stopped there, at {before} pages"
+        );
+        drop(buffer);
+        if before != 0 {
+            let after = frames(map.addr, map.nr_pages());
+            round_trips(&edu, &map, Method::Runs);
+            assert_eq!(frames(map.addr, map.nr_pages()), after, "moved once");
+            return;
+        }
+        maps.push(map);
+    }
+    panic!("no page was movable");
+}
+
+/// The process goes on writing to what it has registered. On a machine that is booted with `swiotlb=force` the device uses
+/// other memory, and what it does not write must not come from there.
+pub(super) fn written_while_registered() {
+    let edu = edu();
+    for map in [Map::anon(4), Map::huge(1)] {
+        map.fill(1);
+        let buffer = register(&edu, &map, 0, map.len_bytes);
+        if is_bounced() {
+            let physical = frames(map.addr, 1)[0] * PAGE as u64;
+            assert_ne!(buffer.raw().dma_addr, physical, "other memory");
+        }
+        let mut expected = map.fill(2);
+        buffer.copy_to_device(100, 500, 0).expect("to the device");
+        from_device(&buffer, PAGE + 7, 500, 0).expect("from the device");
+        expected.copy_within(100..600, PAGE + 7);
+        is(&map, &expected);
+        map.set(PAGE + 6, 0xaa);
+        map.set(2 * PAGE, 0xbb);
+        expected[PAGE + 6] = 0xaa;
+        expected[2 * PAGE] = 0xbb;
+        buffer.unregister().expect("UNREGISTER");
+        is(&map, &expected);
+    }
+}
+
+fn is_bounced() -> bool {
+    std::fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("swiotlb=force"))
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device as the machine and the kernel see it: binding, its configuration, its registers.
+
+use std::ffi::{CStr, CString};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::ptr::with_exposed_provenance_mut;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::fixture::check;
+use crate::harness::memory::{Map, RW};
+
+const DRIVER: &str = "/sys/bus/pci/drivers/edu_dma";
+const MODULE: &str = "/lib/edu_dma.ko";
+
+/// The PCI device, if the machine has it.
+pub(super) fn pci_device() -> Option<PathBuf> {
+    let devices = fs::read_dir("/sys/bus/pci/devices").ok()?;
+    let is = |path: &Path, file: &str, id: &str| {
+        fs::read_to_string(path.join(file)).is_ok_and(|text| text.trim() == id)
+    };
+    devices
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| is(path, "vendor", "0x1234") && is(path, "device", "0x11e8"))
+}
+
+/// The name of the PCI device.
+pub(super) fn pci_name() -> String {
+    let path = pci_device().expect("the device");
+    let name = path.file_name().expect("a name");
+    name.to_string_lossy().into_owned()
+}
+
+pub(super) fn has_iommu() -> bool {
+    fs::read_dir("/sys/kernel/iommu_groups").is_ok_and(|mut groups| groups.next().is_some())
+}
+
+/// How many faults of devices the kernel's log holds.
+pub(super) fn dma_faults() -> usize {
+    let log = Command::new("dmesg").output().expect("dmesg").stdout;
+    String::from_utf8_lossy(&log)
+        .lines()
+        .filter(|line| line.contains("DMAR:") && line.contains("fault addr"))
+        .count()
+}
+
+pub(super) fn unbind() {
+    fs::write(format!("{DRIVER}/unbind"), pci_name()).expect("unbind");
+}
+
+pub(super) fn bind() {
+    fs::write(format!("{DRIVER}/bind"), pci_name()).expect("bind");
+}
+
+/// Tries to unload a module.
+pub(super) fn unload(name: &CStr) -> io::Result<()> {
+    // SAFETY: The name ends in a zero byte.
+    check(unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) })
+        .map(drop)
+}
+
+/// The driver, loaded with a parameter more, until this value is dropped.
+pub(super) struct Driver;
+
+impl Driver {
+    pub(super) fn with(parameter: &str) -> Self {
+        Self::load(parameter);
+        Self
+    }
+
+    fn load(parameter: &str) {
+        // As in selftests/vm/profiles.
+        let usual = if has_iommu() { "" } else { "dma_bits=40" };
+        let parameters = CString::new(format!("{usual} {parameter}")).expect("no zero bytes");
+        unload(c"edu_dma").expect("delete_module");
+        let file = File::open(MODULE).expect(MODULE);
+        // SAFETY: The parameters end in a zero byte.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_finit_module,
+                file.as_raw_fd(),
+                parameters.as_ptr(),
+                0,
+            )
+        })
+        .expect("finit_module");
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        Self::load("");
+    }
+}
+
+/// The two bytes of the command register in the device's configuration.
+pub(super) struct CommandRegister(File);
+
+impl CommandRegister {
+    const OFFSET: u64 = 4;
+
+    pub(super) fn open() -> Self {
+        let config = pci_device().expect("the device").join("config");
+        let config = OpenOptions::new().read(true).write(true).open(config);
+        Self(config.expect("config"))
+    }
+
+    pub(super) fn get(&self) -> u16 {
+        let mut command = [0; 2];
+        self.0
+            .read_exact_at(&mut command, Self::OFFSET)
+            .expect("read");
+        u16::from_le_bytes(command)
+    }
+
+    pub(super) fn set(&self, command: u16) {
+        let written = self.0.write_all_at(&command.to_le_bytes(), Self::OFFSET);
+        written.expect("write");
+    }
+}
+
+/// The device interrupts by a line and not by a message as long as this value lives, and the line can be held back. The
+/// driver is bound anew, at the beginning and in the end.
+pub(super) struct Line(CommandRegister);
+
+impl Line {
+    const INTX_DISABLE: u16 = 1 << 10;
+
+    pub(super) fn new() -> Self {
+        Self::rebind_with_msi("0");
+        Self(CommandRegister::open())
+    }
+
+    fn rebind_with_msi(on: &str) {
+        unbind();
+        let path = pci_device().expect("the device").join("msi_bus");
+        fs::write(path, on).expect("msi_bus");
+        bind();
+    }
+
+    /// Lets no interrupt through until [`let_go()`](Self::let_go).
+    pub(super) fn hold(&self) {
+        self.0.set(self.0.get() | Self::INTX_DISABLE);
+    }
+
+    /// Lets interrupts through, also the one that was held back.
+    pub(super) fn let_go(&self) {
+        self.0.set(self.0.get() & !Self::INTX_DISABLE);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.let_go();
+        Self::rebind_with_msi("1");
+    }
+}
+
+/// The registers of the device, for who knows better than the driver. While that is bound, the machine has to be booted
+/// with `iomem=relaxed`.
+pub(super) struct Registers {
+    map: Map,
+    command: CommandRegister,
+    command_before: u16,
+}
+
+impl Registers {
+    const MEMORY: u16 = 1 << 1;
+    const MASTER: u16 = 1 << 2;
+
+    pub(super) fn open() -> Self {
+        let command = CommandRegister::open();
+        let command_before = command.get();
+        command.set(command_before | Self::MEMORY | Self::MASTER);
+        let resource = pci_device().expect("the device").join("resource0");
+        let resource = OpenOptions::new().read(true).write(true).open(resource);
+        let fd = resource.expect("resource0");
+        let map = Map::new(0, 1 << 20, RW, libc::MAP_SHARED, fd.as_raw_fd());
+        Self {
+            map: map.expect("mmap, iomem=relaxed if the driver is bound"),
+            command,
+            command_before,
+        }
+    }
+
+    fn register<T>(&self, at: usize) -> *mut T {
+        with_exposed_provenance_mut(self.map.addr + at)
+    }
+
+    /// Has the device say that a copy has ended.
+    pub(super) fn interrupt(&self) {
+        // SAFETY: The register lies in the mapping, and takes four bytes.
+        unsafe { self.register::<u32>(0x60).write_volatile(0x100) };
+    }
+
+    /// Has the device write `len` bytes of its memory to `addr`.
+    pub(super) fn write_memory(&self, addr: u64, len: u64) {
+        for (at, value) in [(0x80, 0x40000), (0x88, addr), (0x90, len), (0x98, 1 | 2)] {
+            // SAFETY: The register lies in the mapping.
+            unsafe { self.register::<u64>(at).write_volatile(value) };
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        // SAFETY: As above.
+        while unsafe { self.register::<u64>(0x98).read_volatile() } & 1 != 0 {
+            assert!(Instant::now() < deadline, "the device does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Registers {
+    fn drop(&mut self) {
+        self.command.set(self.command_before);
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that each command gives back what it takes of the huge zero page.
+
+use super::*;
+use crate::harness::fixture::HUGE;
+use crate::tests::huge_zero::come_and_go;
+
+pub(super) fn tests() -> Vec<Test> {
+    let test = Test::new("gup_test", "huge_zero::goes", goes)
+        .expect_log(&["gup_test", "---- page"])
+        .expect_dump(&[DUMP]);
+    vec![test]
+}
+
+fn goes() {
+    drop(GupFile::ours());
+    for command in COMMANDS.into_iter().chain([DUMP_USER_PAGES_TEST]) {
+        if command == PIN_LONGTERM_BENCHMARK {
+            // Takes pages of its own instead.
+            continue;
+        }
+        come_and_go(&format!("{command:#x}"), |map| {
+            let file = GupFile::ours();
+            for nr_per_call in [1, 100, 512] {
+                let mut asked = GupTest::of(map, nr_per_call, 0);
+                // Not each time, or the kernel's log would not hold it.
+                asked.which_pages[0] = u32::from(nr_per_call == 512);
+                for test_flags in [0, 1] {
+                    asked.test_flags = test_flags;
+                    assert_eq!(file.run(command, asked).size, HUGE as u64);
+                }
+            }
+        });
+    }
+}

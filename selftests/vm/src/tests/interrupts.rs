@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that no interrupt is served while the walk reads page tables: the kernel frees a table once each processor has
+//! served one.
+//!
+//! A clock interrupts what runs, and says where. With interrupts off it has to wait, so that the loop of the walk, a
+//! function that is called in a window alone, is never where it strikes.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::Engine;
+
+use crate::harness::fixture::{check, open, scaled, PAGE};
+use crate::harness::memory::{Map, RW};
+use crate::harness::runner::tests;
+
+tests![none_in_a_window];
+
+/// The loop over a table's entries, in `walk/pages.rs`.
+const LOOP: &str = "take_more";
+/// What ends each window, in `sys/helpers.c`.
+const RESTORE: &str = "rust_gup_local_irq_restore";
+const NR_WANTED: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn none_in_a_window() {
+    let symbols = Symbols::of_module();
+    let [in_loop, behind] = [LOOP, RESTORE].map(|name| symbols.functions(name));
+    let device = open();
+    // In small pages, which the loop takes one by one.
+    let map = Map::anon(512);
+    let clock = Clock::start();
+    let nr_in = |functions: &[Range<u64>]| {
+        let is_in = |at: &u64| functions.iter().any(|f| f.contains(at));
+        clock.strikes().iter().filter(|at| is_in(at)).count()
+    };
+    let deadline = Instant::now() + scaled(PATIENCE);
+    while nr_in(&behind) < NR_WANTED && Instant::now() < deadline {
+        let engines = [Engine::Rust; 2];
+        let measured = device.measure(&map.request(), engines, 100, 512);
+        measured.expect("MEASURE");
+    }
+    let (nr_behind, nr_inside) = (nr_in(&behind), nr_in(&in_loop));
+    println!("{nr_behind} interrupts had to wait for the end of a window, {nr_inside} had not");
+    assert_eq!(nr_inside, 0, "interrupts within the walk");
+    assert!(
+        nr_behind > 0,
+        "no interrupt came while the walk was at work"
+    );
+}
+
+/// The module's symbols, by address.
+struct Symbols(Vec<(u64, String)>);
+
+impl Symbols {
+    fn of_module() -> Self {
+        let file = File::open("/proc/kallsyms").expect("/proc/kallsyms");
+        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        let mut symbols: Vec<_> = lines
+            .filter(|line| line.ends_with("\t[rust_gup]"))
+            .filter_map(|line| {
+                let (addr, rest) = line.split_once(' ')?;
+                Some((u64::from_str_radix(addr, 16).ok()?, rest.to_owned()))
+            })
+            .collect();
+        symbols.sort_unstable();
+        Self(symbols)
+    }
+
+    /// Where the functions lie whose name holds `name`.
+    fn functions(&self, name: &str) -> Vec<Range<u64>> {
+        let end = |start| self.0.iter().find(|(addr, _)| *addr > start);
+        let named = self.0.iter().filter(|(_, symbol)| symbol.contains(name));
+        let found: Vec<_> = named
+            .filter_map(|(start, _)| Some(*start..end(*start)?.0))
+            .collect();
+        assert!(!found.is_empty(), "the module has no function {name}");
+        found
+    }
+}
+
+/// A clock of perf_event_open(2) for this thread, which records where in the kernel it strikes.
+struct Clock {
+    _fd: OwnedFd,
+    ring: Map,
+}
+
+/// `struct perf_event_attr`, as it was first.
+#[repr(C)]
+#[derive(Default)]
+struct Attr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    bp_type: u32,
+    config1: u64,
+}
+const _: () = assert!(size_of::<Attr>() == 64);
+
+const PERF_TYPE_SOFTWARE: u32 = 1;
+const PERF_COUNT_SW_CPU_CLOCK: u64 = 0;
+const PERF_SAMPLE_IP: u64 = 1;
+const EXCLUDE_USER: u64 = 1 << 4;
+const PERF_RECORD_SAMPLE: u32 = 9;
+/// `data_head` of `struct perf_event_mmap_page`.
+const DATA_HEAD: usize = 1024;
+const NR_DATA_PAGES: usize = 64;
+/// A record: type, flags and size in one word, and the address.
+const RECORD: usize = 16;
+
+impl Clock {
+    fn start() -> Self {
+        let attr = Attr {
+            kind: PERF_TYPE_SOFTWARE,
+            size: size_of::<Attr>() as u32,
+            config: PERF_COUNT_SW_CPU_CLOCK,
+            // In nanoseconds.
+            sample_period: 200_000,
+            sample_type: PERF_SAMPLE_IP,
+            flags: EXCLUDE_USER,
+            ..Attr::default()
+        };
+        // SAFETY: The structure is of the size that it says, and read while the call lasts.
+        let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, 0, -1, -1, 0) };
+        let fd = check(fd).expect("perf_event_open");
+        // SAFETY: It was opened just now and belongs to nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        let len_bytes = (1 + NR_DATA_PAGES) * PAGE;
+        let ring = Map::new(0, len_bytes, RW, libc::MAP_SHARED, fd.as_raw_fd());
+        Self {
+            _fd: fd,
+            ring: ring.expect("mmap"),
+        }
+    }
+
+    /// Where it struck. What comes when the ring is full is lost.
+    fn strikes(&self) -> Vec<u64> {
+        let words = |at, len| {
+            let bytes = self.ring.load(at, len);
+            let words = bytes.chunks_exact(8).map(|word| word.try_into());
+            words
+                .map(|word| u64::from_ne_bytes(word.expect("eight bytes")))
+                .collect::<Vec<_>>()
+        };
+        let records = words(PAGE, words(DATA_HEAD, 8)[0] as usize);
+        let samples = records.chunks_exact(2).filter(|record| {
+            assert_eq!(record[0] >> 48, RECORD as u64, "size of a record");
+            record[0] as u32 == PERF_RECORD_SAMPLE
+        });
+        samples.map(|record| record[1]).collect()
+    }
+}

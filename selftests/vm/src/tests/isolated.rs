@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that of memory that is being taken away (`MIGRATE_ISOLATE`) the fast walk takes no page for long, and takes it
+//! for short; and that it takes it for long again if the memory stays.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::{raw, Access, How, Request};
+
+use crate::harness::fixture::{fast_only, open, pin, scaled, PAGE};
+use crate::harness::memory::{available_kib, frames, Map};
+use crate::harness::memory_block::{Block, HELD_PAGE_DUMPS, PAGE_IS_HELD};
+use crate::harness::runner::{skip, Test};
+
+/// All memory of the machine is touched.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take until the kernel has moved away what nobody holds.
+const LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![Test::new(module_path!(), "for_long", for_long)
+        .expect_log(&PAGE_IS_HELD)
+        .expect_dump(&HELD_PAGE_DUMPS)
+        .within(TIME_LIMIT)]
+}
+
+fn for_long() {
+    let blocks = Block::movable();
+    if blocks.is_empty() {
+        skip("no memory that can be taken away: the machine \"dimm\" has some");
+    }
+    let is_seen = blocks.iter().any(is_isolated_and_seen);
+    assert!(is_seen, "no block can be isolated");
+}
+
+/// False if the kernel has memory of its own in the block, which it does not even begin to take away then.
+fn is_isolated_and_seen(block: &Block) -> bool {
+    // Once more for whatever, where a page may stay for long unless the block is isolated. It remains so: by the end the
+    // kernel may have something there.
+    let (went, ()) =
+        block.take_away_while(|is_over| wait_until(|| is_over.load(Ordering::Relaxed)));
+    assert!(went, "memory that nobody holds stays");
+    block.bring_back("online_kernel");
+    let (map, inside) = memory_in(block);
+    let [held, others @ ..] = &inside[..] else {
+        panic!("no page is in the block");
+    };
+    assert!(!others.is_empty(), "one page is in the block");
+
+    let device = open();
+    let page = Request::new(map.addr + held * PAGE, 1).access(Access::Write);
+    let longterm = fast_only(page.how(How::LongTerm));
+    assert_eq!(pin(&device, &longterm).nr_pages(), 1, "before");
+    let _reference = pin(&device, &page.how(How::Get));
+    let have_left = || !others.iter().any(|page| is_in(block, &map, *page));
+    let (went, is_isolated) = block.take_away_while(|is_over| {
+        wait_until(|| have_left() || is_over.load(Ordering::Relaxed));
+        if !have_left() {
+            return false;
+        }
+        // Time and again the kernel takes the entry away, to move the page, and puts it back.
+        wait_until(|| {
+            let pinned = pin(&device, &longterm);
+            assert_eq!(pinned.nr_pages(), 0, "for long, while it is isolated");
+            pinned.raw().stop == raw::RUST_GUP_STOP_LONGTERM
+        });
+        for how in [How::Get, How::Pin] {
+            wait_until(|| pin(&device, &fast_only(page.how(how))).nr_pages() == 1);
+        }
+        true
+    });
+    assert!(!went, "memory went of which a page is held");
+    assert_eq!(pin(&device, &longterm).nr_pages(), 1, "afterwards");
+    is_isolated
+}
+
+/// Memory of which some pages are in a block, and which ones. What the kernel was given last it gives last.
+fn memory_in(block: &Block) -> (Map, Vec<usize>) {
+    const STEP: usize = 1024;
+    let map = Map::untouched(available_kib() as usize * 1024 / PAGE);
+    for first in (0..map.nr_pages() - STEP).step_by(STEP) {
+        for page in first..first + STEP {
+            map.set(page * PAGE, 1);
+        }
+        let frames = frames(map.addr + first * PAGE, STEP);
+        let pages = (first..)
+            .zip(frames)
+            .filter(|(_, f)| block.frames.contains(f));
+        let inside: Vec<usize> = pages.map(|(page, _)| page).collect();
+        if !inside.is_empty() {
+            return (map, inside);
+        }
+    }
+    (map, Vec::new())
+}
+
+fn is_in(block: &Block, map: &Map, page: usize) -> bool {
+    block.frames.contains(&frames(map.addr + page * PAGE, 1)[0])
+}
+
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + scaled(LIMIT);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in {LIMIT:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify of each kind of memory, each way of asking for it, and several alignments, that
+//!
+//! - both engines take the same pages with the same effect on them, or fail with the same error;
+//! - the fast walk takes all that is resident and allowed, under the leaf that the kind is mapped by;
+//! - what must not be taken is not taken by the slow path either;
+//! - a hole makes the count short;
+//! - the pages taken are the owner's: the same frames, the same bytes.
+
+use std::cmp::Ordering;
+
+use rust_gup_uapi::memory::{Kind, Mapping};
+use rust_gup_uapi::{Access, Compared, Device, Engine, How, Request};
+
+use crate::harness::fixture::{fast_only, open, pattern, pin, refused, ACCESSES, HOWS, HUGE, PAGE};
+use crate::harness::memory::{frames, hugetlb_pool, Map};
+use crate::harness::runner::{skip, Test};
+use crate::tests::runs::frames_of;
+
+/// What is to be expected of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// The fast walk takes it, under leaves of this level (0: base pages).
+    Fast(usize),
+    /// Nobody may take it.
+    Refused,
+    /// All up to the hole in the middle is taken, under base pages.
+    Half,
+    /// Taken, by whichever path.
+    Taken,
+}
+
+/// Once the kernel took a range, as COMPARE lets it in the beginning, it is resident, writable where that was asked
+/// for, unshared where it was pinned, and not movable where it was pinned for long.
+fn expected(kind: Kind, how: How, access: Access) -> Expected {
+    match (kind, how, access) {
+        (Kind::Secret | Kind::ProtNone, _, _) => Expected::Refused,
+        (Kind::Hole, _, _) => Expected::Half,
+        (Kind::Thp2m | Kind::TmpfsHuge | Kind::Hugetlb2m, _, _) => Expected::Fast(1),
+        (Kind::Hugetlb1g, _, _) => Expected::Fast(2),
+        // The zero page is the slow path's, and a pin for long gets a page of its own.
+        (Kind::ZeroPage, How::Get | How::Pin, Access::Read) => Expected::Taken,
+        _ => Expected::Fast(0),
+    }
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for kind in Kind::ALL {
+        let ways = HOWS
+            .map(|how| ACCESSES.map(|access| (how, access)))
+            .concat();
+        if kind == Kind::Hugetlb1g {
+            // Making it takes seconds, so it serves all ways in turn.
+            let name = format!("{kind}::all");
+            tests.push(Test::new(module_path!(), &name, move || {
+                one_kind(kind, &ways)
+            }));
+            continue;
+        }
+        for (how, access) in ways {
+            let name = format!("{kind}::{}_{}", how.name(), access.name());
+            let run = move || one_kind(kind, &[(how, access)]);
+            tests.push(Test::new(module_path!(), &name, run));
+        }
+    }
+    let more: [(&str, fn()); 3] = [
+        ("runs_of_large_folios", runs_of_large_folios),
+        ("scattered_frames", scattered_frames),
+        ("every_small_range", every_small_range),
+    ];
+    tests.extend(more.map(|(name, run)| Test::new(module_path!(), name, run)));
+    tests
+}
+
+/// Makes memory, or skips the test.
+fn make(kind: Kind, len_bytes: usize) -> Mapping {
+    match kind.map(len_bytes) {
+        Ok(mapping) => mapping,
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => skip(&format!("{kind}: {e}")),
+        Err(e) => panic!("{kind}: {e}"),
+    }
+}
+
+/// Ranges of interest in a mapping: all of it, its ends, single bytes, and what lies across borders of pages and
+/// leaves. Of the largest leaves only parts, for time's sake.
+fn ranges(len_bytes: usize) -> Vec<(usize, usize)> {
+    let whole = len_bytes.min(2 * HUGE);
+    let middle = len_bytes / 2;
+    let mut ranges = vec![
+        (0, whole),
+        (len_bytes - whole, whole),
+        (0, 1),
+        (len_bytes - 1, 1),
+        (1, whole - 2),
+        (PAGE - 1, 2),
+        (middle - 1, 2),
+        (middle - PAGE - 7, 2 * PAGE),
+        (PAGE + 5, 3 * PAGE),
+    ];
+    if len_bytes > HUGE {
+        ranges.extend([(HUGE - 1, 2), (HUGE - 3 * PAGE, 7 * PAGE + 1)]);
+    }
+    ranges.retain(|(at, len)| at + len <= len_bytes);
+    ranges
+}
+
+fn nr_pages_of(addr: usize, len: usize) -> u64 {
+    ((addr + len - 1) / PAGE - addr / PAGE + 1) as u64
+}
+
+fn one_kind(kind: Kind, ways: &[(How, Access)]) {
+    let _pool = (kind == Kind::Hugetlb2m).then(|| hugetlb_pool(6));
+    let len_bytes = (3 * kind.granule_bytes()).clamp(16 * PAGE, 4 * HUGE);
+    let mut mapping = make(kind, len_bytes);
+    let device = open();
+    for (how, access) in ways {
+        for (at, len) in ranges(mapping.len_bytes()) {
+            let request = Request::new(mapping.addr() + at, len)
+                .how(*how)
+                .access(*access);
+            let what = format!("{how:?}, {access:?}, {len:#x} bytes at {at:#x}");
+            compared(&device, &mapping, &request, &what);
+            taken(&device, &mut mapping, at, &request, &what);
+        }
+    }
+}
+
+/// How many pages of `request` are to be taken, and how.
+fn outlook(mapping: &Mapping, request: &Request) -> (Expected, u64) {
+    let all = nr_pages_of(request.addr, request.len_bytes);
+    let hole = mapping.addr() + mapping.nr_pages() / 2 * PAGE;
+    match expected(mapping.kind(), request.how, request.access) {
+        Expected::Refused => (Expected::Refused, 0),
+        Expected::Half => {
+            let first = request.addr / PAGE * PAGE;
+            match first.cmp(&hole) {
+                Ordering::Less => (Expected::Fast(0), all.min(((hole - first) / PAGE) as u64)),
+                Ordering::Equal => (Expected::Refused, 0),
+                Ordering::Greater => (Expected::Fast(0), all),
+            }
+        }
+        other => (other, all),
+    }
+}
+
+/// Lets both engines take the range.
+fn compared(device: &Device, mapping: &Mapping, request: &Request, what: &str) {
+    let (expected, nr_pages) = outlook(mapping, request);
+    let compared = device
+        .compare(request)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+    agree(&compared, what);
+    let c = compared.raw;
+    let errno = if expected == Expected::Refused {
+        libc::EFAULT
+    } else {
+        0
+    };
+    assert_eq!((c.errno_rust, c.errno_kernel), (errno, errno), "{what}");
+    assert_eq!(
+        (c.nr_pages_rust, c.nr_equal),
+        (nr_pages, nr_pages),
+        "{what}"
+    );
+    if let Expected::Fast(level) = expected {
+        assert_eq!(
+            c.nr_fast,
+            nr_pages,
+            "{what}: by the fast walk; {:?}",
+            compared.stop()
+        );
+        let mut by_level = [0; 5];
+        by_level[level] = nr_pages;
+        assert_eq!(c.nr_by_level, by_level, "{what}: by level");
+    }
+}
+
+fn agree(compared: &Compared, what: &str) {
+    assert!(
+        compared.is_equal(),
+        "{what}: the engines differ in {:?}: {:x?}",
+        compared.differences(),
+        compared.raw
+    );
+}
+
+/// Takes the range and looks at what was taken.
+fn taken(device: &Device, mapping: &mut Mapping, at: usize, request: &Request, what: &str) {
+    let (expected, nr_pages) = outlook(mapping, request);
+    if expected == Expected::Refused {
+        for engine in [Engine::Rust, Engine::Kernel] {
+            refused(device.pin(request, engine), libc::EFAULT, what);
+        }
+        assert_eq!(
+            pin(device, &fast_only(*request)).nr_pages(),
+            0,
+            "{what}: fast"
+        );
+        return;
+    }
+    let taken = pin(device, request);
+    assert_eq!(taken.nr_pages(), nr_pages, "{what}");
+    if let Expected::Fast(_) = expected {
+        assert_eq!(
+            taken.nr_fast(),
+            nr_pages,
+            "{what}: by the fast walk; {:?}",
+            taken.stop()
+        );
+        assert_eq!(
+            pin(device, &fast_only(*request)).nr_pages(),
+            nr_pages,
+            "{what}: fast"
+        );
+    }
+    let first = request.addr / PAGE * PAGE;
+    assert_eq!(
+        frames_of(&taken),
+        frames(first, nr_pages as usize),
+        "{what}: frames"
+    );
+
+    // A few bytes at either end.
+    let end = (nr_pages as usize * PAGE - (request.addr - first)).min(request.len_bytes);
+    let nr = end.min(100);
+    for offset in [0, end - nr] {
+        let mut by_owner = vec![0; nr];
+        mapping
+            .read(at + offset, &mut by_owner)
+            .expect("the owner's memory");
+        crate::harness::fixture::holds(&taken, offset, &by_owner);
+        if request.access == Access::Write && request.how != How::Get {
+            let new = pattern(offset + at, nr);
+            crate::harness::fixture::store(&taken, offset, &new);
+            mapping
+                .read(at + offset, &mut by_owner)
+                .expect("the owner's memory");
+            assert!(by_owner == new, "{what}: the owner sees what was written");
+        }
+    }
+}
+
+fn scattered_frames() {
+    let mapping = make(Kind::Anon4kScattered, 4 * HUGE);
+    let device = open();
+    let pinned = device
+        .pin(&Request::of(&mapping).how(How::Pin), Engine::Rust)
+        .expect("PIN");
+    // By chance two neighbours in a hundred thousand, were it not for what was free already.
+    let (nr_pages, nr_runs) = (pinned.nr_pages(), pinned.nr_runs());
+    assert_eq!(nr_pages, mapping.nr_pages() as u64);
+    assert!(
+        nr_runs > nr_pages / 10 * 9,
+        "{nr_pages} pages lie in {nr_runs} runs"
+    );
+}
+
+fn runs_of_large_folios() {
+    let device = open();
+    for (kind, leaf) in [
+        (Kind::Thp2m, HUGE),
+        (Kind::Thp2mSplit, HUGE),
+        (Kind::Hugetlb2m, HUGE),
+        (Kind::TmpfsHuge, HUGE),
+        (Kind::Mthp64k, 64 << 10),
+    ] {
+        let _pool = (kind == Kind::Hugetlb2m).then(|| hugetlb_pool(6));
+        let Ok(mapping) = kind.map(2 * leaf) else {
+            // Its own test says what is missing.
+            continue;
+        };
+        // By the kernel, which moves them to where they may stay.
+        device
+            .compare(&Request::of(&mapping).how(How::LongTerm))
+            .expect("COMPARE");
+        for how in HOWS {
+            let request = Request::of(&mapping).how(how);
+            let pinned = pin(&device, &request);
+            assert_eq!(
+                pinned.nr_fast(),
+                mapping.nr_pages() as u64,
+                "{kind}: {:?}",
+                pinned.stop()
+            );
+            assert!(
+                pinned.nr_runs() <= 2,
+                "{kind}: {} runs for 2 folios",
+                pinned.nr_runs()
+            );
+            let across = Request::new(mapping.addr() + leaf - PAGE, 2 * PAGE).how(how);
+            assert_eq!(pin(&device, &across).nr_pages(), 2);
+        }
+    }
+}
+
+fn every_small_range() {
+    let device = open();
+    let map = Map::untouched(8);
+    // Present, absent, read-only and unmapped pages; each range over them.
+    for page in [0, 1, 3, 4, 5, 7] {
+        map.set(page * PAGE, 1);
+    }
+    map.settle(0, 2 * PAGE);
+    map.settle(3 * PAGE, 3 * PAGE);
+    map.settle(7 * PAGE, PAGE);
+    map.protect(4 * PAGE, PAGE, libc::PROT_READ);
+    map.unmap(6 * PAGE, PAGE);
+    for first in 0..8 {
+        for nr_pages in 1..=8 - first {
+            for how in HOWS {
+                for access in ACCESSES {
+                    // What the ranges before faulted in is absent again.
+                    map.advise(2 * PAGE, PAGE, libc::MADV_DONTNEED);
+                    let request = Request::new(map.addr + first * PAGE, nr_pages * PAGE)
+                        .how(how)
+                        .access(access);
+                    let fast = pin(&device, &fast_only(request)).nr_pages() as usize;
+                    let usable = |page: usize| match page {
+                        2 | 6 => false,
+                        4 => access == Access::Read,
+                        _ => true,
+                    };
+                    let expected = (first..first + nr_pages).take_while(|p| usable(*p)).count();
+                    assert_eq!(
+                        fast, expected,
+                        "fast: {nr_pages} pages from {first}, {access:?}"
+                    );
+                    let compared = device.compare(&request).expect("COMPARE");
+                    agree(
+                        &compared,
+                        &format!("{nr_pages} pages from {first}, {how:?}, {access:?}"),
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that
+//!
+//! - closing the last descriptor of an open file releases all its handles, and no other closing does;
+//! - so do the exit of a process and its death by SIGKILL;
+//! - who is killed while it takes many pages, or copies many bytes, does not go on to the end;
+//! - the pages outlive the process that owned them, for whoever has the open file: by inheritance, by dup(2), or by
+//!   having been sent it.
+
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::{raw, Device};
+
+use crate::harness::fixture::{
+    call_fd, check, holds, open, pattern, pin, scaled, stats, store, writable, HOWS, PAGE,
+};
+use crate::harness::memory::{Map, RW};
+use crate::harness::process::{Child, Rendezvous};
+use crate::harness::runner::tests;
+
+tests![
+    close_releases,
+    exit_releases,
+    kill_releases,
+    kill_of_a_busy_process_releases,
+    kill_stops_taking,
+    kill_stops_copying,
+    duplicates_keep,
+    child_reads_after_the_owner_is_gone,
+    receiver_of_the_descriptor_reads,
+];
+
+const NR_PAGES: usize = 8;
+
+/// Handles and pages that are held.
+fn held() -> (u64, u64) {
+    let stats = stats().expect("STATS");
+    (stats.nr_handles, stats.nr_held_pages)
+}
+
+/// Takes memory in each way and lets go of neither memory nor handles.
+fn take_all(device: &Device, map: &Map) {
+    for how in HOWS {
+        pin(device, &map.request().how(how)).into_handle();
+        pin(device, &writable(map.addr, map.len_bytes).how(how)).into_handle();
+    }
+}
+
+fn close_releases() {
+    let map = Map::anon(NR_PAGES);
+    let device = open();
+    take_all(&device, &map);
+    assert_eq!(held(), (6, 6 * NR_PAGES as u64));
+    drop(device);
+    assert_eq!(held(), (0, 0));
+}
+
+fn exit_releases() {
+    Child::run(|| {
+        let map = Map::anon(NR_PAGES);
+        let device = open();
+        take_all(&device, &map);
+        assert_eq!(held(), (6, 6 * NR_PAGES as u64));
+        std::mem::forget((device, map));
+    })
+    .join();
+    assert_eq!(held(), (0, 0));
+}
+
+fn kill_releases() {
+    let (ours, theirs) = Rendezvous::pair();
+    let child = Child::run(move || {
+        let map = Map::anon(NR_PAGES);
+        let device = open();
+        take_all(&device, &map);
+        theirs.signal();
+        theirs.wait();
+    });
+    ours.wait();
+    assert_eq!(held(), (6, 6 * NR_PAGES as u64));
+    child.kill();
+    child.wait();
+    assert_eq!(held(), (0, 0));
+}
+
+fn kill_of_a_busy_process_releases() {
+    for pause_us in [0, 300, 1000, 3000, 5000] {
+        let (ours, theirs) = Rendezvous::pair();
+        let child = Child::run(move || {
+            let device = open();
+            theirs.signal();
+            loop {
+                // Both paths, and both ways of ending it.
+                let map = Map::untouched(64);
+                map.store(0, &pattern(0, 32 * PAGE));
+                let pinned = pin(&device, &writable(map.addr, map.len_bytes));
+                holds(&pinned, 0, &pattern(0, 32 * PAGE));
+                if std::hint::black_box(map.addr) & PAGE != 0 {
+                    pinned.into_handle();
+                }
+                if device.stats().expect("STATS").raw.nr_handles > 50 {
+                    theirs.wait();
+                }
+            }
+        });
+        ours.wait();
+        thread::sleep(Duration::from_micros(pause_us));
+        child.kill();
+        child.wait();
+        assert_eq!(held(), (0, 0), "killed after {pause_us} us");
+    }
+}
+
+/// Kills a child that is `busy`, from when it says so and `has_begun` returns, until `was_cut` says that it was ended in
+/// the midst.
+fn kill_until(busy: impl Fn(&Rendezvous), has_begun: impl Fn(), was_cut: impl Fn() -> bool) {
+    let deadline = Instant::now() + scaled(Duration::from_secs(10));
+    while Instant::now() < deadline {
+        let (ours, theirs) = Rendezvous::pair();
+        let child = Child::run(|| {
+            busy(&theirs);
+            theirs.wait();
+        });
+        ours.wait();
+        has_begun();
+        child.kill();
+        child.wait();
+        assert_eq!(held(), (0, 0), "after the kill");
+        if was_cut() {
+            return;
+        }
+    }
+    panic!("it always went on to the end");
+}
+
+fn kill_stops_taking() {
+    let nr_cut = || stats().expect("STATS").stops[raw::RUST_GUP_STOP_SIGNAL as usize];
+    let before = nr_cut();
+    kill_until(
+        |ready| {
+            let device = open();
+            // Many windows of the fast walk.
+            let map = Map::anon(8192);
+            ready.signal();
+            loop {
+                drop(pin(&device, &map.request()));
+            }
+        },
+        || thread::sleep(Duration::from_millis(3)),
+        || nr_cut() > before,
+    );
+}
+
+fn kill_stops_copying() {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    let map = Map::new(0, 32 << 20, RW, flags, -1).expect("shared memory");
+    let last = map.len_bytes - 1;
+    let data = vec![1; map.len_bytes];
+    kill_until(
+        |ready| {
+            let device = open();
+            let pinned = pin(&device, &writable(map.addr, map.len_bytes));
+            ready.signal();
+            store(&pinned, 0, &data);
+        },
+        || {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while map.get(0) == 0 && Instant::now() < deadline {}
+        },
+        || {
+            let was_cut = map.get(0) == 1 && map.get(last) == 0;
+            map.set(0, 0);
+            map.set(last, 0);
+            was_cut
+        },
+    );
+}
+
+fn duplicates_keep() {
+    let map = Map::anon(NR_PAGES);
+    let device = open();
+    let handle = pin(&device, &map.request()).into_handle();
+    let copies: Vec<OwnedFd> = (0..3)
+        .map(|_| device.as_fd().try_clone_to_owned().expect("dup"))
+        .collect();
+    drop(device);
+    for copy in copies {
+        assert_eq!(held(), (1, NR_PAGES as u64));
+        reads(&copy, handle, &map.load(0, map.len_bytes));
+    }
+    assert_eq!(held(), (0, 0));
+}
+
+/// Fails unless the pages of `handle` show `expected` to who has `fd`.
+fn reads(fd: &OwnedFd, handle: u64, expected: &[u8]) {
+    let mut found = vec![0_u8; expected.len()];
+    let mut copy = raw::rust_gup_copy {
+        handle,
+        offset: 0,
+        len_bytes: found.len() as u64,
+        buf: found.as_mut_ptr().expose_provenance() as u64,
+    };
+    assert_eq!(call_fd(fd, raw::RUST_GUP_IOC_READ, &mut copy), 0, "READ");
+    assert!(found == expected, "the pages hold something else");
+}
+
+fn child_reads_after_the_owner_is_gone() {
+    // Who takes the owner's child over, to wait for it.
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).expect("prctl");
+    for how in HOWS {
+        let (ours, theirs) = Rendezvous::pair();
+        let owner = Child::run(|| {
+            let device = open();
+            let map = Map::anon(NR_PAGES);
+            let data = map.fill(3);
+            let pinned = pin(&device, &writable(map.addr, map.len_bytes).how(how));
+            // Two of them: neither must take the other's away by ending.
+            for last in [false, true] {
+                let pinned = &pinned;
+                Child::run(|| {
+                    theirs.wait();
+                    holds(pinned, 0, &data);
+                    if last {
+                        theirs.wait();
+                        holds(pinned, PAGE, &data[PAGE..]);
+                    }
+                    // As the end of a process does: without a release.
+                    // SAFETY: Takes no pointers.
+                    unsafe { libc::_exit(0) };
+                });
+            }
+            // SAFETY: Takes no pointers.
+            unsafe { libc::_exit(0) };
+        });
+        owner.join();
+        assert_eq!(
+            held(),
+            (1, NR_PAGES as u64),
+            "{how:?}: after the owner's end"
+        );
+        (0..2).for_each(|_| ours.signal());
+        Child(-1).join();
+        assert_eq!(
+            held(),
+            (1, NR_PAGES as u64),
+            "{how:?}: after the first child's end"
+        );
+        ours.signal();
+        Child(-1).join();
+        assert_eq!(held(), (0, 0), "{how:?}: after the last child's end");
+    }
+}
+
+/// Sends a descriptor and a number.
+pub(crate) fn send(to: &Rendezvous, fd: &impl AsFd, number: u64) {
+    let mut control = [0_u64; 4];
+    let mut part = libc::iovec {
+        iov_base: std::ptr::from_ref(&number).cast_mut().cast(),
+        iov_len: size_of::<u64>(),
+    };
+    let message = message(&mut part, &mut control);
+    // SAFETY: `control` has room for the header and one descriptor, and all that `message` names is alive.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<i32>() as u32) as usize;
+        let data = libc::CMSG_DATA(header).cast::<i32>();
+        data.write_unaligned(fd.as_fd().as_raw_fd());
+        check(libc::sendmsg(to.fd(), &message, 0)).expect("sendmsg");
+    }
+}
+
+/// Receives what [`send`] sent.
+pub(crate) fn receive(from: &Rendezvous) -> (OwnedFd, u64) {
+    let mut control = [0_u64; 4];
+    let mut number = 0_u64;
+    let mut part = libc::iovec {
+        iov_base: std::ptr::from_mut(&mut number).cast(),
+        iov_len: size_of::<u64>(),
+    };
+    let mut message = message(&mut part, &mut control);
+    // SAFETY: All that `message` names is alive; the kernel wrote one descriptor, which is ours from now on.
+    let fd = unsafe {
+        check(libc::recvmsg(from.fd(), &mut message, 0)).expect("recvmsg");
+        let header = libc::CMSG_FIRSTHDR(&message);
+        assert!(!header.is_null(), "no descriptor came");
+        OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<i32>().read_unaligned())
+    };
+    (fd, number)
+}
+
+fn message(part: &mut libc::iovec, control: &mut [u64; 4]) -> libc::msghdr {
+    // SAFETY: Zeros are valid for all its fields.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: Takes no pointers.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<i32>() as u32) } as usize;
+    message
+}
+
+fn receiver_of_the_descriptor_reads() {
+    let (ours, theirs) = Rendezvous::pair();
+    let data = pattern(4, NR_PAGES * PAGE);
+    let expected = data.clone();
+    let receiver = Child::run(move || {
+        let (fd, handle) = receive(&theirs);
+        theirs.signal();
+        theirs.wait();
+        // The owner has neither the file nor the memory any more.
+        reads(&fd, handle, &expected);
+        assert_eq!(held(), (1, NR_PAGES as u64));
+    });
+    let device = open();
+    let map = Map::anon(NR_PAGES);
+    map.fill(4);
+    let handle = pin(&device, &map.request()).into_handle();
+    send(&ours, &device, handle);
+    ours.wait();
+    drop(device);
+    drop(map);
+    ours.signal();
+    receiver.join();
+    assert_eq!(held(), (0, 0));
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory of PCI devices: lent to other devices (p2pdma), which has a struct page, and mapped as it is, which has none.
+//!
+//! The machine needs an NVMe disk with a controller memory buffer, and ivshmem with 1 GiB behind an IOMMU.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rust_gup_uapi::raw::{
+    RUST_GUP_PCI_P2PDMA, RUST_GUP_STOP_DEVICE as DEVICE, RUST_GUP_STOP_NO_MAPPING as NO_MAPPING,
+    RUST_GUP_STOP_SPECIAL as SPECIAL,
+};
+use rust_gup_uapi::{Access, Engine, How, Request};
+
+use super::device::{faults, prove_frames, prove_vm_flag};
+use super::situation::fill;
+use super::special::unowned_is_fast;
+use super::{Page, Scene, Situation};
+use crate::harness::fixture::{check, fast_only, holds, open, pin, store, ACCESSES, HUGE, PAGE};
+use crate::harness::memory::{frames, Map, RW};
+use crate::harness::runner::Test;
+use crate::tests::runs::frames_of;
+use crate::tests::stops::{stopped, stops};
+
+const SITUATIONS: &[Situation] = &[
+    Situation::new("p2pdma", p2pdma),
+    Situation::new("bar_by_sysfs", by_sysfs),
+    Situation::new("bar_by_vfio_pte", || by_vfio(PAGE)),
+    Situation::new("bar_by_vfio_pmd", || by_vfio(HUGE)),
+    Situation::new("bar_by_vfio_pud", || by_vfio(GIANT)),
+];
+
+const GIANT: usize = 1 << 30;
+/// The BAR of ivshmem that is the memory.
+const BAR: usize = 2;
+
+/// None on a machine without such devices.
+pub(super) fn situations() -> &'static [Situation] {
+    if disk().is_none() && ivshmem().is_none() {
+        &[]
+    } else {
+        SITUATIONS
+    }
+}
+
+/// None either without the disk.
+pub(super) fn tests() -> Vec<Test> {
+    let test = |_| Test::new("matrix", "p2pdma_allowed", p2pdma_allowed);
+    disk().map(test).into_iter().collect()
+}
+
+/// The PCI device, if the machine has it, with these numbers.
+fn device(vendor: &str, device: &str) -> Option<PathBuf> {
+    let is = |path: &Path, file: &str, id: &str| {
+        fs::read_to_string(path.join(file)).is_ok_and(|text| text.trim() == id)
+    };
+    let devices = fs::read_dir("/sys/bus/pci/devices").ok()?;
+    devices
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| is(path, "vendor", vendor) && is(path, "device", device))
+}
+
+fn disk() -> Option<PathBuf> {
+    device("0x1b36", "0x0010")
+}
+
+fn ivshmem() -> Option<PathBuf> {
+    device("0x1af4", "0x1110")
+}
+
+fn number(path: &Path) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.trim().parse().expect("a number")
+}
+
+/// The frames of a device's memory.
+fn bars(device: &Path) -> Vec<Range<u64>> {
+    let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+    let resources = fs::read_to_string(device.join("resource")).expect("the device's resources");
+    resources
+        .lines()
+        .filter_map(|line| {
+            let (start, rest) = line.split_once(' ')?;
+            let (end, _) = rest.split_once(' ')?;
+            Some(hex(start)? / PAGE as u64..(hex(end)? + 1) / PAGE as u64)
+        })
+        .filter(|range| !range.is_empty())
+        .collect()
+}
+
+/// Memory that other devices may access without the detour through the host's: who takes it must say that it knows
+/// (`FOLL_PCI_P2PDMA`).
+fn p2pdma() -> Scene {
+    let disk = disk().expect("an NVMe disk: qemu -device nvme,cmb_size_mb=64");
+    let lent = Lent::of(&disk);
+    assert_eq!(lent.bytes(), 0, "lent before");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(disk.join("p2pmem/allocate"));
+    let file = file.expect("memory of the disk");
+    let place = (file.as_raw_fd(), 0);
+    let map = Map::guarded(16 * PAGE, PAGE, RW, libc::MAP_SHARED, place).expect("it is mapped");
+    assert_eq!(lent.bytes(), map.len_bytes as u64, "what is lent");
+    let words = fill(&map);
+    prove_frames(&map, &bars(&disk));
+    Scene::new(map, words, |way, _| {
+        let errno = if way.how == How::LongTerm && way.is_write() {
+            // It is a file, whose owner wants to know of writing, `mm/gup.c:1223`.
+            libc::EFAULT
+        } else {
+            // `mm/gup.c:146`.
+            libc::EREMOTEIO
+        };
+        Page::refused(DEVICE, errno)
+    })
+    .keep(lent)
+}
+
+/// What a disk has lent to this process. All is back when nobody has a page of it any more.
+struct Lent {
+    available: PathBuf,
+    /// What it has at first: some it keeps for itself.
+    all: u64,
+}
+
+impl Lent {
+    fn of(disk: &Path) -> Self {
+        static ALL: OnceLock<u64> = OnceLock::new();
+        let available = disk.join("p2pmem/available");
+        let all = *ALL.get_or_init(|| number(&available));
+        Self { available, all }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.all - number(&self.available)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.bytes(), 0, "pages of a disk have references left");
+        }
+    }
+}
+
+/// Who says that it knows gets the memory, by the fast walk where it takes small folios without an owner.
+fn p2pdma_allowed() {
+    let device = open();
+    for how in [How::Get, How::Pin] {
+        for access in ACCESSES {
+            let scene = p2pdma();
+            let map = &scene.map;
+            let all = map.nr_pages();
+            let expected = frames(map.addr, all);
+            let mut data = map.load(0, map.len_bytes);
+            let part = Request::new(map.addr + 5 * PAGE - 3, 2 * PAGE);
+            for request in [map.request(), part] {
+                let request = request.how(how).access(access);
+                let request = request.slow_only(RUST_GUP_PCI_P2PDMA);
+                let what = format!("{request:x?}");
+                let first = (request.addr - map.addr) / PAGE;
+                let nr = (request.addr % PAGE + request.len_bytes).div_ceil(PAGE);
+                for engine in [Engine::Kernel, Engine::Rust] {
+                    let taken = device.pin(&request, engine).expect("PIN");
+                    assert_eq!(frames_of(&taken), expected[first..first + nr], "{what}");
+                    match engine {
+                        Engine::Rust if unowned_is_fast() => {
+                            let all = nr as u64;
+                            assert_eq!((taken.nr_fast(), taken.stop()), (all, None), "{what}");
+                        }
+                        Engine::Rust => stopped(&taken, &request, 0, NO_MAPPING),
+                        _ => (),
+                    }
+                    let offset = request.addr - map.addr;
+                    holds(&taken, 0, &data[offset..offset + request.len_bytes]);
+                    if access == Access::Write && how != How::Get {
+                        store(&taken, 7, b"to the device");
+                        data[offset + 7..][..13].copy_from_slice(b"to the device");
+                        assert!(map.load(0, data.len()) == data, "{what}: written");
+                    }
+                }
+                let compared = device.compare(&request).expect("COMPARE");
+                assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
+                assert_eq!(compared.raw.nr_equal, nr as u64, "{what}");
+                let nr_fast = if unowned_is_fast() { nr } else { 0 };
+                let engines = match how {
+                    How::Get => &[Engine::Kernel, Engine::Rust][..],
+                    _ => &[Engine::Rust],
+                };
+                for &engine in engines {
+                    let taken = device.pin(&fast_only(request), engine).expect("PIN");
+                    assert_eq!(taken.nr_pages(), nr_fast as u64, "{what}");
+                }
+                // Who does not say it gets nothing of that.
+                stops(&device, &request.slow_only(0), 0, DEVICE);
+            }
+            // What is held stays lent.
+            let request = map.request().how(how).access(access);
+            let request = request.slow_only(RUST_GUP_PCI_P2PDMA);
+            let taken = pin(&device, &request);
+            let lent = Lent::of(&disk().expect("the disk"));
+            map.unmap(0, map.len_bytes);
+            assert_eq!(lent.bytes(), data.len() as u64, "{how:?}, {access:?}: held");
+            holds(&taken, 0, &data);
+            drop(taken);
+            assert_eq!(lent.bytes(), 0, "{how:?}, {access:?}: released");
+        }
+    }
+}
+
+/// All entries are there from the start.
+fn by_sysfs() -> Scene {
+    let device = ivshmem().expect("qemu -device ivshmem-plain");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(device.join(format!("resource{BAR}")));
+    let file = file.expect("the BAR");
+    let place = (file.as_raw_fd(), 0);
+    let map = Map::guarded(16 * PAGE, PAGE, RW, libc::MAP_SHARED, place).expect("it is mapped");
+    let words = fill(&map);
+    prove_vm_flag(&map, "pf");
+    Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
+}
+
+/// Entries come with the first access, the largest that fit: of 1 GiB if address and offset are multiples of that.
+fn by_vfio(leaf_bytes: usize) -> Scene {
+    let offset = match leaf_bytes {
+        PAGE => PAGE,
+        HUGE => HUGE,
+        _ => 0,
+    };
+    let len_bytes = leaf_bytes.max(2 * HUGE);
+    let device = vfio_device();
+    let place = (device.fd.as_raw_fd(), device.bar + offset);
+    let map = Map::guarded(len_bytes, GIANT, RW, libc::MAP_SHARED, place).expect("it is mapped");
+    prove_vm_flag(&map, "pf");
+    let step = (leaf_bytes / 512).max(PAGE);
+    let nr_leaves = (len_bytes / leaf_bytes) as u64;
+    assert_eq!(
+        faults(&map, step),
+        nr_leaves,
+        "leaves of {leaf_bytes:#x} bytes"
+    );
+    let part = map.part(HUGE, HUGE);
+    let words = fill(&part);
+    let scene = Scene::new(part, words, |_, _| Page::refused(SPECIAL, libc::EFAULT));
+    scene.unguarded().keep(map)
+}
+
+/// The device, given to this process, and where its memory lies in it.
+fn vfio_device() -> &'static VfioDevice {
+    static DEVICE: OnceLock<VfioDevice> = OnceLock::new();
+    DEVICE.get_or_init(|| VfioDevice::open().expect("the device by vfio"))
+}
+
+struct VfioDevice {
+    fd: OwnedFd,
+    /// Offset of its memory.
+    bar: usize,
+    /// Open as long as the device.
+    _container_and_group: [File; 2],
+}
+
+/// `include/uapi/linux/vfio.h`.
+#[repr(C)]
+#[derive(Default)]
+struct RegionInfo {
+    argsz: u32,
+    flags: u32,
+    index: u32,
+    cap_offset: u32,
+    size: u64,
+    offset: u64,
+}
+
+impl VfioDevice {
+    fn open() -> io::Result<Self> {
+        const SET_IOMMU: u32 = 0x3b66;
+        const GROUP_SET_CONTAINER: u32 = 0x3b68;
+        const GROUP_GET_DEVICE_FD: u32 = 0x3b6a;
+        const DEVICE_GET_REGION_INFO: u32 = 0x3b6c;
+        const TYPE1_IOMMU: usize = 1;
+
+        let device = ivshmem().expect("qemu -device ivshmem-plain");
+        let name = device
+            .file_name()
+            .expect("its address")
+            .to_str()
+            .expect("digits");
+        if !device.join("driver").exists() {
+            fs::write(device.join("driver_override"), "vfio-pci")?;
+            fs::write("/sys/bus/pci/drivers_probe", name)?;
+        }
+        let group = fs::read_link(device.join("iommu_group"))?;
+        let group = Path::new("/dev/vfio").join(group.file_name().expect("its number"));
+        let open = |path: &Path| File::options().read(true).write(true).open(path);
+        let container = open(Path::new("/dev/vfio/vfio"))?;
+        let group = open(&group)?;
+        let call = |file: &dyn AsRawFd, number: u32, argument: usize| {
+            // SAFETY: The argument is a number, or the address of what the call wants.
+            check(unsafe { libc::ioctl(file.as_raw_fd(), libc::c_ulong::from(number), argument) })
+        };
+        let fd = container.as_raw_fd();
+        call(
+            &group,
+            GROUP_SET_CONTAINER,
+            (&raw const fd).expose_provenance(),
+        )?;
+        call(&container, SET_IOMMU, TYPE1_IOMMU)?;
+        let name = format!("{name}\0");
+        let fd = call(
+            &group,
+            GROUP_GET_DEVICE_FD,
+            name.as_ptr().expose_provenance(),
+        )?;
+        // SAFETY: The call has opened it, and nobody else knows it.
+        let device = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut info = RegionInfo {
+            argsz: size_of::<RegionInfo>() as u32,
+            index: BAR as u32,
+            ..RegionInfo::default()
+        };
+        call(
+            &device,
+            DEVICE_GET_REGION_INFO,
+            (&raw mut info).expose_provenance(),
+        )?;
+        assert_eq!(info.size, GIANT as u64, "bytes of the BAR");
+        Ok(Self {
+            fd: device,
+            bar: info.offset as usize,
+            _container_and_group: [container, group],
+        })
+    }
+}

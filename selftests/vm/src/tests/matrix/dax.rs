@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Persistent memory: files on file systems that map the device's own pages (fsdax), and the device itself
+//! (device-dax), under leaves of each level.
+//!
+//! The machine needs two pieces of it: /dev/pmem0 for file systems, and namespace1.0 for ndctl to make a device of.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
+
+use rust_gup_uapi::raw::{
+    RUST_GUP_STOP_FILE_LONGTERM as FILE_LONGTERM, RUST_GUP_STOP_LONGTERM as LONGTERM,
+    RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+};
+use rust_gup_uapi::How;
+
+use super::device::{faults, prove_frames, prove_vm_flag};
+use super::situation::{fill, touch};
+use super::{Page, Scene, Situation};
+use crate::harness::fixture::{HUGE, PAGE};
+use crate::harness::memory::{Map, RW};
+use crate::harness::pmem::{self, by_pmd, file, mapped, new_device, Fs, GIANT, LOG};
+
+const SITUATIONS: &[Situation] = &[
+    Situation::new("fsdax_ext4_pte", || fsdax(Fs::Ext4, Leaf::Pte)),
+    Situation::new("fsdax_ext4_pmd", || fsdax(Fs::Ext4, Leaf::Pmd)),
+    Situation::new("fsdax_ext4_pmd_by_pte", || fsdax(Fs::Ext4, Leaf::PmdByPte)),
+    Situation::new("fsdax_ext4_sync", || fsdax(Fs::Ext4, Leaf::SyncPmd)),
+    Situation::new("fsdax_xfs_pte", || fsdax(Fs::Xfs, Leaf::Pte)),
+    Situation::new("fsdax_xfs_pmd", || fsdax(Fs::Xfs, Leaf::Pmd)),
+    Situation::new("fsdax_xfs_pmd_by_pte", || fsdax(Fs::Xfs, Leaf::PmdByPte)),
+    Situation::new("fsdax_xfs_sync", || fsdax(Fs::Xfs, Leaf::SyncPmd)),
+    Situation::new("fsdax_private", fsdax_private),
+    Situation::new("devdax_4k", || devdax(PAGE)).logs(LOG),
+    Situation::new("devdax_2m", || devdax(HUGE)).logs(LOG),
+    Situation::new("devdax_1g", || devdax(GIANT)).logs(LOG),
+];
+
+/// None where the machine was not given such memory.
+pub(super) fn situations() -> &'static [Situation] {
+    if pmem::is_there() {
+        SITUATIONS
+    } else {
+        &[]
+    }
+}
+
+/// What the device's own pages are mapped by.
+const BASE_PAGES: Page = Page::fast(0);
+const HUGE_LEAF: Page = Page::fast(1);
+const GIANT_LEAF: Page = Page::fast(2);
+
+/// How the file is mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaf {
+    Pte,
+    Pmd,
+    /// Base pages of a large folio, which another mapping has by a leaf of 2 MiB.
+    PmdByPte,
+    /// With `MAP_SYNC`.
+    SyncPmd,
+}
+
+fn fsdax(fs: Fs, leaf: Leaf) -> Scene {
+    let (flags, flag) = match leaf {
+        Leaf::SyncPmd => (libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC, "sf"),
+        _ => (libc::MAP_SHARED, "sh"),
+    };
+    let (map, page) = match leaf {
+        // An offset that is no multiple of 2 MiB at an address that is one: base pages it is.
+        Leaf::Pte => {
+            let file = file(fs, 2 * HUGE);
+            let map = mapped(&file, HUGE, flags, PAGE);
+            assert_eq!(faults(&map, PAGE), map.nr_pages() as u64, "base pages");
+            (map, BASE_PAGES)
+        }
+        Leaf::Pmd | Leaf::SyncPmd => (by_pmd(fs, flags).1, HUGE_LEAF),
+        Leaf::PmdByPte => {
+            let (file, _) = by_pmd(fs, flags);
+            let map = mapped(&file, HUGE, flags, PAGE);
+            assert_eq!(faults(&map, PAGE), map.nr_pages() as u64, "base pages");
+            (map, BASE_PAGES)
+        }
+    };
+    let words = fill(&map);
+    prove_frames(&map, &pmem::frames());
+    prove_vm_flag(&map, flag);
+    Scene::new(map, words, move |way, _| {
+        if way.how == How::LongTerm {
+            refused_for_long(LONGTERM)
+        } else {
+            page
+        }
+    })
+}
+
+/// `mm/gup.c:1213`.
+fn refused_for_long(stop: u32) -> Page {
+    Page::refused(stop, libc::EOPNOTSUPP)
+}
+
+/// Private memory of a file that was not written to: the device's own pages, read-only, until they are copied.
+fn fsdax_private() -> Scene {
+    let file = file(Fs::Ext4, 2 * HUGE);
+    let words = fill(&mapped(&file, HUGE, libc::MAP_SHARED, PAGE));
+    let map = mapped(&file, HUGE, libc::MAP_PRIVATE, PAGE);
+    assert_eq!(touch(&map), words);
+    prove_frames(&map, &pmem::frames());
+    Scene::new(map, words, |way, _| match (way.how, way.is_write()) {
+        (How::LongTerm, false) => refused_for_long(LONGTERM),
+        (How::LongTerm, true) => refused_for_long(READ_ONLY),
+        (_, false) => BASE_PAGES,
+        (_, true) => Page::readied(READ_ONLY, 0),
+    })
+}
+
+/// The device, made once for each test.
+fn device(align: usize) -> &'static File {
+    static DEVICE: OnceLock<File> = OnceLock::new();
+    DEVICE.get_or_init(|| new_device(align))
+}
+
+/// The device as one piece of memory, under leaves of `align` bytes.
+fn devdax(align: usize) -> Scene {
+    let device = device(align);
+    let len_bytes = align.max(4 * HUGE);
+    let flags = libc::MAP_SHARED;
+    let map = Map::guarded(
+        len_bytes,
+        align.max(HUGE),
+        RW,
+        flags,
+        (device.as_raw_fd(), 0),
+    );
+    let map = map.expect("the device is mapped");
+    let step = (align / 512).max(PAGE);
+    let nr_leaves = (len_bytes / align) as u64;
+    assert_eq!(faults(&map, step), nr_leaves, "leaves of {align:#x} bytes");
+    // Not of the largest leaf: the kernel takes it away when it is looked at, `mm/pagewalk.c:233`.
+    if align < GIANT {
+        prove_frames(&map, &pmem::frames());
+    }
+    let part = map.part(HUGE, 2 * HUGE);
+    let words = fill(&part);
+    let page = match align {
+        PAGE => BASE_PAGES,
+        HUGE => HUGE_LEAF,
+        _ => GIANT_LEAF,
+    };
+    let scene = Scene::new(part, words, move |way, _| {
+        if way.how == How::LongTerm && way.is_write() {
+            // It is a file for the kernel's fast walk, too.
+            Page::slow(FILE_LONGTERM)
+        } else {
+            page
+        }
+    });
+    let scene = scene.unguarded().keep(map);
+    if align < GIANT {
+        scene
+    } else {
+        scene.invisible()
+    }
+}

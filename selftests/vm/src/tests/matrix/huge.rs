@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transparent huge pages.
+
+use std::path::Path;
+
+use rust_gup_uapi::raw::{
+    RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+    RUST_GUP_STOP_SPECIAL as SPECIAL, RUST_GUP_STOP_UNSHARE as UNSHARE,
+};
+use rust_gup_uapi::How;
+
+use super::proof::{kpf, pm};
+use super::situation::{fill, touch};
+use super::{Page, Scene, Situation};
+use crate::harness::fixture::{HUGE, PAGE};
+use crate::harness::memory::{Map, Setting, PAGEMAP_PRESENT, RW};
+use crate::harness::process::{Child, Sharer};
+use crate::harness::runner::skip;
+
+pub(super) const SITUATIONS: &[Situation] = &[
+    Situation::new("thp_pmd", thp_pmd),
+    Situation::new("thp_never_touched", thp_never_touched),
+    Situation::new("thp_huge_zero_page", thp_huge_zero_page),
+    Situation::new("thp_pte", thp_pte),
+    Situation::new("thp_partly_unmapped", thp_partly_unmapped),
+    Situation::new("thp_partly_given_back", thp_partly_given_back),
+    Situation::new("thp_forked", thp_forked),
+    Situation::new("thp_pte_forked", || forked_by_pte(filled_by_pte(1))),
+    Situation::new("mthp_64k_forked", || forked_by_pte(filled_with_folios(16))),
+    Situation::new("mthp_64k_partly_exclusive", partly_exclusive),
+    Situation::new("mthp_64k", || mthp(16)),
+    Situation::new("mthp_1m", || mthp(256)),
+    Situation::new("mixed_sizes", mixed_sizes),
+];
+
+const PAGES_OF_HUGE: usize = HUGE / PAGE;
+
+/// Private anonymous memory for huge pages, not touched yet.
+pub(crate) fn untouched(nr_huge: usize) -> Map {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // Under Xen, paravirtualized, the kernel takes the advice all the same.
+    if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE, a processor with leaves of 2 MiB");
+    }
+    let map = Map::guarded(nr_huge * HUGE, HUGE, RW, flags, (-1, 0)).expect("anonymous memory");
+    map.advise(0, map.len_bytes, libc::MADV_HUGEPAGE);
+    map
+}
+
+/// Huge pages under one entry each, filled, and the words in them.
+pub(super) fn filled(nr_huge: usize) -> (Map, Vec<u64>) {
+    let map = untouched(nr_huge);
+    let words = fill(&map);
+    map.prove_smaps("AnonHugePages", map.len_bytes);
+    map.prove_kind(kpf::THP | kpf::ANON, kpf::THP | kpf::ANON);
+    map.prove_folios(PAGES_OF_HUGE);
+    (map, words)
+}
+
+/// The same under entries of small pages.
+fn filled_by_pte(nr_huge: usize) -> (Map, Vec<u64>) {
+    let (map, words) = filled(nr_huge);
+    // Now khugepaged leaves it alone.
+    map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
+    for offset in (0..map.len_bytes).step_by(HUGE) {
+        map.protect(offset, PAGE, libc::PROT_READ);
+    }
+    map.protect(0, map.len_bytes, RW);
+    map.prove_smaps("AnonHugePages", 0);
+    map.prove_folios(PAGES_OF_HUGE);
+    (map, words)
+}
+
+fn thp_pmd() -> Scene {
+    let (map, words) = filled(2);
+    Scene::new(map, words, |_, _| Page::fast(1))
+}
+
+fn thp_never_touched() -> Scene {
+    let map = untouched(1);
+    map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, 0);
+    Scene::new(map, vec![0; PAGES_OF_HUGE], |way, _| {
+        if way.is_write() || way.how == How::LongTerm {
+            Page::readied(ABSENT, 1)
+        } else {
+            // The huge zero page. Unlike the small one it is counted as any other folio.
+            Page::readied_slow(ABSENT, SPECIAL)
+        }
+    })
+}
+
+fn thp_huge_zero_page() -> Scene {
+    let map = untouched(1);
+    let words = touch(&map);
+    map.prove_kind(kpf::ZERO_PAGE | kpf::THP, kpf::ZERO_PAGE | kpf::THP);
+    Scene::new(map, words, |way, _| {
+        if way.is_write() {
+            Page::readied(READ_ONLY, 1)
+        } else if way.how == How::LongTerm {
+            Page::readied(SPECIAL, 1)
+        } else {
+            Page::slow(SPECIAL)
+        }
+    })
+}
+
+fn thp_pte() -> Scene {
+    let (map, words) = filled_by_pte(2);
+    Scene::new(map, words, |_, _| Page::fast(0))
+}
+
+/// Where the parts of a huge page begin and end that are taken from it.
+const PART: std::ops::Range<usize> = 100..356;
+
+fn thp_partly_unmapped() -> Scene {
+    let (map, words) = filled(1);
+    map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
+    map.unmap(PART.start * PAGE, PART.len() * PAGE);
+    map.prove_smaps("AnonHugePages", 0);
+    map.prove_smaps("Rss", map.len_bytes - PART.len() * PAGE);
+    Scene::new(map, words, |_, page| {
+        if PART.contains(&page) {
+            Page::refused(ABSENT, libc::EFAULT)
+        } else {
+            Page::fast(0)
+        }
+    })
+}
+
+fn thp_partly_given_back() -> Scene {
+    let (map, mut words) = filled(1);
+    map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
+    map.advise(PART.start * PAGE, PART.len() * PAGE, libc::MADV_DONTNEED);
+    words[PART].fill(0);
+    map.prove_smaps("AnonHugePages", 0);
+    map.prove_smaps("Rss", map.len_bytes - PART.len() * PAGE);
+    Scene::new(map, words, |way, page| {
+        if PART.contains(&page) {
+            super::anon::absent(way)
+        } else {
+            Page::fast(0)
+        }
+    })
+}
+
+fn thp_forked() -> Scene {
+    let (map, words) = filled(1);
+    let child = Sharer::fork();
+    map.prove_smaps("AnonHugePages", map.len_bytes);
+    // What is copied is copied in small pages.
+    Scene::new(map, words, |way, _| {
+        if way.is_write() {
+            Page::readied(READ_ONLY, 0)
+        } else if way.is_pin() {
+            Page::readied(UNSHARE, 0)
+        } else {
+            Page::fast(1)
+        }
+    })
+    .keep(child)
+}
+
+/// The same of large folios under entries of small pages.
+fn forked_by_pte((map, words): (Map, Vec<u64>)) -> Scene {
+    let child = Sharer::fork();
+    map.prove_state(PAGEMAP_PRESENT | pm::EXCLUSIVE, PAGEMAP_PRESENT);
+    Scene::new(map, words, |way, _| super::cow::shared(way)).keep(child)
+}
+
+/// Folios of which the first pages are exclusive and the others are not known to be, under entries that are alike: what
+/// may be pinned ends within a folio.
+fn partly_exclusive() -> Scene {
+    const NR_EXCLUSIVE: usize = 5;
+    let (map, words) = filled_with_folios(16);
+    Child::run(|| ()).join();
+    for page in (0..map.nr_pages()).filter(|page| page % 16 < NR_EXCLUSIVE) {
+        map.store(page * PAGE, &words[page].to_ne_bytes());
+    }
+    map.protect(0, map.len_bytes, libc::PROT_READ);
+    // Nothing was copied: the pages were there to be used again.
+    map.prove_folios(16);
+    Scene::new(map, words, |way, page| {
+        if way.is_write() {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else if way.is_pin() && page % 16 >= NR_EXCLUSIVE {
+            Page::readied(UNSHARE, 0)
+        } else {
+            Page::fast(0)
+        }
+    })
+}
+
+const SETTING_HUGE: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled";
+const SETTING_64K: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
+const SETTING_1M: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-1024kB/enabled";
+
+/// Fills memory with folios of so many pages.
+fn fill_with_folios(map: &Map, nr: usize) -> Vec<u64> {
+    let setting = if nr == 16 { SETTING_64K } else { SETTING_1M };
+    if !Path::new(setting).exists() {
+        skip(&format!("no {setting}: Linux 6.8 or newer"));
+    }
+    let _not_larger = Setting::set(SETTING_HUGE, "never").expect("a setting of root's");
+    let _wanted = Setting::set(setting, "always").expect("a setting of root's");
+    let words = fill(map);
+    map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
+    words
+}
+
+/// Memory in folios of so many pages, and the words in it.
+fn filled_with_folios(nr: usize) -> (Map, Vec<u64>) {
+    let map = untouched(1);
+    let words = fill_with_folios(&map, nr);
+    map.prove_folios(nr);
+    map.prove_kind(kpf::ANON, kpf::ANON);
+    (map, words)
+}
+
+/// Folios of so many pages.
+fn mthp(nr: usize) -> Scene {
+    let (map, words) = filled_with_folios(nr);
+    Scene::new(map, words, |_, _| Page::fast(0))
+}
+
+/// Small pages, a huge page, folios of 64 KiB, and a huge page under entries of small pages, in a row.
+fn mixed_sizes() -> Scene {
+    let map = untouched(4);
+    let part = |nr: usize| map.part(nr * HUGE, HUGE);
+    part(0).advise(0, HUGE, libc::MADV_NOHUGEPAGE);
+    let mut words = fill(&part(0));
+    words.extend(fill(&part(1)));
+    words.extend(fill_with_folios(&part(2), 16));
+    words.extend(fill(&part(3)));
+    let split = part(3);
+    split.advise(0, HUGE, libc::MADV_NOHUGEPAGE);
+    split.protect(0, PAGE, libc::PROT_READ);
+    split.protect(0, HUGE, RW);
+    for (nr, folio) in [1, PAGES_OF_HUGE, 16, PAGES_OF_HUGE]
+        .into_iter()
+        .enumerate()
+    {
+        part(nr).prove_folios(folio);
+    }
+    part(1).prove_smaps("AnonHugePages", HUGE);
+    part(3).prove_smaps("AnonHugePages", 0);
+    Scene::new(map, words, |_, page| {
+        Page::fast(usize::from(page / PAGES_OF_HUGE == 1))
+    })
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is left behind: nothing.
+//!
+//! - Memory at rest has as many references after it was taken as before.
+//! - Private pages do not count as pinned: fork() copies those that may be, instead of sharing them.
+//! - All pages that were met, also those that were refused or given up meanwhile, are freed with their mapping and file.
+//!
+//! Device memory is in none of the lists that are looked at. But a file system does not give up pages that somebody holds, nor
+//! does a device go as long as there are such (`dax_break_layout_final()`, `memunmap_pages()`): closing the file, or the test
+//! after it, would never end. What a disk lends is counted by its driver, see [`bars`](super::bars).
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::memory::Kind;
+use rust_gup_uapi::{Engine, How, Request};
+
+use super::proof::{kpageflags, kpf, pm, settle_lists};
+use super::situation::{touch, Page, Scene};
+use super::struct_page::{head, MemoryMap};
+use crate::harness::fixture::{open, scaled, HOWS, PAGE};
+use crate::harness::memory::{frames, pagemap, Map, PAGEMAP_PRESENT};
+use crate::harness::process::Sharer;
+
+/// How long the kernel may take to let go of what it holds itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pages of 4 KiB in one of 1 GiB.
+const GIGANTIC: usize = 1 << 18;
+
+/// First frames of the folios that a scene consists of.
+pub(super) struct Met(BTreeSet<u64>);
+
+impl Met {
+    pub(super) fn of(scene: &Scene) -> Self {
+        let mut heads = BTreeSet::new();
+        if !scene.is_visible {
+            return Self(heads);
+        }
+        let map = &scene.map;
+        let mut frames = frames(map.addr, map.nr_pages());
+        frames.retain(|frame| *frame != 0);
+        for run in frames.chunk_by(|a, b| a + 1 == *b) {
+            let flags = kpageflags(run[0], run.len() as u64);
+            for (i, (frame, flags)) in run.iter().zip(flags).enumerate() {
+                if flags & kpf::COMPOUND_TAIL == 0 || i == 0 {
+                    heads.insert(head(*frame));
+                }
+            }
+        }
+        Self(heads)
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// A folio that is in use, though nothing maps it and no file has it.
+    fn orphan(&self) -> Option<String> {
+        let memory_map = MemoryMap::open();
+        self.0.iter().find_map(|head| {
+            let page = memory_map.page(*head)?;
+            let flags = kpageflags(*head, 1)[0];
+            let is_orphan = if flags & kpf::HWPOISON != 0 {
+                false
+            } else if flags & kpf::ANON != 0 {
+                flags & (kpf::MMAP | kpf::SWAPCACHE) == 0
+            } else {
+                flags & (kpf::LRU | kpf::HUGE) != 0 && page.mapping == 0
+            };
+            (is_orphan && page.refs > 0)
+                .then(|| format!("frame {head:#x}, flags {flags:#x}: {page:x?}"))
+        })
+    }
+}
+
+/// Repeats `look` until it finds nothing, or the kernel must have let go of all.
+fn settle(mut look: impl FnMut() -> Option<String>) -> Option<String> {
+    let deadline = Instant::now() + scaled(PATIENCE);
+    loop {
+        match look() {
+            Some(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+            found => return found,
+        }
+        settle_lists();
+    }
+}
+
+/// References of a scene at rest.
+pub(super) struct Refs {
+    memory_map: MemoryMap,
+    of: Vec<(u64, i32)>,
+}
+
+impl Refs {
+    pub(super) fn of(scene: &Scene) -> Self {
+        settle_lists();
+        let memory_map = MemoryMap::open();
+        let refs = |head: u64| Some((head, memory_map.page(head)?.refs));
+        let of = Met::of(scene).0.into_iter().filter_map(refs).collect();
+        Self { memory_map, of }
+    }
+
+    /// The first one that is not the same now.
+    fn changed(&self) -> Option<String> {
+        self.of.iter().find_map(|(head, before)| {
+            let refs = self.memory_map.page(*head)?.refs;
+            let flags = kpageflags(*head, 1)[0];
+            (refs != *before).then(|| {
+                format!("frame {head:#x}, flags {flags:#x}: {refs} references, {before} before")
+            })
+        })
+    }
+
+    /// Fails unless they are the same now.
+    pub(super) fn stay(&self, what: &str) {
+        assert_eq!(settle(|| self.changed()), None, "{what}");
+    }
+}
+
+/// Fails if pages of the scene still count as pinned, or if those and the ones that it has consisted of are not freed with
+/// it.
+pub(super) fn nothing(scene: Scene, met: Met, what: &str) {
+    if scene.is_visible {
+        not_pinned(&scene, what);
+    }
+    let met = met.and(Met::of(&scene));
+    drop(scene);
+    // What waits for its list does not look like a page in use.
+    settle_lists();
+    assert_eq!(settle(|| met.orphan()), None, "{what}: not freed");
+}
+
+fn not_pinned(scene: &Scene, what: &str) {
+    let map = &scene.map;
+    let present: Vec<(usize, u64)> = frames(map.addr, map.nr_pages())
+        .into_iter()
+        .enumerate()
+        .filter(|(_, frame)| *frame != 0)
+        .collect();
+    let is_private = |flags: u64| flags & (kpf::ANON | kpf::KSM) == kpf::ANON;
+    let private: Vec<usize> = present
+        .chunk_by(|a, b| a.1 + 1 == b.1)
+        .flat_map(|run| run.iter().zip(kpageflags(run[0].1, run.len() as u64)))
+        .filter(|(_, flags)| is_private(*flags))
+        .map(|((page, _), _)| *page)
+        .collect();
+    let child = Sharer::fork();
+    let states = pagemap(map.addr, map.nr_pages());
+    let states_of_child = child.pagemap(map.addr, map.nr_pages());
+    // A page of 1 GiB may be missing in the child: fork() takes the table that it would go to for a shared one, by the
+    // `pt_share_count` of ptdesc (mm/hugetlb.c:4962), which only tables of PMDs have; in those of PUDs it is what the page
+    // was before. A pinned one would make fork() fail, which had to copy it: there is no second one.
+    let is_lost =
+        |page: usize| map.nr_pages() >= GIGANTIC && states_of_child[page] & PAGEMAP_PRESENT == 0;
+    for page in private {
+        let state = states[page];
+        assert!(
+            state & pm::EXCLUSIVE == 0 || is_lost(page),
+            "{what}: page {page} counts as pinned, and was not shared with a child: {state:#x}"
+        );
+    }
+    drop(child);
+}
+
+/// What is held is seen, and with which count.
+pub(super) fn what_is_held_is_seen() {
+    let device = open();
+    let kinds: [fn() -> Map; 3] = [
+        || Map::anon(1),
+        || Map::huge(1),
+        || Map::of(Kind::Memfd, PAGE),
+    ];
+    for how in HOWS {
+        for make in kinds {
+            let map = make();
+            let words = touch(&map);
+            let scene = Scene::new(map, words, |_, _| Page::fast(0));
+            let before = Refs::of(&scene);
+            assert_eq!(before.changed(), None, "{how:?}");
+            let request = Request::new(scene.map.addr, 1).how(how);
+            let pinned = device.pin(&request, Engine::Kernel).expect("PIN");
+            let nr = if scene.words.len() == 1 && how != How::Get {
+                // GUP_PIN_COUNTING_BIAS
+                1024
+            } else {
+                1
+            };
+            let changed = before.changed().unwrap_or_default();
+            let refs = before.of[0].1;
+            let expected = format!("{} references, {refs} before", refs + nr);
+            assert!(
+                changed.ends_with(&expected),
+                "{how:?}: {changed}, not {expected}"
+            );
+
+            let met = Met::of(&scene);
+            drop(scene);
+            settle_lists();
+            let changed = met.orphan().unwrap_or_default();
+            assert!(
+                changed.contains(&format!("refs: {nr:x}, ")),
+                "{how:?}: {changed}"
+            );
+            drop(pinned);
+            assert_eq!(settle(|| met.orphan()), None, "{how:?}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What taking and releasing a range adds to the counters of pins in /proc/vmstat.
+
+use rust_gup_uapi::{Engine, Pinned};
+
+use super::case::{Bytes, Outlook, State};
+use super::proof::{kpageflags, kpf};
+use super::situation::{Scene, Way};
+use crate::harness::fixture::PAGE;
+use crate::harness::guard::{pin_counters, PinCounters};
+
+/// The range whose pins are counted, which takes its time: the one of which most pages can be had.
+pub(super) fn counted(scene: &Scene, way: Way, engine: Engine, ranges: &[Bytes]) -> Option<Bytes> {
+    let nr_pages = |bytes: Bytes| Outlook::of(scene, way, bytes, State::Rest).taken(engine).0;
+    let counted = ranges
+        .iter()
+        .copied()
+        .filter(|bytes| nr_pages(*bytes) != 0)
+        .max_by_key(|bytes| nr_pages(*bytes));
+    let mut pages = 0..scene.words.len();
+    let can_be_had = pages.any(|page| nr_pages(((page * PAGE) as isize, 1)) != 0);
+    assert_eq!(counted.is_some(), can_be_had, "{way:?}: a range to be had");
+    counted
+}
+
+/// Pins that a handle must count as.
+fn nr_pins(pinned: &Pinned<'_>, way: Way) -> u64 {
+    if !way.is_pin() {
+        return 0;
+    }
+    let runs = pinned.runs().expect("RUNS");
+    runs.iter()
+        .flat_map(|run| kpageflags(run.pfn.expect("root may see it"), run.nr_pages))
+        // The zero page is not counted (mm/gup.c:542), the huge one is.
+        .filter(|flags| flags & kpf::ZERO_PAGE == 0 || flags & kpf::THP != 0)
+        .count() as u64
+}
+
+/// Watches the counters from before a range is taken until it was released.
+pub(super) struct Watch {
+    before: PinCounters,
+}
+
+/// A handle is held meanwhile.
+pub(super) struct Held {
+    before: PinCounters,
+    nr_pins: u64,
+    /// Counted as acquired and as released by the time that the range was taken.
+    pub(super) nr_given_back: u64,
+}
+
+impl Watch {
+    pub(super) fn begin() -> Self {
+        Self {
+            before: pin_counters(),
+        }
+    }
+
+    /// Fails unless the pages of `pinned` are counted, each once.
+    pub(super) fn taken(self, pinned: &Pinned<'_>, way: Way, what: &str) -> Held {
+        let added = pin_counters().since(self.before);
+        let nr_pins = nr_pins(pinned, way);
+        let nr_given_back = added.released;
+        assert_eq!(
+            added.acquired.wrapping_sub(nr_given_back),
+            nr_pins,
+            "{what}: pins in /proc/vmstat, {added:?}"
+        );
+        Held {
+            before: self.before,
+            nr_pins,
+            nr_given_back,
+        }
+    }
+
+    /// Fails if a range that could not be had is counted.
+    pub(super) fn refused(self, what: &str) {
+        let added = pin_counters().since(self.before);
+        assert_eq!(
+            added.acquired, added.released,
+            "{what}: pins in /proc/vmstat of what was refused"
+        );
+    }
+}
+
+impl Held {
+    /// The handle was released. Fails unless each of its pages is counted as that, once, and nothing else.
+    pub(super) fn released(self, what: &str) {
+        let added = pin_counters().since(self.before);
+        let all = self.nr_given_back + self.nr_pins;
+        assert_eq!(
+            (added.acquired, added.released),
+            (all, all),
+            "{what}: pins acquired and released in /proc/vmstat"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory on its way out, out, and back again.
+
+use rust_gup_uapi::raw::RUST_GUP_STOP_ABSENT as ABSENT;
+
+use super::anon;
+use super::proof::{kpf, pm, settle_lists};
+use super::situation::{fill, touch};
+use super::{huge, Page, Scene, Situation};
+use crate::harness::fixture::{HUGE, PAGE};
+use crate::harness::memory::{frames, Map, PAGEMAP_PRESENT};
+use crate::tests::swap::swap;
+
+/// What the kernel says of a page that it gives up because it was told so.
+const POISON_LOG: &[&str] = &["Memory failure: ", "Injecting memory failure"];
+
+pub(super) const SITUATIONS: &[Situation] = &[
+    Situation::new("swapped_out", swapped_out).with(|| Box::new(swap())),
+    Situation::new("swapped_in", swapped_in).with(|| Box::new(swap())),
+    Situation::new("cold", cold),
+    Situation::new("freed_clean", freed_clean),
+    Situation::new("freed_dirty_again", freed_dirty_again),
+    Situation::new("poisoned", poisoned).logs(POISON_LOG),
+    Situation::new("poisoned_in_thp", poisoned_in_thp).logs(POISON_LOG),
+];
+
+const NR_PAGES: usize = 16;
+
+fn swapped_out() -> Scene {
+    let (map, words) = anon::filled(NR_PAGES);
+    map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
+    map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, pm::SWAPPED);
+    Scene::new(map, words, |_, _| Page::readied(ABSENT, 0))
+}
+
+fn swapped_in() -> Scene {
+    let (map, words) = anon::filled(NR_PAGES);
+    map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
+    map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, pm::SWAPPED);
+    assert_eq!(touch(&map), words, "what comes back from swap");
+    map.prove_kind(kpf::ANON | kpf::SWAPBACKED, kpf::ANON | kpf::SWAPBACKED);
+    Scene::new(map, words, |_, _| Page::fast(0))
+}
+
+fn cold() -> Scene {
+    let (map, words) = anon::filled(NR_PAGES);
+    map.advise(0, map.len_bytes, libc::MADV_COLD);
+    map.prove_kind(kpf::REFERENCED | kpf::ACTIVE, 0);
+    Scene::new(map, words, |_, _| Page::fast(0))
+}
+
+fn freed_clean() -> Scene {
+    let (map, words) = anon::filled(NR_PAGES);
+    map.advise(0, map.len_bytes, libc::MADV_FREE);
+    settle_lists();
+    map.prove_kind(kpf::ANON | kpf::SWAPBACKED, kpf::ANON);
+    Scene::new(map, words, |_, _| Page::fast(0))
+}
+
+fn freed_dirty_again() -> Scene {
+    let (map, _) = anon::filled(NR_PAGES);
+    map.advise(0, map.len_bytes, libc::MADV_FREE);
+    settle_lists();
+    map.prove_kind(kpf::ANON | kpf::SWAPBACKED, kpf::ANON);
+    let words = fill(&map);
+    Scene::new(map, words, |_, _| Page::fast(0))
+}
+
+/// Poisons a page, and fails unless its frame is given up.
+fn poison(map: &Map, page: usize) {
+    extern "C" fn survive(_: libc::c_int) {}
+
+    let frame = frames(map.addr + page * PAGE, 1)[0];
+    let survive = survive as extern "C" fn(libc::c_int);
+    // SAFETY: The handler does nothing. It is called because of the call in between alone.
+    unsafe { libc::signal(libc::SIGBUS, survive as libc::sighandler_t) };
+    map.advise(page * PAGE, PAGE, libc::MADV_HWPOISON);
+    // SAFETY: As above.
+    unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+    let flags = super::proof::kpageflags(frame, 1)[0];
+    assert_ne!(flags & kpf::HWPOISON, 0, "/proc/kpageflags is {flags:#x}");
+    map.part(page * PAGE, PAGE).prove_state(PAGEMAP_PRESENT, 0);
+}
+
+fn poisoned() -> Scene {
+    const POISONED: usize = 9;
+    let (map, words) = anon::filled(NR_PAGES);
+    poison(&map, POISONED);
+    Scene::new(map, words, |_, page| {
+        if page == POISONED {
+            Page::refused(ABSENT, libc::EFAULT)
+        } else {
+            Page::fast(0)
+        }
+    })
+}
+
+fn poisoned_in_thp() -> Scene {
+    const POISONED: usize = 300;
+    let (map, words) = huge::filled(1);
+    map.advise(0, HUGE, libc::MADV_NOHUGEPAGE);
+    poison(&map, POISONED);
+    map.prove_smaps("AnonHugePages", 0);
+    Scene::new(map, words, |_, page| {
+        if page == POISONED {
+            Page::refused(ABSENT, libc::EFAULT)
+        } else {
+            Page::fast(0)
+        }
+    })
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that not everything may be done to.
+
+use std::io;
+use std::rc::Rc;
+
+use libc::c_int;
+use rust_gup_uapi::raw::{
+    RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_PKEY as PKEY,
+    RUST_GUP_STOP_PROT_NONE as PROT_NONE, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+};
+
+use super::anon::{absent, filled, untouched};
+use super::proof::{kpf, pm};
+use super::{huge, Page, Scene, Situation};
+use crate::harness::fixture::{check, PAGE};
+use crate::harness::memory::{Map, PAGEMAP_PRESENT, RW};
+use crate::harness::runner::skip;
+
+pub(super) const SITUATIONS: &[Situation] = &[
+    Situation::new("prot_none", || prot_none(filled(NR_PAGES))),
+    Situation::new("prot_none_thp", || prot_none(huge::filled(1))),
+    Situation::new("read_only", read_only),
+    Situation::new("read_only_thp", read_only_thp),
+    Situation::new("write_only", write_only),
+    Situation::new("write_only_never_touched", write_only_never_touched),
+    Situation::new("execute_only", execute_only),
+    Situation::new("alternating_rights", alternating_rights),
+    Situation::new("pkey_denies_access", || pkey(filled(NR_PAGES), 0, 1)),
+    Situation::new("pkey_denies_writing", || pkey(filled(NR_PAGES), 0, 2)),
+    Situation::new("pkey_denies_access_thp", || pkey(huge::filled(2), 1, 1)),
+    Situation::new("uffd_write_protected", || {
+        write_protected(filled(NR_PAGES), 0)
+    }),
+    Situation::new("uffd_write_protected_thp", || {
+        write_protected(huge::filled(2), 1)
+    }),
+    Situation::new("uffd_missing", missing),
+    Situation::new("guard_pages", guard_pages),
+];
+
+const NR_PAGES: usize = 16;
+
+fn prot_none((map, words): (Map, Vec<u64>)) -> Scene {
+    map.protect(0, map.len_bytes, libc::PROT_NONE);
+    map.prove_kind(kpf::ANON, kpf::ANON);
+    Scene::new(map, words, |_, _| Page::refused(PROT_NONE, libc::EFAULT))
+}
+
+fn read_only() -> Scene {
+    let (map, words) = filled(NR_PAGES);
+    map.protect(0, map.len_bytes, libc::PROT_READ);
+    map.prove_rights("r--");
+    Scene::new(map, words, |way, _| {
+        if way.is_write() {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else {
+            Page::fast(0)
+        }
+    })
+}
+
+fn read_only_thp() -> Scene {
+    let (map, words) = huge::filled(1);
+    map.protect(0, map.len_bytes, libc::PROT_READ);
+    map.prove_rights("r--");
+    map.prove_smaps("AnonHugePages", map.len_bytes);
+    Scene::new(map, words, |way, _| {
+        if way.is_write() {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else {
+            Page::fast(1)
+        }
+    })
+}
+
+/// The processor has no such right: what is there can be read, also by the fast walks, which see no rights but those. The
+/// slow path knows better.
+fn write_only() -> Scene {
+    let (map, words) = filled(NR_PAGES);
+    map.protect(0, map.len_bytes, libc::PROT_WRITE);
+    map.prove_rights("-w-");
+    Scene::new(map, words, |way, _| {
+        if way.is_write() {
+            Page::fast(0)
+        } else {
+            Page::only_fast()
+        }
+    })
+}
+
+fn write_only_never_touched() -> Scene {
+    let map = untouched(NR_PAGES);
+    map.protect(0, map.len_bytes, libc::PROT_WRITE);
+    map.prove_rights("-w-");
+    Scene::new(map, vec![0; NR_PAGES], |way, _| {
+        if way.is_write() {
+            absent(way)
+        } else {
+            Page::refused(ABSENT, libc::EFAULT)
+        }
+    })
+}
+
+/// By a protection key that the kernel sets up, or, where there are none, as memory that may be read.
+fn execute_only() -> Scene {
+    let (map, words) = filled(NR_PAGES);
+    // Also on a machine whose memory is movable: what lies there, is for others to say.
+    map.settle(0, map.len_bytes);
+    let has_keys = Key::allocate().is_some();
+    map.protect(0, map.len_bytes, libc::PROT_EXEC);
+    map.prove_rights("--x");
+    Scene::new(map, words, move |way, _| {
+        if way.is_write() {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else if has_keys {
+            Page::refused(PKEY, libc::EFAULT)
+        } else {
+            Page::only_fast()
+        }
+    })
+}
+
+/// Every second page may only be read: a mapping of its own each, of which the fast walk sees nothing.
+fn alternating_rights() -> Scene {
+    let (map, words) = filled(NR_PAGES);
+    for page in (1..NR_PAGES).step_by(2) {
+        map.protect(page * PAGE, PAGE, libc::PROT_READ);
+    }
+    Scene::new(map, words, |way, page| {
+        if way.is_write() && page % 2 == 1 {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else {
+            Page::fast(0)
+        }
+    })
+}
+
+/// Access rights of a protection key of this thread.
+struct Key(i32);
+
+impl Key {
+    fn allocate() -> Option<Self> {
+        // SAFETY: Takes no pointers.
+        let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) }).ok()?;
+        Some(Self(key as i32))
+    }
+
+    /// Bit 0 denies any access, bit 1 denies writing.
+    fn deny(&self, rights: u32) {
+        let shift = 2 * self.0;
+        // SAFETY: pkey_alloc() succeeded, so the CPU has these instructions; only the rights of this key change, and
+        // the caller touches no memory under it meanwhile.
+        unsafe {
+            let mut rights_of_all: u32;
+            std::arch::asm!("rdpkru", in("ecx") 0, out("eax") rights_of_all, out("edx") _);
+            rights_of_all = rights_of_all & !(3 << shift) | (rights << shift);
+            std::arch::asm!("wrpkru", in("ecx") 0, in("eax") rights_of_all, in("edx") 0);
+        }
+    }
+
+    fn protect(&self, map: &Map, at: usize, len: usize) {
+        // SAFETY: The range lies in the mapping, which is ours.
+        check(unsafe { libc::syscall(libc::SYS_pkey_mprotect, map.addr + at, len, RW, self.0) })
+            .expect("pkey_mprotect");
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.deny(0);
+        // SAFETY: Takes no pointers.
+        unsafe { libc::syscall(libc::SYS_pkey_free, self.0) };
+    }
+}
+
+/// Memory whose second half lies under a protection key, whose rights are `denied` while an engine runs.
+fn pkey((map, words): (Map, Vec<u64>), level: usize, denied: u32) -> Scene {
+    let Some(key) = Key::allocate() else {
+        skip("no protection keys: a CPU with them, qemu -cpu max");
+    };
+    let half = map.nr_pages() / 2;
+    key.protect(&map, half * PAGE, half * PAGE);
+    if level == 1 {
+        map.prove_smaps("AnonHugePages", map.len_bytes);
+    }
+    let key = Rc::new(key);
+    let scene = Scene::new(map, words, move |way, page| {
+        if page >= half && (denied == 1 || way.is_write()) {
+            Page::refused(PKEY, libc::EFAULT)
+        } else {
+            Page::fast(level)
+        }
+    });
+    scene.around(move |within| key.deny(if within { denied } else { 0 }))
+}
+
+/// A userfaultfd that nobody reads: what it is asked about fails.
+struct Uffd(c_int);
+
+impl Uffd {
+    /// Registers for missing pages, or for writes to protected ones.
+    fn register(map: &Map, mode: u64) -> Self {
+        const API: u32 = 0xc018_aa3f;
+        const REGISTER: u32 = 0xc020_aa00;
+        const FEATURE_SIGBUS: u64 = 1 << 7;
+        // SAFETY: Takes no pointers.
+        let fd = check(unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) });
+        let Ok(fd) = fd else {
+            skip("no userfaultfd: CONFIG_USERFAULTFD");
+        };
+        let uffd = Self(fd as c_int);
+        uffd.call(API, [0xaa, FEATURE_SIGBUS, 0, 0])
+            .expect("UFFDIO_API");
+        uffd.call(REGISTER, [map.addr as u64, map.len_bytes as u64, mode, 0])
+            .expect("UFFDIO_REGISTER");
+        uffd
+    }
+
+    fn protect(&self, map: &Map) {
+        const WRITEPROTECT: u32 = 0xc018_aa06;
+        self.call(WRITEPROTECT, [map.addr as u64, map.len_bytes as u64, 1, 0])
+            .expect("UFFDIO_WRITEPROTECT");
+    }
+
+    fn call(&self, number: u32, mut argument: [u64; 4]) -> io::Result<c_int> {
+        // SAFETY: None of the structures is larger than `argument`.
+        check(unsafe { libc::ioctl(self.0, number.into(), argument.as_mut_ptr()) })
+    }
+}
+
+impl Drop for Uffd {
+    fn drop(&mut self) {
+        // SAFETY: The descriptor is its own.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+/// The second half is write-protected.
+fn write_protected((map, words): (Map, Vec<u64>), level: usize) -> Scene {
+    const MODE_WP: u64 = 2;
+    let half = map.nr_pages() / 2;
+    let protected = map.part(half * PAGE, half * PAGE);
+    let uffd = Uffd::register(&map, MODE_WP);
+    uffd.protect(&protected);
+    protected.prove_state(pm::UFFD_WP | PAGEMAP_PRESENT, pm::UFFD_WP | PAGEMAP_PRESENT);
+    if level == 1 {
+        map.prove_smaps("AnonHugePages", map.len_bytes);
+    }
+    Scene::new(map, words, move |way, page| {
+        if page >= half && way.is_write() {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else {
+            Page::fast(level)
+        }
+    })
+    .keep(uffd)
+}
+
+/// The first half is there, the second half is missing.
+fn missing() -> Scene {
+    const MODE_MISSING: u64 = 1;
+    let map = untouched(NR_PAGES);
+    let half = NR_PAGES / 2;
+    let mut words = super::situation::fill(&map.part(0, half * PAGE));
+    words.resize(NR_PAGES, 0);
+    let uffd = Uffd::register(&map, MODE_MISSING);
+    map.part(half * PAGE, half * PAGE)
+        .prove_state(PAGEMAP_PRESENT | pm::SWAPPED, 0);
+    Scene::new(map, words, move |_, page| {
+        if page < half {
+            Page::fast(0)
+        } else {
+            Page::refused(ABSENT, libc::EFAULT)
+        }
+    })
+    .keep(uffd)
+}
+
+fn guard_pages() -> Scene {
+    const MADV_GUARD_INSTALL: c_int = 102;
+    const FIRST: usize = 6;
+    let (map, words) = filled(NR_PAGES);
+    if map
+        .try_advise(FIRST * PAGE, 2 * PAGE, MADV_GUARD_INSTALL)
+        .is_err()
+    {
+        skip("no guard pages: Linux 6.13 or newer");
+    }
+    map.part(FIRST * PAGE, 2 * PAGE)
+        .prove_state(pm::GUARD | PAGEMAP_PRESENT, pm::GUARD);
+    Scene::new(map, words, |_, page| {
+        if (FIRST..FIRST + 2).contains(&page) {
+            Page::refused(ABSENT, libc::EFAULT)
+        } else {
+            Page::fast(0)
+        }
+    })
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel or a driver mapped by itself.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsRawFd, FromRawFd};
+
+use libc::c_int;
+use rust_gup_uapi::raw::{
+    RUST_GUP_STOP_NO_MAPPING as NO_MAPPING, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+    RUST_GUP_STOP_SECRET as SECRET, RUST_GUP_STOP_SPECIAL as SPECIAL,
+    RUST_GUP_STOP_UNSHARE as UNSHARE,
+};
+use rust_gup_uapi::{Engine, How, Request};
+
+use super::proof::kpf;
+use super::situation::{fill, kernel_is_at_least, touch, Way};
+use super::{Page, Scene, Situation};
+use crate::harness::fixture::{check, open, refused, ACCESSES, HOWS, PAGE};
+use crate::harness::memory::{Map, RW};
+use crate::harness::runner::{skip, Test};
+
+pub(super) const SITUATIONS: &[Situation] = &[
+    Situation::new("secret", secret),
+    Situation::new("vdso", vdso),
+    Situation::new("vvar", vvar),
+    Situation::new("pages_of_a_driver", pages_of_a_driver),
+    Situation::new("udmabuf", udmabuf),
+    Situation::new("dev_mem", dev_mem),
+];
+
+const NR_PAGES: usize = 16;
+
+/// What is no user space for either engine.
+pub(super) fn tests() -> Vec<Test> {
+    vec![Test::new("matrix", "vsyscall", vsyscall)]
+}
+
+/// The file of a descriptor that a system call has returned.
+pub(super) fn owned(fd: c_int) -> File {
+    // SAFETY: The kernel just gave it to us, and nobody else knows it.
+    unsafe { File::from_raw_fd(fd) }
+}
+
+fn secret() -> Scene {
+    // SAFETY: Takes no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) });
+    let Ok(fd) = fd else {
+        skip("no secret memory: boot with secretmem.enable=1, CONFIG_SECRETMEM");
+    };
+    let file = owned(fd as c_int);
+    file.set_len((NR_PAGES * PAGE) as u64).expect("its length");
+    let map = Map::guarded(
+        NR_PAGES * PAGE,
+        PAGE,
+        RW,
+        libc::MAP_SHARED,
+        (file.as_raw_fd(), 0),
+    )
+    .expect("mmap");
+    let words = fill(&map);
+    assert!(map.line().contains("secretmem"), "{}", map.line());
+    Scene::new(map, words, |_, _| Page::refused(SECRET, libc::EFAULT))
+}
+
+/// Whether the fast walks take small pages without a `mapping`, mm/gup.c:2792.
+pub(super) fn unowned_is_fast() -> bool {
+    kernel_is_at_least(7, 3)
+}
+
+fn vdso() -> Scene {
+    let Some(map) = Map::of_kernel("[vdso]") else {
+        skip("no mapping [vdso] in /proc/self/maps: boot without vdso=0");
+    };
+    let words = touch(&map);
+    let is_fast = unowned_is_fast();
+    Scene::new(map, words, move |way, _| match (way.is_write(), way.how) {
+        (true, _) => Page::refused(READ_ONLY, libc::EFAULT),
+        // A copy.
+        (false, How::LongTerm) if is_fast => Page::readied(UNSHARE, 0),
+        (false, How::LongTerm) => Page::readied(NO_MAPPING, 0),
+        (false, _) if is_fast => Page::fast(0),
+        (false, _) => Page::slow(NO_MAPPING),
+    })
+    .unguarded()
+}
+
+/// The page that tells the time.
+fn vvar() -> Scene {
+    let Some(map) = Map::of_kernel("[vvar]") else {
+        skip("no mapping [vvar] in /proc/self/maps: boot without vdso=0");
+    };
+    let map = map.part(0, PAGE);
+    let words = touch(&map);
+    // Until 7.3 it also counted as memory of a device (VM_IO), lib/vdso/datastore.c.
+    let is_fast = unowned_is_fast();
+    Scene::new(map, words, move |way, _| match (way.is_write(), way.how) {
+        (true, _) => Page::refused(READ_ONLY, libc::EFAULT),
+        (false, _) if !is_fast => Page::refused(NO_MAPPING, libc::EFAULT),
+        // Its owner may never write to it, so no copy is needed, which the VMA says alone.
+        (false, How::LongTerm) => Page::slow(UNSHARE),
+        (false, _) => Page::fast(0),
+    })
+    .unguarded()
+    .unsteady()
+}
+
+/// A page that a driver allocated and mapped: of a ring of io_uring.
+fn pages_of_a_driver() -> Scene {
+    const OFFSET_SQES: usize = 0x1000_0000;
+    let mut parameters = [0_u32; 30];
+    // SAFETY: The structure has 120 bytes.
+    let fd = check(unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, parameters.as_mut_ptr()) });
+    let Ok(fd) = fd else {
+        skip("no io_uring: CONFIG_IO_URING, kernel.io_uring_disabled=0");
+    };
+    let file = owned(fd as c_int);
+    // It chooses the place by itself.
+    let at = (file.as_raw_fd(), OFFSET_SQES);
+    let map = Map::with_offset(0, PAGE, RW, libc::MAP_SHARED, at).expect("mmap");
+    let words = fill(&map);
+    map.prove_kind(kpf::ANON | kpf::COMPOUND_HEAD | kpf::COMPOUND_TAIL, 0);
+    let is_fast = unowned_is_fast();
+    Scene::new(map, words, move |way: Way, _| {
+        if !is_fast || way.how == How::LongTerm && way.is_write() {
+            Page::slow(NO_MAPPING)
+        } else {
+            Page::fast(0)
+        }
+    })
+    .keep(file)
+    .unguarded()
+}
+
+/// Pages of a memfd that are mapped by their frame numbers alone.
+fn udmabuf() -> Scene {
+    const UDMABUF_CREATE: u32 = 0x4018_7542;
+    let Ok(device) = OpenOptions::new().write(true).open("/dev/udmabuf") else {
+        skip("no /dev/udmabuf: CONFIG_UDMABUF");
+    };
+    let len = NR_PAGES * PAGE;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: The name ends in a zero byte.
+    let fd = check(unsafe { libc::memfd_create(c"udmabuf".as_ptr(), flags) }).expect("a memfd");
+    let memfd = owned(fd);
+    memfd.set_len(len as u64).expect("its length");
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::fcntl(memfd.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) })
+        .expect("a seal");
+    let mut create = [memfd.as_raw_fd() as u64, 0, len as u64];
+    // SAFETY: The structure has 24 bytes.
+    let fd = check(unsafe {
+        libc::ioctl(
+            device.as_raw_fd(),
+            UDMABUF_CREATE.into(),
+            create.as_mut_ptr(),
+        )
+    });
+    let buffer = owned(fd.expect("UDMABUF_CREATE"));
+    let shared = |file: &File| {
+        let at = (file.as_raw_fd(), 0);
+        Map::guarded(len, PAGE, RW, libc::MAP_SHARED, at).expect("mmap")
+    };
+    let (pages, map) = (shared(&memfd), shared(&buffer));
+    let words = fill(&map);
+    assert_eq!(touch(&pages), words, "the same memory");
+    map.prove_pfn_map();
+    Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
+        .keep(pages)
+        .keep((memfd, buffer))
+}
+
+/// The PC's firmware, which has no `struct page`.
+fn dev_mem() -> Scene {
+    const FIRMWARE: usize = 0xf_0000;
+    let file = OpenOptions::new().read(true).write(true).open("/dev/mem");
+    let Ok(file) = file else {
+        skip("no /dev/mem: CONFIG_DEVMEM");
+    };
+    let at = (file.as_raw_fd(), FIRMWARE);
+    let map = Map::guarded(NR_PAGES * PAGE, PAGE, RW, libc::MAP_SHARED, at).expect("mmap");
+    let words = touch(&map);
+    map.prove_pfn_map();
+    Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
+}
+
+fn vsyscall() {
+    const ADDR: usize = 0xffff_ffff_ff60_0000;
+    let device = open();
+    for how in HOWS {
+        for access in ACCESSES {
+            let request = Request::new(ADDR, 1).how(how).access(access);
+            for engine in [Engine::Kernel, Engine::Rust] {
+                let what = format!("{how:?}, {access:?}, {engine:?}");
+                refused(device.pin(&request, engine), libc::EFAULT, &what);
+            }
+            refused(device.compare(&request), libc::EFAULT, "COMPARE");
+        }
+    }
+}

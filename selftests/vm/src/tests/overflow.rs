@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that
+//!
+//! - the device holds no folio so often that its reference count could overflow, whatever the limits: neither by the walk nor
+//!   by the slow path nor by the kernel's fast function; the kernel itself can take such a folio all the while, and the
+//!   count is whole in the end;
+//! - processes without privilege do not come near, however many they are.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use rust_gup_uapi::{raw, Device, Engine, How, Pinned, Request};
+
+use crate::harness::fixture::{
+    check, fast_only, holds, open, pattern, pin, refused, LASTING, PAGE,
+};
+use crate::harness::memory::{Map, RW};
+use crate::harness::process::{become_user, limit_locked_memory, Child, NOBODY};
+use crate::harness::runner::{skip, Test};
+
+pub(crate) fn tests() -> Vec<Test> {
+    let test =
+        |name, body: fn()| Test::new(module_path!(), name, body).within(Duration::from_secs(120));
+    vec![
+        // The kernel sets 1 GiB to zero, and cannot be interrupted meanwhile.
+        test("huge_page", huge_page),
+        test("small_page", small_page),
+        test("by_many_processes", by_many_processes),
+    ]
+}
+
+/// Makes memory.
+type Make = fn() -> Map;
+
+/// The most references that a folio may have for more to be taken.
+const MAX_REFS: usize = 1 << 29;
+
+/// Holds a folio by `request`, again and again, until no page of it can be had, which has to be after so many handles, and
+/// looks what is still possible.
+fn fill(device: &Device, request: &Request, nr_handles: usize) {
+    let nr_pages = (request.len_bytes / PAGE) as u64;
+    let mut held: Vec<Pinned<'_>> = Vec::new();
+    loop {
+        let taken = pin(device, &fast_only(*request));
+        let stop = taken.raw().stop;
+        if stop == raw::RUST_GUP_STOP_NONE {
+            assert_eq!(taken.nr_pages(), nr_pages, "handle {}", held.len());
+        } else {
+            assert_eq!(stop, raw::RUST_GUP_STOP_TOO_MANY_REFS);
+        }
+        if taken.nr_pages() == 0 {
+            break;
+        }
+        held.push(taken);
+        assert!(held.len() <= nr_handles + 1, "{} handles", held.len());
+    }
+    assert!(held.len() >= nr_handles, "only {} handles", held.len());
+
+    for engine in [Engine::Rust, Engine::Kernel] {
+        for how in [How::Get, How::Pin] {
+            let result = device.pin(&request.how(how), engine);
+            refused(
+                result,
+                libc::ETOOMANYREFS,
+                &format!("{how:?} by {engine:?}"),
+            );
+        }
+    }
+    // To others it is a page like any other.
+    let page = Request::new(request.addr, PAGE).how(How::Pin);
+    let measured = device.measure(&page, [Engine::Kernel; 2], 1, 1);
+    measured.expect("the kernel takes it and gives it back");
+
+    // The mappings have references, too.
+    held.truncate(nr_handles - 2);
+    let taken = pin(device, request);
+    assert_eq!(taken.nr_pages(), nr_pages, "there is room again");
+}
+
+/// 1 GiB is one folio, whose count gets a reference for each of its base pages.
+fn huge_page() {
+    // Not of the kinds of memory, which are filled: that takes much longer than all the rest.
+    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let huge = libc::MAP_HUGETLB | libc::MAP_HUGE_1GB;
+    let Ok(map) = Map::new(0, 1 << 30, RW, private | huge, -1) else {
+        skip("this machine has no huge pages of 1 GiB: boot with hugepagesz=1G hugepages=1");
+    };
+    let data = pattern(5, PAGE);
+    map.store(0, &data);
+    let device = open();
+    for how in [How::Get, How::Pin] {
+        fill(&device, &map.request().how(how), MAX_REFS / map.nr_pages());
+        holds(&pin(&device, &map.request()), 0, &data);
+    }
+}
+
+/// A page of a file, mapped `nr` times in a row.
+fn mapped_often(fd: i32, nr: usize) -> Map {
+    let map = Map::untouched(nr);
+    for page in 0..nr {
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_POPULATE;
+        let at = std::ptr::with_exposed_provenance_mut(map.addr + page * PAGE);
+        // SAFETY: The pages that it replaces belong to `map`, and nobody refers to them.
+        let got = unsafe { libc::mmap(at, PAGE, libc::PROT_READ, flags, fd, 0) };
+        assert_eq!(got, at, "mmap of page {page}");
+    }
+    map
+}
+
+/// A pin of a small folio counts 1024.
+fn small_page() {
+    const NR_PAGES: usize = 1024;
+    // SAFETY: The name ends in a zero byte.
+    let fd = check(unsafe { libc::memfd_create(c"page".as_ptr(), 0) }).expect("a memfd");
+    // SAFETY: It was opened just now and belongs to nobody else.
+    let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.write_all_at(&pattern(3, PAGE), 0).expect("write");
+    let map = mapped_often(fd, NR_PAGES);
+    let device = open();
+    let request = map.request().how(How::Pin);
+    fill(&device, &request, MAX_REFS / 1024 / NR_PAGES);
+    holds(&pin(&device, &map.request()), 0, &map.load(0, PAGE));
+}
+
+/// A file that everybody may read, one page of it mapped almost as often as the limit allows.
+fn page_of_a_file_of_others() -> Map {
+    let program = File::open("/proc/self/exe").expect("this program");
+    mapped_often(program.as_raw_fd(), 2040)
+}
+
+/// The huge zero page, which all share that have only read huge pages. Where there is none, the zero page.
+fn zeros() -> Map {
+    let map = Map::untouched(LIMIT_PAGES);
+    let _ = map.try_advise(0, map.len_bytes, libc::MADV_HUGEPAGE);
+    for at in (0..map.len_bytes).step_by(PAGE) {
+        assert_eq!(map.get(at), 0);
+    }
+    map
+}
+
+const LIMIT_PAGES: usize = 2048;
+
+/// Processes that have no privilege take pages, one after the other through the same open file, and end: without a limit for
+/// all of them together, a thousand of them would bring the count of the file's page below zero.
+fn by_many_processes() {
+    const NR_PROCESSES: usize = 12;
+    let memory: [(&str, Make); 4] = [
+        ("file", page_of_a_file_of_others),
+        ("zeros", zeros),
+        ("huge", || Map::huge(4)),
+        ("small", || Map::anon(LIMIT_PAGES - 1)),
+    ];
+    for (what, make) in memory {
+        for how in LASTING {
+            let device = open();
+            let nr_held = || device.stats().expect("STATS").raw.nr_held_pages as usize;
+            Child::run(|| {
+                limit_locked_memory(LIMIT_PAGES);
+                become_user(NOBODY);
+                let map = make();
+                for nr in 0..NR_PROCESSES {
+                    Child::run(|| match device.pin(&map.request().how(how), Engine::Rust) {
+                        Ok(taken) => {
+                            taken.into_handle();
+                        }
+                        error => refused(error, libc::ENOMEM, "beyond the limit"),
+                    })
+                    .join();
+                    assert_eq!(nr_held(), map.nr_pages(), "{what}, {how:?}: process {nr}");
+                }
+            })
+            .join();
+            // Who may do more can do so, with the same memory as well.
+            drop(pin(&device, &make().request()));
+        }
+    }
+}

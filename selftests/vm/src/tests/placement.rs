@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where pages lie. Verify that
+//!
+//! - pages are taken from the node that they were moved to, whatever they were taken from before, and each node counts
+//!   its own pins;
+//! - what NUMA balancing has marked is left to the slow path, which leaves the mark where it need not fault;
+//! - what may not stay where it is leaves that place when it is pinned for long, and is the walk's from then on.
+//!
+//! The machine needs two nodes, or memory that must stay movable.
+
+use std::fs;
+use std::ops::Range;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::memory::Kind;
+use rust_gup_uapi::{raw, Access, Engine, How, Request};
+
+use crate::harness::fixture::{
+    check, fast_only, field, holds, open, pin, ACCESSES, HOWS, HUGE, PAGE,
+};
+use crate::harness::guard::pin_counters;
+use crate::harness::memory::{frames, has_movable_memory, Map, Setting};
+use crate::harness::runner::{skip, Test};
+use crate::tests::stops::{all_ways, stops};
+
+pub(crate) fn tests() -> Vec<Test> {
+    let test = |name, run: fn()| Test::new(module_path!(), name, run);
+    vec![
+        test("moved_between_takes", moved_between_takes),
+        test("counted_by_node", counted_by_node),
+        test("hinted", hinted).within(HINT_LIMIT),
+        test("hinted_huge", hinted_huge).within(HINT_LIMIT),
+        test("leaves_for_long", leaves_for_long),
+    ]
+}
+
+/// The kernel takes its time to mark memory, and each request finds it marked anew.
+const HINT_LIMIT: Duration = Duration::from_secs(90);
+
+const NR_NODES: usize = 2;
+
+/// Skips the test on a machine without two nodes with memory.
+pub(crate) fn need_two_nodes() {
+    let nodes = fs::read_to_string("/sys/devices/system/node/has_memory");
+    if !nodes.is_ok_and(|nodes| nodes.trim() == "0-1") {
+        skip("no second node with memory: qemu -numa node, twice");
+    }
+}
+
+/// Whether memory was set aside for who needs a lot in one piece; until then movable pages live there.
+fn has_cma() -> bool {
+    fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("cma="))
+}
+
+/// Skips the test where all memory may be held for long.
+pub(crate) fn need_movable_memory() {
+    if !has_movable_memory() && !has_cma() {
+        skip("no movable memory: boot with movablecore=512M or cma=1G");
+    }
+}
+
+/// move_pages(2): moves each page to the node that `to` says; on which node each is afterwards.
+fn move_pages(map: &Map, to: Option<&[i32]>) -> Vec<i32> {
+    const MPOL_MF_MOVE: i32 = 2;
+    let pages: Vec<usize> = (0..map.nr_pages()).map(|i| map.addr + i * PAGE).collect();
+    let nodes = to.map_or(std::ptr::null(), <[i32]>::as_ptr);
+    let mut status = vec![-1; pages.len()];
+    // SAFETY: The lists are as long as the call is told, and live as long as it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_pages,
+            0,
+            pages.len(),
+            pages.as_ptr(),
+            nodes,
+            status.as_mut_ptr(),
+            MPOL_MF_MOVE,
+        )
+    };
+    assert_eq!(
+        check(result).expect("move_pages"),
+        0,
+        "pages that did not move"
+    );
+    status
+}
+
+/// Moves page `i` to the node `node(i)`, and proves that it is there.
+pub(crate) fn move_to(map: &Map, node: impl Fn(usize) -> i32) {
+    let nodes: Vec<i32> = (0..map.nr_pages()).map(node).collect();
+    move_pages(map, Some(&nodes));
+    assert_eq!(move_pages(map, None), nodes, "nodes of the pages");
+}
+
+/// The kinds of memory that are moved here, in base pages and in a huge one.
+fn maps() -> [Map; 3] {
+    need_two_nodes();
+    [Map::anon(64), Map::huge(1), Map::of(Kind::Memfd, 16 * PAGE)]
+}
+
+fn moved_between_takes() {
+    let device = open();
+    for map in maps() {
+        let is_huge = map.nr_pages() == HUGE / PAGE;
+        for request in all_ways(&map) {
+            let mut before = Vec::new();
+            for node in [1, 0, 1] {
+                // There and back, and a small page each on another node in the end.
+                move_to(&map, |page| {
+                    if is_huge {
+                        node
+                    } else {
+                        (node + page as i32) % 2
+                    }
+                });
+                let now = frames(map.addr, map.nr_pages());
+                assert!(
+                    now.iter().zip(&before).all(|(a, b)| a != b),
+                    "frames are new"
+                );
+                let compared = device.compare(&request).expect("COMPARE");
+                assert_eq!(compared.differences(), Vec::<&str>::new(), "{request:x?}");
+                let fast = pin(&device, &fast_only(request));
+                assert_eq!(crate::tests::runs::frames_of(&fast), now, "{request:x?}");
+                let data = map.load(0, map.len_bytes);
+                holds(&fast, 0, &data);
+                before = now;
+            }
+        }
+    }
+}
+
+/// Pins acquired and released, as a node counts them.
+fn pins_of_node(node: usize) -> (u64, u64) {
+    // Folds what the processors count.
+    pin_counters();
+    let path = format!("/sys/devices/system/node/node{node}/vmstat");
+    let text = fs::read_to_string(path).expect("the node's counters");
+    let number = |name| field(&text, name).expect("a counter of pins");
+    (
+        number("nr_foll_pin_acquired"),
+        number("nr_foll_pin_released"),
+    )
+}
+
+fn counted_by_node() {
+    for map in maps() {
+        for node in 0..NR_NODES {
+            counts_pins(&map, |_| node);
+        }
+    }
+    counts_pins(&Map::anon(64), |page| page / 5 % NR_NODES);
+}
+
+/// Moves page `i` to the node `node_of(i)`. Each node then counts its own.
+fn counts_pins(map: &Map, node_of: impl Fn(usize) -> usize) {
+    let device = open();
+    move_to(map, |page| node_of(page) as i32);
+    for engine in [Engine::Rust, Engine::Kernel] {
+        for access in ACCESSES {
+            let before = [0, 1].map(pins_of_node);
+            let pinned = device.pin(&map.request().access(access), engine);
+            let pinned = pinned.expect("PIN");
+            let held = [0, 1].map(pins_of_node);
+            drop(pinned);
+            let after = [0, 1].map(pins_of_node);
+            for node in 0..NR_NODES {
+                let nr = (0..map.nr_pages()).filter(|page| node_of(*page) == node);
+                let nr = nr.count() as u64;
+                let what = format!("node {node}, which has {nr} of the pages, {engine:?}");
+                let (acquired, released) = before[node];
+                assert_eq!(held[node], (acquired + nr, released), "{what}, pinned");
+                let expected = (acquired + nr, released + nr);
+                assert_eq!(after[node], expected, "{what}, released");
+            }
+        }
+    }
+}
+
+/// An event of /proc/vmstat.
+fn event(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
+    field(&text, name).unwrap_or_else(|| panic!("/proc/vmstat has no {name}"))
+}
+
+/// How many pages have no mark, by the kernel's own fast walk, which takes no others.
+fn nr_not_hinted(map: &Map) -> usize {
+    let device = open();
+    let is_taken = |page: &usize| {
+        let page = Request::new(map.addr + page * PAGE, PAGE).how(How::Get);
+        let taken = device.pin(&fast_only(page), Engine::Kernel);
+        taken.expect("PIN").nr_pages() != 0
+    };
+    (0..map.nr_pages()).filter(is_taken).count()
+}
+
+/// Has NUMA balancing mark all pages of `map`, and proves that it did.
+fn hint(map: &Map, by: &str) {
+    // Of a process with one thread only pages of other nodes are marked.
+    move_to(map, |_| 1);
+    run_on_node_0();
+    assert_eq!(nr_not_hinted(map), map.nr_pages());
+    let before = event(by);
+    let balancing = Setting::set("/proc/sys/kernel/numa_balancing", "1").expect("NUMA balancing");
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while nr_not_hinted(map) != 0 {
+        assert!(Instant::now() < deadline, "the kernel marked nothing");
+        // It works in the time that the process uses.
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(5) {}
+    }
+    drop(balancing);
+    assert!(event(by) > before, "{by}");
+}
+
+fn run_on_node_0() {
+    let text = fs::read_to_string("/sys/devices/system/node/node0/cpulist").expect("its CPUs");
+    let cpu = text
+        .split([',', '-', '\n'])
+        .next()
+        .and_then(|n| n.parse().ok());
+    // SAFETY: The set is a plain one of bits, and is read while the call lasts.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu.expect("a CPU"), &mut set);
+        check(libc::sched_setaffinity(
+            0,
+            size_of_val(&set),
+            &raw const set,
+        ))
+    }
+    .expect("sched_setaffinity");
+}
+
+fn hinted() {
+    hinted_memory(|| Map::anon(8), "numa_pte_updates");
+}
+
+fn hinted_huge() {
+    hinted_memory(|| Map::huge(1), "numa_huge_pte_updates");
+}
+
+fn hinted_memory(make: impl Fn() -> Map, by: &str) {
+    need_two_nodes();
+    for how in HOWS {
+        for access in ACCESSES {
+            for engine in [Engine::Kernel, Engine::Rust] {
+                hinted_request(&make(), by, engine, |r| r.how(how).access(access));
+            }
+        }
+    }
+    for how in [How::Get, How::Pin] {
+        for engine in [Engine::Kernel, Engine::Rust] {
+            hinted_request(&make(), by, engine, |r| {
+                r.how(how).slow_only(raw::RUST_GUP_HONOR_NUMA_FAULT)
+            });
+        }
+    }
+}
+
+/// Memory that is marked is taken by an engine, and is then compared.
+fn hinted_request(map: &Map, by: &str, engine: Engine, ask: impl Fn(Request) -> Request) {
+    let device = open();
+    let data = map.load(0, map.len_bytes);
+    hint(map, by);
+    let request = ask(map.request());
+    let what = format!("{engine:?}, {request:x?}");
+    stops(&device, &request, 0, raw::RUST_GUP_STOP_PROT_NONE);
+    assert_eq!(nr_not_hinted(map), 0, "{what}: still as it was made");
+
+    let faults = event("numa_hint_faults");
+    let taken = device.pin(&request, engine).expect("PIN");
+    assert_eq!(taken.nr_pages() as usize, map.nr_pages(), "{what}");
+    if engine == Engine::Rust {
+        let stop = (taken.raw().stop, taken.raw().stop_addr as usize);
+        assert_eq!(stop, (raw::RUST_GUP_STOP_PROT_NONE, map.addr), "{what}");
+    }
+    holds(&taken, 0, &data);
+    drop(taken);
+    let honors = request.slow_only & raw::RUST_GUP_HONOR_NUMA_FAULT != 0;
+    let has_faulted = honors || request.access == Access::Write;
+    let nr_left = if has_faulted { 0 } else { map.nr_pages() };
+    assert_eq!(nr_not_hinted(map), map.nr_pages() - nr_left, "{what}");
+    // Other memory of the process is marked, too, so there may be more.
+    assert!(
+        event("numa_hint_faults") > faults || !has_faulted,
+        "{what}: no fault"
+    );
+
+    let compared = device.compare(&request).expect("COMPARE");
+    assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
+    let c = compared.raw;
+    if has_faulted {
+        // The entry has lost its right to write with the mark, so that it took a fault.
+        assert_eq!(c.nr_fast as usize, map.nr_pages(), "{what}");
+        return;
+    }
+    // Without FOLL_HONOR_NUMA_FAULT the slow path looks through the mark (`gup_can_follow_protnone()`).
+    assert_eq!(nr_not_hinted(map), 0, "{what}");
+    assert_eq!((c.nr_fast, c.stop), (0, raw::RUST_GUP_STOP_PROT_NONE));
+    let faults = event("numa_hint_faults");
+    map.get(0);
+    assert!(
+        event("numa_hint_faults") > faults,
+        "it is a mark of NUMA balancing"
+    );
+    assert_ne!(nr_not_hinted(map), 0, "the owner's access takes it away");
+}
+
+/// Frames where nothing may stay for long: those of `ZONE_MOVABLE`, and those set aside for CMA.
+pub(crate) fn movable_frames() -> Vec<Range<u64>> {
+    let mut found = Vec::new();
+    let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
+    for zone in zones
+        .split("\nNode ")
+        .filter(|z| z.contains("zone  Movable"))
+    {
+        let number = |name| {
+            let line = zone.lines().find_map(|l| l.trim().strip_prefix(name));
+            line.and_then(|rest| rest.trim().parse::<u64>().ok())
+        };
+        if let (Some(start), Some(spanned)) = (number("start_pfn:"), number("spanned")) {
+            found.push(start..start + spanned);
+        }
+    }
+    // As in: cma: Reserved 1024 MiB at 0x000000002f800000
+    let log = Command::new("dmesg").output().expect("dmesg").stdout;
+    for line in String::from_utf8_lossy(&log).lines() {
+        let Some((_, rest)) = line.split_once("cma: Reserved ") else {
+            continue;
+        };
+        let (mib, at) = rest
+            .split_once(" MiB at 0x")
+            .expect("a size and an address");
+        let mib: u64 = mib.parse().expect("a size");
+        let at = u64::from_str_radix(at.trim(), 16).expect("an address") / PAGE as u64;
+        found.push(at..at + (mib << 20) / PAGE as u64);
+    }
+    found.retain(|range| !range.is_empty());
+    found
+}
+
+/// Memory of `make` of which some lies where nothing may stay for long, and which of its pages do.
+pub(crate) fn in_movable(make: impl Fn() -> Map) -> (Map, Vec<bool>) {
+    let movable = movable_frames();
+    assert!(!movable.is_empty(), "the kernel could not set memory aside");
+    // The kernel may have other memory at hand, which is used up then, for the whole test.
+    for _ in 0..64 {
+        let map = make();
+        let places = are_within(&map, &movable);
+        if places.contains(&true) {
+            return (map, places);
+        }
+        // Otherwise a processor would give out these very pages again.
+        std::mem::forget(map);
+        std::mem::forget(filled(Map::untouched(1024)));
+    }
+    panic!("no such memory is to be had");
+}
+
+/// Which pages lie in `places`.
+fn are_within(map: &Map, places: &[Range<u64>]) -> Vec<bool> {
+    let frames = frames(map.addr, map.nr_pages());
+    let is_within = |frame| places.iter().any(|range| range.contains(frame));
+    frames.iter().map(is_within).collect()
+}
+
+/// Makes memory.
+type Make = fn() -> Map;
+
+/// What makes memory that may be moved. Not `Map::anon()` and the like, which see to it that it need not be.
+pub(crate) const MOVABLE: [(&str, Make); 3] = [
+    ("anon", || filled(Map::untouched(16))),
+    ("huge", || {
+        let map = Map::of(Kind::Thp2m, HUGE);
+        map.advise(0, HUGE, libc::MADV_DONTNEED);
+        filled(map)
+    }),
+    ("memfd", || Map::of(Kind::Memfd, 16 * PAGE)),
+];
+
+fn filled(map: Map) -> Map {
+    map.fill(0);
+    map
+}
+
+fn leaves_for_long() {
+    need_movable_memory();
+    let device = open();
+    let movable = movable_frames();
+    for (name, make) in MOVABLE {
+        for access in ACCESSES {
+            for engine in [Engine::Kernel, Engine::Rust] {
+                let what = format!("{name}, {access:?}, {engine:?}");
+                let (map, places) = in_movable(make);
+                let all = map.nr_pages();
+                let first = places.iter().position(|is_movable| *is_movable);
+                let data = map.load(0, map.len_bytes);
+                let before = frames(map.addr, all);
+                for how in [How::Get, How::Pin] {
+                    let request = map.request().how(how).access(access);
+                    let taken = pin(&device, &fast_only(request));
+                    assert_eq!(taken.nr_fast() as usize, all, "{what}, {how:?}");
+                }
+                let request = map.request().how(How::LongTerm).access(access);
+                let first = first.expect("one page at least");
+                stops(&device, &request, first, raw::RUST_GUP_STOP_LONGTERM);
+                assert_eq!(frames(map.addr, all), before, "{what}: moved too early");
+
+                let pinned = device.pin(&request, engine).expect("PIN");
+                assert_eq!(pinned.nr_pages() as usize, all, "{what}");
+                let places = are_within(&map, &movable);
+                assert!(!places.contains(&true), "{what}: it stayed");
+                let after = frames(map.addr, all);
+                assert_eq!(crate::tests::runs::frames_of(&pinned), after, "{what}");
+                holds(&pinned, 0, &data);
+                drop(pinned);
+
+                let fast = pin(&device, &fast_only(request));
+                assert_eq!(
+                    crate::tests::runs::frames_of(&fast),
+                    after,
+                    "{what}: once moved"
+                );
+                drop(fast);
+                let compared = device.compare(&request).expect("COMPARE");
+                assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
+                assert_eq!(compared.raw.nr_fast as usize, all, "{what}");
+            }
+        }
+    }
+}

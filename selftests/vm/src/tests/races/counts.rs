@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a race must not leave behind: references that are nobody's.
+//!
+//! A page that is mapped and has too many cannot be moved; one that is not mapped any more is never freed. The counters
+//! of pins and of handles are looked at after each test by [`guard`](crate::harness::guard).
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::arena::Arena;
+use super::{huge, shared};
+use crate::harness::fixture::{self, field, HUGE, PAGE};
+use crate::harness::memory::{frames, Map, RW};
+
+/// How long the kernel may take to let go of what it holds itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Fails if a page of private memory has a reference that is nobody's: huge pages are made only of pages without.
+pub(super) fn no_reference_left(arena: &Arena) {
+    huge::need_huge_pages();
+    let map = &arena.map;
+    assert_eq!(map.len_bytes % HUGE, 0, "what no huge page can be made of");
+    map.protect(0, map.len_bytes, RW);
+    arena.stamp(0, map.len_bytes);
+    for at in (0..map.len_bytes).step_by(HUGE) {
+        let before = frames(map.addr + at, HUGE / PAGE);
+        // It would stay as it is, if it was a huge page already, whoever has it.
+        huge::split_mapping(arena, at);
+        let made = make_huge(map, at, |_| true);
+        if let Err(e) = made {
+            let why = if is_held(&e) {
+                "pages keep references"
+            } else {
+                "no huge page can be made"
+            };
+            panic!("{why}: collapsing those from {at:#x} on: {e}");
+        }
+        let after = frames(map.addr + at, HUGE / PAGE);
+        let is_huge = after[0] % after.len() as u64 == 0
+            && (after[0]..).zip(&after).all(|(frame, now)| frame == *now);
+        let all_moved = before.iter().zip(&after).all(|(before, now)| before != now);
+        // A part that consists of several mappings is passed over, and no error.
+        assert!(
+            is_huge && all_moved,
+            "nothing was collapsed from {at:#x} on: whether a page has references is not known"
+        );
+    }
+}
+
+/// Makes a huge page, from an offset on. Goes on trying, with room for it, as long as the error is to be `overcome`.
+pub(super) fn make_huge(
+    map: &Map,
+    at: usize,
+    overcome: impl Fn(&io::Error) -> bool,
+) -> io::Result<()> {
+    let deadline = Instant::now() + fixture::scaled(PATIENCE);
+    loop {
+        match huge::try_collapse(map, at) {
+            Err(e) if overcome(&e) && Instant::now() < deadline => {
+                let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether somebody holds a page: the error of an attempt to make a huge page of it.
+pub(super) fn is_held(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAGAIN)
+}
+
+/// Pages that nothing maps and nobody can find, but that were not freed. A machine at rest has none, or as many as it
+/// had before.
+#[derive(Clone, Copy)]
+pub(super) struct Orphans {
+    anon: u64,
+    shmem: i64,
+}
+
+impl Orphans {
+    /// Those of now: what the race before has found in the end, if it came to that.
+    pub(super) fn before() -> Self {
+        Known::take().unwrap_or_else(Self::count)
+    }
+
+    fn count() -> Self {
+        // What each CPU has gathered for the lists of pages is put there.
+        let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+        // What each CPU has counted is added up.
+        let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
+        let (anon, frames) = scan().expect("/proc/kpageflags");
+        let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+        let shmem = field(&meminfo, "Shmem:").expect("Shmem in /proc/meminfo") / 4;
+        Self {
+            anon,
+            shmem: frames as i64 - shmem as i64,
+        }
+    }
+
+    /// Fails if there are more by now.
+    pub(super) fn check(&self) {
+        let deadline = Instant::now() + fixture::scaled(PATIENCE);
+        loop {
+            let now = Self::count();
+            if now.anon <= self.anon && now.shmem <= self.shmem.max(0) {
+                Known::put(now);
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "pages that were unmapped are not freed: {} private ones, {} before; of tmpfs {} more than it counts, {} \
+                 before",
+                now.anon,
+                self.anon,
+                now.shmem,
+                self.shmem
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// What the last race has left, for the next one, which runs in another process.
+struct Known;
+
+static KNOWN: OnceLock<&'static [AtomicU64; 3]> = OnceLock::new();
+
+/// Makes the memory for it, before there are other processes.
+pub(super) fn begin() {
+    KNOWN.get_or_init(shared::numbers);
+}
+
+impl Known {
+    /// Once: a race that fails says nothing.
+    fn take() -> Option<Orphans> {
+        let [is_known, anon, shmem] = KNOWN.get()?;
+        (is_known.swap(0, Ordering::SeqCst) != 0).then(|| Orphans {
+            anon: anon.load(Ordering::SeqCst),
+            shmem: shmem.load(Ordering::SeqCst) as i64,
+        })
+    }
+
+    fn put(orphans: Orphans) {
+        if let Some([is_known, anon, shmem]) = KNOWN.get() {
+            anon.store(orphans.anon, Ordering::SeqCst);
+            shmem.store(orphans.shmem as u64, Ordering::SeqCst);
+            is_known.store(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Bits of /proc/kpageflags. Those of a folio are shown with each of its pages.
+mod kpf {
+    pub(super) const LRU: u64 = 1 << 5;
+    pub(super) const MMAP: u64 = 1 << 11;
+    pub(super) const ANON: u64 = 1 << 12;
+    pub(super) const SWAPCACHE: u64 = 1 << 13;
+    pub(super) const SWAPBACKED: u64 = 1 << 14;
+    pub(super) const HUGETLB: u64 = 1 << 17;
+    pub(super) const HWPOISON: u64 = 1 << 19;
+    pub(super) const KSM: u64 = 1 << 21;
+}
+
+/// Private pages of folios that nothing maps, and pages of tmpfs.
+fn scan() -> io::Result<(u64, u64)> {
+    let file = File::open("/proc/kpageflags")?;
+    let (mut nr_anon, mut nr_shmem) = (0, 0);
+    let mut buffer = vec![0; 1 << 18];
+    let mut at = 0;
+    loop {
+        let len = file.read_at(&mut buffer, at)?;
+        if len == 0 {
+            return Ok((nr_anon, nr_shmem));
+        }
+        at += len as u64;
+        for flags in buffer[..len].chunks_exact(8) {
+            let flags = u64::from_ne_bytes(flags.try_into().expect("eight bytes"));
+            let has = |bits: u64, none: u64| flags & bits == bits && flags & none == 0;
+            nr_anon += u64::from(has(
+                kpf::ANON,
+                kpf::MMAP | kpf::SWAPCACHE | kpf::KSM | kpf::HWPOISON,
+            ));
+            nr_shmem += u64::from(has(kpf::SWAPBACKED | kpf::LRU, kpf::ANON | kpf::HUGETLB));
+        }
+    }
+}

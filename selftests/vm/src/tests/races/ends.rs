@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against the end: of the process that has pages, of its program, and attempts to unload the module.
+
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rust_gup_uapi::{raw, Device};
+
+use super::arena::Arena;
+use super::counts::{no_reference_left, Orphans};
+use super::frame::{scaled, Race};
+use super::squatter::Squatter;
+use super::{races, shared, total};
+use crate::harness::fixture::{call, open, pin, refused, stats, writable, HOWS, HUGE, PAGE};
+use crate::harness::memory::Map;
+use crate::harness::process::{Child, Rendezvous};
+use crate::tests::unload;
+
+races![against_exit, against_exec, against_unloading];
+
+const NR_PAGES: usize = 32;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Exit,
+    Exec,
+}
+
+/// What the threads did that ended with their process.
+struct Deeds {
+    /// Pages that they took without the slow path, for each of [`HOWS`].
+    fast_pages: &'static [AtomicU64; HOWS.len()],
+    nr_failed: &'static [AtomicU64; 1],
+}
+
+fn against_exit() {
+    against(End::Exit);
+}
+
+fn against_exec() {
+    against(End::Exec);
+}
+
+/// Processes that end while their threads take pages. One handle of each belongs to a file that this process has open,
+/// too, and outlives it: the pages stay what they were, whoever wants memory meanwhile.
+fn against(end: End) {
+    let device = open();
+    let orphans = Orphans::before();
+    let nr_processes = scaled(8);
+    let deeds = Deeds {
+        fast_pages: shared::numbers(),
+        nr_failed: shared::numbers(),
+    };
+    for process in 0..nr_processes {
+        let (ours, theirs) = Rendezvous::pair();
+        let how = HOWS[process % HOWS.len()];
+        let word = 0xe4d_0000_0001 + ((process as u64) << 8);
+        let child = Child::run(|| {
+            let map = Map::anon(NR_PAGES);
+            let pages = pin(&device, &writable(map.addr, map.len_bytes).how(how));
+            for page in 0..NR_PAGES {
+                map.store(page * PAGE, &word.to_ne_bytes());
+            }
+            let handle = pages.into_handle();
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        // Nobody waits for it.
+                        if catch_unwind(|| take_and_keep(&deeds)).is_err() {
+                            deeds.nr_failed[0].fetch_add(1, Ordering::Relaxed);
+                        }
+                    });
+                }
+                theirs.send(handle);
+                thread::sleep(Duration::from_micros(process as u64 % 16 * 300));
+                leave(end);
+            });
+        });
+        let handle = ours.receive();
+        // Whoever gets what was freed marks it.
+        let mut squatter = Squatter::new();
+        child.join();
+        (0..16).for_each(|_| squatter.turn());
+        for page in 0..NR_PAGES {
+            let found = read(&device, handle, page * PAGE);
+            assert_eq!(
+                found, word,
+                "process {process}, {how:?}, page {page} after its end by {end:?}"
+            );
+        }
+        let held = stats().expect("STATS");
+        assert_eq!(
+            (held.nr_handles, held.nr_held_pages),
+            (1, NR_PAGES as u64),
+            "process {process}: what is held after its end by {end:?}"
+        );
+        let mut unpin = raw::rust_gup_unpin { handle };
+        assert_eq!(call(&device, raw::RUST_GUP_IOC_UNPIN, &mut unpin), 0);
+    }
+    let fast_pages = deeds
+        .fast_pages
+        .each_ref()
+        .map(|nr| nr.load(Ordering::Relaxed));
+    println!("{nr_processes} processes ended by {end:?}; their threads took {fast_pages:?} pages, by {HOWS:?}");
+    assert!(
+        fast_pages.iter().all(|nr| *nr > 0),
+        "no page was ever taken in one of these ways"
+    );
+    assert_eq!(
+        deeds.nr_failed[0].load(Ordering::Relaxed),
+        0,
+        "threads that failed"
+    );
+    let nr = nr_processes as u64;
+    total::add(nr, nr, nr * NR_PAGES as u64);
+    orphans.check();
+}
+
+/// Takes pages until the process ends, with all that was taken.
+fn take_and_keep(deeds: &Deeds) {
+    let device = open();
+    let map = Map::anon(NR_PAGES);
+    for round in 0.. {
+        let how = round % HOWS.len();
+        let pages = pin(&device, &writable(map.addr, map.len_bytes).how(HOWS[how]));
+        deeds.fast_pages[how].fetch_add(pages.nr_fast(), Ordering::Relaxed);
+        if round % 8 == 0 && round < 400 {
+            pages.into_handle();
+        }
+    }
+}
+
+fn leave(end: End) -> ! {
+    if end == End::Exec {
+        let program = c"/proc/self/exe";
+        let list = c"--list";
+        let arguments = [program.as_ptr(), list.as_ptr(), std::ptr::null()];
+        // SAFETY: The lists end in a null pointer, the strings in a zero byte. The new program has nothing to say.
+        unsafe {
+            libc::close(libc::STDOUT_FILENO);
+            libc::execve(
+                program.as_ptr(),
+                arguments.as_ptr(),
+                [std::ptr::null()].as_ptr(),
+            );
+        }
+        panic!("execve: {}", std::io::Error::last_os_error());
+    }
+    // SAFETY: Takes no pointers.
+    unsafe { libc::_exit(0) }
+}
+
+fn read(device: &Device, handle: u64, offset: usize) -> u64 {
+    let mut word = [0_u8; 8];
+    let mut copy = raw::rust_gup_copy {
+        handle,
+        offset: offset as u64,
+        len_bytes: word.len() as u64,
+        buf: word.as_mut_ptr().expose_provenance() as u64,
+    };
+    assert_eq!(call(device, raw::RUST_GUP_IOC_READ, &mut copy), 0, "READ");
+    u64::from_ne_bytes(word)
+}
+
+/// Nobody can take the module away from those who use it.
+fn against_unloading() {
+    let arena = Arena::small(2 * HUGE / PAGE);
+    // The takers may not have opened theirs yet.
+    let device = open();
+    Race::new(&arena, 375).run(|_| {
+        refused(unload::unload(), libc::EWOULDBLOCK, "unloading");
+    });
+    drop(device);
+    no_reference_left(&arena);
+}

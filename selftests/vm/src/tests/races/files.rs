@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against who truncates a file, or punches holes into it, and against file systems that write it to a disk.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::with_exposed_provenance_mut;
+
+use rust_gup_uapi::{raw, Access, How};
+
+use super::arena::{Arena, Grip};
+use super::frame::Race;
+use super::races;
+use crate::harness::disks;
+use crate::harness::fixture::{check, open, pin, punch, writable, HOWS, HUGE, PAGE};
+use crate::harness::memory::{Map, Setting, RW};
+use crate::harness::pmem::{self, Fs};
+use crate::harness::runner::skip;
+
+races![
+    file_references_are_noticed,
+    disk_references_are_noticed,
+    against_truncation,
+    against_holes,
+    against_holes_in_large_folios,
+    against_ext4,
+    against_xfs,
+    against_dax_on_ext4,
+    against_dax_on_xfs,
+];
+
+const LEN: usize = 2 * HUGE;
+
+/// A file without a name, of `len` bytes that are not there yet.
+pub(super) fn file(len: usize, flags: libc::c_uint) -> File {
+    let flags = flags | libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: The name ends in a zero byte.
+    let fd = check(unsafe { libc::memfd_create(c"arena".as_ptr(), flags) }).expect("memfd_create");
+    // SAFETY: It was opened just now and belongs to nobody else.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(len as u64).expect("ftruncate");
+    file
+}
+
+/// A file that is mapped.
+fn arena(file: &File) -> Arena {
+    let arena = Arena::of(LEN, HUGE, libc::MAP_SHARED, file.as_raw_fd()).may_be_absent();
+    arena.stamp(0, LEN);
+    arena
+}
+
+/// Whether nobody but the file has a reference to its pages: it cannot be sealed against writing otherwise.
+fn seal(file: &File) -> bool {
+    // SAFETY: Takes no pointers.
+    let sealed = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_WRITE) };
+    match check(sealed) {
+        Ok(_) => true,
+        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => false,
+        Err(e) => panic!("F_ADD_SEALS: {e}"),
+    }
+}
+
+fn no_reference_left(arena: Arena, file: &File) {
+    drop(arena);
+    assert!(seal(file), "pages of the file keep references");
+}
+
+fn make_hole(arena: &Arena, file: &File, piece: (usize, usize)) {
+    arena.replace(piece, || punch(file, piece));
+    arena.stamp(piece.0, piece.1);
+}
+
+/// Makes the file shorter, and as long as it was.
+fn cut_off(arena: &Arena, file: &File, at: usize) {
+    arena.replace((at, LEN - at), || {
+        file.set_len(at as u64).expect("ftruncate");
+        file.set_len(LEN as u64).expect("ftruncate");
+    });
+    let end = (at + 64 * PAGE).min(LEN);
+    arena.stamp(at, end - at);
+}
+
+fn file_references_are_noticed() {
+    for how in HOWS {
+        let file = file(LEN, 0);
+        let device = open();
+        let arena = arena(&file);
+        let pages = pin(&device, &writable(arena.map.addr, PAGE).how(how));
+        drop(arena);
+        assert!(!seal(&file), "{how:?}: a held page was not noticed");
+        drop(pages);
+        assert!(seal(&file), "{how:?}: a page keeps a reference");
+    }
+}
+
+fn against_truncation() {
+    let file = file(LEN, 0);
+    let arena = arena(&file);
+    Race::new(&arena, 100).taking_away().run(|turn| {
+        cut_off(&arena, &file, turn.piece().0);
+    });
+    no_reference_left(arena, &file);
+}
+
+fn against_holes() {
+    let file = file(LEN, 0);
+    let arena = arena(&file);
+    Race::new(&arena, 200).taking_away().run(|turn| {
+        make_hole(&arena, &file, turn.piece());
+    });
+    no_reference_left(arena, &file);
+}
+
+/// A folio that lies partly in the hole is split, unless somebody holds it; its pages become zero then.
+fn against_holes_in_large_folios() {
+    let Some(_setting) = Setting::set(
+        "/sys/kernel/mm/transparent_hugepage/shmem_enabled",
+        "always",
+    ) else {
+        skip("no huge pages on tmpfs: CONFIG_TRANSPARENT_HUGEPAGE");
+    };
+    let file = file(LEN, 0);
+    let arena = arena(&file).may_be_zeroed();
+    let race = Race::new(&arena, 50).taking_away();
+    race.evidence("thp_file_alloc").run(|turn| {
+        let piece = match turn.round % 3 {
+            // All of a folio, and a new one.
+            0 => (HUGE * turn.random.below(2), HUGE),
+            _ => turn.piece(),
+        };
+        make_hole(&arena, &file, piece);
+    });
+    no_reference_left(arena, &file);
+}
+
+fn against_ext4() {
+    against_writing_back("ext4");
+}
+
+fn against_xfs() {
+    against_writing_back("xfs");
+}
+
+/// A file system that is told before a page is written to makes its entry read-only when the page goes to the disk.
+/// What is cut off in the middle of a folio becomes zero, if somebody holds it.
+fn against_writing_back(fs: &str) {
+    let file = file_on(fs);
+    let arena = arena(&file).may_be_zeroed();
+    let race = Race::new(&arena, 90).taking_away();
+    let race = race.stopping(raw::RUST_GUP_STOP_READ_ONLY);
+    // The file system has to know who writes, and when: writable_file_mapping_allowed().
+    let race = race.refusing(How::LongTerm, Access::Write, libc::EFAULT);
+    race.run(|turn| {
+        let piece = turn.piece();
+        match turn.round % 3 {
+            0 => write_back(&file, piece),
+            1 => make_hole(&arena, &file, piece),
+            _ => cut_off(&arena, &file, piece.0),
+        }
+    });
+    drop(arena);
+    assert_eq!(nr_kept(&file), 0, "pages of the file that keep references");
+}
+
+fn against_dax_on_ext4() {
+    against_dax(Fs::Ext4);
+}
+
+fn against_dax_on_xfs() {
+    against_dax(Fs::Xfs);
+}
+
+/// Each folio is taken apart when its part of the file goes (`dax_folio_put()`), and made anew of the same memory. The file
+/// system waits until nobody has a page of the file (`dax_break_layout()`), nor maps one again, so nobody may meanwhile.
+fn against_dax(fs: Fs) {
+    if !pmem::is_there() {
+        skip("no persistent memory: see selftests/vm/profiles");
+    }
+    let file = pmem::file(fs, LEN);
+    let arena = arena(&file).with_grip(Grip::Brief);
+    let race = Race::new(&arena, 30).evidence_of("pages were taken away", || arena.nr_taken_away());
+    let refusal = libc::EOPNOTSUPP;
+    let race = race.refusing(How::LongTerm, Access::Read, refusal);
+    let race = race.refusing(How::LongTerm, Access::Write, refusal);
+    race.run(|turn| {
+        arena.map.protect(0, LEN, libc::PROT_NONE);
+        let (at, len) = match turn.round % 3 {
+            // All of it is free at once, and comes back in huge pages.
+            0 => (0, LEN),
+            1 => turn.piece(),
+            _ => {
+                let at = turn.piece().0;
+                (at, LEN - at)
+            }
+        };
+        arena.replace((at, len), || {
+            if turn.round % 3 == 1 {
+                punch(&file, (at, len));
+            } else {
+                file.set_len(at as u64).expect("ftruncate");
+                file.set_len(LEN as u64).expect("ftruncate");
+            }
+            arena.map.protect(0, LEN, RW);
+        });
+        arena.stamp(at, len);
+    });
+    drop(arena);
+    // Nobody holds a page, or this would not end.
+    file.set_len(0).expect("ftruncate");
+}
+
+fn disk_references_are_noticed() {
+    for fs in ["ext4", "xfs"] {
+        let file = file_on(fs);
+        let device = open();
+        let arena = arena(&file);
+        let pages = pin(
+            &device,
+            &writable(arena.map.addr + PAGE, PAGE).how(How::Pin),
+        );
+        drop(arena);
+        assert_ne!(nr_kept(&file), 0, "{fs}: a held page was not noticed");
+        drop(pages);
+        assert_eq!(nr_kept(&file), 0, "{fs}: pages keep references");
+    }
+}
+
+fn file_on(fs: &str) -> File {
+    let file = disks::unnamed_on(fs);
+    file.set_len(LEN as u64).expect("ftruncate");
+    file
+}
+
+fn write_back(file: &File, (at, len): (usize, usize)) {
+    let flags = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: Takes no pointers.
+    check(unsafe { libc::sync_file_range(file.as_raw_fd(), at as i64, len as i64, flags) })
+        .expect("sync_file_range");
+}
+
+/// How many pages of a file that nobody maps stay when all is on the disk and not needed: those that somebody holds.
+fn nr_kept(file: &File) -> usize {
+    file.sync_all().expect("fsync");
+    // SAFETY: Takes no pointers.
+    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(error, 0, "posix_fadvise");
+    let place = file.as_raw_fd();
+    let map = Map::new(0, LEN, libc::PROT_READ, libc::MAP_SHARED, place).expect("mmap");
+    let mut pages = [0_u8; LEN / PAGE];
+    // SAFETY: There is a byte for each page of the range.
+    check(unsafe {
+        libc::mincore(
+            with_exposed_provenance_mut(map.addr),
+            LEN,
+            pages.as_mut_ptr(),
+        )
+    })
+    .expect("mincore");
+    pages.iter().filter(|page| **page & 1 != 0).count()
+}

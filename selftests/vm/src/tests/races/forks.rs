@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against fork(2), with parent and child copying pages on write afterwards.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::memory::Kind;
+use rust_gup_uapi::{raw, Engine, How};
+
+use super::arena::{Arena, Grip, CHILDREN, SCRATCH};
+use super::counts::no_reference_left;
+use super::frame::{min_part, patience, scaled, OnDrop, Race, Turn};
+use super::{huge, races, shared, total};
+use crate::harness::fixture::{self, check, open, pin, stats, writable, HUGE, PAGE};
+use crate::harness::memory::{frames, has_movable_memory, Map};
+use crate::harness::process::Child;
+
+races![
+    against_fork,
+    against_fork_of_large_folios,
+    against_collapse_and_fork,
+    against_fork_before_the_first_pin,
+    against_fork_in_a_window,
+];
+
+/// How many pages parent and child write to.
+const NR_WRITTEN: usize = 8;
+/// What the child writes, and its status if that is not what it finds in its memory.
+const MARK: u64 = 0xc411_d000_0000_0001;
+const WRONG: i32 = 99;
+/// So many copies a status tells at most.
+const MOST: usize = 90;
+/// What a race with forks is to show.
+const COPIES: &str = "pages were copied by fork, because they were pinned";
+
+/// Forks a child that writes to some pages, and writes to them meanwhile.
+pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
+    let arena = turn.arena;
+    let pages: [usize; NR_WRITTEN] = std::array::from_fn(|_| turn.piece().0);
+    let frames = || frames(arena.map.addr, arena.nr_pages());
+    let before = frames();
+    // SAFETY: The child waits for no other thread: it looks at its memory, writes to it, and ends itself.
+    let pid = check(unsafe { libc::fork() }).expect("fork");
+    if pid == 0 {
+        let is_copy = |(before, now): &(_, _)| *before != 0 && before != now;
+        let nr_copies = before.into_iter().zip(frames()).filter(is_copy).count();
+        pages.map(|page| arena.write(page + CHILDREN, MARK));
+        let is_right = |page: &usize| {
+            arena.read(page + CHILDREN) == MARK && arena.read(*page) == arena.stamp_of(page / PAGE)
+        };
+        let status = if pages.iter().all(is_right) {
+            nr_copies.min(MOST) as i32
+        } else {
+            WRONG
+        };
+        // SAFETY: Takes no pointers.
+        unsafe { libc::_exit(status) };
+    }
+    for page in pages {
+        arena.write(page + SCRATCH, pid as u64);
+    }
+    if arena.is_swept() {
+        arena.check_copies();
+    }
+    let status = Child(pid).wait();
+    assert!(
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) <= MOST as i32,
+        "a child does not find what it wrote, or its parent's stamp: status {status:#x}"
+    );
+    for page in pages {
+        let found = arena.read(page + CHILDREN);
+        assert_eq!(found, 0, "page {}: a child has written to it", page / PAGE);
+    }
+    turn.note(libc::WEXITSTATUS(status) as usize);
+}
+
+fn against_fork() {
+    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Greedy);
+    let race = Race::new(&arena, 37).noting(COPIES);
+    race.run(|turn| arena.sweep(|| fork_and_write(turn)));
+    no_reference_left(&arena);
+}
+
+/// The kernel looks at the pins of all pages of a folio, and write-protects all of them after that.
+fn against_fork_of_large_folios() {
+    huge::need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE)
+        .with_grip(Grip::Rare)
+        .may_be_absent();
+    let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
+    race.noting(COPIES).run(|turn| {
+        let half = HUGE * (turn.round % 2);
+        if turn.round % 8 < 2 {
+            // Only of pages that nobody holds.
+            huge::collapse(&arena, half);
+        }
+        if turn.round % 2 == 0 {
+            huge::split_mapping(&arena, half);
+        }
+        fork_and_write(turn);
+    });
+    no_reference_left(&arena);
+}
+
+fn against_collapse_and_fork() {
+    huge::need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE)
+        .with_grip(Grip::Rare)
+        .may_be_absent();
+    let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
+    race.noting(COPIES).run(|turn| match turn.round % 4 {
+        0 => huge::collapse(&arena, HUGE * turn.random.below(2)),
+        1 => fork_and_write(turn),
+        2 => huge::split(&arena, turn.random),
+        _ => {
+            let piece = turn.piece();
+            arena.replace(piece, || {
+                arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
+            });
+            arena.stamp(piece.0, piece.1);
+        }
+    });
+    no_reference_left(&arena);
+}
+
+/// A process that has never pinned anything tells fork(2) so; the first pin and the fork may meet.
+fn against_fork_before_the_first_pin() {
+    let nr_wanted = scaled(20);
+    let pins = FirstPins {
+        met: shared::numbers(),
+        fast_pages: shared::numbers(),
+    };
+    let have_met = || pins.met.iter().all(|nr| nr.load(Ordering::Relaxed) > 0);
+    let begin = Instant::now();
+    let mut nr_processes = 0;
+    while (nr_processes < nr_wanted || !have_met()) && begin.elapsed() < patience() {
+        let child = Child::run(|| first_pin(nr_processes, &pins));
+        let status = child.wait();
+        assert_eq!(status, 0, "status of process {nr_processes}");
+        nr_processes += 1;
+    }
+    println!("first pins of {nr_processes} processes: {pins:?}");
+    let nr = nr_processes as u64;
+    total::add(nr, nr, nr * NR_FIRST as u64);
+    assert!(have_met(), "it was always the same that came first");
+    for (how, nr) in PINS.into_iter().zip(pins.fast_pages) {
+        // New memory that is movable is moved first, by the slow path.
+        let may_be_slow = how == How::LongTerm && has_movable_memory();
+        assert!(
+            may_be_slow || nr.load(Ordering::Relaxed) > 0,
+            "no first pin by the walk, {how:?}"
+        );
+    }
+    assert!(
+        nr_processes * min_part() >= nr_wanted,
+        "not even a part of {nr_wanted} processes"
+    );
+}
+
+/// How many pages the first pin is of.
+const NR_FIRST: usize = 64;
+const PINS: [How; 2] = [How::Pin, How::LongTerm];
+
+/// What came of the processes, for each of [`PINS`].
+#[derive(Debug)]
+struct FirstPins {
+    /// First pins before a fork had ended, and after it.
+    met: &'static [AtomicU64; 2 * PINS.len()],
+    fast_pages: &'static [AtomicU64; PINS.len()],
+}
+
+fn first_pin(process: usize, pins: &FirstPins) {
+    const NR: usize = NR_FIRST;
+    let device = open();
+    // Nobody has pinned anything to have it settle, either.
+    let map = Map::untouched(NR);
+    map.fill(0);
+    let forked = AtomicBool::new(false);
+    let ready = AtomicUsize::new(0);
+    let meet = || {
+        ready.fetch_add(1, Ordering::SeqCst);
+        while ready.load(Ordering::SeqCst) < 2 {
+            std::hint::spin_loop();
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            meet();
+            // SAFETY: The child only ends itself.
+            let pid = check(unsafe { libc::fork() }).expect("fork");
+            if pid == 0 {
+                // As long as it lives it shares what was not copied.
+                // SAFETY: Take no pointers.
+                unsafe {
+                    libc::usleep(2000);
+                    libc::_exit(0)
+                };
+            }
+            forked.store(true, Ordering::SeqCst);
+            // SAFETY: A null status is allowed.
+            check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
+        });
+        meet();
+        // Later each time, until fork is at its end.
+        for _ in 0..process % 40 * 200 {
+            std::hint::spin_loop();
+        }
+        let how = process % PINS.len();
+        let pages = pin(&device, &writable(map.addr, map.len_bytes).how(PINS[how]));
+        let fork_was_first = forked.load(Ordering::SeqCst);
+        while !forked.load(Ordering::SeqCst) {
+            std::hint::spin_loop();
+        }
+        for page in 0..NR {
+            map.set(page * PAGE, page as u8);
+            let mut found = [0];
+            pages.read((page * PAGE) as u64, &mut found).expect("READ");
+            assert_eq!(
+                found[0], page as u8,
+                "process {process}, page {page}: what the owner wrote"
+            );
+        }
+        pins.met[2 * how + usize::from(fork_was_first)].fetch_add(1, Ordering::Relaxed);
+        pins.fast_pages[how].fetch_add(pages.nr_fast(), Ordering::Relaxed);
+    });
+}
+
+/// A fork that begins while a window is open spoils the window, and none is opened while fork is at work.
+fn against_fork_in_a_window() {
+    huge::need_huge_pages();
+    // Long windows, which most forks begin in, and short ones, which most forks begin between.
+    let maps = [(Kind::Thp2mSplit, NR_PAGES, 200), (Kind::Thp2m, 1, 5000)].map(
+        |(kind, nr_entries, nr_rounds)| {
+            let map = Map::of(kind, HUGE);
+            // Not copied by fork, so that nothing else disturbs the walk.
+            map.advise(0, HUGE, libc::MADV_DONTFORK);
+            (map, nr_entries, nr_rounds)
+        },
+    );
+    let nr_wanted = scaled(10) as u64;
+    let over = AtomicBool::new(false);
+    let mut met = Met::default();
+    let nr_forks = thread::scope(|scope| {
+        let forks = scope.spawn(|| fork_until(&over));
+        let _over = OnDrop(&over);
+        let deadline = Instant::now() + fixture::scaled(PATIENCE);
+        while met.spoiled.min(met.refused) < nr_wanted && Instant::now() < deadline {
+            for (map, nr_entries, nr_rounds) in &maps {
+                met.measure(map, *nr_entries, *nr_rounds);
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        forks.join().expect("the thread lives")
+    });
+    println!("{nr_forks} forks: {met:?}, pins for writing; their pages are not looked at");
+    total::add(nr_forks, 0, 0);
+    assert!(met.spoiled > 0, "no fork began in a window");
+    assert!(met.refused > 0, "no window was to begin in a fork");
+}
+
+/// How long it may take until forks and windows have met.
+const PATIENCE: Duration = Duration::from_secs(20);
+const NR_PAGES: u32 = (HUGE / PAGE) as u32;
+
+/// How forks and windows met.
+#[derive(Debug, Default)]
+struct Met {
+    takes: u64,
+    spoiled: u64,
+    refused: u64,
+}
+
+impl Met {
+    /// Takes all of `map`, of so many entries, again and again. By MEASURE, which charges once: to charge takes a lock that fork holds.
+    fn measure(&mut self, map: &Map, nr_entries: u32, nr_rounds: u32) {
+        let device = open();
+        let info = device.info().expect("INFO").raw;
+        let nr_windows = u64::from(nr_entries.div_ceil(info.window_entries));
+        let engines = [Engine::Rust; 2];
+        let before = stats().expect("STATS");
+        let request = writable(map.addr, HUGE).how(How::Pin);
+        let measured = device.measure(&request, engines, nr_rounds, NR_PAGES);
+        measured.expect("all is taken, whatever fork does");
+        let after = stats().expect("STATS");
+
+        // Each engine has one more round.
+        let nr_takes = 2 * u64::from(nr_rounds) + 2;
+        let stops = |stop: usize| after.stops[stop] - before.stops[stop];
+        let by_fork = stops(raw::RUST_GUP_STOP_FORK as usize);
+        let all: u64 = (0..after.stops.len()).map(stops).sum();
+        // A window that is refused is none. One that is spoiled comes in addition, and so may one after any other stop.
+        let more = after.nr_windows - before.nr_windows - nr_takes * nr_windows;
+        let spoiled = more.saturating_sub(all - by_fork);
+        self.takes += nr_takes;
+        self.spoiled += spoiled;
+        self.refused += by_fork.saturating_sub(spoiled);
+    }
+}
+
+/// Forks again and again. Returns how often.
+fn fork_until(over: &AtomicBool) -> u64 {
+    let mut nr_forks = 0;
+    while !over.load(Ordering::Relaxed) {
+        // SAFETY: The child only ends itself.
+        let pid = check(unsafe { libc::fork() }).expect("fork");
+        if pid == 0 {
+            // SAFETY: Takes no pointers.
+            unsafe { libc::_exit(0) };
+        }
+        // SAFETY: A null status is allowed.
+        check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
+        nr_forks += 1;
+    }
+    nr_forks
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against who makes large folios of small ones, and small ones of large ones.
+
+use std::fs;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use super::arena::{Arena, Grip};
+use super::counts::{is_held, make_huge, no_reference_left};
+use super::frame::Race;
+use super::races;
+use super::random::Random;
+use crate::harness::fixture::{open, pin, HOWS, HUGE, PAGE};
+use crate::harness::memory::{Map, Setting, RW};
+use crate::harness::runner::skip;
+
+use rust_gup_uapi::Request;
+
+races![
+    references_are_noticed,
+    against_collapse,
+    against_splitting,
+    against_khugepaged,
+    against_mthp,
+];
+
+const THP: &str = "/sys/kernel/mm/transparent_hugepage";
+
+pub(super) fn need_huge_pages() {
+    if !fs::exists(THP).unwrap_or(false) {
+        skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE");
+    }
+}
+
+/// Makes a huge page, or tries to: who holds a page prevents it.
+pub(super) fn collapse(arena: &Arena, at: usize) {
+    let _ = try_collapse(&arena.map, at);
+}
+
+/// Makes a huge page.
+pub(super) fn try_collapse(map: &Map, at: usize) -> io::Result<()> {
+    map.try_advise(at, HUGE, libc::MADV_HUGEPAGE)?;
+    map.try_advise(at, HUGE, libc::MADV_COLLAPSE)
+}
+
+/// Write-protects a page for a moment, which splits a huge page's mapping. Its owner and requests for writing are refused
+/// meanwhile, so the arena [may be absent](Arena::may_be_absent).
+fn write_protect(arena: &Arena, at: usize) {
+    arena.map.protect(at, PAGE, libc::PROT_READ);
+    arena.map.protect(at, PAGE, RW);
+}
+
+/// Splits the mapping of a huge page, and not the page.
+pub(super) fn split_mapping(arena: &Arena, at: usize) {
+    write_protect(arena, at);
+}
+
+/// Splits a huge page, first its mapping and then the page itself.
+pub(super) fn split(arena: &Arena, random: &mut Random) {
+    let page = PAGE * random.below(arena.nr_pages());
+    write_protect(arena, page);
+    split_folios(arena, page / HUGE * HUGE, 0);
+}
+
+/// Splits the folios of a leaf of the second level into such of an order. Only if nobody holds a page of them.
+fn split_folios(arena: &Arena, at: usize, order: usize) {
+    let at = arena.map.addr + at;
+    let command = format!("{},{at:#x},{:#x},{order}", std::process::id(), at + HUGE);
+    // Only with debugfs.
+    let _ = fs::write("/sys/kernel/debug/split_huge_pages", command);
+}
+
+fn references_are_noticed() {
+    need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE);
+    let device = open();
+    let one = Request::new(arena.map.addr + 77 * PAGE, 1);
+    for how in HOWS {
+        let pinned = pin(&device, &one.how(how));
+        let made = make_huge(&arena.map, 0, |e| !is_held(e));
+        drop(pinned);
+        let held = made.as_ref().is_err_and(is_held);
+        assert!(
+            held,
+            "{how:?}: a page is held, and it is {made:?} to move it"
+        );
+    }
+    no_reference_left(&arena);
+}
+
+fn against_collapse() {
+    need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE)
+        .with_grip(Grip::Rare)
+        .may_be_absent();
+    let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
+    race.evidence("thp_split_pmd").run(|turn| {
+        if turn.round % 2 == 0 {
+            collapse(&arena, HUGE * turn.random.below(2));
+        } else {
+            split(&arena, turn.random);
+        }
+    });
+    no_reference_left(&arena);
+}
+
+/// Folios become smaller and smaller while runs of their pages are taken.
+fn against_splitting() {
+    need_huge_pages();
+    let arena = Arena::small(2 * HUGE / PAGE)
+        .with_grip(Grip::Rare)
+        .may_be_absent();
+    Race::new(&arena, 37)
+        .evidence("thp_split_page")
+        .run(|turn| {
+            let half = HUGE * (turn.round % 2);
+            match turn.round / 2 % 4 {
+                0 => collapse(&arena, half),
+                1 => {
+                    split_mapping(&arena, half);
+                    split_folios(&arena, half, 4 + turn.random.below(4));
+                }
+                2 => split_folios(&arena, half, 2),
+                _ => split_folios(&arena, half, 0),
+            }
+        });
+    no_reference_left(&arena);
+}
+
+/// khugepaged at work: it looks at all memory without a pause, and gets a processor as others do (it is nice 19 by itself).
+struct BusyKhugepaged {
+    _settings: Vec<Setting>,
+    pid: libc::id_t,
+    nice: i32,
+}
+
+impl Drop for BusyKhugepaged {
+    fn drop(&mut self) {
+        set_nice(self.pid, self.nice);
+    }
+}
+
+/// Whether that helped is told by the evidence of the race.
+fn set_nice(pid: libc::id_t, nice: i32) {
+    // SAFETY: It has no requirements.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, nice) };
+}
+
+fn pid_of(name: &str) -> Option<libc::id_t> {
+    let processes = fs::read_dir("/proc").expect("/proc");
+    processes
+        .filter_map(|p| p.ok()?.file_name().to_str()?.parse().ok())
+        .find(|pid| {
+            let comm = fs::read_to_string(format!("/proc/{pid}/comm"));
+            comm.is_ok_and(|comm| comm.trim_end() == name)
+        })
+}
+
+fn busy_khugepaged() -> BusyKhugepaged {
+    let settings = [
+        (
+            "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs",
+            "0",
+        ),
+        (
+            "/sys/kernel/mm/transparent_hugepage/khugepaged/alloc_sleep_millisecs",
+            "10",
+        ),
+        (
+            "/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan",
+            "8192",
+        ),
+    ];
+    let done: Vec<Setting> = settings
+        .iter()
+        .filter_map(|(path, value)| Setting::set(path, value))
+        .collect();
+    let pid = pid_of("khugepaged");
+    let Some(pid) = pid.filter(|_| done.len() == settings.len()) else {
+        skip("no khugepaged: CONFIG_TRANSPARENT_HUGEPAGE");
+    };
+    // SAFETY: It has no requirements.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, pid) };
+    set_nice(pid, 0);
+    BusyKhugepaged {
+        _settings: done,
+        pid,
+        nice,
+    }
+}
+
+fn count(path: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    text.trim().parse().expect("a number")
+}
+
+fn against_khugepaged() {
+    const COLLAPSED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged/pages_collapsed";
+    need_huge_pages();
+    let _settings = busy_khugepaged();
+    let arena = Arena::small(4 * HUGE / PAGE)
+        .with_grip(Grip::Rare)
+        .may_be_absent();
+    arena
+        .map
+        .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);
+    let race = Race::new(&arena, 30).evidence_of("pages_collapsed", || count(COLLAPSED));
+    race.run(|turn| {
+        // Leaves it time to make a huge page in between.
+        thread::sleep(Duration::from_millis(10));
+        if turn.round % 4 == 3 {
+            split(&arena, turn.random);
+        }
+    });
+    no_reference_left(&arena);
+}
+
+/// Folios of 64 KiB: made by faults, and by khugepaged where it makes such; given back in parts, and split.
+fn against_mthp() {
+    const LEN: usize = 64 << 10;
+    let enabled = format!("{THP}/hugepages-64kB/enabled");
+    if !fs::exists(&enabled).unwrap_or(false) {
+        skip("no huge pages of 64 KiB: CONFIG_TRANSPARENT_HUGEPAGE");
+    }
+    let _settings = [
+        Setting::set(
+            "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled",
+            "always",
+        ),
+        Setting::set(
+            "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled",
+            "never",
+        ),
+    ];
+    let _busy = busy_khugepaged();
+    let made = format!("{THP}/hugepages-64kB/stats/anon_fault_alloc");
+    let collapsed = format!("{THP}/hugepages-64kB/stats/collapse_alloc");
+    let arena = Arena::untouched(HUGE / PAGE).with_grip(Grip::Brief);
+    arena
+        .map
+        .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);
+    arena.stamp(0, arena.map.len_bytes);
+    let mut race = Race::new(&arena, 200).taking_away();
+    race = race.evidence_of("anon_fault_alloc", || count(&made));
+    // Where khugepaged makes such folios, too.
+    if fs::exists(&collapsed).unwrap_or(false) {
+        race = race.evidence_of("collapse_alloc", || count(&collapsed));
+    }
+    race.run(|turn| {
+        let block = turn.random.below(arena.map.len_bytes / LEN) * LEN;
+        let piece = match turn.round % 4 {
+            // Some pages of one folio, or of two.
+            0 => {
+                let first = turn.random.below(8) * PAGE;
+                (block + first, 8 * PAGE)
+            }
+            1 => {
+                arena.map.protect(block, 4 * PAGE, RW | libc::PROT_EXEC);
+                arena.map.protect(block, 4 * PAGE, RW);
+                if turn.random.one_in(4) {
+                    split_folios(&arena, 0, 0);
+                }
+                return;
+            }
+            _ => (block, LEN),
+        };
+        arena.replace(piece, || {
+            arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
+        });
+        arena.stamp(piece.0, piece.1);
+    });
+    no_reference_left(&arena);
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against who gives huge pages of the pool back, and against who stops sharing page tables.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use super::arena::{map_over, Arena, PRIVATE};
+use super::files::file;
+use super::frame::Race;
+use super::races;
+use super::squatter::Squatter;
+use crate::harness::fixture::{field, punch, HUGE, PAGE};
+use crate::harness::memory::{frames, hugetlb_pool, pagemap, Setting, PAGEMAP_PRESENT, RW};
+use crate::harness::process::{Child, Rendezvous};
+use crate::harness::runner::skip;
+
+races![against_huge_faults, against_unsharing];
+
+const NR_HUGE: usize = 4;
+/// So many that none is missing while all takers keep what they have.
+const NR_POOL: usize = 72;
+const GIB: usize = 1 << 30;
+
+/// Huge pages of 2 MiB that are free and not promised to anybody.
+fn nr_free() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    let of = |name| field(&text, name).unwrap_or(0);
+    of("HugePages_Free:") - of("HugePages_Rsvd:")
+}
+
+fn pool() -> Option<Setting> {
+    let pool = hugetlb_pool(NR_POOL);
+    if nr_free() < NR_POOL as u64 {
+        skip("not enough huge pages: CONFIG_HUGETLBFS, and more memory");
+    }
+    pool
+}
+
+fn against_huge_faults() {
+    let _pool = pool();
+    let before = nr_free();
+    let flags = PRIVATE | libc::MAP_HUGETLB;
+    let arena = Arena::of(NR_HUGE * HUGE, HUGE, flags, -1);
+    arena.stamp(0, arena.map.len_bytes);
+    // Who gets what the arena gives back.
+    let others = Arena::of(NR_HUGE * HUGE, HUGE, flags, -1);
+    Race::new(&arena, 37).taking_away().run(|turn| {
+        let piece = (HUGE * turn.random.below(NR_HUGE), HUGE);
+        arena.replace(piece, || {
+            arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
+            for page in (0..HUGE).step_by(PAGE) {
+                others.write(piece.0 + page, Squatter::mark_of(page));
+            }
+        });
+        arena.stamp(piece.0, piece.1);
+        for page in (0..HUGE).step_by(PAGE) {
+            let found = others.map.load(piece.0 + page, 8);
+            assert_eq!(
+                found,
+                Squatter::mark_of(page).to_ne_bytes(),
+                "somebody wrote to a page that is not theirs"
+            );
+        }
+        others.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
+    });
+    drop(arena);
+    drop(others);
+    assert_eq!(nr_free(), before, "free huge pages, after and before");
+}
+
+/// Whether the table that maps a huge page of a file is another process's, too: only one entry maps the page, but not
+/// this process alone.
+fn is_table_shared(addr: usize) -> bool {
+    const EXCLUSIVE: u64 = 1 << 56;
+    let entry = pagemap(addr, 1)[0];
+    if entry & PAGEMAP_PRESENT == 0 || entry & EXCLUSIVE != 0 {
+        return false;
+    }
+    let counts = File::open("/proc/kpagecount").expect("/proc/kpagecount");
+    let mut count = [0; 8];
+    let at = frames(addr, 1)[0] * 8;
+    counts.read_exact_at(&mut count, at).expect("a frame");
+    u64::from_ne_bytes(count) == 1
+}
+
+/// Two processes that map the same GiB of a file share the table of its entries, until one of them has to have its own.
+fn against_unsharing() {
+    let _pool = pool();
+    let before = nr_free();
+    let file = file(GIB, libc::MFD_HUGETLB);
+    let flags = libc::MAP_SHARED | libc::MAP_HUGETLB | libc::MAP_NORESERVE;
+    let arena = Arena::of(GIB, GIB, flags, file.as_raw_fd())
+        .first(NR_HUGE * HUGE / PAGE)
+        .may_be_absent();
+    let len = NR_HUGE * HUGE;
+    arena.stamp(0, len);
+    let (ours, theirs) = Rendezvous::pair();
+    let other = Child::run(|| {
+        // Has the table for itself, and fills it, each time that the other side has let go of it.
+        while theirs.wait_for_more() {
+            for huge in 0..NR_HUGE {
+                arena.map.get(huge * HUGE);
+            }
+            theirs.signal();
+        }
+    });
+    let race = Race::new(&arena, 40).noting("tables were shared");
+    race.taking_away().run(|turn| {
+        ours.signal();
+        ours.wait();
+        let is_shared = (0..NR_HUGE).any(|huge| is_table_shared(arena.map.addr + huge * HUGE));
+        turn.note(usize::from(is_shared));
+        let huge = HUGE * turn.random.below(NR_HUGE);
+        match turn.round % 4 {
+            // Each of these needs a table of its own.
+            0 => {
+                arena.map.protect(huge, HUGE, libc::PROT_READ);
+                arena.map.protect(huge, HUGE, RW);
+            }
+            1 => arena.map.advise(huge, HUGE, libc::MADV_DONTNEED),
+            2 => arena.replace((huge, HUGE), || punch(&file, (huge, HUGE))),
+            // The file keeps what they hold.
+            _ => arena.displace((0, len), || {
+                map_over(arena.map.addr, GIB, RW, flags, file.as_raw_fd()).expect("mmap");
+            }),
+        }
+        arena.stamp(huge, HUGE);
+    });
+    ours.end();
+    other.join();
+    drop(arena);
+    drop(file);
+    assert_eq!(nr_free(), before, "free huge pages, after and before");
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against the owner, who maps other memory in the place of what is there, gives it back, moves it to another
+//! address, and takes the right to write away.
+
+use std::io;
+use std::ptr::with_exposed_provenance_mut;
+use std::thread;
+use std::time::Duration;
+
+use rust_gup_uapi::raw;
+
+use super::arena::{map_over, Arena, Grip, PRIVATE};
+use super::counts::no_reference_left;
+use super::frame::Race;
+use super::{huge, races};
+use crate::harness::fixture::{HUGE, PAGE};
+use crate::harness::memory::{frames, Setting, RW};
+
+races![
+    against_other_mappings,
+    against_giving_back,
+    against_giving_back_of_few,
+    against_moving,
+    against_protection,
+];
+
+const NR_PAGES: usize = 2 * HUGE / PAGE;
+
+fn against_other_mappings() {
+    huge::need_huge_pages();
+    // Mappings become one again only if they are alike from the first moment on.
+    let _setting = Setting::set("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
+    let arena = Arena::of(NR_PAGES * PAGE, HUGE, PRIVATE, -1).may_be_absent();
+    arena.stamp(0, arena.map.len_bytes);
+    Race::new(&arena, 100).taking_away().run(|turn| {
+        let mut piece = turn.piece();
+        if turn.random.one_in(8) {
+            // With the table: it is freed.
+            piece = (HUGE * turn.random.below(2), HUGE);
+        }
+        arena.replace(piece, || {
+            for prot in [libc::PROT_NONE, RW] {
+                map_over(arena.map.addr + piece.0, piece.1, prot, PRIVATE, -1).expect("mmap");
+            }
+        });
+        arena.stamp(piece.0, piece.1);
+    });
+    no_reference_left(&arena);
+}
+
+fn against_giving_back() {
+    let arena = Arena::small(NR_PAGES);
+    Race::new(&arena, 250).taking_away().run(|turn| {
+        let piece = turn.piece();
+        arena.replace(piece, || {
+            arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
+        });
+        for at in (piece.0..piece.0 + piece.1).step_by(2 * PAGE) {
+            arena.stamp(at, PAGE);
+        }
+    });
+    no_reference_left(&arena);
+}
+
+/// All takers are at the very pages that go.
+fn against_giving_back_of_few() {
+    let arena = Arena::small(HUGE / PAGE).first(4).with_grip(Grip::Brief);
+    Race::new(&arena, 500).taking_away().run(|turn| {
+        let piece = turn.piece();
+        arena.replace(piece, || {
+            arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
+        });
+        arena.stamp(piece.0, piece.1);
+    });
+    no_reference_left(&arena);
+}
+
+fn against_moving() {
+    let arena = Arena::small(NR_PAGES).may_be_absent();
+    let elsewhere = Arena::of(HUGE, HUGE, PRIVATE, -1);
+    let move_to = |from: usize, to: usize, len: usize| {
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        let [from, to] = [from, to].map(with_exposed_provenance_mut);
+        // SAFETY: Both are ours and of this length; nobody has a reference to them.
+        let moved = unsafe { libc::mremap(from, len, len, flags, to) };
+        assert_ne!(moved, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+    };
+    let race = Race::new(&arena, 200).noting("pages were moved");
+    race.outlived().run(|turn| {
+        // A whole table is moved as it is; of a part the entries are moved.
+        let len = [HUGE, 16 * PAGE][turn.random.below(2)];
+        let piece = (HUGE, len);
+        let [here, there] = [arena.map.addr + HUGE, elsewhere.map.addr];
+        let before = frames(here, len / PAGE);
+        arena.displace(piece, || {
+            move_to(here, there, len);
+            let pages = before.iter().zip(frames(there, len / PAGE));
+            let is_moved = |(before, now): &(&_, _)| **before != 0 && *before == now;
+            turn.note(pages.filter(is_moved).count());
+            move_to(there, here, len);
+            // Keeps the other address reserved.
+            map_over(there, len, libc::PROT_NONE, PRIVATE, -1).expect("mmap");
+        });
+    });
+    no_reference_left(&arena);
+}
+
+fn against_protection() {
+    let arena = Arena::small(NR_PAGES).may_be_absent();
+    let race = Race::new(&arena, 150).stopping(raw::RUST_GUP_STOP_READ_ONLY);
+    let race = race.stopping(raw::RUST_GUP_STOP_PROT_NONE);
+    race.run(|turn| {
+        let (at, len) = turn.piece();
+        let prot = [libc::PROT_READ, libc::PROT_NONE][turn.random.below(2)];
+        arena.map.protect(at, len, prot);
+        // Half of the time takers can come across it.
+        thread::sleep(Duration::from_micros(200 * turn.random.below(2) as u64));
+        arena.map.protect(at, len, RW);
+    });
+    no_reference_left(&arena);
+}

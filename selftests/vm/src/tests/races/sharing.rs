@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Races against who merges pages that hold the same, and against userfaultfd(2).
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::raw;
+
+use super::arena::{Arena, Grip, PRIVATE};
+use super::counts::no_reference_left;
+use super::frame::Race;
+use super::races;
+use crate::harness::fixture::{check, HUGE, PAGE};
+use crate::harness::memory::Setting;
+use crate::harness::runner::skip;
+
+races![
+    against_ksm,
+    against_write_protection,
+    against_userfaultfd_move,
+    against_userfaultfd_copy,
+];
+
+fn against_ksm() {
+    const FILES: [(&str, &str); 4] = [
+        ("/sys/kernel/mm/ksm/sleep_millisecs", "0"),
+        ("/sys/kernel/mm/ksm/pages_to_scan", "2000"),
+        // Also pages that did not change for long.
+        ("/sys/kernel/mm/ksm/smart_scan", "0"),
+        ("/sys/kernel/mm/ksm/run", "1"),
+    ];
+    let arena = Arena::small(HUGE / PAGE).first(HUGE / PAGE / 4).alike();
+    let len = arena.nr_pages() * PAGE;
+    let settings: Vec<_> = FILES
+        .iter()
+        .filter_map(|(path, value)| Setting::set(path, value))
+        .collect();
+    if settings.len() < FILES.len() {
+        skip("no /sys/kernel/mm/ksm: CONFIG_KSM");
+    }
+    arena.map.advise(0, len, libc::MADV_MERGEABLE);
+    Race::new(&arena, 750).evidence("cow_ksm").run(|turn| {
+        // Gets pages of its own again, by writing what they hold anyway.
+        let (at, len) = turn.piece();
+        arena.stamp(at, len);
+    });
+    arena.map.advise(0, len, libc::MADV_UNMERGEABLE);
+    drop(settings);
+    // ksmd is asleep once it has seen to it.
+    let unmerged = Setting::set("/sys/kernel/mm/ksm/run", "2");
+    drop(unmerged);
+    no_reference_left(&arena);
+}
+
+/// What this test wants of userfaultfd(2): `include/uapi/linux/userfaultfd.h`.
+mod uffd {
+    pub(super) const API: libc::c_ulong = 0xc018_aa3f;
+    pub(super) const REGISTER: libc::c_ulong = 0xc020_aa00;
+    pub(super) const COPY: libc::c_ulong = 0xc028_aa03;
+    pub(super) const MOVE: libc::c_ulong = 0xc028_aa05;
+    pub(super) const WRITEPROTECT: libc::c_ulong = 0xc018_aa06;
+    pub(super) const VERSION: u64 = 0xaa;
+    pub(super) const FEATURE_SIGBUS: u64 = 1 << 7;
+    pub(super) const FEATURE_WP_ASYNC: u64 = 1 << 15;
+    pub(super) const FEATURE_MOVE: u64 = 1 << 16;
+    pub(super) const MISSING: u64 = 1 << 0;
+    pub(super) const WP: u64 = 1 << 1;
+    pub(super) const ALLOW_SRC_HOLES: u64 = 1 << 1;
+}
+
+/// What userfaultfd(2) returns, with these features.
+struct Uffd(File);
+
+impl Uffd {
+    fn new(features: u64) -> Self {
+        // SAFETY: Takes no pointers.
+        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+        let Ok(fd) = check(fd) else {
+            skip("no userfaultfd: CONFIG_USERFAULTFD");
+        };
+        // SAFETY: It was opened just now and belongs to nobody else.
+        let uffd = Self(unsafe { File::from_raw_fd(fd as i32) });
+        if uffd.call(uffd::API, &mut [uffd::VERSION, features, 0]) != 0 {
+            skip(&format!(
+                "userfaultfd without features {features:#x}: Linux 6.8 has them"
+            ));
+        }
+        uffd
+    }
+
+    fn register(&self, arena: &Arena, mode: u64) {
+        let (addr, len) = (arena.map.addr as u64, arena.map.len_bytes as u64);
+        let errno = self.call(uffd::REGISTER, &mut [addr, len, mode, 0]);
+        assert_eq!(errno, 0, "UFFDIO_REGISTER");
+    }
+
+    /// Moves pages; how many bytes were moved before one was met that could not be.
+    fn move_pages(&self, from: usize, to: usize, len: usize) -> usize {
+        let mut args = [to as u64, from as u64, len as u64, uffd::ALLOW_SRC_HOLES, 0];
+        match self.call(uffd::MOVE, &mut args) {
+            // The last word says how many bytes were moved, or why none.
+            0 | libc::EBUSY | libc::EAGAIN => usize::try_from(args[4] as i64).unwrap_or(0),
+            e => panic!("UFFDIO_MOVE: error {e}"),
+        }
+    }
+
+    /// An ioctl with a structure that consists of words; its error number, 0 if there was none.
+    fn call<const N: usize>(&self, number: libc::c_ulong, words: &mut [u64; N]) -> i32 {
+        // SAFETY: The callers pass the words of the call's structure.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), number, words.as_mut_ptr()) };
+        crate::harness::fixture::errno(check(result))
+    }
+}
+
+fn against_write_protection() {
+    let arena = Arena::small(HUGE / PAGE);
+    let uffd = Uffd::new(uffd::FEATURE_WP_ASYNC);
+    uffd.register(&arena, uffd::WP);
+    let race = Race::new(&arena, 375).stopping(raw::RUST_GUP_STOP_READ_ONLY);
+    race.run(|turn| {
+        let (at, len) = turn.piece();
+        let (addr, len) = ((arena.map.addr + at) as u64, len as u64);
+        // The kernel takes it back where somebody writes.
+        let errno = uffd.call(uffd::WRITEPROTECT, &mut [addr, len, 1]);
+        assert_eq!(errno, 0, "UFFDIO_WRITEPROTECT");
+    });
+    drop(uffd);
+    no_reference_left(&arena);
+}
+
+/// Pages are moved to another address, unless they are pinned. The kernel clears the entry, looks at the count, and does
+/// not have other CPUs forget the entry in between: between the two looks of the walk.
+fn against_userfaultfd_move() {
+    let arena = Arena::small(HUGE / PAGE)
+        .may_be_absent()
+        .with_grip(Grip::Greedy);
+    let len = arena.map.len_bytes;
+    let elsewhere = Arena::of(len, HUGE, PRIVATE, -1);
+    let [here, there] = [arena.map.addr, elsewhere.map.addr];
+    let uffd = Uffd::new(uffd::FEATURE_MOVE | uffd::FEATURE_SIGBUS);
+    uffd.register(&arena, uffd::MISSING);
+    uffd.register(&elsewhere, uffd::MISSING);
+    let mut nr_refused = 0;
+    let race = Race::new(&arena, 100).noting("pages were moved");
+    race.run(|turn| {
+        let mut at = turn.piece().0;
+        // In one go: takers and the kernel pass each other in the midst of it.
+        while at < len {
+            let moved = arena.sweep(|| {
+                let moved = uffd.move_pages(here + at, there + at, len - at);
+                for page in at / PAGE..(at + moved) / PAGE {
+                    let pinned = arena.pinned(page);
+                    let round = turn.round;
+                    assert_eq!(pinned, None, "round {round}: page {page} was moved");
+                }
+                moved
+            });
+            if moved == 0 {
+                nr_refused += 1;
+                at += PAGE;
+                continue;
+            }
+            turn.note(moved / PAGE);
+            move_back(&uffd, there + at, here + at, moved);
+            at += moved;
+        }
+    });
+    println!("{nr_refused} times a page was not");
+    drop(uffd);
+    no_reference_left(&arena);
+}
+
+/// Pages that are given back come from somebody else, ready: a page that is there is never without its stamp.
+fn against_userfaultfd_copy() {
+    let arena = Arena::small(HUGE / PAGE).may_be_absent();
+    let model = Arena::small(HUGE / PAGE);
+    let uffd = Uffd::new(uffd::FEATURE_SIGBUS);
+    uffd.register(&arena, uffd::MISSING);
+    let race = Race::new(&arena, 150).noting("pages were copied to their place");
+    race.taking_away().run(|turn| {
+        let (at, len) = turn.piece();
+        arena.displace((at, len), || {
+            arena.map.advise(at, len, libc::MADV_DONTNEED);
+            let [to, from] = [&arena, &model].map(|a| (a.map.addr + at) as u64);
+            let mut args = [to, from, len as u64, 0, 0];
+            let errno = uffd.call(uffd::COPY, &mut args);
+            assert_eq!((errno, args[4]), (0, len as u64), "UFFDIO_COPY");
+        });
+        turn.note(len / PAGE);
+    });
+    drop(uffd);
+    no_reference_left(&arena);
+}
+
+/// Nobody takes pages where they are now; who was about to, where they were, gives them back.
+fn move_back(uffd: &Uffd, from: usize, to: usize, len: usize) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut done = 0;
+    while done < len {
+        done += uffd.move_pages(from + done, to + done, len - done);
+        assert!(
+            Instant::now() < deadline,
+            "a page that was moved away cannot be moved back"
+        );
+    }
+}

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who takes pages, without asking anybody, and what has to be true of what it gets.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::{errno_of, Access, Device, Engine, Fallback, How, Pinned, Request};
+
+use super::arena::{Arena, Grip, CHILDREN};
+use super::owner::Owner;
+use super::random::Random;
+use super::squatter::Squatter;
+use super::ways::{Rules, Way, Ways};
+use crate::harness::fixture::{fast_only, store, writable, PAGE};
+use crate::harness::memory::frames;
+
+/// How many handles a taker keeps at a time.
+const NR_KEPT: usize = 6;
+/// How often a greedy taker takes pages and does not look.
+const NR_IN_PASSING: usize = 32;
+/// How many pages of what was taken are looked at, at most.
+const NR_LOOKS: usize = 2;
+/// Each handle that a taker has at a time writes to words of its own.
+const NR_SLOTS: usize = NR_KEPT + 2;
+/// Where the words of the takers begin.
+const WORDS: usize = 64;
+
+/// What was done, by all takers of a race.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) takes: AtomicU64,
+    pub(super) pages: AtomicU64,
+    pub(super) fast_pages: AtomicU64,
+    /// What came of each way of asking.
+    pub(super) ways: Ways,
+    /// Pages that were looked at through a handle.
+    pub(super) looks: AtomicU64,
+    /// Of those, how many were without a stamp: not stamped yet.
+    pub(super) blank: AtomicU64,
+    /// Pages whose frame was compared with the one that is mapped.
+    pub(super) places: AtomicU64,
+    /// How often the owner had no access to its memory.
+    pub(super) owner_faults: AtomicU64,
+    /// Of those that were looked at, how often the owner had to see the same, and did.
+    pub(super) agreed: AtomicU64,
+    /// How often a page was looked at that was replaced since it was taken.
+    pub(super) outlived: AtomicU64,
+}
+
+/// A thread that takes pages.
+pub(super) struct Taker<'a> {
+    arena: &'a Arena,
+    device: &'a Device,
+    tally: &'a Tally,
+    rules: &'a Rules,
+    owner: Owner,
+    random: Random,
+    /// The seed that the race has now, and the one that the numbers come from.
+    seed_now: &'a AtomicU64,
+    seed: u64,
+    number: usize,
+    operation: u64,
+    kept: VecDeque<Kept<'a>>,
+}
+
+/// What is known of a page before it is taken.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// Which one is there: [`Arena::version`].
+    version: Option<u32>,
+    /// Whether it has its stamp: [`Arena::stamped`].
+    stamped: Option<u32>,
+}
+
+/// A page of what was taken, and what it held.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// Which page of the arena, and of the handle.
+    page: usize,
+    nth: usize,
+    before: Before,
+    stamp: u64,
+    /// What was written through the handle.
+    written: Option<u64>,
+}
+
+/// Pages that are held for some time.
+struct Kept<'a> {
+    pages: Pinned<'a>,
+    request: Request,
+    looks: Vec<Look>,
+    slot: usize,
+    /// Which pages of the arena are pinned.
+    pins: Range<usize>,
+}
+
+impl<'a> Taker<'a> {
+    pub(super) fn new(
+        arena: &'a Arena,
+        device: &'a Device,
+        tally: &'a Tally,
+        rules: &'a Rules,
+        seed_now: &'a AtomicU64,
+        number: usize,
+    ) -> Self {
+        Self {
+            arena,
+            device,
+            tally,
+            rules,
+            owner: Owner::new(),
+            random: Random::new(0),
+            seed_now,
+            seed: 0,
+            number,
+            operation: 0,
+            kept: VecDeque::new(),
+        }
+    }
+
+    /// Takes a piece of the arena and looks at it. Releases it, or what was taken some time ago.
+    pub(super) fn step(&mut self) {
+        self.operation += 1;
+        let seed = self.seed_now.load(Ordering::Relaxed);
+        if self.operation == 1 || seed != self.seed {
+            self.seed = seed;
+            self.random = Random::new(seed << 8 | self.number as u64);
+        }
+        if self.arena.grip == Grip::Greedy {
+            (0..NR_IN_PASSING).for_each(|_| self.take_in_passing());
+        }
+        let (offset, len) = self.arena.piece(&mut self.random);
+        let request = self.choose(offset, len);
+        // Before the pages are taken: they are those of this version, if it is still the same afterwards.
+        let first = offset / PAGE;
+        let before: Vec<_> = (first..first + len / PAGE)
+            .map(|page| Before {
+                version: self.arena.version(page),
+                stamped: self.arena.stamped(page),
+            })
+            .collect();
+        let Some(pages) = self.take(&request) else {
+            return;
+        };
+        let nr_pages = pages.nr_pages() as usize;
+        let before = &before[..nr_pages];
+        let pins = match request.how {
+            How::Get => 0..0,
+            How::Pin | How::LongTerm => first..first + nr_pages,
+        };
+        self.arena.note_pins(pins.clone());
+        let slot = self.free_slot();
+        let mut looks = self.choose_looks(first, before);
+        for look in &mut looks {
+            self.look(&pages, &request, look, slot);
+        }
+        if self.random.one_in(4) {
+            self.look_at_places(&pages, &request, before, slot);
+        }
+        let kept = Kept {
+            pages,
+            request,
+            looks,
+            slot,
+            pins,
+        };
+        if self.arena.grip == Grip::Firm && self.random.one_in(4) {
+            self.kept.push_back(kept);
+            if self.kept.len() > NR_KEPT || self.random.one_in(3) {
+                let kept = self.kept.pop_front().expect("one was kept just now");
+                self.release(kept);
+            }
+        } else {
+            self.release(kept);
+        }
+        if self.arena.grip == Grip::Rare {
+            thread::sleep(Duration::from_micros(self.random.below(3000) as u64));
+        }
+    }
+
+    /// Pins what is there, and leaves it to who sweeps to find out that it should not have been.
+    fn take_in_passing(&mut self) {
+        let (offset, len) = self.arena.piece(&mut self.random);
+        let request = fast_only(writable(self.arena.map.addr + offset, len).how(How::Pin));
+        let Some(pages) = self.take(&request) else {
+            return;
+        };
+        let pins = offset / PAGE..offset / PAGE + pages.nr_pages() as usize;
+        self.arena.note_pins(pins.clone());
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while self.arena.is_swept() && Instant::now() < deadline {
+            std::hint::spin_loop();
+        }
+        self.arena.forget_pins(pins);
+        pages.release().expect("UNPIN");
+    }
+
+    /// Releases all.
+    pub(super) fn finish(mut self) {
+        while let Some(kept) = self.kept.pop_front() {
+            self.release(kept);
+        }
+    }
+
+    fn choose(&mut self, offset: usize, len: usize) -> Request {
+        let way = self.tally.ways.choose(self.rules, &mut self.random);
+        Request::new(self.arena.map.addr + offset, len)
+            .how(way.how)
+            .access(way.access)
+            .fallback(way.fallback)
+    }
+
+    fn choose_looks(&mut self, first: usize, before: &[Before]) -> Vec<Look> {
+        (0..1 + self.random.below(NR_LOOKS))
+            .map(|_| self.random.below(before.len()))
+            .map(|nth| Look {
+                page: first + nth,
+                nth,
+                before: before[nth],
+                stamp: 0,
+                written: None,
+            })
+            .collect()
+    }
+
+    /// Takes pages, and counts them. None if there were none, or an error that the race allows, which is counted, too.
+    fn take(&self, request: &Request) -> Option<Pinned<'a>> {
+        let way = Way::of(request);
+        self.tally.ways.note_request(way);
+        let pages = match self.device.pin(request, Engine::Rust) {
+            Ok(pages) => pages,
+            Err(error) => {
+                let errno = errno_of(&error).unwrap_or(0);
+                self.tally.ways.note_error(way, errno);
+                let is_allowed = self.rules.allow(way, errno);
+                assert!(is_allowed, "{}: {error}", self.whose(request, None));
+                return None;
+            }
+        };
+        if request.fallback == Fallback::Never {
+            assert_eq!(pages.nr_fast(), pages.nr_pages(), "without the slow path");
+            if pages.nr_pages() == 0 {
+                return None;
+            }
+        }
+        assert_ne!(pages.nr_pages(), 0, "no page, and no error");
+        let tally = &self.tally;
+        tally.ways.note_taken(way);
+        tally.takes.fetch_add(1, Ordering::Relaxed);
+        tally.pages.fetch_add(pages.nr_pages(), Ordering::Relaxed);
+        tally
+            .fast_pages
+            .fetch_add(pages.nr_fast(), Ordering::Relaxed);
+        Some(pages)
+    }
+
+    /// An access of the owner to its memory. It has none only where the race says so.
+    fn as_owner<T>(&self, done: Option<T>, request: &Request) -> Option<T> {
+        if done.is_none() {
+            self.tally.owner_faults.fetch_add(1, Ordering::Relaxed);
+            assert!(
+                self.rules.may_be_absent,
+                "the owner has no access to its memory: {}",
+                self.whose(request, None)
+            );
+        }
+        done
+    }
+
+    /// For messages: what is needed to find it again.
+    fn whose(&self, request: &Request, look: Option<&Look>) -> String {
+        format!(
+            "seed {}, taker {}, operation {}, {request:x?}, {look:x?}",
+            self.seed, self.number, self.operation
+        )
+    }
+
+    /// Words that no handle of this taker writes to.
+    fn free_slot(&self) -> usize {
+        (0..NR_SLOTS)
+            .find(|slot| self.kept.iter().all(|kept| kept.slot != *slot))
+            .expect("there are more than handles")
+    }
+
+    /// Where in a page the taker writes by a handle, and where as the owner.
+    fn words(&self, slot: usize) -> [usize; 2] {
+        let first = WORDS + (self.number * NR_SLOTS + slot) * 16;
+        [first, first + 8]
+    }
+
+    fn look(&self, pages: &Pinned<'_>, request: &Request, look: &mut Look, slot: usize) {
+        let (at, addr) = (look.nth * PAGE, self.arena.map.addr + look.page * PAGE);
+        let [by_handle, by_owner] = self.words(slot);
+        let word = 0x7a6e << 48 | (self.number as u64) << 40 | self.operation << 8;
+        look.stamp = read(pages, at);
+        self.check_stamp(request, look, look.stamp);
+        // A plain reference promises nothing about whose bytes these are, nor does a short pin for reading of what was
+        // not written to yet.
+        let promised = match request.how {
+            How::LongTerm => true,
+            How::Pin => request.access == Access::Write || look.stamp != 0,
+            How::Get => false,
+        };
+        let mut seen = Vec::new();
+        // Only a pin allows to write.
+        if request.access == Access::Write && request.how != How::Get {
+            store(pages, at + by_handle, &word.to_ne_bytes());
+            look.written = Some(word);
+            if let Some(found) = self.as_owner(self.owner.load(addr + by_handle), request) {
+                seen.push(("the owner reads", word, found));
+            }
+        }
+        let stored = self.owner.store(addr + by_owner, word | 1);
+        if let Some(()) = self.as_owner(stored, request) {
+            seen.push(("the owner wrote", word | 1, read(pages, at + by_owner)));
+        }
+        let version = look.before.version;
+        if promised && version.is_some() && self.arena.version(look.page) == version {
+            for (what, expected, found) in &seen {
+                assert_eq!(
+                    found,
+                    expected,
+                    "{what} (left: found, right: expected): {}",
+                    self.whose(request, Some(look))
+                );
+            }
+            self.tally.agreed.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.arena.alike {
+            self.clean(pages, request, look, [at + by_handle, addr + by_owner]);
+        }
+        self.tally.looks.fetch_add(1, Ordering::Relaxed);
+        if look.stamp == 0 {
+            self.tally.blank.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.tally.ways.note_look(Way::of(request));
+        }
+        self.look_again(pages, request, look, slot);
+    }
+
+    /// Puts the page back into the state that all are in.
+    fn clean(
+        &self,
+        pages: &Pinned<'_>,
+        request: &Request,
+        look: &mut Look,
+        [at, addr]: [usize; 2],
+    ) {
+        if look.written.take().is_some() {
+            store(pages, at, &[0; 8]);
+        }
+        self.as_owner(self.owner.store(addr, 0), request);
+    }
+
+    /// Fails if a page that is held is somebody else's by now.
+    fn look_again(&self, pages: &Pinned<'_>, request: &Request, look: &Look, slot: usize) {
+        // It is replaced by now, or about to be.
+        let version = look.before.version;
+        if version.is_some() && self.arena.version(look.page) != version {
+            self.tally.outlived.fetch_add(1, Ordering::Relaxed);
+        }
+        let stamp = read(pages, look.nth * PAGE);
+        self.check_stamp(request, look, stamp);
+        let found = read(pages, look.nth * PAGE + CHILDREN);
+        assert_eq!(
+            found,
+            0,
+            "a child has written {found:#x} to a page that is held: {}",
+            self.whose(request, Some(look))
+        );
+        let stamped = look.before.stamped;
+        let has_gone = stamped.is_none() || self.arena.stamped(look.page) != stamped;
+        if self.arena.may_be_zeroed && has_gone {
+            return;
+        }
+        assert!(
+            look.stamp == 0 || stamp == look.stamp,
+            "the stamp is {stamp:#x} now: {}",
+            self.whose(request, Some(look))
+        );
+        if let Some(written) = look.written {
+            let found = read(pages, look.nth * PAGE + self.words(slot)[0]);
+            assert_eq!(
+                found,
+                written,
+                "what was written is gone (left: found, right: expected): {}",
+                self.whose(request, Some(look))
+            );
+        }
+    }
+
+    fn check_stamp(&self, request: &Request, look: &Look, stamp: u64) {
+        if stamp == self.arena.stamp_of(look.page) {
+            return;
+        }
+        let stamped = look.before.stamped;
+        let had_stamp = stamped.is_some() && self.arena.stamped(look.page) == stamped;
+        let whose = match stamp {
+            // Its contents went, and were not there yet, at some time since just before it was taken.
+            0 if !had_stamp => return,
+            0 => "that was freed and zeroed",
+            _ if Squatter::is_mark(stamp) => "of somebody else",
+            _ => "of another page",
+        };
+        panic!(
+            "a page {whose}, stamp {stamp:#x}: {}",
+            self.whose(request, Some(look))
+        );
+    }
+
+    /// Fails if a page that is pinned is not the one that is mapped, after the owner has written to it.
+    fn look_at_places(
+        &self,
+        pages: &Pinned<'_>,
+        request: &Request,
+        before: &[Before],
+        slot: usize,
+    ) {
+        if request.how == How::Get
+            || request.how == How::Pin && request.access == Access::Read
+            || self.arena.alike
+        {
+            return;
+        }
+        let word = self.words(slot)[1];
+        let page_at = |nth: usize| request.addr + nth * PAGE;
+        for nth in 0..before.len() {
+            let stored = self.owner.store(page_at(nth) + word, self.operation);
+            self.as_owner(stored, request);
+        }
+        let mapped = frames(request.addr, before.len());
+        let runs = pages.runs().expect("RUNS");
+        let held = runs.iter().flat_map(|run| {
+            let first = run.pfn.expect("this is root");
+            first..first + run.nr_pages
+        });
+        let first = (request.addr - self.arena.map.addr) / PAGE;
+        for (nth, (held, mapped)) in held.zip(mapped).enumerate() {
+            let version = self.arena.version(first + nth);
+            // What is about to be moved is not there for a moment.
+            if mapped != 0 && version.is_some() && version == before[nth].version {
+                assert_eq!(
+                    held,
+                    mapped,
+                    "the frame that is held, and the one that is mapped: page {} of {}",
+                    first + nth,
+                    self.whose(request, None)
+                );
+                self.tally.places.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn release(&self, kept: Kept<'_>) {
+        for look in &kept.looks {
+            self.look_again(&kept.pages, &kept.request, look, kept.slot);
+        }
+        self.arena.forget_pins(kept.pins);
+        kept.pages.release().expect("UNPIN");
+    }
+}
+
+/// A word, as who has the handle sees it. The kernel may copy it byte by byte, half of it before the owner writes and
+/// half of it after that: what is the same twice was there at one time.
+fn read(pages: &Pinned<'_>, offset: usize) -> u64 {
+    let read_once = || {
+        let mut word = [0; 8];
+        pages.read(offset as u64, &mut word).expect("READ");
+        u64::from_ne_bytes(word)
+    };
+    let mut word = read_once();
+    loop {
+        let again = read_once();
+        if again == word {
+            return word;
+        }
+        word = again;
+    }
+}

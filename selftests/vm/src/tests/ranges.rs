@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that
+//!
+//! - a range of no bytes is refused with EINVAL, one that wraps around with EOVERFLOW;
+//! - a range that is not user space as a whole is refused with EFAULT, up to the very last page, and the last page of
+//!   user space is served;
+//! - a range is served with exactly the pages that hold one of its bytes, by each engine;
+//! - an absurdly long range costs neither time nor memory, and its length is not cut to 32 bits;
+//! - a range too long for COMPARE is refused.
+
+use std::time::Duration;
+
+use rust_gup_uapi::{raw, Device, Engine, How, Request};
+
+use crate::harness::fixture::{call, fast_only, open, pin, refused, within, PAGE};
+use crate::harness::memory::{available_kib, Map, RW};
+use crate::harness::process::pinned_kib;
+use crate::harness::runner::{skip, tests};
+
+tests![
+    no_bytes,
+    wrap_around,
+    beyond_user_space,
+    last_page_of_user_space,
+    pages_of_a_range,
+    absurdly_long,
+    absurdly_long_by_the_kernel,
+    no_cut_to_32_bits,
+    too_long_to_compare,
+];
+
+const ENGINES: [Engine; 2] = [Engine::Rust, Engine::Kernel];
+const TIB: usize = 1 << 40;
+
+/// What all calls that take a range answer to one.
+fn answers(device: &Device, addr: u64, len_bytes: u64) -> Vec<(&'static str, i32)> {
+    let mut answers = Vec::new();
+    for (what, engine, flags) in [
+        ("PIN, rust, get", raw::RUST_GUP_ENGINE_RUST, 0),
+        (
+            "PIN, rust, pin",
+            raw::RUST_GUP_ENGINE_RUST,
+            raw::RUST_GUP_PIN | raw::RUST_GUP_SHORT_TERM,
+        ),
+        (
+            "PIN, rust, longterm",
+            raw::RUST_GUP_ENGINE_RUST,
+            raw::RUST_GUP_PIN | raw::RUST_GUP_LONGTERM | raw::RUST_GUP_WRITE,
+        ),
+        ("PIN, kernel, get", raw::RUST_GUP_ENGINE_KERNEL, 0),
+        (
+            "PIN, kernel, pin",
+            raw::RUST_GUP_ENGINE_KERNEL,
+            raw::RUST_GUP_PIN | raw::RUST_GUP_SHORT_TERM,
+        ),
+    ] {
+        let mut pin = raw::rust_gup_pin {
+            addr,
+            len_bytes,
+            flags,
+            engine,
+            ..Default::default()
+        };
+        answers.push((what, call(device, raw::RUST_GUP_IOC_PIN, &mut pin)));
+    }
+    let mut samples = [raw::rust_gup_sample::default()];
+    let mut measure = raw::rust_gup_measure {
+        addr,
+        len_bytes,
+        rounds: 1,
+        engine_b: raw::RUST_GUP_ENGINE_KERNEL,
+        pages_per_call: 1,
+        samples: samples.as_mut_ptr().expose_provenance() as u64,
+        ..Default::default()
+    };
+    answers.push((
+        "MEASURE",
+        call(device, raw::RUST_GUP_IOC_MEASURE, &mut measure),
+    ));
+    answers
+}
+
+/// The error number of COMPARE itself, and of the engines.
+fn compare(device: &Device, addr: u64, len_bytes: u64) -> (i32, i32, i32) {
+    let mut compare = raw::rust_gup_compare {
+        addr,
+        len_bytes,
+        ..Default::default()
+    };
+    let got = call(device, raw::RUST_GUP_IOC_COMPARE, &mut compare);
+    (got, compare.errno_rust, compare.errno_kernel)
+}
+
+fn all_answer(addr: u64, len_bytes: u64, expected: &[i32]) {
+    let device = open();
+    for (what, got) in answers(&device, addr, len_bytes) {
+        assert!(
+            expected.contains(&got),
+            "{what} of {len_bytes:#x} bytes at {addr:#x}: errno {got}, expected {expected:?}"
+        );
+    }
+}
+
+fn no_bytes() {
+    let map = Map::anon(1);
+    for addr in [map.addr as u64, map.addr as u64 + 5, 0, u64::MAX] {
+        all_answer(addr, 0, &[libc::EINVAL]);
+        assert_eq!(compare(&open(), addr, 0).0, libc::EINVAL);
+    }
+}
+
+fn wrap_around() {
+    let page = PAGE as u64;
+    for (addr, len_bytes) in [
+        (page, u64::MAX),
+        (u64::MAX, 2),
+        (u64::MAX, u64::MAX),
+        (u64::MAX - page + 1, 2 * page),
+        (1 << 63, (1 << 63) + 1),
+        (0xffff_8880_0000_0000, 1 << 63),
+    ] {
+        all_answer(addr, len_bytes, &[libc::EOVERFLOW]);
+        let too_long = len_bytes > raw::RUST_GUP_COMPARE_MAX_BYTES;
+        let expected = if too_long {
+            libc::EINVAL
+        } else {
+            libc::EOVERFLOW
+        };
+        assert_eq!(
+            compare(&open(), addr, len_bytes).0,
+            expected,
+            "COMPARE at {addr:#x}"
+        );
+    }
+    // The end is one past the last address there is.
+    all_answer(u64::MAX, 1, &[libc::EOVERFLOW, libc::EFAULT]);
+    all_answer(u64::MAX - page + 1, page, &[libc::EOVERFLOW, libc::EFAULT]);
+}
+
+fn beyond_user_space() {
+    let page = PAGE as u64;
+    for addr in [
+        (1 << 47) - page,
+        1 << 47,
+        (1 << 56) - page,
+        1 << 56,
+        1 << 62,
+        1 << 63,
+        0xffff_7fff_ffff_f000,
+        0xffff_8000_0000_0000,
+        0xffff_8880_0000_0000,
+        0xffff_ea00_0000_0000,
+        0xffff_ffff_8100_0000,
+        0xffff_ffff_ff60_0000,
+        0xffff_ffff_ffff_0000,
+    ] {
+        for len_bytes in [1, page, page + 1] {
+            all_answer(addr, len_bytes, &[libc::EFAULT]);
+            let (got, rust, kernel) = compare(&open(), addr, len_bytes);
+            if got == 0 {
+                assert_eq!(
+                    (rust, kernel),
+                    (libc::EFAULT, libc::EFAULT),
+                    "COMPARE at {addr:#x}"
+                );
+            } else {
+                assert_eq!(got, libc::EFAULT, "COMPARE at {addr:#x}");
+            }
+        }
+    }
+    // It begins in user space, with memory that is there.
+    let map = Map::anon(1);
+    for end in [1 << 47, (1 << 56) + 1, 1 << 63, u64::MAX] {
+        let device = open();
+        let mut request = Request::new(map.addr, end as usize - map.addr);
+        for engine in ENGINES {
+            request.how = How::Get;
+            refused_beyond(&device, &fast_only(request), engine, end);
+        }
+    }
+}
+
+/// The end of user space: with five levels an end of 1 << 47 lies within, and the count comes out short.
+fn refused_beyond(device: &Device, request: &Request, engine: Engine, end: u64) {
+    let levels = device.info().expect("INFO").raw.levels;
+    let task_size = (1_u64 << if levels == 5 { 56 } else { 47 }) - PAGE as u64;
+    let result = device.pin(request, engine);
+    if end > task_size {
+        refused(
+            result,
+            libc::EFAULT,
+            &format!("{engine:?}, a range up to {end:#x}"),
+        );
+    } else {
+        assert_eq!(result.expect("a range of user space").nr_pages(), 1);
+    }
+}
+
+fn last_page_of_user_space() {
+    let device = open();
+    let levels = device.info().expect("INFO").raw.levels;
+    let task_size = (1_usize << if levels == 5 { 56 } else { 47 }) - PAGE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let Ok(map) = Map::new(task_size - PAGE, PAGE, RW, flags, -1) else {
+        skip("the last page of user space is in use: boot with norandmaps left out");
+    };
+    map.fill(3);
+    for engine in ENGINES {
+        let taken = device.pin(&map.request(), engine).expect("the last page");
+        assert_eq!(taken.nr_pages(), 1);
+        for (addr, len_bytes) in [(map.addr, PAGE + 1), (map.end() - 1, 2), (map.end(), 1)] {
+            refused(
+                device.pin(&Request::new(addr, len_bytes), engine),
+                libc::EFAULT,
+                &format!("{engine:?}, {len_bytes:#x} bytes at {addr:#x}"),
+            );
+        }
+    }
+    let compared = device.compare(&map.request()).expect("COMPARE");
+    assert_eq!((compared.raw.differences, compared.raw.nr_equal), (0, 1));
+}
+
+fn pages_of_a_range() {
+    let device = open();
+    let map = Map::anon(8);
+    for offset in [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE - 1] {
+        for len_bytes in [1, 2, 3, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE, 4 * PAGE + 2] {
+            let first = offset / PAGE;
+            let last = (offset + len_bytes - 1) / PAGE;
+            let expected = (last - first + 1) as u64;
+            let request = Request::new(map.addr + offset, len_bytes);
+            for engine in ENGINES {
+                let taken = device.pin(&request, engine).expect("PIN");
+                assert_eq!(
+                    taken.nr_pages(),
+                    expected,
+                    "{engine:?}, {len_bytes} bytes from {offset}"
+                );
+            }
+            let compared = device.compare(&request).expect("COMPARE").raw;
+            assert_eq!((compared.differences, compared.nr_equal), (0, expected));
+        }
+    }
+}
+
+/// Fails if `body` takes long or much memory.
+fn cheap(body: impl FnOnce()) {
+    let before_kib = available_kib();
+    within(Duration::from_secs(2), body);
+    let used_kib = before_kib.saturating_sub(available_kib());
+    assert!(used_kib < 16 << 10, "{used_kib} KiB of memory were used up");
+    assert_eq!(pinned_kib(), 0);
+}
+
+fn absurdly_long() {
+    let device = open();
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let reserved = Map::new(0, TIB, RW, flags, -1).expect("1 TiB of addresses");
+    reserved.advise(0, TIB, libc::MADV_NOHUGEPAGE);
+    let start = reserved.addr;
+    cheap(|| {
+        for how in [How::Get, How::Pin, How::LongTerm] {
+            let request = fast_only(Request::new(start, TIB).how(how));
+            let taken = pin(&device, &request);
+            assert_eq!((taken.handle(), taken.nr_pages()), (0, 0));
+            let stop = taken.stop().expect("nothing is there");
+            assert_eq!(stop.reason.number(), raw::RUST_GUP_STOP_ABSENT);
+            assert_eq!(stop.addr, start as u64);
+        }
+    });
+    reserved.set(0, 1);
+    reserved.set(PAGE, 2);
+    cheap(|| {
+        assert_eq!(
+            pin(&device, &fast_only(Request::new(start, TIB).how(How::Pin))).nr_pages(),
+            2
+        )
+    });
+
+    // Tens of TiB in which next to nothing is mapped.
+    let after = reserved.end();
+    drop(reserved);
+    let holes = after - 32 * TIB;
+    cheap(|| {
+        assert_eq!(
+            pin(&device, &fast_only(Request::new(holes, 31 * TIB))).nr_pages(),
+            0
+        );
+        refused(
+            device.pin(&Request::new(holes, 31 * TIB), Engine::Rust),
+            libc::EFAULT,
+            "a hole of 31 TiB",
+        );
+    });
+    cheap(|| {
+        // Lies below all that the kernel maps by itself.
+        refused(
+            device.pin(&Request::new(TIB, 64 * TIB), Engine::Rust),
+            libc::EFAULT,
+            "a hole of 64 TiB",
+        );
+    });
+    let first = Map::anon(3);
+    first.unmap(2 * PAGE, PAGE);
+    let len_bytes = (1 << 47) - 2 * PAGE - first.addr;
+    cheap(|| {
+        assert_eq!(
+            pin(&device, &fast_only(Request::new(first.addr, len_bytes))).nr_pages(),
+            2
+        )
+    });
+}
+
+fn absurdly_long_by_the_kernel() {
+    let device = open();
+    let request = Request::new(TIB, 64 * TIB).how(How::Get);
+    cheap(|| {
+        for request in [request, request.how(How::Pin)] {
+            refused(
+                device.pin(&request, Engine::Kernel),
+                libc::EFAULT,
+                "a hole of 64 TiB",
+            );
+        }
+        let nothing = device
+            .pin(&fast_only(request), Engine::Kernel)
+            .expect("PIN");
+        assert_eq!((nothing.handle(), nothing.nr_pages()), (0, 0));
+    });
+}
+
+fn no_cut_to_32_bits() {
+    let device = open();
+    let map = Map::anon(4);
+    map.unmap(3 * PAGE, PAGE);
+    for nr_pages in [(1_usize << 32) + 1, (1 << 31) + 2, (1 << 32) - 1, 1 << 32] {
+        let request = Request::new(map.addr, nr_pages * PAGE).how(How::Pin);
+        if map.addr + nr_pages * PAGE >= (1 << 47) - PAGE {
+            // Too near to the end of user space: a lower place for the same.
+            let low = 16 * TIB;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+            let map = Map::new(low, 3 * PAGE, RW, flags, -1).expect("low memory");
+            map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
+            map.fill(0);
+            let request = Request::new(low, nr_pages * PAGE).how(How::Pin);
+            assert_eq!(
+                pin(&device, &fast_only(request)).nr_pages(),
+                3,
+                "{nr_pages:#x}"
+            );
+        } else {
+            assert_eq!(
+                pin(&device, &fast_only(request)).nr_pages(),
+                3,
+                "{nr_pages:#x}"
+            );
+        }
+    }
+}
+
+fn too_long_to_compare() {
+    let map = Map::anon(1);
+    let device = open();
+    let max = raw::RUST_GUP_COMPARE_MAX_BYTES;
+    let (got, _, _) = compare(&device, map.addr as u64, max + 1);
+    assert_eq!(got, libc::EINVAL);
+    let (got, _, _) = compare(&device, map.addr as u64, 64 << 40);
+    assert_eq!(got, libc::EINVAL);
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that the fast walk says why and where it stopped, and that the slow path is asked only then:
+//!
+//! - for what was never touched or was given back: ABSENT;
+//! - for writing to what is mapped read-only or shared copy-on-write: READ_ONLY;
+//! - for pinning to read what is shared copy-on-write: UNSHARE, and what it has taken by then is given back.
+
+use std::fs;
+
+use rust_gup_uapi::{raw, Access, Device, How, Pinned, Request};
+
+use crate::harness::fixture::{fast_only, open, pin, stats, ACCESSES, HOWS, PAGE};
+use crate::harness::memory::{frames, Map, RW};
+use crate::harness::process::{Child, Rendezvous};
+use crate::harness::runner::tests;
+
+tests![
+    absent,
+    absent_in_the_middle,
+    read_only,
+    shared_with_a_child,
+    what_it_may_not_keep,
+];
+
+/// Takes the range without the slow path; fails unless the walk stops after `nr_pages` for `reason`, and counts it.
+#[track_caller]
+pub(crate) fn stops(device: &Device, request: &Request, nr_pages: usize, reason: u32) {
+    let request = fast_only(*request);
+    let before = stats().expect("STATS");
+    let pinned = pin(device, &request);
+    let after = stats().expect("STATS");
+    stopped(&pinned, &request, nr_pages, reason);
+    assert_eq!(
+        pinned.handle() == 0,
+        nr_pages == 0,
+        "a handle if and only if there are pages"
+    );
+    assert_eq!(after.nr_slow, before.nr_slow, "the slow path was asked");
+    let counted = |s: &raw::rust_gup_stats| s.stops[reason as usize];
+    assert_eq!(
+        counted(&after),
+        counted(&before) + 1,
+        "counted stops, {request:x?}"
+    );
+}
+
+#[track_caller]
+pub(crate) fn stopped(pinned: &Pinned<'_>, request: &Request, nr_pages: usize, reason: u32) {
+    let stop = pinned.stop();
+    let name = |r| rust_gup_uapi::Stop::from_number(r).name();
+    assert_eq!(
+        (pinned.nr_fast() as usize, name(pinned.raw().stop)),
+        (nr_pages, name(reason)),
+        "{request:x?}"
+    );
+    let page = request.addr / PAGE * PAGE + nr_pages * PAGE;
+    assert_eq!(
+        stop.expect("a stop").addr,
+        page as u64,
+        "where the walk stopped"
+    );
+}
+
+/// Each way of asking for `map`.
+pub(crate) fn all_ways(map: &Map) -> impl Iterator<Item = Request> {
+    let request = map.request();
+    HOWS.into_iter()
+        .flat_map(move |how| ACCESSES.map(|access| request.how(how).access(access)))
+}
+
+fn absent() {
+    let device = open();
+    let untouched = Map::untouched(4);
+    for request in all_ways(&untouched) {
+        stops(&device, &request, 0, raw::RUST_GUP_STOP_ABSENT);
+    }
+    // Where no table is, either.
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let far = Map::new(0, 4 << 30, RW, flags, -1).expect("addresses");
+    for request in all_ways(&far) {
+        stops(&device, &request, 0, raw::RUST_GUP_STOP_ABSENT);
+    }
+    let given_back = Map::anon(4);
+    given_back.advise(0, 4 * PAGE, libc::MADV_DONTNEED);
+    for request in all_ways(&given_back) {
+        stops(&device, &request, 0, raw::RUST_GUP_STOP_ABSENT);
+        refused_or_taken(&device, &Map::anon(1));
+    }
+}
+
+/// A plain success in between, so that a reason does not stick.
+fn refused_or_taken(device: &Device, map: &Map) {
+    let pinned = pin(device, &map.request());
+    assert_eq!((pinned.nr_fast(), pinned.stop()), (1, None));
+}
+
+fn absent_in_the_middle() {
+    let device = open();
+    let map = Map::untouched(1100);
+    for last in [1, 5, 511, 512, 513, 1024] {
+        map.advise(0, map.len_bytes, libc::MADV_DONTNEED);
+        (0..last).for_each(|page| map.set(page * PAGE, 1));
+        map.settle(0, last * PAGE);
+        for request in all_ways(&map) {
+            stops(&device, &request, last, raw::RUST_GUP_STOP_ABSENT);
+        }
+        // The first reason is said also where the slow path does the rest.
+        let request = map.request();
+        let pinned = pin(&device, &request);
+        stopped(&pinned, &request, last, raw::RUST_GUP_STOP_ABSENT);
+        assert_eq!(pinned.nr_pages(), 1100);
+    }
+}
+
+fn read_only() {
+    let device = open();
+    for map in [Map::anon(4), Map::huge(1)] {
+        map.protect(0, map.len_bytes, libc::PROT_READ);
+        for how in HOWS {
+            let request = map.request().how(how).access(Access::Write);
+            stops(&device, &request, 0, raw::RUST_GUP_STOP_READ_ONLY);
+        }
+    }
+    let map = Map::anon(4);
+    map.protect(2 * PAGE, PAGE, libc::PROT_READ);
+    let request = map.request().access(Access::Write);
+    stops(&device, &request, 2, raw::RUST_GUP_STOP_READ_ONLY);
+}
+
+fn shared_with_a_child() {
+    let device = open();
+    for make in [|| Map::anon(4), || Map::huge(1)] {
+        let map = make();
+        let (ours, theirs) = Rendezvous::pair();
+        let child = Child::run(|| theirs.wait());
+        for how in HOWS {
+            let writing = map.request().how(how).access(Access::Write);
+            stops(&device, &writing, 0, raw::RUST_GUP_STOP_READ_ONLY);
+        }
+        for how in [How::Pin, How::LongTerm] {
+            stops(
+                &device,
+                &map.request().how(how),
+                0,
+                raw::RUST_GUP_STOP_UNSHARE,
+            );
+        }
+        let all = map.nr_pages() as u64;
+        assert_eq!(
+            pin(&device, &fast_only(map.request().how(How::Get))).nr_fast(),
+            all
+        );
+        // The slow path unshares, and after that the fast walk may.
+        assert_eq!(pin(&device, &map.request()).nr_pages(), all);
+        assert_eq!(pin(&device, &fast_only(map.request())).nr_fast(), all);
+        ours.signal();
+        child.join();
+    }
+}
+
+fn what_it_may_not_keep() {
+    let device = open();
+    for map in [Map::anon(4), Map::huge(1)] {
+        // CPUs keep a reference on what they have just given out, until this has them put it on its list.
+        let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+        let before = frames(map.addr, map.nr_pages());
+        // A pin that stayed would have the second fork copy the pages, and not share them.
+        for how in [How::Pin, How::LongTerm] {
+            let (ours, theirs) = Rendezvous::pair();
+            let child = Child::run(|| theirs.wait());
+            let reading = map.request().how(how);
+            stops(&device, &reading, 0, raw::RUST_GUP_STOP_UNSHARE);
+            ours.signal();
+            child.join();
+            // A reference that stayed would have the owner get a copy.
+            (0..map.nr_pages()).for_each(|page| map.set(page * PAGE, 1));
+            let now = frames(map.addr, map.nr_pages());
+            assert!(now == before, "{how:?}: the owner writes to a copy");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Verify that
+//!
+//! - the module refuses to go while the device is open, and works on as if nothing had been asked;
+//! - it goes when it is idle, its device with it, and comes back with its counters at zero;
+//! - it does so also when someone tries to open the device at that moment;
+//! - it refuses parameters that make no sense with EINVAL.
+
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_gup_uapi::{raw, Device};
+
+use crate::harness::fixture::{check, holds, open, pin, refused, scaled, stats, writable};
+use crate::harness::memory::Map;
+use crate::harness::process::{Child, Rendezvous};
+use crate::harness::runner::Test;
+
+const NAME: &CStr = c"rust_gup";
+/// Where the init of the test machine keeps them.
+const MODULE: &str = "/lib/rust_gup.ko";
+const PARAMETERS: &str = "/etc/rust_gup/module-args";
+
+pub(crate) fn tests() -> Vec<Test> {
+    let tests: [(&str, fn()); 5] = [
+        ("refused_while_open", refused_while_open),
+        ("refused_while_another_holds", refused_while_another_holds),
+        ("unload_and_load", unload_and_load),
+        ("senseless_parameters", senseless_parameters),
+        ("unload_against_open", unload_against_open),
+    ];
+    tests
+        .map(|(name, run)| Test::new(module_path!(), name, run))
+        .into_iter()
+        // The module may say that it was loaded.
+        .map(|test| test.allow_log(&["rust_gup"]))
+        .collect()
+}
+
+/// Tries once.
+pub(crate) fn unload() -> io::Result<()> {
+    // SAFETY: The name ends in a zero byte.
+    check(unsafe { libc::syscall(libc::SYS_delete_module, NAME.as_ptr(), libc::O_NONBLOCK) })
+        .map(drop)
+}
+
+/// The parameters that the module was loaded with.
+pub(crate) fn parameters() -> io::Result<CString> {
+    let parameters = fs::read_to_string(PARAMETERS).unwrap_or_default();
+    Ok(CString::new(parameters.trim())?)
+}
+
+fn load() -> io::Result<()> {
+    load_with(&parameters()?)
+}
+
+pub(crate) fn load_with(parameters: &CStr) -> io::Result<()> {
+    let file = File::open(MODULE)?;
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: The parameters end in a zero byte.
+    check(unsafe { libc::syscall(libc::SYS_finit_module, fd, parameters.as_ptr(), 0) }).map(drop)
+}
+
+/// Unloads once nobody uses it: who just closed the device may still be at it.
+pub(crate) fn unload_when_idle() {
+    let deadline = Instant::now() + scaled(Duration::from_secs(5));
+    loop {
+        match unload() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            result => return result.expect("delete_module"),
+        }
+    }
+}
+
+fn works() {
+    let device = open();
+    let map = Map::anon(4);
+    let pinned = pin(&device, &writable(map.addr, map.len_bytes));
+    assert_eq!(pinned.nr_fast(), 4);
+    holds(&pinned, 0, &map.load(0, map.len_bytes));
+}
+
+fn refused_while_open() {
+    let device = open();
+    refused(unload(), libc::EWOULDBLOCK, "with the device open");
+    let map = Map::anon(2);
+    let pinned = pin(&device, &map.request());
+    refused(unload(), libc::EWOULDBLOCK, "with pages held");
+    holds(&pinned, 0, &map.load(0, map.len_bytes));
+    drop(pinned);
+    refused(unload(), libc::EWOULDBLOCK, "after releasing");
+    works();
+}
+
+fn refused_while_another_holds() {
+    let (ours, theirs) = Rendezvous::pair();
+    let child = Child::run(move || {
+        let device = open();
+        let map = Map::anon(2);
+        let pinned = pin(&device, &map.request());
+        theirs.signal();
+        theirs.wait();
+        holds(&pinned, 0, &map.load(0, map.len_bytes));
+    });
+    ours.wait();
+    refused(
+        unload(),
+        libc::EWOULDBLOCK,
+        "with the device open in another process",
+    );
+    ours.signal();
+    child.join();
+    works();
+}
+
+fn unload_and_load() {
+    refused(load(), libc::EEXIST, "loading it twice");
+    for _ in 0..3 {
+        works();
+        unload_when_idle();
+        assert!(!Device::path().exists(), "the device went");
+        refused(Device::open(), libc::ENOENT, "open");
+        refused(unload(), libc::ENOENT, "unloading it twice");
+        load().expect("finit_module");
+        let stats = stats().expect("STATS");
+        assert_eq!((stats.nr_fast, stats.nr_slow, stats.nr_windows), (0, 0, 0));
+        assert_eq!(
+            (stats.nr_handles, stats.nr_held_pages, stats.nr_runs),
+            (0, 0, 0)
+        );
+        assert!(stats.stops.iter().all(|n| *n == 0), "stops");
+        let info = open().info().expect("INFO").raw;
+        assert_eq!(info.abi_version, raw::RUST_GUP_ABI_VERSION);
+    }
+    works();
+}
+
+fn window_entries(nr_entries: u32) -> CString {
+    CString::new(format!("window_entries={nr_entries}")).expect("no zero byte")
+}
+
+fn senseless_parameters() {
+    unload_when_idle();
+    for nr_entries in [0, 65537, u32::MAX] {
+        let loaded = load_with(&window_entries(nr_entries));
+        if loaded.is_ok() {
+            unload_when_idle();
+        }
+        refused(
+            loaded,
+            libc::EINVAL,
+            &format!("window_entries={nr_entries}"),
+        );
+    }
+    for nr_entries in [1, 65536] {
+        load_with(&window_entries(nr_entries)).expect("finit_module");
+        let info = open().info().expect("INFO").raw;
+        assert_eq!(info.window_entries, nr_entries);
+        works();
+        unload_when_idle();
+    }
+    load().expect("finit_module");
+}
+
+fn unload_against_open() {
+    let stop = AtomicBool::new(false);
+    let nr_opened = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let map = Map::anon(2);
+            while !stop.load(Ordering::Relaxed) {
+                // Missing for the moment, or going.
+                let Ok(device) = Device::open() else {
+                    continue;
+                };
+                pin(&device, &map.request()).into_handle();
+                nr_opened.fetch_add(1, Ordering::Relaxed);
+                drop(device);
+                thread::sleep(Duration::from_micros(100));
+            }
+        });
+        for _ in 0..3 {
+            let before = nr_opened.load(Ordering::Relaxed);
+            unload_when_idle();
+            load().expect("finit_module");
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while nr_opened.load(Ordering::Relaxed) == before && Instant::now() < deadline {
+                thread::yield_now();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(nr_opened.into_inner() > 0, "the device was never opened");
+    works();
+}
