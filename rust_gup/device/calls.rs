@@ -38,6 +38,9 @@ pub(super) fn info() -> abi::rust_gup_info {
         window_entries: WINDOW_ENTRIES.load(core::sync::atomic::Ordering::Relaxed),
         reserved: 0,
         module_version,
+        user_limit: cpu::user_limit(),
+        entry_shift: convert::entry_shift(),
+        leaf_levels: convert::leaf_levels(),
     }
 }
 

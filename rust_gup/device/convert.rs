@@ -7,8 +7,12 @@ use kernel::prelude::*;
 use crate::{
     api,
     gup::{stats::NR_BUCKETS, Engine, How, Request, Taken},
-    sys::{abi, cpu, SlowOnly},
-    walk::{Stop, MAX_LEAF_LEVELS},
+    sys::{
+        abi,
+        cpu::{self, LiveFormat},
+        SlowOnly,
+    },
+    walk::{Format, Stop, MAX_LEAF_LEVELS},
 };
 
 const NR_LEVELS: usize = abi::RUST_GUP_NR_LEVELS as usize;
@@ -17,6 +21,8 @@ const NR_LEVELS: usize = abi::RUST_GUP_NR_LEVELS as usize;
 const _: () = {
     assert!(Stop::COUNT as u32 == abi::RUST_GUP_NR_STOPS);
     assert!(MAX_LEAF_LEVELS <= NR_LEVELS);
+    assert!(LiveFormat::HIGHEST_LEAF.index() < MAX_LEAF_LEVELS);
+    assert!(LiveFormat::LEVELS.len() <= NR_LEVELS);
     assert!(NR_BUCKETS as u32 == abi::RUST_GUP_NR_IRQS_OFF_BUCKETS);
     assert!(Stop::Absent as u32 == abi::RUST_GUP_STOP_ABSENT);
     assert!(Stop::ProtNone as u32 == abi::RUST_GUP_STOP_PROT_NONE);
@@ -109,6 +115,24 @@ pub(super) fn by_level(taken: &Taken) -> [u64; NR_LEVELS] {
         *to = from;
     }
     nr_by_level
+}
+
+/// How many bytes an entry of each level covers, as a field of the ABI.
+pub(super) fn entry_shift() -> [u32; NR_LEVELS] {
+    let mut entry_shift = [0; NR_LEVELS];
+    let up_to_root = LiveFormat::LEVELS
+        .iter()
+        .take(cpu::root_level().index() + 1);
+    for (to, level) in entry_shift.iter_mut().zip(up_to_root) {
+        *to = level.shift;
+    }
+    entry_shift
+}
+
+/// At which levels there can be leaves, as a field of the ABI.
+pub(super) fn leaf_levels() -> u32 {
+    let highest = LiveFormat::HIGHEST_LEAF.min(cpu::root_level());
+    (2u32 << highest.index()).wrapping_sub(1)
 }
 
 /// An error as the ABI reports it, positive; 0 for none.

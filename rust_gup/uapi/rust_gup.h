@@ -111,6 +111,11 @@
  * @window_entries: Entries that the walk takes at most with interrupts off before it opens them again.
  * @reserved: Zero.
  * @module_version: Version of the module, a string that ends in a zero byte.
+ * @user_limit: The first address beyond user space (TASK_SIZE_MAX): a range that ends above it is refused with EFAULT.
+ * @entry_shift: An entry of each level covers 1 << entry_shift[i] bytes; 0 above the root. entry_shift[0] is the
+ *	shift of a base page, and a table of level i has 1 << (entry_shift[i + 1] - entry_shift[i]) entries.
+ * @leaf_levels: Bit i is set if an entry of level i can map memory itself, as a page of 1 << entry_shift[i] bytes. The
+ *	format says so; whether the CPU and the kernel use such pages is to be seen in /sys/kernel/mm.
  */
 struct rust_gup_info {
 	__u32		abi_version;
@@ -122,6 +127,9 @@ struct rust_gup_info {
 	__u32		window_entries;
 	__u32		reserved;
 	__u8		module_version[16];
+	__aligned_u64	user_limit;
+	__u32		entry_shift[RUST_GUP_NR_LEVELS];
+	__u32		leaf_levels;
 };
 
 /**
@@ -289,7 +297,7 @@ struct rust_gup_compare {
  * @release_a: Cycles that were spent releasing what A took.
  * @release_b: The same for B.
  *
- * Cycles are those of the time stamp counter. Under an emulator that counts instructions they are instructions.
+ * Cycles are those of get_cycles(), on x86 the time stamp counter. Under an emulator that counts instructions they are instructions.
  */
 struct rust_gup_sample {
 	__aligned_u64	take_a;

@@ -196,6 +196,8 @@ impl<G: Granule> Format for Arm64<G> {
 
     const LEVELS: &'static [Geometry] = G::LEVELS;
 
+    const HIGHEST_LEAF: Level = Level::PUD;
+
     // Bits 51 and 50 of the address stand below the page size, and are the same for all pages of a folio.
     const PAGE_STEP: u64 = 1 << G::PAGE_SHIFT;
 

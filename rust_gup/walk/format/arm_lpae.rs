@@ -97,6 +97,8 @@ impl Format for ArmLpae {
         Geometry { shift: 30, bits: 2 },
     ];
 
+    const HIGHEST_LEAF: Level = Level::PMD;
+
     const PAGE_STEP: u64 = 1 << PAGE_SHIFT;
 
     #[inline(always)]

@@ -41,6 +41,9 @@ pub trait Format {
     /// Geometry of the tables, those of base pages first, up to the highest that can exist.
     const LEVELS: &'static [Geometry];
 
+    /// The highest level of which an entry can be a leaf; so can those of all levels below.
+    const HIGHEST_LEAF: Level;
+
     /// Difference between two entries of a table of base pages that map consecutive frames and are otherwise alike.
     const PAGE_STEP: u64;
 

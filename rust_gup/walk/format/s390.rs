@@ -141,6 +141,8 @@ impl Format for S390 {
         },
     ];
 
+    const HIGHEST_LEAF: Level = Level::PUD;
+
     const PAGE_STEP: u64 = 1 << PAGE_SHIFT;
 
     #[inline(always)]

@@ -155,6 +155,8 @@ impl Format for X86_64 {
         Geometry { shift: 48, bits: 9 },
     ];
 
+    const HIGHEST_LEAF: Level = Level::PUD;
+
     const PAGE_STEP: u64 = 1 << PAGE_SHIFT;
 
     #[doc(alias("pmd_leaf", "pmd_present", "pud_leaf", "pud_present"))]

@@ -129,6 +129,8 @@ impl Format for X86Pae {
         Geometry { shift: 30, bits: 2 },
     ];
 
+    const HIGHEST_LEAF: Level = Level::PMD;
+
     const PAGE_STEP: u64 = 1 << PAGE_SHIFT;
 
     #[inline(always)]

@@ -41,6 +41,8 @@ impl Format for Tiny {
         Geometry { shift: 14, bits: 1 },
     ];
 
+    const HIGHEST_LEAF: Level = Level::PUD;
+
     const PAGE_STEP: u64 = 1 << PAGE_SHIFT;
 
     fn interior(raw: u64, level: Level, access: &Access) -> Result<Interior, Stop> {

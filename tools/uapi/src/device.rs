@@ -227,6 +227,12 @@ impl Info {
         }
     }
 
+    /// Bytes of a leaf of a level, counted from 0, if entries of that level can be leaves.
+    pub fn leaf_bytes(&self, level: usize) -> Option<u64> {
+        let shift = self.raw.entry_shift.get(level)?;
+        (self.raw.leaf_levels >> level & 1 != 0).then_some(1 << shift)
+    }
+
     /// Names of the features that are there.
     pub fn features(&self) -> Vec<&'static str> {
         [

@@ -12,7 +12,11 @@
 
 use std::fs;
 
-use rust_gup_uapi::{raw, Device};
+use rust_gup_uapi::{
+    raw,
+    Device,
+    Info, //
+};
 
 use crate::harness::fixture::{
     call, call_at, fast_only, open, pin, stats, walk_is_off, FLAGS, HOWS,
@@ -295,6 +299,49 @@ fn output_fields_are_not_read() {
     assert_eq!(compare.nr_by_level, [nr_fast, 0, 0, 0, 0]);
 }
 
+/// What INFO says about the tables against what the kernel does and says.
+fn address_space(info: &Info) {
+    let raw = info.raw;
+    let page = u64::from(raw.page_size_bytes);
+    assert_eq!(info.leaf_bytes(0), Some(page));
+    let (used, above) = raw.entry_shift.split_at(raw.levels as usize);
+    assert!(used.is_sorted_by(|below, above| below < above), "{used:?}");
+    assert!(above.iter().all(|&shift| shift == 0), "{above:?}");
+
+    // Memory can be mapped up to the limit, and not beyond.
+    let limit = raw.user_limit;
+    assert_eq!(limit % page, 0, "{limit:#x}");
+    let errno_at = |addr: u64| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let map = Map::new(addr as usize, page as usize, libc::PROT_NONE, flags, -1);
+        map.map_or_else(|error| error.raw_os_error(), |_| None)
+    };
+    assert!(matches!(errno_at(limit - page), None | Some(libc::EEXIST)));
+    assert_eq!(errno_at(limit), Some(libc::ENOMEM), "{limit:#x}");
+
+    // The kernel's huge pages are leaves. (Those that consist of several entries are not.)
+    let sizes = |folder, prefix, suffix| -> Vec<u64> {
+        let names = fs::read_dir(folder).into_iter().flatten().flatten();
+        names
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter_map(|name| {
+                let number = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+                number.parse::<u64>().ok().map(|kib| kib << 10)
+            })
+            .collect()
+    };
+    for bytes in sizes("/sys/kernel/mm/hugepages", "hugepages-", "kB") {
+        assert!(
+            (1..5).any(|level| info.leaf_bytes(level) == Some(bytes)),
+            "huge pages of {bytes} bytes: {raw:?}"
+        );
+    }
+    let pmd = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    if let Ok(pmd) = pmd {
+        assert_eq!(info.leaf_bytes(1), pmd.trim().parse().ok());
+    }
+}
+
 fn info() {
     let info = open().info().expect("INFO");
     let raw = info.raw;
@@ -305,6 +352,7 @@ fn info() {
     assert_eq!(i64::from(raw.page_size_bytes), page_size);
     assert_eq!(raw.reserved, 0);
     assert!(raw.window_entries > 0, "the walk takes entries");
+    address_space(&info);
 
     // The kernel clears the flag itself when it is booted with no5lvl.
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").expect("/proc/cpuinfo");

@@ -116,7 +116,7 @@ const CALLS: [Call; 9] = [
         name: "INFO",
         number: raw::RUST_GUP_IOC_INFO,
         argument: |_| vec![0; size_of::<raw::rust_gup_info>()],
-        grown: 0,
+        grown: 32,
     },
     Call {
         name: "STATS",

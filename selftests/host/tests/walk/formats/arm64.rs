@@ -32,7 +32,7 @@ fn pages_of_4_kib_with_addresses_of_48_and_52_bits() {
 fn pages_of_16_kib_with_addresses_of_47_and_52_bits() {
     check::<Arm64Page16K>(&Facts {
         roots: &[Level::PUD, Level::P4D],
-        huge: &[Level::PMD],
+        huge: &[Level::PMD, Level::PUD],
         phys_bits: 52,
     });
     a_leaf_is_split_or_pinned::<Arm64Page16K>();

@@ -27,7 +27,7 @@ use crate::adversary::{events, Setup};
 struct Facts {
     /// The levels at which a root can stand.
     roots: &'static [Level],
-    /// The levels that have leaves.
+    /// The levels above the lowest that have leaves.
     huge: &'static [Level],
     /// How many bits a physical address has.
     phys_bits: u32,
@@ -71,6 +71,7 @@ fn check<F: Encode>(facts: &Facts) {
 }
 
 fn every_frame_comes_back<F: Encode>(facts: &Facts) {
+    assert_eq!(facts.huge.last(), Some(&F::HIGHEST_LEAF));
     let page_shift = F::LEVELS[0].shift;
     for level in [&[Level::PTE], facts.huge].concat() {
         let first_bit = F::LEVELS[level.index()].shift;
@@ -166,6 +167,8 @@ fn whatever_is_read_is_decoded_without_panic<F: Encode>() {
                 for _ in 1..F::LEVELS.len() {
                     let interior = F::interior(raw, level, &context);
                     let table = <F as rust_gup_host::walk::Format>::table(raw, level, &context);
+                    let is_leaf = matches!(interior, Ok(Interior::Leaf(_)));
+                    assert!(!is_leaf || level <= F::HIGHEST_LEAF, "{level:?} {raw:#x}");
                     // A table that the walk goes on to is one that can be found, and no leaf is one.
                     assert_eq!(interior == Ok(Interior::Table), table.is_some(), "{raw:#x}");
                     level = match level {
