@@ -15,9 +15,9 @@ use clap::{
     Subcommand,
     ValueEnum, //
 };
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{
     edu::Method,
-    memory::Kind,
     Access,
     Engine,
     Fallback,

@@ -7,8 +7,8 @@ use std::{
     io, //
 };
 
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{
-    memory::Kind,
     raw::{
         RUST_GUP_DIFF_PINCOUNT,
         RUST_GUP_DIFF_REFCOUNT,
@@ -393,7 +393,7 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
             }
         }
     };
-    let request = Request::of(&mapping)
+    let request = Request::from(&mapping)
         .access(question.access)
         .how(question.how)
         .fallback(question.fallback);

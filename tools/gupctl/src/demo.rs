@@ -4,11 +4,11 @@
 
 use std::io;
 
+use rust_gup_memory::{
+    Kind,
+    Mapping, //
+};
 use rust_gup_uapi::{
-    memory::{
-        Kind,
-        Mapping, //
-    },
     Access,
     Device,
     Engine,

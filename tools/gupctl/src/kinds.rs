@@ -4,7 +4,7 @@
 
 use std::io;
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 use serde::Serialize;
 
 use crate::{

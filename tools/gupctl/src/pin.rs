@@ -4,11 +4,11 @@
 
 use std::io;
 
+use rust_gup_memory::{
+    size::page_bytes, //
+    Mapping,
+};
 use rust_gup_uapi::{
-    memory::{
-        Mapping,
-        PAGE_BYTES, //
-    },
     Access,
     Device,
     Engine,
@@ -81,7 +81,7 @@ pub(crate) fn run(device: &Device, args: &PinArgs, output: &mut Output) -> io::R
         io::Error::new(err.kind(), format!("{} is not available: {err}", args.kind))
     })?;
     let engine = Engine::from(args.engine);
-    let request = Request::of(&mapping)
+    let request = Request::from(&mapping)
         .access(Access::from(args.access))
         .how(How::from(args.how))
         .fallback(fallback(args.fast_only));
@@ -187,7 +187,7 @@ fn write_text(report: &Report, nr_runs: usize, output: &mut Output) -> io::Resul
             run.nr_pages.to_string(),
             run.pfn.map_or("hidden".into(), |pfn| format!("{pfn:#x}")),
         ]);
-        offset += run.nr_pages * PAGE_BYTES as u64;
+        offset += run.nr_pages * page_bytes() as u64;
     }
     output.line("")?;
     output.table(&table)?;
@@ -200,7 +200,9 @@ fn write_text(report: &Report, nr_runs: usize, output: &mut Output) -> io::Resul
 /// Compares what the pages hold with what the CPU sees at their addresses.
 fn read_back(pinned: &Pinned<'_>, mapping: &Mapping) -> io::Result<Content> {
     let nr_pages = usize::try_from(pinned.nr_pages()).unwrap_or(usize::MAX);
-    let len_bytes = nr_pages.saturating_mul(PAGE_BYTES).min(mapping.len_bytes());
+    let len_bytes = nr_pages
+        .saturating_mul(page_bytes())
+        .min(mapping.len_bytes());
     if len_bytes == 0 {
         return Ok(Content::NotComparable {
             reason: "no page is held".into(),

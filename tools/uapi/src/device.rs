@@ -317,7 +317,7 @@ impl Pinned<'_> {
     /// # Safety
     ///
     /// The pages change without a word to the compiler, as under DMA: nothing in this process may hold a reference
-    /// to the bytes that are written. A [`Mapping`](crate::memory::Mapping) never lends one.
+    /// to the bytes that are written. A mapping of the crate `rust_gup_memory` never lends one.
     pub unsafe fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut copy = raw::rust_gup_copy {
             handle: self.taken.handle,

@@ -33,18 +33,14 @@ impl Error for CallError {
 }
 
 /// Adds the failed call and what to do to an error of the system.
-pub(crate) fn failed(
-    call: impl Into<String>,
-    source: io::Error,
-    hint: Option<&'static str>,
-) -> io::Error {
+pub fn failed(call: impl Into<String>, source: io::Error, hint: Option<&'static str>) -> io::Error {
     let kind = source.kind();
     let call = call.into();
     io::Error::new(kind, CallError { call, hint, source })
 }
 
 /// As [`failed`], for the call that set `errno` just now.
-pub(crate) fn last_failed(call: impl Into<String>, hint: Option<&'static str>) -> io::Error {
+pub fn last_failed(call: impl Into<String>, hint: Option<&'static str>) -> io::Error {
     let source = io::Error::last_os_error();
     failed(call, source, hint)
 }

@@ -6,7 +6,6 @@
 //! - [`Device`] and [`Pinned`] are a thin layer over the calls, with enums for flags and handles that release
 //!   themselves.
 //! - [`edu`] is the same for `/dev/edu_dma`, the device of `samples/edu_dma`.
-//! - [`memory`] makes the kinds of memory that the page-table walk distinguishes, for tools and tests.
 //!
 //! # Examples
 //!
@@ -28,7 +27,6 @@
 mod device;
 pub mod edu;
 mod error;
-pub mod memory;
 mod request;
 mod stop;
 
@@ -43,6 +41,8 @@ pub use device::{
 };
 pub use error::{
     errno_of,
+    failed,
+    last_failed,
     CallError, //
 };
 pub use request::{

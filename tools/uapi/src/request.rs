@@ -2,10 +2,7 @@
 
 //! What is asked of a range, as enums instead of flags.
 
-use crate::{
-    memory::Mapping,
-    raw, //
-};
+use crate::raw;
 
 /// What the pages are wanted for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,11 +131,6 @@ impl Request {
             fallback: Fallback::default(),
             slow_only: 0,
         }
-    }
-
-    /// Asks for all of a mapping.
-    pub fn of(mapping: &Mapping) -> Self {
-        Self::new(mapping.addr(), mapping.len_bytes())
     }
 
     /// Sets what the pages are wanted for.

@@ -8,13 +8,11 @@ use std::{
     process::ExitCode, //
 };
 
-use rust_gup_uapi::{
-    edu::{
-        Edu,
-        Method,
-        Use, //
-    },
-    memory::Kind,
+use rust_gup_memory::Kind;
+use rust_gup_uapi::edu::{
+    Edu,
+    Method,
+    Use, //
 };
 
 const TEXT: &[u8] = b"hello, device";

@@ -10,7 +10,7 @@ use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use std::sync::OnceLock;
 
 use libc::c_int;
-use rust_gup_uapi::memory::{Kind, Mapping};
+use rust_gup_memory::{Kind, Mapping};
 use rust_gup_uapi::{Device, Engine, How, Request};
 
 use crate::harness::fixture::{check, field, pattern, HUGE, PAGE};

@@ -8,7 +8,7 @@
 //! - it holds in the child as well, for what the child pins;
 //! - pages that the owner gave back (MADV_DONTNEED) stay as they were for the holder, and the owner gets new ones.
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{raw, Access, How, Pinned, Request};
 
 use crate::harness::fixture::{

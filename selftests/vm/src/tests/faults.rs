@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{raw, Access, Device, Engine, How, Request};
 
 use crate::harness::fixture::{call, errno, open, pin, scaled, stats, writable, HOWS, PAGE};

@@ -10,7 +10,7 @@
 
 use std::cmp::Ordering;
 
-use rust_gup_uapi::memory::{Kind, Mapping};
+use rust_gup_memory::{Kind, Mapping};
 use rust_gup_uapi::{Access, Compared, Device, Engine, How, Request};
 
 use crate::harness::fixture::{fast_only, open, pattern, pin, refused, ACCESSES, HOWS, HUGE, PAGE};
@@ -246,7 +246,7 @@ fn scattered_frames() {
     let mapping = make(Kind::Anon4kScattered, 4 * HUGE);
     let device = open();
     let pinned = device
-        .pin(&Request::of(&mapping).how(How::Pin), Engine::Rust)
+        .pin(&Request::from(&mapping).how(How::Pin), Engine::Rust)
         .expect("PIN");
     // By chance two neighbours in a hundred thousand, were it not for what was free already.
     let (nr_pages, nr_runs) = (pinned.nr_pages(), pinned.nr_runs());
@@ -273,10 +273,10 @@ fn runs_of_large_folios() {
         };
         // By the kernel, which moves them to where they may stay.
         device
-            .compare(&Request::of(&mapping).how(How::LongTerm))
+            .compare(&Request::from(&mapping).how(How::LongTerm))
             .expect("COMPARE");
         for how in HOWS {
-            let request = Request::of(&mapping).how(how);
+            let request = Request::from(&mapping).how(how);
             let pinned = pin(&device, &request);
             assert_eq!(
                 pinned.nr_fast(),

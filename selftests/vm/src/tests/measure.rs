@@ -10,7 +10,7 @@
 //! - refuses senseless numbers with EINVAL, and a range that cannot be taken as a whole with EAGAIN;
 //! - holds nothing in the end and writes no sample beyond those asked for.
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{raw, Access, Engine, How, Measured, Request};
 
 use crate::harness::fixture::{call, open, pattern, stats, ACCESSES, HOWS, PAGE};

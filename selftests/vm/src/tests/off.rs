@@ -7,7 +7,7 @@
 //!
 //! The machine is a paravirtualized guest of Xen, whose page tables hold frames of the machine, not its own.
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 use rust_gup_uapi::raw;
 
 use crate::harness::fixture::{holds, open, pin, stats, walk_is_off, PAGE};

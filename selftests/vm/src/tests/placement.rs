@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{raw, Access, Engine, How, Request};
 
 use crate::harness::fixture::{

@@ -7,7 +7,7 @@
 //! - NOFAULT takes what is there, and neither faults anything in nor copies it;
 //! - PCI_P2PDMA is not for pins that last.
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{raw, Access, Engine, How, Request};
 
 use crate::harness::fixture::{open, pin, refused, store, HOWS, PAGE};

@@ -4,8 +4,8 @@
 
 use std::io;
 
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{
-    memory::Kind,
     Engine,
     How, //
 };

@@ -10,13 +10,13 @@ use std::{
     },
 };
 
+use rust_gup_memory::{
+    size::page_bytes, //
+    Kind,
+    Mapping,
+};
 use rust_gup_uapi::{
     errno_of,
-    memory::{
-        Kind,
-        Mapping,
-        PAGE_BYTES, //
-    },
     Access,
     Device,
     Engine,
@@ -88,7 +88,7 @@ pub(crate) fn measure_row(
             reason: reason.into(),
         },
     };
-    let nr_pages = u32::try_from(len_bytes.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX);
+    let nr_pages = u32::try_from(len_bytes.div_ceil(page_bytes())).unwrap_or(u32::MAX);
     Row {
         kind: kind.name().into(),
         len_bytes: len_bytes as u64,

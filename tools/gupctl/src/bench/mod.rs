@@ -16,11 +16,11 @@ use std::{
     },
 };
 
+use rust_gup_memory::{
+    Kind,
+    Mapping, //
+};
 use rust_gup_uapi::{
-    memory::{
-        Kind,
-        Mapping, //
-    },
     Device, //
 };
 use serde::Serialize;

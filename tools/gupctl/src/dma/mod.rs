@@ -9,6 +9,10 @@ use std::{
     io, //
 };
 
+use rust_gup_memory::{
+    Kind,
+    Mapping, //
+};
 use rust_gup_uapi::{
     edu::{
         raw::{
@@ -20,10 +24,6 @@ use rust_gup_uapi::{
         Use, //
     },
     errno_of,
-    memory::{
-        Kind,
-        Mapping, //
-    },
 };
 use serde::Serialize;
 

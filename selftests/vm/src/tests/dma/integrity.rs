@@ -2,8 +2,8 @@
 
 //! Each byte arrives.
 
+use rust_gup_memory::Kind;
 use rust_gup_uapi::edu::{Method, Use};
-use rust_gup_uapi::memory::Kind;
 use rust_gup_uapi::raw::RUST_GUP_STOP_LONGTERM;
 
 use super::{edu, from_device, is, register, round_trips};

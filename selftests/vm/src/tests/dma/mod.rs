@@ -26,8 +26,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rust_gup_memory::Kind;
 use rust_gup_uapi::edu::{Buffer, Edu, Method, Use};
-use rust_gup_uapi::memory::Kind;
 
 use crate::harness::fixture::{scaled, stats, PAGE};
 use crate::harness::memory::Map;

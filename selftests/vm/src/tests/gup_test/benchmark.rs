@@ -15,7 +15,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 
 use super::*;
 use crate::harness::fixture::HUGE;

@@ -9,7 +9,7 @@
 //!   process is killed;
 //! - nothing is charged to the limit of locked memory.
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 
 use super::*;
 use crate::harness::guard::pin_counters;

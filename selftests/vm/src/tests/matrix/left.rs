@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_gup_uapi::memory::Kind;
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{Engine, How, Request};
 
 use super::proof::{kpageflags, kpf, pm, settle_lists};

@@ -7,7 +7,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::unix::fs::FileExt;
 
-use rust_gup_uapi::memory::smaps;
+use rust_gup_memory::proc::smaps;
 
 use crate::harness::memory::{frames, pagemap, Map, PAGEMAP_PRESENT};
 

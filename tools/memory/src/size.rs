@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How large pages are on this machine, as the kernel says.
+
+use std::{
+    fs,
+    sync::OnceLock, //
+};
+
+/// Size of a base page.
+pub fn page_bytes() -> usize {
+    rustix::param::page_size()
+}
+
+/// Size of a transparent huge page, which one entry of the second level maps: `HPAGE_PMD_SIZE`.
+///
+/// A kernel without huge pages does not say it; then this is the size of a base page.
+pub fn pmd_bytes() -> usize {
+    static PMD_BYTES: OnceLock<usize> = OnceLock::new();
+    *PMD_BYTES.get_or_init(|| {
+        fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .or_else(|| crate::proc::meminfo("Hugepagesize").ok().flatten())
+            .unwrap_or_else(page_bytes)
+    })
+}
+
+/// Size of the largest huge pages that the kernel has a pool for, or `None` if none are larger than [`pmd_bytes`].
+pub fn gigantic_bytes() -> Option<usize> {
+    static GIGANTIC_BYTES: OnceLock<Option<usize>> = OnceLock::new();
+    *GIGANTIC_BYTES.get_or_init(|| {
+        fs::read_dir("/sys/kernel/mm/hugepages")
+            .ok()?
+            .flatten()
+            .filter_map(|entry| bytes_of_name(entry.file_name().to_str()?))
+            .max()
+            .filter(|&bytes| bytes > pmd_bytes())
+    })
+}
+
+/// What sysfs calls the folder of huge pages of that size.
+pub fn folder_name(bytes: usize) -> String {
+    format!("hugepages-{}kB", bytes >> 10)
+}
+
+fn bytes_of_name(name: &str) -> Option<usize> {
+    let kib: usize = name
+        .strip_prefix("hugepages-")?
+        .strip_suffix("kB")?
+        .parse()
+        .ok()?;
+    Some(kib << 10)
+}
+
+/// A size in the largest unit that divides it, for people: `2 MiB`.
+pub fn text(bytes: usize) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    units
+        .into_iter()
+        .find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift)
+        .map_or_else(
+            || format!("{bytes} bytes"),
+            |(shift, unit)| format!("{} {unit}", bytes >> shift),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_folders_and_sizes_belong_together() {
+        for bytes in [64 << 10, 2 << 20, 1 << 30] {
+            assert_eq!(bytes_of_name(&folder_name(bytes)), Some(bytes));
+        }
+        assert_eq!(bytes_of_name("hugepages-kB"), None);
+        assert_eq!(
+            [
+                text(64 << 10),
+                text(2 << 20),
+                text(3 << 30),
+                text(0),
+                text(1025)
+            ],
+            ["64 KiB", "2 MiB", "3 GiB", "0 bytes", "1025 bytes"]
+        );
+    }
+
+    #[test]
+    fn a_huge_page_is_made_of_base_pages() {
+        assert_eq!(pmd_bytes() % page_bytes(), 0);
+        assert!(gigantic_bytes().is_none_or(|bytes| bytes % pmd_bytes() == 0));
+    }
+}
