@@ -6,16 +6,25 @@ use kernel::{
     devres::Devres,
     page::PAGE_SIZE,
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-    time::{Instant, Monotonic},
+    sync::Arc,
+    time::{
+        Instant,
+        Monotonic, //
+    },
 };
 
 use crate::{
-    device::{Direction, Edu},
-    gup::{self, Contents},
-    sys::{
-        page_array::{PageArray, PinnedPages},
-        sg::{List, Mapping},
+    device::{
+        Direction,
+        Edu, //
+    },
+    held::{
+        Held,
+        Walk, //
+    },
+    sys::sg::{
+        List,
+        Mapping, //
     },
 };
 
@@ -30,17 +39,11 @@ pub(crate) enum Method {
     Kernel,
 }
 
-/// The pages of a buffer.
-enum Held {
-    Gup(gup::Range),
-    Kernel(PinnedPages),
-}
-
 /// What registering a buffer cost.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) nr_pages: usize,
-    pub(crate) nr_fast: usize,
+    pub(crate) walk: Walk,
     pub(crate) nr_entries: usize,
     pub(crate) nr_segments: usize,
     pub(crate) list_bytes: usize,
@@ -48,8 +51,6 @@ pub(crate) struct Report {
     pub(crate) take_ns: u64,
     pub(crate) list_ns: u64,
     pub(crate) map_ns: u64,
-    pub(crate) stop_addr: u64,
-    pub(crate) stop: u32,
 }
 
 impl Report {
@@ -58,9 +59,7 @@ impl Report {
     pub(crate) fn hide_layout(&mut self) {
         *self = Self {
             nr_pages: self.nr_pages,
-            nr_fast: self.nr_fast,
-            stop_addr: self.stop_addr,
-            stop: self.stop,
+            walk: core::mem::take(&mut self.walk),
             ..Self::default()
         };
     }
@@ -75,12 +74,11 @@ pub(crate) struct Closed {
 
 /// A buffer that the device can access.
 pub(crate) struct Buffer {
-    /// First, because the device must not reach pages that are released.
     mapping: Option<Devres<Mapping>>,
-    held: Option<Held>,
+    /// The mapping refers to them, too.
+    held: Option<Arc<Held>>,
     len_bytes: usize,
     writable: bool,
-    written: Atomic<u32>,
 }
 
 impl Buffer {
@@ -105,18 +103,28 @@ impl Buffer {
             .div_ceil(PAGE_SIZE);
 
         let start = Instant::<Monotonic>::now();
-        let held = Held::take(method, addr, len_bytes, writable, report)?;
+        let held = if method == Method::Kernel {
+            Held::take_by_kernel(addr, len_bytes, writable)
+        } else {
+            Held::take(addr, len_bytes, writable, &mut report.walk)
+        }?;
         report.take_ns = ns_since(start);
         report.nr_pages = held.nr_pages();
         if held.nr_pages() != nr_pages {
             return Err(EFAULT);
         }
 
+        let held = Arc::new(held, GFP_KERNEL_ACCOUNT)?;
         let start = Instant::<Monotonic>::now();
-        let (list, array_bytes) = held.list(method, offset, len_bytes, edu.max_segment_bytes())?;
+        let make = if method == Method::Runs {
+            List::from_runs
+        } else {
+            List::from_array
+        };
+        let (list, source_bytes) = make(&held, offset, len_bytes, edu.max_segment_bytes())?;
         report.list_ns = ns_since(start);
         report.nr_entries = list.nr_entries();
-        report.list_bytes = array_bytes.saturating_add(list.bytes());
+        report.list_bytes = source_bytes.saturating_add(list.bytes());
 
         let direction = if writable {
             Direction::FromDevice
@@ -135,7 +143,6 @@ impl Buffer {
             held: Some(held),
             len_bytes,
             writable,
-            written: Atomic::new(0),
         })
     }
 
@@ -162,7 +169,7 @@ impl Buffer {
                 return Err(EACCES);
             }
             // Before the device may begin: it counts even if the copy fails half-way.
-            self.written.store(1, Relaxed);
+            self.held.as_ref().ok_or(ENODEV)?.set_written();
         }
         let mapping = self.mapping.as_ref().ok_or(ENODEV)?;
         edu.copy(
@@ -181,15 +188,8 @@ impl Buffer {
         self.mapping = None;
         let unmap_ns = ns_since(start);
 
-        let contents = if self.written.load(Relaxed) != 0 {
-            Contents::Written
-        } else {
-            Contents::Unchanged
-        };
         let start = Instant::<Monotonic>::now();
-        if let Some(held) = self.held.take() {
-            held.release(contents);
-        }
+        self.held = None;
         Closed {
             unmap_ns,
             release_ns: ns_since(start),
@@ -200,75 +200,6 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Held {
-    fn take(
-        method: Method,
-        addr: usize,
-        len_bytes: usize,
-        writable: bool,
-        report: &mut Report,
-    ) -> Result<Self> {
-        if method == Method::Kernel {
-            return Ok(Self::Kernel(PinnedPages::take(addr, len_bytes, writable)?));
-        }
-        // User space decides how long the device has the pages, so the pin is a long-term one, whatever the device does.
-        let flags = gup::PIN | gup::LONGTERM | if writable { gup::WRITE } else { 0 };
-        let result = gup::Range::take(addr, len_bytes, flags);
-        let taken = match &result {
-            Ok(range) => range.taken(),
-            Err(refused) => &refused.taken,
-        };
-        report.nr_fast = taken.nr_fast;
-        report.stop = taken.stop;
-        report.stop_addr = taken.stop_addr as u64;
-        Ok(Self::Gup(result?))
-    }
-
-    fn nr_pages(&self) -> usize {
-        match self {
-            Self::Gup(range) => range.taken().nr_pages,
-            Self::Kernel(pages) => pages.nr_pages(),
-        }
-    }
-
-    /// Makes the scatter list, and says how much memory the list of pages takes that it was made from.
-    fn list(
-        &self,
-        method: Method,
-        offset: usize,
-        len_bytes: usize,
-        max_segment_bytes: usize,
-    ) -> Result<(List, usize)> {
-        match self {
-            Self::Gup(range) if method == Method::Runs => {
-                let list = List::from_runs(range, offset, len_bytes, max_segment_bytes)?;
-                // A run is eight bytes in rust_gup.
-                Ok((list, range.taken().nr_runs.saturating_mul(size_of::<u64>())))
-            }
-            Self::Gup(range) => {
-                let array = PageArray::from_runs(range)?;
-                let list = List::from_pages(&array, offset, len_bytes, max_segment_bytes)?;
-                Ok((list, array.bytes()))
-            }
-            Self::Kernel(pages) => {
-                let list = List::from_pages(pages.array(), offset, len_bytes, max_segment_bytes)?;
-                Ok((list, pages.array().bytes()))
-            }
-        }
-    }
-
-    fn release(self, contents: Contents) {
-        match self {
-            Self::Gup(range) => {
-                if let Err(error) = range.release(contents) {
-                    pr_err!("a buffer was not released as it should be: {:?}\n", error);
-                }
-            }
-            Self::Kernel(pages) => pages.release(contents),
-        }
     }
 }
 

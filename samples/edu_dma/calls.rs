@@ -112,7 +112,7 @@ impl OpenFile {
             report.hide_layout();
         }
         register.nr_pages = report.nr_pages as u64;
-        register.nr_fast = report.nr_fast as u64;
+        register.nr_fast = report.walk.nr_fast as u64;
         register.nr_entries = report.nr_entries as u64;
         register.nr_segments = report.nr_segments as u64;
         register.list_bytes = report.list_bytes as u64;
@@ -120,8 +120,8 @@ impl OpenFile {
         register.take_ns = report.take_ns;
         register.list_ns = report.list_ns;
         register.map_ns = report.map_ns;
-        register.stop = report.stop;
-        register.stop_addr = report.stop_addr;
+        register.stop = report.walk.stop;
+        register.stop_addr = report.walk.stop_addr;
         let buffer = match result {
             Ok(buffer) => Arc::new(buffer, GFP_KERNEL_ACCOUNT)?,
             Err(error) => {

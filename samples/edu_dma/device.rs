@@ -3,24 +3,30 @@
 //! The device: one copy at a time, and an end to that when the driver is unbound.
 
 use kernel::{
-    device::{Bound, Device},
+    device::Bound,
     devres::Devres,
     new_mutex, pci,
     prelude::*,
     sync::{
-        aref::ARef,
-        lock::{mutex::MutexBackend, Guard},
-        Arc, Mutex,
+        Arc,
+        Mutex, //
     },
 };
 
 use crate::{
-    engine::{Copy, Engine},
+    engine::{
+        Copy,
+        Engine, //
+    },
     regs,
     sys::{
         self,
+        dma::Binding,
         linux::Bar,
-        sg::{List, Mapping},
+        sg::{
+            List,
+            Mapping, //
+        },
     },
 };
 
@@ -36,22 +42,16 @@ pub(crate) enum Direction {
 /// The device, for as long as anybody refers to it. The driver need not be bound to it any more.
 #[pin_data]
 pub(crate) struct Edu {
-    pdev: ARef<pci::Device>,
+    /// Mappings are made while the driver is bound, and undone by the kernel after `shut_down()`.
+    binding: Arc<Binding>,
     /// How long an entry of a scatter list may be.
     max_segment_bytes: usize,
-    /// Whether the driver is bound. Held by whoever relies on that. Mappings are made under it, and undone by the kernel
-    /// after `shut_down()`.
-    #[pin]
-    bound: Mutex<bool>,
     /// Held as long as the device copies.
     #[pin]
     state: Mutex<State>,
     #[pin]
     engine: Engine,
 }
-
-/// The lock of [`Edu::bound`], of which a driver that is bound can be made sure.
-pub(crate) type BoundLock<'a> = Guard<'a, bool, MutexBackend>;
 
 /// Whether the device can be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,9 +77,8 @@ impl Edu {
         let max_segment_bytes = sys::dma::max_segment_bytes(pdev);
         let edu = Arc::pin_init(
             try_pin_init!(Self {
-                pdev: pdev.into(),
+                binding: Binding::new(pdev)?,
                 max_segment_bytes,
-                bound <- new_mutex!(true),
                 state <- new_mutex!(State::Works),
                 engine <- engine,
             }),
@@ -100,11 +99,8 @@ impl Edu {
     ///
     /// `ENODEV` if the driver is unbound, and what the DMA API says.
     pub(crate) fn map(&self, list: List, direction: Direction) -> Result<Devres<Mapping>> {
-        let bound = self.bound.lock();
-        let dev: &Device = (*self.pdev).as_ref();
-        sys::dma::with_bound(dev, &bound, |dev| {
-            Devres::new(dev, Mapping::new(dev, list, direction)?)
-        })
+        self.binding
+            .with_bound(|dev| Mapping::new(dev, list, direction))
     }
 
     /// Copies `len_bytes` bytes between the device and a mapping, chunk by chunk. `progress` is called after each chunk
@@ -156,7 +152,7 @@ impl Edu {
     ) -> Result<usize> {
         // From here on unbinding waits, so that neither the mapping nor the registers go away.
         let mut state = self.state.lock();
-        if !*self.bound.lock() {
+        if !self.binding.is_bound() {
             return Err(ENODEV);
         }
         if *state == State::Off {
@@ -193,11 +189,11 @@ impl Edu {
     /// Keeps a device from memory that cannot be told to stop, as `nvme_dev_disable()` (`drivers/nvme/host/pci.c`) does
     /// before it gives requests back. The pages of its copy may be released afterwards, whatever it goes on to do.
     fn cut_off(&self) {
-        sys::dma::clear_master(&self.pdev);
+        sys::dma::clear_master(self.binding.pdev());
         // What it wrote before may be on its way still, and arrives before what it is asked now.
         let _ = self.engine.is_busy();
         dev_err!(
-            (*self.pdev).as_ref(),
+            self.binding.pdev().as_ref(),
             "no end of a copy, the device is off\n"
         );
     }
@@ -210,7 +206,7 @@ impl Edu {
     /// The driver is about to be unbound. Waits for the chunk that is being copied; none is copied from then on, nothing
     /// mapped, and the device cannot access memory.
     pub(crate) fn shut_down(&self, pdev: &pci::Device<Bound>) {
-        *self.bound.lock() = false;
+        self.binding.end();
         *self.state.lock() = State::Off;
         sys::dma::clear_master(pdev);
         // It still works if it was cut off. Whoever uses it next lets it reach memory again, and then it would write to

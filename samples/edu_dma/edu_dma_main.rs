@@ -3,8 +3,8 @@
 //! A driver for QEMU's edu device that copies between the device and buffers of processes, which it pins through
 //! rust_gup.
 //!
-//! `device.rs` is the device, `engine.rs` what copies in it, `buffer.rs` a buffer from pinning to releasing, `calls.rs`
-//! what processes ask for.
+//! `device.rs` is the device, `engine.rs` what copies in it, `held.rs` the pages of a buffer, `buffer.rs` a buffer from
+//! pinning to releasing, `calls.rs` what processes ask for.
 //! `sys/` is what the kernel crate has no abstraction for, and what differs between its versions; all `unsafe` is there.
 
 use core::borrow::Borrow;
@@ -15,6 +15,7 @@ mod buffer;
 mod calls;
 mod device;
 mod engine;
+mod held;
 mod regs;
 mod sys;
 

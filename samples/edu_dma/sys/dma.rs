@@ -4,14 +4,27 @@
 
 use kernel::{
     bindings,
-    device::{Bound, Core, Device, DeviceContext},
-    dma::{Device as _, DmaMask},
+    device::{
+        Bound,
+        Core,
+        Device,
+        DeviceContext, //
+    },
+    devres,
+    dma::{
+        Device as _,
+        DmaMask, //
+    },
+    new_mutex,
     page::PAGE_SIZE,
     pci,
     prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    },
 };
-
-use crate::device::BoundLock;
 
 /// How long an entry of a scatter list may be: its length has 32 bits. A multiple of the page size.
 const MAX_SEGMENT_BYTES: usize = 1 << 30;
@@ -57,19 +70,73 @@ pub(crate) fn clear_master<Ctx: DeviceContext>(pdev: &pci::Device<Ctx>) {
     unsafe { bindings::pci_clear_master(pdev) };
 }
 
-/// Calls `f` with a device, if the driver is bound to it.
-///
-/// # Errors
-///
-/// `ENODEV` if it is not; otherwise what `f` returns.
-pub(crate) fn with_bound<R>(
-    dev: &Device,
-    bound: &BoundLock<'_>,
-    f: impl FnOnce(&Device<Bound>) -> Result<R>,
-) -> Result<R> {
-    if !**bound {
-        return Err(ENODEV);
+/// A device, and whether the driver is bound to it.
+#[pin_data]
+pub(crate) struct Binding {
+    pdev: ARef<pci::Device>,
+    /// # Invariants
+    ///
+    /// False once the resources of the binding are given back.
+    #[pin]
+    is_bound: Mutex<bool>,
+}
+
+/// Given back with the resources of the binding.
+struct End(Arc<Binding>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
     }
-    // SAFETY: The driver is bound, and unbinding waits for the lock.
-    f(unsafe { dev.as_bound() })
+}
+
+impl Binding {
+    /// A device that the driver is bound to.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(pdev: &pci::Device<Bound>) -> Result<Arc<Self>> {
+        let binding = Arc::pin_init(
+            pin_init!(Self {
+                pdev: pdev.into(),
+                is_bound <- new_mutex!(true),
+            }),
+            GFP_KERNEL,
+        )?;
+        // However the binding ends, this is given back with its other resources.
+        devres::register(pdev.as_ref(), End(binding.clone()), GFP_KERNEL)?;
+        Ok(binding)
+    }
+
+    /// The device.
+    pub(crate) fn pdev(&self) -> &pci::Device {
+        &self.pdev
+    }
+
+    /// Whether the driver is still bound.
+    pub(crate) fn is_bound(&self) -> bool {
+        *self.is_bound.lock()
+    }
+
+    /// Calls `f` with the device, which stays bound meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the driver is unbound; otherwise what `f` returns.
+    pub(crate) fn with_bound<R>(&self, f: impl FnOnce(&Device<Bound>) -> Result<R>) -> Result<R> {
+        let is_bound = self.is_bound.lock();
+        if !*is_bound {
+            return Err(ENODEV);
+        }
+        let dev: &Device = self.pdev().as_ref();
+        // SAFETY: The driver is bound: by the invariant the resources of the binding are not given back yet, and that
+        // waits for the lock.
+        f(unsafe { dev.as_bound() })
+    }
+
+    /// The driver is about to be unbound. Waits for those who rely on the opposite.
+    pub(crate) fn end(&self) {
+        *self.is_bound.lock() = false;
+    }
 }

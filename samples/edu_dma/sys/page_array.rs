@@ -101,11 +101,6 @@ impl PinnedPages {
         })
     }
 
-    /// How many there are.
-    pub(crate) fn nr_pages(&self) -> usize {
-        self.array.pages.len()
-    }
-
     /// The array.
     pub(crate) fn array(&self) -> &PageArray {
         &self.array

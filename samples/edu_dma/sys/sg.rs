@@ -6,25 +6,42 @@
 
 use kernel::{
     bindings,
-    device::{Bound, Device},
+    device::{
+        Bound,
+        Device, //
+    },
+    devres::Devres,
     dma::DataDirection,
     error::to_result,
     page::PAGE_SIZE,
     prelude::*,
     scatterlist::SGTable,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
 };
 
-use super::{dma::raw_device, helpers, page_array::PageArray};
-use crate::{device::Direction, gup};
+use super::{
+    dma::raw_device,
+    helpers,
+    page_array::PageArray, //
+};
+use crate::{
+    device::Direction,
+    gup,
+    held::Held, //
+};
 
-/// A scatter list. It refers to pages, and does not hold them.
+/// A scatter list of pages, which it keeps held.
 ///
 /// # Invariants
 ///
-/// `table` was allocated by `sg_alloc_table*()`.
+/// `table` was allocated by `sg_alloc_table*()`, and all its pages are some of `_held`, which releases them when it is
+/// dropped, and not before.
 pub(crate) struct List {
     table: bindings::sg_table,
+    _held: Arc<Held>,
     /// Of its first byte in the first page.
     offset: usize,
 }
@@ -36,17 +53,19 @@ unsafe impl Sync for List {}
 
 impl List {
     /// A list of `len_bytes` bytes of a range, from byte `offset` of its first page on: an entry a run, or more
-    /// of `max_segment_bytes` each, which is a multiple of the page size.
+    /// of `max_segment_bytes` each, which is a multiple of the page size. Also returns how much memory the list of runs
+    /// takes.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `EINVAL` for pages that rust_gup does not hold, `ENOMEM`.
     pub(crate) fn from_runs(
-        range: &gup::Range,
+        held: &Arc<Held>,
         offset: usize,
         len_bytes: usize,
         max_segment_bytes: usize,
-    ) -> Result<Self> {
+    ) -> Result<(Self, usize)> {
+        let range = held.runs().ok_or(EINVAL)?;
         let mut nr_entries = 0u32;
         for_each_piece(range, offset, len_bytes, max_segment_bytes, |_, _, _| {
             nr_entries = nr_entries.wrapping_add(1);
@@ -57,8 +76,12 @@ impl List {
         to_result(unsafe {
             bindings::sg_alloc_table(&mut table, nr_entries, bindings::GFP_KERNEL_ACCOUNT)
         })?;
-        // INVARIANT: It was allocated.
-        let list = Self { table, offset };
+        // INVARIANT: It was allocated. It has no pages yet, and gets those of the range, which is that of `held`.
+        let list = Self {
+            table,
+            _held: held.clone(),
+            offset,
+        };
         let mut sg = list.table.sgl;
         for_each_piece(
             range,
@@ -78,21 +101,33 @@ impl List {
                 Ok(())
             },
         )?;
-        Ok(list)
+        // A run is eight bytes in rust_gup.
+        let source_bytes = range.taken().nr_runs.saturating_mul(size_of::<u64>());
+        Ok((list, source_bytes))
     }
 
-    /// The same of an array of pages, as drivers make it of what `pin_user_pages_fast()` gives them.
+    /// The same by way of an array of pages, as drivers make it of what `pin_user_pages_fast()` gives them. Also returns
+    /// how much memory the array takes.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn from_pages(
-        pages: &PageArray,
+    pub(crate) fn from_array(
+        held: &Arc<Held>,
         offset: usize,
         len_bytes: usize,
         max_segment_bytes: usize,
-    ) -> Result<Self> {
-        let pages = pages.pages();
+    ) -> Result<(Self, usize)> {
+        let made;
+        let array = match (held.array(), held.runs()) {
+            (Some(array), _) => array,
+            (None, Some(range)) => {
+                made = PageArray::from_runs(range)?;
+                &made
+            }
+            (None, None) => return Err(EINVAL),
+        };
+        let pages = array.pages();
         let mut table = bindings::sg_table::default();
         // SAFETY: `table` is valid for writing, `pages` is an array of that many pages, which is not written to.
         to_result(unsafe {
@@ -106,8 +141,13 @@ impl List {
                 bindings::GFP_KERNEL_ACCOUNT,
             )
         })?;
-        // INVARIANT: It was allocated.
-        Ok(Self { table, offset })
+        // INVARIANT: It was allocated, of the pages of `held`.
+        let list = Self {
+            table,
+            _held: held.clone(),
+            offset,
+        };
+        Ok((list, array.bytes()))
     }
 
     /// How many entries it has.
@@ -160,11 +200,11 @@ fn for_each_piece(
 /// writes to the rest meanwhile, and unmapping all of it would undo that where the device uses other memory (swiotlb).
 const ATTRS: c_ulong = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
 
-/// A list that is mapped for a device.
+/// A list that is mapped for a device. It is unmapped before it lets go of its pages.
 ///
 /// # Invariants
 ///
-/// `list` is mapped for `dev`, to which a driver is bound, in `direction`.
+/// `list` is mapped for `dev`, to which a driver is bound, in `direction`. A value exists only in a [`Devres`] of `dev`.
 pub(crate) struct Mapping {
     list: List,
     dev: ARef<Device>,
@@ -180,12 +220,16 @@ pub(crate) struct Chunk {
 }
 
 impl Mapping {
-    /// Maps `list`. The pages have to be held as long as the mapping exists.
+    /// Maps `list` until the value is dropped, or the driver unbound.
     ///
     /// # Errors
     ///
     /// What the DMA API says: `EIO` if the device cannot reach the memory, `ENOMEM`.
-    pub(crate) fn new(dev: &Device<Bound>, list: List, direction: Direction) -> Result<Self> {
+    pub(crate) fn new(
+        dev: &Device<Bound>,
+        list: List,
+        direction: Direction,
+    ) -> Result<Devres<Self>> {
         let direction = match direction {
             Direction::ToDevice => DataDirection::ToDevice,
             // It may be read as well.
@@ -197,11 +241,12 @@ impl Mapping {
             bindings::dma_map_sgtable(raw_device(dev), &mut list.table, direction.into(), ATTRS)
         })?;
         // INVARIANT: It was mapped.
-        Ok(Self {
+        let mapping = Self {
             list,
             dev: dev.into(),
             direction,
-        })
+        };
+        Devres::new(dev, mapping)
     }
 
     fn table(&self) -> &SGTable {
