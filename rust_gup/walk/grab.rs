@@ -54,8 +54,11 @@ pub(super) trait Zone<M: Folios>: Copy {
     /// Refuses what may not be taken.
     ///
     /// Asked twice: before a reference is tried, as C does, and with the reference in hand, when the answer is that of
-    /// the folio that is held.
-    fn check(self, folios: M, folio: M::Folio) -> Result<(), Stop>;
+    /// the folio that is held. Ordinary memory refuses nothing.
+    #[inline(always)]
+    fn check(self, _folios: M, _folio: M::Folio) -> Result<(), Stop> {
+        Ok(())
+    }
 
     /// Writes the run of `nr_pages` pages from `first` on, of a folio that is referenced. Returns whether there is room.
     fn push(
@@ -74,11 +77,6 @@ pub(super) struct Ordinary;
 
 impl<M: Folios> Zone<M> for Ordinary {
     #[inline(always)]
-    fn check(self, _folios: M, _folio: M::Folio) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    #[inline(always)]
     fn push(
         self,
         _folios: M,
@@ -91,16 +89,11 @@ impl<M: Folios> Zone<M> for Ordinary {
     }
 }
 
-/// The same, behind a run that was written before.
+/// Not `ZONE_DEVICE`, behind a run that was written before.
 #[derive(Clone, Copy)]
 pub(super) struct Another;
 
 impl<M: Folios> Zone<M> for Another {
-    #[inline(always)]
-    fn check(self, _folios: M, _folio: M::Folio) -> Result<(), Stop> {
-        Ok(())
-    }
-
     #[inline(always)]
     fn push(
         self,
