@@ -2,22 +2,29 @@
 
 //! Fast GUP in Rust.
 //!
-//! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `api/` what other modules
-//! and the device ask for, `device/` the device, `gup_test/` the interface of the kernel's selftests.
+//! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `kapi/` what other modules
+//! and the device ask for, `device/` the device, `uapi/` its ABI, `gup_test/` the interface of the kernel's selftests.
 //! `Documentation/design.rst` is the guide.
 
-use core::{borrow::Borrow, sync::atomic::Ordering::Relaxed};
+use core::{
+    borrow::Borrow,
+    sync::atomic::Ordering::Relaxed, //
+};
 
 use kernel::prelude::*;
 
-mod api;
 mod device;
 mod gup;
 mod gup_test;
+mod kapi;
 mod sys;
+mod uapi;
 pub mod walk;
 
-use self::{device::OpenFile, sys::chardev::Registration};
+use self::{
+    device::OpenFile,
+    sys::files::chardev::Registration, //
+};
 
 /// Version of the module.
 const VERSION: &str = "0.1.0";
@@ -52,8 +59,8 @@ impl kernel::InPlaceModule for RustGup {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _: {
-                sys::layout::check()?;
-                sys::cpu::init();
+                sys::check::layout::check()?;
+                sys::machine::init();
                 sys::counters::init();
                 let window_entries = plain(module_parameters::window_entries.value());
                 if !(1..=65536).contains(&window_entries) {

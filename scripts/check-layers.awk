@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What each layer of rust_gup/ may name. Reads Rust files, by their paths
+# What each layer of rust_gup/ may name. Reads files of Rust and C, by their paths
 # relative to the repository; comments and the contents of strings do not count.
 
 function code(line,    out, c, i, n) {
@@ -56,8 +56,11 @@ FNR == 1 {
 	walk = FILENAME ~ /^rust_gup\/walk\//
 	format = FILENAME ~ /^rust_gup\/walk\/format/
 	gup = FILENAME ~ /^rust_gup\/gup\//
-	# include/ becomes part of other modules, samples/ are other modules.
-	sys = FILENAME ~ /^rust_gup\/(sys|include)\// || FILENAME ~ /^samples\/[a-z_]+\/sys\//
+	# kapi/exports.rs is the border to C, include/ becomes part of other modules, samples/ are other modules.
+	sys = FILENAME ~ /^rust_gup\/(sys|include)\// || FILENAME == "rust_gup/kapi/exports.rs" ||
+		FILENAME ~ /^samples\/[a-z_]+\/sys\//
+	# The ABI names the formats and features that there are.
+	arch = format || FILENAME ~ /^rust_gup\/(sys\/arch|uapi)\// || FILENAME !~ /^rust_gup\//
 }
 
 {
@@ -74,9 +77,9 @@ FNR == 1 {
 	report("`bindings::` outside of sys/")
 }
 
-FILENAME ~ /^rust_gup\// && FILENAME != "rust_gup/sys/release.rs" &&
+FILENAME ~ /^rust_gup\// && FILENAME != "rust_gup/sys/memory/release.rs" &&
 text ~ /(bindings|raw)[[:space:]]*::[[:space:]]*[a-z_]*(put_page|put_folio|folio_put|folios_put|release_pages|unpin_)/ {
-	report("pages are given back outside of sys/release.rs")
+	report("pages are given back outside of sys/memory/release.rs")
 }
 
 walk && text ~ /(^|[^A-Za-z0-9_])crate[[:space:]]*::/ && text !~ /(^|[^A-Za-z0-9_])crate::walk([^A-Za-z0-9_]|$)/ {
@@ -108,12 +111,16 @@ walk && text ~ /target_arch|target_pointer_width|CONFIG_/ {
 	report("walk/ depends on the machine it is built for")
 }
 
-walk && !format && tolower(text) ~ /x86|aarch64|arm64|(^|[^a-z])arm([^a-z]|$)|arm_lpae|s390|riscv|(^|[^a-z])l?pae([^a-z]|$)/ {
-	report("walk/ names an architecture outside of format/")
+!arch && tolower(text) ~ /x86|aarch64|arm64|(^|[^a-z])arm([^a-z]|$)|arm_lpae|s390|riscv|loongarch|powerpc|(^|[^a-z])l?pae([^a-z]|$)/ {
+	report("an architecture is named outside of sys/arch/ and walk/format/")
 }
 
-gup && (path(text, "crate::device") || path(text, "crate::api") || path(text, "crate::gup_test")) {
-	report("gup/ names device/, api/ or gup_test/")
+!arch && tolower(text) ~ /pkru|ospke|la57|xenpv|xen_pv|rdtsc|(^|[^a-z])tsc([^a-z]|$)|por_el0|lpa2|asm!|<asm\// {
+	report("what one architecture has is named outside of sys/arch/ and walk/format/")
+}
+
+gup && (path(text, "crate::device") || path(text, "crate::kapi") || path(text, "crate::gup_test")) {
+	report("gup/ names device/, kapi/ or gup_test/")
 }
 
 END {

@@ -4,50 +4,79 @@
 
 use kernel::{
     prelude::*,
-    sync::{atomic::Relaxed, Arc},
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
 };
 
-use super::{convert, file_charge::HeldRange, handles::Handles, ioctl::Argument, OpenFile};
+use super::{
+    argument::Argument,
+    convert,
+    file_charge::HeldRange,
+    handles::Handles,
+    OpenFile, //
+};
 use crate::{
-    api::{self, NO_MM},
     gup::{
         self,
-        stats::{Counter, IRQS_OFF_MAX_CYCLES, NR_HANDLES, NR_HELD_PAGES},
-        PinnedRange, Taken, WINDOW_ENTRIES,
+        stats::{
+            Counter,
+            IRQS_OFF_MAX_CYCLES,
+            NR_HANDLES,
+            NR_HELD_PAGES, //
+        },
+        PinnedRange,
+        Taken,
+        WINDOW_ENTRIES, //
+    },
+    kapi::{
+        self,
+        NO_MM, //
     },
     sys::{
-        abi::{self, write_element},
-        cpu, mm, Buffer, Direction,
+        files::abi::write_element,
+        machine,
+        mm,
+        task,
+        Buffer,
+        Direction, //
     },
-    walk::Stop,
+    uapi,
+    walk::{
+        Level,
+        Stop, //
+    },
 };
 
 /// `RUST_GUP_IOC_INFO`.
-pub(super) fn info() -> abi::rust_gup_info {
+pub(super) fn info() -> uapi::rust_gup_info {
     let mut module_version = [0; 16];
     for (to, from) in module_version.iter_mut().zip(crate::VERSION.bytes()) {
         *to = from;
     }
-    abi::rust_gup_info {
-        abi_version: abi::RUST_GUP_ABI_VERSION,
-        format: abi::RUST_GUP_FORMAT_X86_64,
-        page_size_bytes: cpu::PAGE_SIZE as u32,
-        levels: cpu::root_level().index() as u32 + 1,
+    // A task in a system call has an address space.
+    let root_level = mm::with_current(|mm| mm.root_level()).unwrap_or(Level::PTE);
+    uapi::rust_gup_info {
+        abi_version: uapi::RUST_GUP_ABI_VERSION,
+        format: machine::FORMAT,
+        page_size_bytes: machine::PAGE_SIZE as u32,
+        levels: root_level.index() as u32 + 1,
         features: convert::features(),
-        cycles_khz: cpu::cycles_khz(),
+        cycles_khz: machine::cycles_khz(),
         window_entries: WINDOW_ENTRIES.load(core::sync::atomic::Ordering::Relaxed),
         reserved: 0,
         module_version,
-        user_limit: cpu::user_limit(),
-        entry_shift: convert::entry_shift(),
-        leaf_levels: convert::leaf_levels(),
+        user_limit: machine::user_limit(),
+        entry_shift: convert::entry_shift(root_level),
+        leaf_levels: convert::leaf_levels(root_level),
     }
 }
 
 /// In how many runs `nr_pages` pages lie, as far as the caller may know. How memory lies physically is the administrator's
 /// to see, as in `/proc/PID/pagemap`: for others each page is a run.
 fn visible_runs(nr_runs: u64, nr_pages: u64) -> u64 {
-    if cpu::is_admin() {
+    if task::is_admin() {
         nr_runs
     } else {
         nr_pages
@@ -55,7 +84,7 @@ fn visible_runs(nr_runs: u64, nr_pages: u64) -> u64 {
 }
 
 /// `RUST_GUP_IOC_PIN`.
-pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argument) -> Result {
+pub(super) fn pin(file: &OpenFile, mut pin: uapi::rust_gup_pin, argument: &Argument) -> Result {
     if pin.reserved != 0 {
         return Err(EINVAL);
     }
@@ -64,8 +93,8 @@ pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argume
     let reservation = Handles::reserve()?;
     let mut charge = file.held.charge(request.range.nr_pages())?;
     let mut taken = Taken::new(&request.range);
-    let result = api::take(engine, &request, &mut taken);
-    (pin.stop, pin.stop_addr) = api::stop(&taken);
+    let result = kapi::take(engine, &request, &mut taken);
+    (pin.stop, pin.stop_addr) = kapi::stop(&taken);
     let range = match result {
         Ok(range) => range,
         Err(error) => {
@@ -96,7 +125,7 @@ pub(super) fn pin(file: &OpenFile, mut pin: abi::rust_gup_pin, argument: &Argume
 }
 
 /// `RUST_GUP_IOC_UNPIN`.
-pub(super) fn unpin(file: &OpenFile, unpin: abi::rust_gup_unpin) -> Result {
+pub(super) fn unpin(file: &OpenFile, unpin: uapi::rust_gup_unpin) -> Result {
     // Released after the lock is: that can take long, and sleep.
     let range = file.handles.lock().remove(unpin.handle)?;
     drop(range);
@@ -104,9 +133,9 @@ pub(super) fn unpin(file: &OpenFile, unpin: abi::rust_gup_unpin) -> Result {
 }
 
 /// `RUST_GUP_IOC_READ`.
-pub(super) fn read(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
+pub(super) fn read(file: &OpenFile, copy: uapi::rust_gup_copy) -> Result {
     let range = file.handles.lock().get(copy.handle)?;
-    api::copy(
+    kapi::copy(
         &range.pages,
         Direction::FromPages,
         copy.offset,
@@ -116,9 +145,9 @@ pub(super) fn read(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
 }
 
 /// `RUST_GUP_IOC_WRITE`.
-pub(super) fn write(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
+pub(super) fn write(file: &OpenFile, copy: uapi::rust_gup_copy) -> Result {
     let range = file.handles.lock().get(copy.handle)?;
-    api::copy(
+    kapi::copy(
         &range.pages,
         Direction::ToPages,
         copy.offset,
@@ -128,14 +157,14 @@ pub(super) fn write(file: &OpenFile, copy: abi::rust_gup_copy) -> Result {
 }
 
 /// `RUST_GUP_IOC_RUNS`.
-pub(super) fn runs(file: &OpenFile, mut runs: abi::rust_gup_runs) -> Result<abi::rust_gup_runs> {
+pub(super) fn runs(file: &OpenFile, mut runs: uapi::rust_gup_runs) -> Result<uapi::rust_gup_runs> {
     let range = file.handles.lock().get(runs.handle)?;
     let range = &range.pages;
     runs.nr_total = visible_runs(range.nr_runs() as u64, range.nr_pages());
     let nr_wanted = runs.nr_total.saturating_sub(runs.first).min(runs.capacity);
     runs.nr_runs = if nr_wanted == 0 {
         0
-    } else if cpu::is_admin() {
+    } else if task::is_admin() {
         write_runs(range, runs.first, nr_wanted, runs.buf)?
     } else {
         write_pages(nr_wanted, runs.buf)?
@@ -146,12 +175,12 @@ pub(super) fn runs(file: &OpenFile, mut runs: abi::rust_gup_runs) -> Result<abi:
 /// Writes the runs from the one with index `first` on, `nr_wanted` at most. Returns how many.
 fn write_runs(range: &PinnedRange, first: u64, nr_wanted: u64, buf: u64) -> Result<u64> {
     let mut nr_written = 0;
-    let result = api::for_each_run(range, usize::try_from(first)?, |run| {
+    let result = kapi::for_each_run(range, usize::try_from(first)?, |run| {
         if nr_written == nr_wanted {
             // The end of the walk over the runs, not an error.
             return Err(ENOSPC);
         }
-        let element = abi::rust_gup_run {
+        let element = uapi::rust_gup_run {
             pfn: run.first().as_u64(),
             nr_pages: run.nr_pages(),
         };
@@ -167,7 +196,7 @@ fn write_runs(range: &PinnedRange, first: u64, nr_wanted: u64, buf: u64) -> Resu
 
 /// Writes `nr_pages` runs of one page each, for a caller that may not know where they lie. Returns how many.
 fn write_pages(nr_pages: u64, buf: u64) -> Result<u64> {
-    let element = abi::rust_gup_run {
+    let element = uapi::rust_gup_run {
         pfn: 0,
         nr_pages: 1,
     };
@@ -176,8 +205,8 @@ fn write_pages(nr_pages: u64, buf: u64) -> Result<u64> {
 }
 
 /// `RUST_GUP_IOC_COMPARE`.
-pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gup_compare> {
-    if compare.reserved != 0 || compare.len_bytes > abi::RUST_GUP_COMPARE_MAX_BYTES {
+pub(super) fn compare(mut compare: uapi::rust_gup_compare) -> Result<uapi::rust_gup_compare> {
+    if compare.reserved != 0 || compare.len_bytes > uapi::RUST_GUP_COMPARE_MAX_BYTES {
         return Err(EINVAL);
     }
     let request = convert::request(compare.addr, compare.len_bytes, compare.flags)?;
@@ -187,17 +216,17 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
     for (differs, difference) in [
         (
             result.rust.error != result.kernel.error,
-            abi::RUST_GUP_DIFF_RESULT,
+            uapi::RUST_GUP_DIFF_RESULT,
         ),
         (
             result.rust.nr_pages != result.kernel.nr_pages,
-            abi::RUST_GUP_DIFF_NR_PAGES,
+            uapi::RUST_GUP_DIFF_NR_PAGES,
         ),
-        (result.page_differs, abi::RUST_GUP_DIFF_PAGE),
-        (result.refcount_differs, abi::RUST_GUP_DIFF_REFCOUNT),
-        (result.pincount_differs, abi::RUST_GUP_DIFF_PINCOUNT),
-        (result.referenced_differs, abi::RUST_GUP_DIFF_REFERENCED),
-        (result.first_differs, abi::RUST_GUP_DIFF_FIRST),
+        (result.page_differs, uapi::RUST_GUP_DIFF_PAGE),
+        (result.refcount_differs, uapi::RUST_GUP_DIFF_REFCOUNT),
+        (result.pincount_differs, uapi::RUST_GUP_DIFF_PINCOUNT),
+        (result.referenced_differs, uapi::RUST_GUP_DIFF_REFERENCED),
+        (result.first_differs, uapi::RUST_GUP_DIFF_FIRST),
     ] {
         if differs {
             differences |= difference;
@@ -213,21 +242,21 @@ pub(super) fn compare(mut compare: abi::rust_gup_compare) -> Result<abi::rust_gu
     compare.diff_addr = result.first_difference.unwrap_or(0);
     compare.nr_fast = result.taken.nr_fast();
     compare.nr_by_level = convert::by_level(&result.taken);
-    (compare.stop, compare.stop_addr) = api::stop(&result.taken);
+    (compare.stop, compare.stop_addr) = kapi::stop(&result.taken);
     compare.nr_pages_first = result.first.nr_pages;
     compare.errno_first = convert::errno(result.first.error);
     compare.nr_fast_first = result.first_taken.nr_fast();
-    (compare.stop_first, compare.stop_addr_first) = api::stop(&result.first_taken);
+    (compare.stop_first, compare.stop_addr_first) = kapi::stop(&result.first_taken);
     compare.nr_retries = result.nr_retries;
     Ok(compare)
 }
 
 /// `RUST_GUP_IOC_MEASURE`.
-pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gup_measure> {
+pub(super) fn measure(mut measure: uapi::rust_gup_measure) -> Result<uapi::rust_gup_measure> {
     let is_valid = measure.reserved == 0
-        && (1..=abi::RUST_GUP_MEASURE_MAX_ROUNDS).contains(&measure.rounds)
-        && (1..=abi::RUST_GUP_MEASURE_MAX_PAGES_PER_CALL).contains(&measure.pages_per_call)
-        && measure.flags & abi::RUST_GUP_FAST_ONLY == 0;
+        && (1..=uapi::RUST_GUP_MEASURE_MAX_ROUNDS).contains(&measure.rounds)
+        && (1..=uapi::RUST_GUP_MEASURE_MAX_PAGES_PER_CALL).contains(&measure.pages_per_call)
+        && measure.flags & uapi::RUST_GUP_FAST_ONLY == 0;
     if !is_valid {
         return Err(EINVAL);
     }
@@ -245,7 +274,7 @@ pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gu
             measure.rounds,
             measure.pages_per_call,
             |round, sample| {
-                let element = abi::rust_gup_sample {
+                let element = uapi::rust_gup_sample {
                     take_a: sample.a.take,
                     take_b: sample.b.take,
                     release_a: sample.a.release,
@@ -260,7 +289,7 @@ pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gu
     measure.nr_pages = result.nr_pages;
     measure.overhead_cycles = result.overhead_cycles;
     // The size of a list of runs tells how many there are.
-    if cpu::is_admin() {
+    if task::is_admin() {
         measure.bookkeeping_a_bytes = result.bookkeeping_a_bytes as u64;
         measure.bookkeeping_b_bytes = result.bookkeeping_b_bytes as u64;
     } else {
@@ -273,16 +302,16 @@ pub(super) fn measure(mut measure: abi::rust_gup_measure) -> Result<abi::rust_gu
 }
 
 /// `RUST_GUP_IOC_STATS`.
-pub(super) fn stats() -> abi::rust_gup_stats {
-    let mut stats = abi::rust_gup_stats {
+pub(super) fn stats() -> uapi::rust_gup_stats {
+    let mut stats = uapi::rust_gup_stats {
         nr_fast: Counter::Fast.sum(),
         nr_slow: Counter::Slow.sum(),
         nr_handles: NR_HANDLES.load(Relaxed),
         nr_held_pages: NR_HELD_PAGES.load(Relaxed),
-        ..abi::rust_gup_stats::default()
+        ..uapi::rust_gup_stats::default()
     };
     // A window ends where there is no room for a run.
-    if cpu::is_admin() {
+    if task::is_admin() {
         stats.nr_runs = Counter::Grabs.sum();
         stats.irqs_off_max_cycles = IRQS_OFF_MAX_CYCLES.load(core::sync::atomic::Ordering::Relaxed);
         for (bucket, nr_windows) in stats.irqs_off.iter_mut().enumerate() {

@@ -5,48 +5,63 @@
 use kernel::prelude::*;
 
 use crate::{
-    api,
-    gup::{stats::NR_BUCKETS, Engine, How, Request, Taken},
-    sys::{
-        abi,
-        cpu::{self, LiveFormat},
-        SlowOnly,
+    gup::{
+        stats::NR_BUCKETS,
+        Engine,
+        How,
+        Request,
+        Taken, //
     },
-    walk::{Format, Stop, MAX_LEAF_LEVELS},
+    kapi,
+    sys::{
+        machine::{
+            self,
+            LiveFormat, //
+        },
+        task,
+        SlowOnly, //
+    },
+    uapi,
+    walk::{
+        Format,
+        Level,
+        Stop,
+        MAX_LEAF_LEVELS, //
+    },
 };
 
-const NR_LEVELS: usize = abi::RUST_GUP_NR_LEVELS as usize;
+const NR_LEVELS: usize = uapi::RUST_GUP_NR_LEVELS as usize;
 
 /// The numbers of `Stop` are those of the ABI.
 const _: () = {
-    assert!(Stop::COUNT as u32 == abi::RUST_GUP_NR_STOPS);
+    assert!(Stop::COUNT as u32 == uapi::RUST_GUP_NR_STOPS);
     assert!(MAX_LEAF_LEVELS <= NR_LEVELS);
     assert!(LiveFormat::HIGHEST_LEAF.index() < MAX_LEAF_LEVELS);
     assert!(LiveFormat::LEVELS.len() <= NR_LEVELS);
-    assert!(NR_BUCKETS as u32 == abi::RUST_GUP_NR_IRQS_OFF_BUCKETS);
-    assert!(Stop::Absent as u32 == abi::RUST_GUP_STOP_ABSENT);
-    assert!(Stop::ProtNone as u32 == abi::RUST_GUP_STOP_PROT_NONE);
-    assert!(Stop::ReadOnly as u32 == abi::RUST_GUP_STOP_READ_ONLY);
-    assert!(Stop::NotUser as u32 == abi::RUST_GUP_STOP_NOT_USER);
-    assert!(Stop::Pkey as u32 == abi::RUST_GUP_STOP_PKEY);
-    assert!(Stop::Special as u32 == abi::RUST_GUP_STOP_SPECIAL);
-    assert!(Stop::Bad as u32 == abi::RUST_GUP_STOP_BAD);
-    assert!(Stop::Changed as u32 == abi::RUST_GUP_STOP_CHANGED);
-    assert!(Stop::Unreferenced as u32 == abi::RUST_GUP_STOP_UNREFERENCED);
-    assert!(Stop::Split as u32 == abi::RUST_GUP_STOP_SPLIT);
-    assert!(Stop::Device as u32 == abi::RUST_GUP_STOP_DEVICE);
-    assert!(Stop::ZeroPage as u32 == abi::RUST_GUP_STOP_ZERO_PAGE);
-    assert!(Stop::Longterm as u32 == abi::RUST_GUP_STOP_LONGTERM);
-    assert!(Stop::NoMapping as u32 == abi::RUST_GUP_STOP_NO_MAPPING);
-    assert!(Stop::FileLongterm as u32 == abi::RUST_GUP_STOP_FILE_LONGTERM);
-    assert!(Stop::Secret as u32 == abi::RUST_GUP_STOP_SECRET);
-    assert!(Stop::Unshare as u32 == abi::RUST_GUP_STOP_UNSHARE);
-    assert!(Stop::Inaccessible as u32 == abi::RUST_GUP_STOP_INACCESSIBLE);
-    assert!(Stop::Fork as u32 == abi::RUST_GUP_STOP_FORK);
-    assert!(Stop::Range as u32 == abi::RUST_GUP_STOP_RANGE);
-    assert!(Stop::Off as u32 == abi::RUST_GUP_STOP_OFF);
-    assert!(Stop::Signal as u32 == abi::RUST_GUP_STOP_SIGNAL);
-    assert!(Stop::TooManyRefs as u32 == abi::RUST_GUP_STOP_TOO_MANY_REFS);
+    assert!(NR_BUCKETS as u32 == uapi::RUST_GUP_NR_IRQS_OFF_BUCKETS);
+    assert!(Stop::Absent as u32 == uapi::RUST_GUP_STOP_ABSENT);
+    assert!(Stop::ProtNone as u32 == uapi::RUST_GUP_STOP_PROT_NONE);
+    assert!(Stop::ReadOnly as u32 == uapi::RUST_GUP_STOP_READ_ONLY);
+    assert!(Stop::NotUser as u32 == uapi::RUST_GUP_STOP_NOT_USER);
+    assert!(Stop::Pkey as u32 == uapi::RUST_GUP_STOP_PKEY);
+    assert!(Stop::Special as u32 == uapi::RUST_GUP_STOP_SPECIAL);
+    assert!(Stop::Bad as u32 == uapi::RUST_GUP_STOP_BAD);
+    assert!(Stop::Changed as u32 == uapi::RUST_GUP_STOP_CHANGED);
+    assert!(Stop::Unreferenced as u32 == uapi::RUST_GUP_STOP_UNREFERENCED);
+    assert!(Stop::Split as u32 == uapi::RUST_GUP_STOP_SPLIT);
+    assert!(Stop::Device as u32 == uapi::RUST_GUP_STOP_DEVICE);
+    assert!(Stop::ZeroPage as u32 == uapi::RUST_GUP_STOP_ZERO_PAGE);
+    assert!(Stop::Longterm as u32 == uapi::RUST_GUP_STOP_LONGTERM);
+    assert!(Stop::NoMapping as u32 == uapi::RUST_GUP_STOP_NO_MAPPING);
+    assert!(Stop::FileLongterm as u32 == uapi::RUST_GUP_STOP_FILE_LONGTERM);
+    assert!(Stop::Secret as u32 == uapi::RUST_GUP_STOP_SECRET);
+    assert!(Stop::Unshare as u32 == uapi::RUST_GUP_STOP_UNSHARE);
+    assert!(Stop::Inaccessible as u32 == uapi::RUST_GUP_STOP_INACCESSIBLE);
+    assert!(Stop::Fork as u32 == uapi::RUST_GUP_STOP_FORK);
+    assert!(Stop::Range as u32 == uapi::RUST_GUP_STOP_RANGE);
+    assert!(Stop::Off as u32 == uapi::RUST_GUP_STOP_OFF);
+    assert!(Stop::Signal as u32 == uapi::RUST_GUP_STOP_SIGNAL);
+    assert!(Stop::TooManyRefs as u32 == uapi::RUST_GUP_STOP_TOO_MANY_REFS);
 };
 
 /// The engine of a number.
@@ -56,10 +71,10 @@ const _: () = {
 /// `EINVAL` if there is none.
 pub(super) fn engine(number: u32) -> Result<Engine> {
     match number {
-        abi::RUST_GUP_ENGINE_RUST => Ok(Engine::Rust),
-        abi::RUST_GUP_ENGINE_KERNEL => Ok(Engine::Kernel),
-        abi::RUST_GUP_ENGINE_RUST_PAGES => Ok(Engine::RustPages),
-        abi::RUST_GUP_ENGINE_KERNEL_RANGES => Ok(Engine::KernelRanges),
+        uapi::RUST_GUP_ENGINE_RUST => Ok(Engine::Rust),
+        uapi::RUST_GUP_ENGINE_KERNEL => Ok(Engine::Kernel),
+        uapi::RUST_GUP_ENGINE_RUST_PAGES => Ok(Engine::RustPages),
+        uapi::RUST_GUP_ENGINE_KERNEL_RANGES => Ok(Engine::KernelRanges),
         _ => Err(EINVAL),
     }
 }
@@ -80,10 +95,10 @@ pub(super) fn handle_engine(number: u32) -> Result<Engine> {
 ///
 /// # Errors
 ///
-/// `EPERM` for `RUST_GUP_FORCE` without `CAP_SYS_ADMIN`; otherwise as [`api::request()`].
+/// `EPERM` for `RUST_GUP_FORCE` without `CAP_SYS_ADMIN`; otherwise as [`kapi::request()`].
 pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
-    let request = api::request(addr, len_bytes, flags, api::DEVICE_FLAGS)?;
-    if request.slow_only.has(SlowOnly::FORCE) && !cpu::is_admin() {
+    let request = kapi::request(addr, len_bytes, flags, kapi::DEVICE_FLAGS)?;
+    if request.slow_only.has(SlowOnly::FORCE) && !task::is_admin() {
         return Err(EPERM);
     }
     Ok(request)
@@ -98,10 +113,10 @@ pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> 
 pub(super) fn handle_request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
     let request = request(addr, len_bytes, flags)?;
     if request.how == How::Pin {
-        if flags & abi::RUST_GUP_SHORT_TERM == 0 {
+        if flags & uapi::RUST_GUP_SHORT_TERM == 0 {
             return Err(EINVAL);
         }
-        if !cpu::is_admin() {
+        if !task::is_admin() {
             return Err(EPERM);
         }
     }
@@ -118,11 +133,9 @@ pub(super) fn by_level(taken: &Taken) -> [u64; NR_LEVELS] {
 }
 
 /// How many bytes an entry of each level covers, as a field of the ABI.
-pub(super) fn entry_shift() -> [u32; NR_LEVELS] {
+pub(super) fn entry_shift(root_level: Level) -> [u32; NR_LEVELS] {
     let mut entry_shift = [0; NR_LEVELS];
-    let up_to_root = LiveFormat::LEVELS
-        .iter()
-        .take(cpu::root_level().index() + 1);
+    let up_to_root = LiveFormat::LEVELS.iter().take(root_level.index() + 1);
     for (to, level) in entry_shift.iter_mut().zip(up_to_root) {
         *to = level.shift;
     }
@@ -130,8 +143,8 @@ pub(super) fn entry_shift() -> [u32; NR_LEVELS] {
 }
 
 /// At which levels there can be leaves, as a field of the ABI.
-pub(super) fn leaf_levels() -> u32 {
-    let highest = LiveFormat::HIGHEST_LEAF.min(cpu::root_level());
+pub(super) fn leaf_levels(root_level: Level) -> u32 {
+    let highest = LiveFormat::HIGHEST_LEAF.min(root_level);
     (2u32 << highest.index()).wrapping_sub(1)
 }
 
@@ -143,17 +156,11 @@ pub(super) fn errno(error: Option<Error>) -> i32 {
 /// What the module can do here and now.
 pub(super) fn features() -> u64 {
     let mut features = 0;
-    if cpu::has_native_entries() {
-        features |= abi::RUST_GUP_FEATURE_FAST;
+    if machine::is_walkable() {
+        features |= uapi::RUST_GUP_FEATURE_FAST;
     }
-    if cpu::has_pkeys() {
-        features |= abi::RUST_GUP_FEATURE_PKEYS;
+    if task::is_admin() {
+        features |= uapi::RUST_GUP_FEATURE_HAS_PFN;
     }
-    if cpu::root_level() == crate::walk::Level::PGD {
-        features |= abi::RUST_GUP_FEATURE_LA57;
-    }
-    if cpu::is_admin() {
-        features |= abi::RUST_GUP_FEATURE_HAS_PFN;
-    }
-    features.into()
+    machine::features() | u64::from(features)
 }

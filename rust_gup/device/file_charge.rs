@@ -2,11 +2,20 @@
 
 //! What one open file holds, which is limited besides what each user holds: a file can be shared by many users.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::Relaxed, //
+};
 
-use kernel::{prelude::*, sync::Arc};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
-use crate::{gup::PinnedRange, sys::limit_pages};
+use crate::{
+    gup::PinnedRange,
+    sys::limit_pages, //
+};
 
 /// A range that a handle names. The pages go before what they were charged.
 pub(super) struct HeldRange {

@@ -4,8 +4,11 @@
 
 use kernel::{
     prelude::*,
-    rbtree::{RBTree, RBTreeNodeReservation},
-    sync::Arc,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::Arc, //
 };
 
 /// What is held through one open file, by handle: ranges of pages, or buffers of a driver.

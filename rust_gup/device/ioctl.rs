@@ -2,10 +2,17 @@
 
 //! Which call is meant, and its structure in and out.
 
-use kernel::{ioctl::_IOC_SIZE, prelude::*};
+use kernel::{
+    ioctl::_IOC_SIZE,
+    prelude::*, //
+};
 
-use super::{calls, OpenFile};
-use crate::sys::abi::{self, read_struct, write_struct, Abi};
+use super::{
+    argument::Argument,
+    calls,
+    OpenFile, //
+};
+use crate::uapi;
 
 /// The bits of an ioctl number that say how large its structure is.
 const SIZE_BITS: u32 = kernel::uapi::_IOC_SIZEMASK << kernel::uapi::_IOC_SIZESHIFT;
@@ -15,50 +22,15 @@ const fn call(cmd: u32) -> u32 {
     cmd & !SIZE_BITS
 }
 
-const INFO: u32 = call(abi::RUST_GUP_IOC_INFO);
-const PIN: u32 = call(abi::RUST_GUP_IOC_PIN);
-const UNPIN: u32 = call(abi::RUST_GUP_IOC_UNPIN);
-const READ: u32 = call(abi::RUST_GUP_IOC_READ);
-const WRITE: u32 = call(abi::RUST_GUP_IOC_WRITE);
-const RUNS: u32 = call(abi::RUST_GUP_IOC_RUNS);
-const COMPARE: u32 = call(abi::RUST_GUP_IOC_COMPARE);
-const MEASURE: u32 = call(abi::RUST_GUP_IOC_MEASURE);
-const STATS: u32 = call(abi::RUST_GUP_IOC_STATS);
-
-/// The caller's structure.
-pub(super) struct Argument {
-    addr: usize,
-    size: usize,
-}
-
-impl Argument {
-    /// Reads it.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if it is smaller than the first published one, `E2BIG` if it has fields that are not known and not
-    /// zero, `EFAULT`.
-    fn read<T: Abi>(&self) -> Result<T> {
-        self.check_size::<T>()?;
-        read_struct(self.addr, self.size)
-    }
-
-    fn check_size<T: Abi>(&self) -> Result {
-        if self.size < T::FIRST_SIZE {
-            return Err(EINVAL);
-        }
-        Ok(())
-    }
-
-    /// Writes it back.
-    ///
-    /// # Errors
-    ///
-    /// `EFAULT`.
-    pub(super) fn write<T: Abi>(&self, value: &T) -> Result {
-        write_struct(self.addr, self.size, value)
-    }
-}
+const INFO: u32 = call(uapi::RUST_GUP_IOC_INFO);
+const PIN: u32 = call(uapi::RUST_GUP_IOC_PIN);
+const UNPIN: u32 = call(uapi::RUST_GUP_IOC_UNPIN);
+const READ: u32 = call(uapi::RUST_GUP_IOC_READ);
+const WRITE: u32 = call(uapi::RUST_GUP_IOC_WRITE);
+const RUNS: u32 = call(uapi::RUST_GUP_IOC_RUNS);
+const COMPARE: u32 = call(uapi::RUST_GUP_IOC_COMPARE);
+const MEASURE: u32 = call(uapi::RUST_GUP_IOC_MEASURE);
+const STATS: u32 = call(uapi::RUST_GUP_IOC_STATS);
 
 /// Serves an ioctl.
 ///
@@ -66,13 +38,10 @@ impl Argument {
 ///
 /// `ENOTTY` if there is no such call; otherwise what the call returns.
 pub(super) fn dispatch(file: &OpenFile, cmd: u32, arg: usize) -> Result<isize> {
-    let argument = Argument {
-        addr: arg,
-        size: _IOC_SIZE(cmd),
-    };
+    let argument = Argument::new(arg, _IOC_SIZE(cmd));
     match call(cmd) {
         INFO => {
-            argument.check_size::<abi::rust_gup_info>()?;
+            argument.check_size::<uapi::rust_gup_info>()?;
             argument.write(&calls::info())?;
         }
         PIN => calls::pin(file, argument.read()?, &argument)?,
@@ -83,7 +52,7 @@ pub(super) fn dispatch(file: &OpenFile, cmd: u32, arg: usize) -> Result<isize> {
         COMPARE => argument.write(&calls::compare(argument.read()?)?)?,
         MEASURE => argument.write(&calls::measure(argument.read()?)?)?,
         STATS => {
-            argument.check_size::<abi::rust_gup_stats>()?;
+            argument.check_size::<uapi::rust_gup_stats>()?;
             argument.write(&calls::stats())?;
         }
         _ => return Err(ENOTTY),

@@ -2,19 +2,27 @@
 
 //! `/dev/rust_gup`.
 
+mod argument;
 mod calls;
 mod convert;
 mod file_charge;
 mod handles;
 mod ioctl;
 
-use kernel::{new_mutex, prelude::*, sync::Mutex};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::Mutex, //
+};
 
 use self::{
-    file_charge::{HeldByFile, HeldRange},
-    handles::Handles,
+    file_charge::{
+        HeldByFile,
+        HeldRange, //
+    },
+    handles::Handles, //
 };
-use crate::sys::ioctl_file::IoctlFile;
+use crate::sys::files::ioctl_file::IoctlFile;
 
 /// An open file: the handles that were made through it.
 ///

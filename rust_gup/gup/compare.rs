@@ -11,15 +11,32 @@ use kernel::prelude::*;
 
 use super::{
     pinned::take_with_kernel,
-    request::{Fallback, How, Request},
-    take::{take, Taken},
+    request::{
+        Fallback,
+        How,
+        Request, //
+    },
+    take::{
+        take,
+        Taken, //
+    },
 };
 use crate::{
     sys::{
-        cpu, errno::operation_not_supported, inspect, mm::CurrentMm, Contents, HeldPages,
-        LockedPages,
+        check::inspect,
+        errno::operation_not_supported,
+        machine,
+        mm::CurrentMm,
+        Contents,
+        HeldPages,
+        LockedPages, //
     },
-    walk::{Get, Pfn, Pin, RefKind},
+    walk::{
+        Get,
+        Pfn,
+        Pin,
+        RefKind, //
+    },
 };
 
 /// What the engines did, and where they differ.
@@ -110,7 +127,7 @@ fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comp
 /// The address of a page of the range.
 fn addr_of(request: &Request, index: u64) -> u64 {
     let first = request.range.first();
-    first.wrapping_add(index << cpu::PAGE_SHIFT)
+    first.wrapping_add(index << machine::PAGE_SHIFT)
 }
 
 /// Both engines, and what they have done so far.

@@ -5,13 +5,32 @@
 use kernel::prelude::*;
 
 use super::{
-    request::{How, Request},
+    request::{
+        How,
+        Request, //
+    },
     stats,
-    take::{take, Taken},
+    take::{
+        take,
+        Taken, //
+    },
 };
 use crate::{
-    sys::{cpu, mm::CurrentMm, Contents, HeldPages, LockedPages, PageArray},
-    walk::{Get, Pin, RefKind, UserRange},
+    sys::{
+        machine,
+        mm::CurrentMm,
+        task,
+        Contents,
+        HeldPages,
+        LockedPages,
+        PageArray, //
+    },
+    walk::{
+        Get,
+        Pin,
+        RefKind,
+        UserRange, //
+    },
 };
 
 /// What is timed.
@@ -146,8 +165,8 @@ fn measure_kind<K: RefKind>(
 /// The least of some empty measurements.
 fn overhead_cycles() -> u64 {
     let empty = |_| {
-        let begin = cpu::cycles();
-        cpu::cycles().wrapping_sub(begin)
+        let begin = machine::cycles();
+        machine::cycles().wrapping_sub(begin)
     };
     (0..64).map(empty).min().unwrap_or(0)
 }
@@ -192,12 +211,12 @@ impl<'a, K: RefKind> Bench<'a, K> {
         while nr_left != 0 {
             let nr_pages = nr_left.min(self.pages_per_call);
             self.call(addr, nr_pages, &mut cost)?;
-            addr = addr.wrapping_add(nr_pages << cpu::PAGE_SHIFT);
+            addr = addr.wrapping_add(nr_pages << machine::PAGE_SHIFT);
             nr_left = nr_left.wrapping_sub(nr_pages);
-            if cpu::fatal_signal_pending() {
+            if task::fatal_signal_pending() {
                 return Err(EINTR);
             }
-            cpu::cond_resched();
+            task::cond_resched();
         }
         Ok(cost)
     }
@@ -210,11 +229,11 @@ impl<'a, K: RefKind> Bench<'a, K> {
         let nr_taken;
         if self.engine.is_kernels() {
             let flags = self.request.foll_flags();
-            begin = cpu::cycles();
+            begin = machine::cycles();
             let array = self
                 .array
                 .take_fast::<K>(self.mm, addr, nr_pages as usize, flags)?;
-            taken = cpu::cycles();
+            taken = machine::cycles();
             if self.engine == Engine::Kernel {
                 held = taken;
                 nr_taken = array.nr_pages() as u64;
@@ -222,27 +241,28 @@ impl<'a, K: RefKind> Bench<'a, K> {
             } else {
                 // To find the runs is on neither account: drivers do it when they map the pages for their device.
                 nr_taken = array.add_to(&mut self.pages)? as u64;
-                held = cpu::cycles();
+                held = machine::cycles();
                 self.pages.release_with_kernel();
             }
         } else {
             let mut request = self.request;
-            let len_bytes = nr_pages << cpu::PAGE_SHIFT;
-            begin = cpu::cycles();
+            let len_bytes = nr_pages << machine::PAGE_SHIFT;
+            begin = machine::cycles();
             // What the kernel's function does with its arguments.
-            request.range = UserRange::new(addr, len_bytes, cpu::PAGE_SHIFT, cpu::user_limit())
-                .map_err(|_| EFAULT)?;
+            request.range =
+                UserRange::new(addr, len_bytes, machine::PAGE_SHIFT, machine::user_limit())
+                    .map_err(|_| EFAULT)?;
             let mut how = Taken::new(&request.range);
             take(self.mm, &request, &mut self.pages, &mut how)?;
             if self.engine == Engine::RustPages {
                 self.pages.write_pages(&mut self.array);
             }
-            taken = cpu::cycles();
+            taken = machine::cycles();
             held = taken;
             nr_taken = self.pages.nr_pages();
             self.pages.release(Contents::Unchanged);
         }
-        let released = cpu::cycles();
+        let released = machine::cycles();
         if nr_taken != nr_pages {
             return Err(EAGAIN);
         }

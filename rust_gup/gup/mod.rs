@@ -12,8 +12,19 @@ mod take;
 
 pub(crate) use self::{
     compare::compare,
-    measure::{measure, Engine},
+    measure::{
+        measure,
+        Engine, //
+    },
     pinned::PinnedRange,
-    request::{Fallback, How, Request},
-    take::{take, Taken, WINDOW_ENTRIES},
+    request::{
+        Fallback,
+        How,
+        Request, //
+    },
+    take::{
+        take,
+        Taken,
+        WINDOW_ENTRIES, //
+    },
 };

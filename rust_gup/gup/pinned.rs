@@ -4,20 +4,43 @@
 
 use kernel::{
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
 };
 
 use super::{
-    request::{Fallback, How, Request},
+    request::{
+        Fallback,
+        How,
+        Request, //
+    },
     stats,
-    take::{take, Taken},
+    take::{
+        take,
+        Taken, //
+    },
 };
 use crate::{
     sys::{
-        mm::CurrentMm, Buffer, Contents, Direction, HeldPages, LockedPages, PageArray,
-        SLOW_BATCH_MAX,
+        machine,
+        mm::CurrentMm,
+        task,
+        Buffer,
+        Contents,
+        Direction,
+        HeldPages,
+        LockedPages,
+        PageArray,
+        SLOW_BATCH_MAX, //
     },
-    walk::{Get, Pin, RefKind, Run},
+    walk::{
+        Get,
+        Pin,
+        RefKind,
+        Run, //
+    },
 };
 
 /// A range of user memory that is held until this value is dropped.
@@ -46,7 +69,7 @@ impl<K: RefKind> Pinned<K> {
         charge.shrink_to(pages.nr_pages() as usize);
 
         let offset = request.range.offset();
-        let nr_bytes = pages.nr_pages() << crate::sys::cpu::PAGE_SHIFT;
+        let nr_bytes = pages.nr_pages() << machine::PAGE_SHIFT;
         stats::count_handle(pages.nr_pages());
         Ok(Self {
             len_bytes: request.len_bytes.min(nr_bytes.saturating_sub(offset)),
@@ -221,14 +244,14 @@ pub(super) fn take_with_kernel<K: RefKind>(
             Err(_) => break,
             Ok(nr_taken) => nr_taken as u64,
         };
-        addr = addr.wrapping_add(nr_taken << crate::sys::cpu::PAGE_SHIFT);
+        addr = addr.wrapping_add(nr_taken << machine::PAGE_SHIFT);
         nr_left = nr_left.wrapping_sub(nr_taken);
         // A short count is the end; so is a signal.
-        if nr_taken < nr_wanted as u64 || crate::sys::cpu::fatal_signal_pending() {
+        if nr_taken < nr_wanted as u64 || task::fatal_signal_pending() {
             break;
         }
         if request.fallback == Fallback::Slow {
-            crate::sys::cpu::cond_resched();
+            task::cond_resched();
         }
     }
     Ok(())

@@ -5,8 +5,18 @@
 use kernel::prelude::*;
 
 use crate::{
-    sys::{cpu, FollFlags, SlowOnly},
-    walk::{Access, RangeError, Rules, UserRange},
+    sys::{
+        machine,
+        task,
+        FollFlags,
+        SlowOnly, //
+    },
+    walk::{
+        Access,
+        RangeError,
+        Rules,
+        UserRange, //
+    },
 };
 
 /// The kind of reference that is wanted, and for how long.
@@ -61,14 +71,13 @@ impl Request {
         how: How,
         fallback: Fallback,
     ) -> Result<Self> {
-        let addr = cpu::untagged(addr);
-        let range = UserRange::new(addr, len_bytes, cpu::PAGE_SHIFT, cpu::user_limit()).map_err(
-            |error| match error {
+        let addr = task::untagged(addr);
+        let range = UserRange::new(addr, len_bytes, machine::PAGE_SHIFT, machine::user_limit())
+            .map_err(|error| match error {
                 RangeError::Empty => EINVAL,
                 RangeError::Overflow => EOVERFLOW,
                 RangeError::BeyondUserSpace => EFAULT,
-            },
-        )?;
+            })?;
         Ok(Self {
             range,
             len_bytes,

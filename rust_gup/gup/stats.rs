@@ -2,9 +2,15 @@
 
 //! Counters of the module.
 
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
 
-use crate::{sys::counters, walk::Stop};
+use crate::{
+    sys::counters,
+    walk::Stop, //
+};
 
 /// Lengths of sections with interrupts off are counted by their power of two.
 pub(crate) const NR_BUCKETS: usize = 32;

@@ -2,21 +2,46 @@
 
 //! Taking pages: windows of the fast walk, and the slow path where it stops.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::Relaxed, //
+};
 
 use kernel::prelude::*;
 
 use super::{
-    request::{Fallback, Request},
-    stats::{self, Counter},
+    request::{
+        Fallback,
+        Request, //
+    },
+    stats::{
+        self,
+        Counter, //
+    },
 };
 use crate::{
     sys::{
-        cpu, mm::CurrentMm, walk_window, FollFlags, HeldPages, PageArray, SlowOnly, SLOW_BATCH_MAX,
+        machine,
+        mm::CurrentMm,
+        task,
+        walk_window,
+        FollFlags,
+        HeldPages,
+        PageArray,
+        SlowOnly,
+        SLOW_BATCH_MAX, //
     },
     walk::{
-        Access, LongRead, LongWrite, Progress, RefKind, Rules, ShortRead, ShortWrite, Stop,
-        UserRange,
+        Access,
+        LongRead,
+        LongWrite,
+        Progress,
+        RefKind,
+        Rules,
+        ShortRead,
+        ShortWrite,
+        Stop,
+        UserRange, //
     },
 };
 
@@ -115,7 +140,7 @@ impl Windows<'_> {
     /// The next window.
     #[inline(always)]
     fn next<K: RefKind>(&self, taken: &mut Taken, pages: &mut HeldPages<K>) -> Result<(), Stop> {
-        if !cpu::has_native_entries() {
+        if !machine::is_walkable() {
             return Err(Stop::Off);
         }
         let (mm, nr, progress) = (self.mm, self.nr_entries, &mut taken.progress);
@@ -178,12 +203,12 @@ impl Windows<'_> {
 
 /// Between two windows of a long request.
 fn pause(fallback: Fallback, taken: &mut Taken) -> Result {
-    if cpu::fatal_signal_pending() {
+    if task::fatal_signal_pending() {
         taken.note_stop(Stop::Signal);
         return Err(EINTR);
     }
     if fallback == Fallback::Slow {
-        cpu::cond_resched();
+        task::cond_resched();
     }
     Ok(())
 }
@@ -239,7 +264,7 @@ impl SlowPath {
             return Err(EFAULT);
         }
         taken.nr_slow = taken.nr_slow.wrapping_add(nr_taken);
-        progress.next = progress.next.wrapping_add(nr_taken << cpu::PAGE_SHIFT);
+        progress.next = progress.next.wrapping_add(nr_taken << machine::PAGE_SHIFT);
         progress.nr_left = progress.nr_left.wrapping_sub(nr_taken);
         Counter::Slow.add(nr_taken);
         Ok(())

@@ -4,18 +4,36 @@
 
 use kernel::prelude::*;
 
-use super::{micros, now, nr_pages, take_fast};
+use super::{
+    micros,
+    now,
+    nr_pages,
+    take_fast, //
+};
 use crate::{
-    api::NO_MM,
     gup::How,
+    kapi::NO_MM,
     sys::{
-        cpu::PAGE_SHIFT,
-        gup_test_abi::GupTest,
-        mm::{self, CurrentMm},
-        verify::warn,
-        Contents, FollFlags, HeldPages, MmapReadLock, PageArray, SlowOnly,
+        check::gup_test_pages::warn,
+        files::gup_test_abi::GupTest,
+        machine::PAGE_SHIFT,
+        mm::{
+            self,
+            CurrentMm, //
+        },
+        Contents,
+        FollFlags,
+        HeldPages,
+        MmapReadLock,
+        PageArray,
+        SlowOnly, //
     },
-    walk::{Access, Get, Pin, RefKind},
+    walk::{
+        Access,
+        Get,
+        Pin,
+        RefKind, //
+    },
 };
 
 /// `GUP_TEST_FLAG_DUMP_PAGES_USE_PIN`.

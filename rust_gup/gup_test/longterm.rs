@@ -8,18 +8,36 @@ use core::mem::size_of;
 
 use kernel::prelude::*;
 
-use super::{nr_pages, take_fast};
+use super::{
+    nr_pages,
+    take_fast, //
+};
 use crate::{
-    api::NO_MM,
     gup::How,
+    kapi::NO_MM,
     sys::{
-        abi::read_struct,
-        cpu::{PAGE_SHIFT, PAGE_SIZE},
-        gup_test_abi::PinLongtermTest,
-        mm::{self, CurrentMm},
-        Buffer, Direction, FollFlags, HeldPages, MmapReadLock, PageArray, SlowOnly,
+        files::abi::read_struct,
+        files::gup_test_abi::PinLongtermTest,
+        machine::{
+            PAGE_SHIFT,
+            PAGE_SIZE, //
+        },
+        mm::{
+            self,
+            CurrentMm, //
+        },
+        Buffer,
+        Direction,
+        FollFlags,
+        HeldPages,
+        MmapReadLock,
+        PageArray,
+        SlowOnly, //
     },
-    walk::{Access, Pin},
+    walk::{
+        Access,
+        Pin, //
+    },
 };
 
 /// `PIN_LONGTERM_TEST_FLAG_USE_WRITE`.

@@ -10,27 +10,54 @@ mod benchmark;
 mod longterm;
 
 use kernel::{
-    ioctl::{_IO, _IOW, _IOWR},
+    ioctl::{
+        _IO,
+        _IOW,
+        _IOWR, //
+    },
     new_mutex,
     prelude::*,
     sync::Mutex,
-    time::{Delta, Instant, Monotonic},
-    ThisModule,
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+    ThisModule, //
 };
 
-use self::{benchmark::Command, longterm::Longterm};
+use self::{
+    benchmark::Command,
+    longterm::Longterm, //
+};
 use crate::{
-    gup::{self, Fallback, How, Request, Taken},
-    sys::{
-        abi::{read_struct, write_struct},
-        cpu::PAGE_SHIFT,
-        debugfs,
-        gup_test_abi::{GupTest, PinLongtermTest},
-        ioctl_file::IoctlFile,
-        mm::CurrentMm,
-        HeldPages, SlowOnly,
+    gup::{
+        self,
+        Fallback,
+        How,
+        Request,
+        Taken, //
     },
-    walk::{Access, RefKind},
+    sys::{
+        files::abi::{
+            read_struct,
+            write_struct, //
+        },
+        files::debugfs,
+        files::gup_test_abi::{
+            GupTest,
+            PinLongtermTest, //
+        },
+        files::ioctl_file::IoctlFile,
+        machine::PAGE_SHIFT,
+        mm::CurrentMm,
+        HeldPages,
+        SlowOnly, //
+    },
+    walk::{
+        Access,
+        RefKind, //
+    },
 };
 
 const GROUP: u32 = b'g' as u32;

@@ -5,9 +5,16 @@
 //! A module includes this file with `#[path]`, and has its Kbuild generate what `RUST_GUP_API_RS` names; see
 //! `samples/edu_dma/Kbuild`. It is a layer over the exported C functions, because Rust has no stable ABI.
 
-use core::{mem::ManuallyDrop, ptr::NonNull};
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
 
-use kernel::{bindings, error::from_err_ptr, prelude::*};
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    prelude::*, //
+};
 
 /// What bindgen makes of the header.
 #[allow(
@@ -23,7 +30,9 @@ mod header {
 }
 
 pub(crate) use header::{
-    RUST_GUP_LONGTERM as LONGTERM, RUST_GUP_PIN as PIN, RUST_GUP_WRITE as WRITE,
+    RUST_GUP_LONGTERM as LONGTERM,
+    RUST_GUP_PIN as PIN,
+    RUST_GUP_WRITE as WRITE, //
 };
 
 /// How a request was served.

@@ -2,14 +2,24 @@
 
 //! Counters, one set a CPU.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicUsize,
+    Ordering::Relaxed, //
+};
 
-use super::raw;
+use super::{
+    arch::{
+        Arch,
+        Live, //
+    },
+    raw, //
+};
 
 /// How many counters there are.
 pub(crate) const NR_COUNTERS: usize = raw::NR_COUNTERS;
 
-/// Where the per-CPU variable of `helpers.c` lies relative to a CPU's base.
+/// Where the per-CPU variable of `helpers.c` lies relative to a CPU's base. Written before the device exists through which
+/// all requests come.
 static BASE: AtomicUsize = AtomicUsize::new(0);
 
 /// Called once, before anything is counted.
@@ -26,17 +36,8 @@ pub(crate) fn add(index: usize, n: u64) {
         return;
     }
     let base = BASE.load(Relaxed);
-    // SAFETY: `base` is the per-CPU array, since `init()` comes before the device through which all requests come; it
-    // has `NR_COUNTERS` elements. `gs` holds the base of this CPU. One instruction cannot be torn apart by an interrupt or by moving to another CPU.
-    unsafe {
-        core::arch::asm!(
-            "add qword ptr gs:[{base} + 8 * {index}], {n}",
-            base = in(reg) base,
-            index = in(reg) index,
-            n = in(reg) n,
-            options(nostack)
-        );
-    }
+    // SAFETY: There is such a counter.
+    unsafe { Live::this_cpu_add(base, index, n) };
 }
 
 /// The sum of a counter over all CPUs. Others may count meanwhile.

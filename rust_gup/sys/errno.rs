@@ -2,7 +2,10 @@
 
 //! Error numbers that the kernel crate lacks.
 
-use kernel::{bindings, error::Error};
+use kernel::{
+    bindings,
+    error::Error, //
+};
 
 /// `EOPNOTSUPP`: the kernel exports no function for this.
 pub(crate) fn operation_not_supported() -> Error {

@@ -6,9 +6,6 @@
  */
 #include "kernel_api.h"
 
-#include <asm/cpufeature.h>
-#include <asm/tsc.h>
-
 #ifdef __HAVE_COLOR_ZERO_PAGE
 #error "One zero page is taken for all there are."
 #endif
@@ -17,10 +14,28 @@
 #endif
 
 static_assert(GUP_PIN_COUNTING_BIAS == 1024);
-/* The walk takes a read that is not torn, and LOCK as a full barrier, for granted. */
-static_assert(!IS_ENABLED(CONFIG_GUP_GET_PXX_LOW_HIGH));
 static_assert(IS_ENABLED(CONFIG_MMU_GATHER_RCU_TABLE_FREE));
-static_assert(IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
+/* The struct pages of all frames are one array. */
+static_assert(IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM));
+
+/* What does not change after boot. Read by the walk as the kernel reads its own variables. */
+unsigned long rust_gup_memory_map __ro_after_init;
+unsigned long rust_gup_direct_map __ro_after_init;
+u64 rust_gup_user_limit __ro_after_init;
+
+/* Called once, while the module is loaded. */
+void rust_gup_ask_machine(void)
+{
+	rust_gup_memory_map = (unsigned long)pfn_to_page(0);
+	/* By an address that is in the direct map, which need not begin with that of frame 0. */
+	rust_gup_direct_map = (unsigned long)page_address(ZERO_PAGE(0)) - page_to_phys(ZERO_PAGE(0));
+	rust_gup_user_limit = TASK_SIZE_MAX;
+}
+
+u64 rust_gup_get_cycles(void)
+{
+	return get_cycles();
+}
 
 /* Clang told Rust where these lie; this is what the compiler of the kernel says. */
 const unsigned long rust_gup_layout[] = {
@@ -55,11 +70,6 @@ unsigned long rust_gup_local_irq_save(void)
 void rust_gup_local_irq_restore(unsigned long flags)
 {
 	local_irq_restore(flags);
-}
-
-unsigned long rust_gup_task_size_max(void)
-{
-	return TASK_SIZE_MAX;
 }
 
 unsigned long rust_gup_untagged_addr(unsigned long addr)
@@ -148,26 +158,6 @@ void rust_gup_memcpy(void *to, const void *from, size_t len_bytes)
 	memcpy(to, from, len_bytes);
 }
 
-bool rust_gup_is_xen_pv(void)
-{
-	return cpu_feature_enabled(X86_FEATURE_XENPV);
-}
-
-bool rust_gup_pgtable_l5_enabled(void)
-{
-	return pgtable_l5_enabled();
-}
-
-bool rust_gup_has_pkeys(void)
-{
-	return cpu_feature_enabled(X86_FEATURE_OSPKE);
-}
-
-unsigned int rust_gup_cycles_khz(void)
-{
-	return tsc_khz;
-}
-
 bool rust_gup_mapping_unevictable(struct address_space *mapping)
 {
 	return mapping_unevictable(mapping);
@@ -214,6 +204,11 @@ static DEFINE_PER_CPU(u64[RUST_GUP_NR_COUNTERS], rust_gup_counters);
 unsigned long rust_gup_counters_base(void)
 {
 	return (unsigned long)&rust_gup_counters;
+}
+
+void rust_gup_this_cpu_add(unsigned int index, u64 n)
+{
+	this_cpu_add(rust_gup_counters[index], n);
 }
 
 u64 rust_gup_counter_of_cpu(unsigned int cpu, unsigned int index)

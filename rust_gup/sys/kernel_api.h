@@ -46,7 +46,7 @@ static const unsigned long CONST_MM_WRITE_PROTECT_SEQ =
 	offsetof(struct mm_struct, write_protect_seq) + offsetof(seqcount_t, sequence);
 static const unsigned long CONST_MM_HAS_PINNED = MMF_HAS_PINNED;
 
-/* The same by the compiler that built the kernel; both have to agree (sys/layout.rs). */
+/* The same by the compiler that built the kernel; both have to agree (sys/check/layout.rs). */
 #define RUST_GUP_NR_LAYOUT 13
 extern const unsigned long rust_gup_layout[RUST_GUP_NR_LAYOUT];
 bool rust_gup_compound_info_has_mask(void);
@@ -78,11 +78,6 @@ static const unsigned long CONST_ADMITS_UNOWNED =
 	LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) || !IS_ENABLED(CONFIG_SECRETMEM);
 static const unsigned long CONST_HAS_SECRETMEM = IS_ENABLED(CONFIG_SECRETMEM);
 
-/* Addresses in entries. */
-#ifndef CONFIG_DYNAMIC_PHYSICAL_MASK
-static const unsigned long CONST_PHYSICAL_MASK = __PHYSICAL_MASK;
-#endif
-
 /* Pageblocks. */
 static const unsigned long CONST_PAGES_PER_SECTION = PAGES_PER_SECTION;
 static const unsigned long CONST_PAGEBLOCK_ORDER = pageblock_order;
@@ -100,7 +95,6 @@ unsigned long rust_gup_local_irq_save(void);
 void rust_gup_local_irq_restore(unsigned long flags);
 
 /* The current process. */
-unsigned long rust_gup_task_size_max(void);
 unsigned long rust_gup_untagged_addr(unsigned long addr);
 void rust_gup_mm_set_has_pinned(struct mm_struct *mm);
 int rust_gup_mmap_read_lock_killable(struct mm_struct *mm);
@@ -119,11 +113,12 @@ void rust_gup_cond_resched(void);
 bool rust_gup_may_sleep(void);
 void rust_gup_memcpy(void *to, const void *from, size_t len_bytes);
 
-/* The CPU. */
-bool rust_gup_is_xen_pv(void);
-bool rust_gup_pgtable_l5_enabled(void);
-bool rust_gup_has_pkeys(void);
-unsigned int rust_gup_cycles_khz(void);
+/* The machine. */
+extern unsigned long rust_gup_memory_map;
+extern unsigned long rust_gup_direct_map;
+extern u64 rust_gup_user_limit;
+void rust_gup_ask_machine(void);
+u64 rust_gup_get_cycles(void);
 
 /* Folios. */
 /* The kernel declares it within functions only. */
@@ -137,7 +132,7 @@ static const unsigned long CONST_HAS_MAKE_FOLIO_ACCESSIBLE = 0;
 #endif
 int rust_gup_make_folio_accessible(struct folio *folio);
 void rust_gup_folio_clear_referenced(struct folio *folio);
-/* put_pages.c */
+/* memory/put_pages.c */
 void rust_gup_put_pages(struct page **pages, unsigned long nr_pages);
 void rust_gup_put_page_range(struct page *page, unsigned long nr_pages);
 bool rust_gup_folio_maybe_dma_pinned(struct folio *folio);
@@ -149,7 +144,11 @@ static const unsigned long CONST_NR_COUNTERS = RUST_GUP_NR_COUNTERS;
 unsigned long rust_gup_counters_base(void);
 u64 rust_gup_counter_of_cpu(unsigned int cpu, unsigned int index);
 unsigned int rust_gup_next_possible_cpu(int cpu);
+void rust_gup_this_cpu_add(unsigned int index, u64 n);
 void rust_gup_count_pinned(int nid, long nr_pages);
 void rust_gup_count_unpinned(int nid, long nr_pages);
+
+/* sys/arch/$(SRCARCH)/ */
+#include "arch.h"
 
 #endif /* RUST_GUP_KERNEL_API_H */

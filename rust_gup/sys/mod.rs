@@ -1,47 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The running kernel: the only place with `unsafe`.
+//! The running kernel. With the C border of the in-kernel API (`kapi/exports.rs`) the only place with `unsafe`.
 //!
 //! Each item here is one thing that the kernel can do, behind a type or a function that is safe to use. Nothing here
-//! decides about pages or requests; that is in `walk/` and `gup/`.
+//! decides about pages or requests; that is in `walk/` and `gup/`. From the bottom to the top:
+//!
+//! - `arch/`: what differs from one architecture to the next; `machine.rs` is what the rest of the module sees of it.
+//! - `memory/`: the memory map, pages and folios, and how they are given back.
+//! - `live/`: tables and folios as the walk sees them, which exist while interrupts are off.
+//! - `held/`: the list of the pages that are held, and what is done with them.
+//! - `kernel_gup/`: the kernel's own functions, which add to that list.
+//! - `window.rs`: the walk, which adds to that list.
+//! - `files/`: files that serve ioctls. `task.rs`: the current task. `counters.rs`: statistics. `check/`: what only checks.
 
-pub(crate) mod abi;
-pub(crate) mod chardev;
-mod copy;
+mod arch;
+pub(crate) mod check;
 pub(crate) mod counters;
-pub(crate) mod cpu;
-pub(crate) mod debugfs;
 pub(crate) mod errno;
-mod exports;
-mod folio;
-mod folios;
-mod foll;
-pub(crate) mod gup_test_abi;
-pub(crate) mod inspect;
-pub(crate) mod ioctl_file;
-mod irq;
-pub(crate) mod layout;
-mod locked;
-mod locked_vm;
-pub(crate) mod mm;
-mod node_count;
-mod page_map;
-mod pages;
-mod release;
-mod slow;
-mod tables;
-pub(crate) mod verify;
+pub(crate) mod files;
+mod held;
+mod kernel_gup;
+mod live;
+pub(crate) mod machine;
+mod memory;
+pub(crate) mod task;
 mod window;
 
 pub(crate) use self::{
-    copy::{Buffer, Direction},
-    foll::{FollFlags, SlowOnly},
-    locked::MmapReadLock,
-    locked_vm::{limit_pages, LockedPages},
-    pages::HeldPages,
-    release::Contents,
-    slow::{PageArray, SLOW_BATCH_MAX},
-    window::walk_window,
+    held::{
+        limit_pages,
+        Buffer,
+        Direction,
+        HeldPages,
+        LockedPages,
+        PageArray, //
+    },
+    kernel_gup::{
+        FollFlags,
+        MmapReadLock,
+        SlowOnly,
+        SLOW_BATCH_MAX, //
+    },
+    live::mm,
+    memory::{
+        Contents,
+        MemoryMap, //
+    },
+    window::walk_window, //
 };
 
 /// What bindgen makes of `kernel_api.h`.

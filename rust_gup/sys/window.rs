@@ -3,14 +3,30 @@
 //! One window: interrupts off, walk, interrupts on.
 
 use super::{
-    cpu::{self, LiveFormat},
-    folios::{LiveFolios, Parking},
-    irq::with_irqs_off,
-    mm::CurrentMm,
-    pages::{HeldPages, Written},
-    tables::LiveTables,
+    arch::{
+        Arch,
+        Live, //
+    },
+    held::{
+        HeldPages,
+        Written, //
+    },
+    live::{
+        mm::CurrentMm,
+        with_irqs_off,
+        LiveFolios,
+        LiveTables,
+        Parking, //
+    },
+    machine::LiveFormat, //
 };
-use crate::walk::{Progress, RefKind, Stop, Terms, Walker};
+use crate::walk::{
+    Progress,
+    RefKind,
+    Stop,
+    Terms,
+    Walker, //
+};
 
 /// What a window was like.
 pub(crate) struct Window {
@@ -49,7 +65,7 @@ pub(crate) fn walk_window<K: RefKind, R: Terms>(
     let before = K::PINS.then_some(*progress);
     let (nr_left_before, nr_device_before) = (progress.nr_left, progress.nr_device);
     let parking = Parking::default();
-    let context = cpu::decode_context(R::RULES.access);
+    let context = Live::context(R::RULES.access);
     let mut window = Window {
         result: Ok(()),
         irqs_off_cycles: 0,
@@ -59,7 +75,7 @@ pub(crate) fn walk_window<K: RefKind, R: Terms>(
     let mark = unsafe {
         pages.write_with(|out| {
             with_irqs_off(|irqs_off| {
-                let begin = cpu::cycles();
+                let begin = Live::cycles();
                 window.result = Walker::<LiveFormat, _, _> {
                     tables: LiveTables::new(irqs_off, mm),
                     folios: LiveFolios::new(irqs_off, &parking),
@@ -70,7 +86,7 @@ pub(crate) fn walk_window<K: RefKind, R: Terms>(
                     admits_p2pdma,
                 }
                 .run::<K, R>();
-                window.irqs_off_cycles = cpu::cycles().wrapping_sub(begin);
+                window.irqs_off_cycles = Live::cycles().wrapping_sub(begin);
             });
             Written {
                 nr_pages: nr_left_before.wrapping_sub(progress.nr_left),

@@ -5,8 +5,15 @@
 use core::marker::PhantomData;
 
 use super::{
-    format::{Format, Interior, Leaf},
-    Level, Pfn, Stop, Tables,
+    format::{
+        Format,
+        Interior,
+        Leaf, //
+    },
+    Level,
+    Pfn,
+    Stop,
+    Tables, //
 };
 
 /// The value an entry had when it was read, and where it was read.

@@ -4,7 +4,16 @@
 
 use core::marker::PhantomData;
 
-use super::{FolioState, Folios, Owner, Pfn, RefKind, Rules, RunWriter, Stop};
+use super::{
+    FolioState,
+    Folios,
+    Owner,
+    Pfn,
+    RefKind,
+    Rules,
+    RunWriter,
+    Stop, //
+};
 
 /// What a pin adds to the reference count of a folio of one page, which has no pin count
 /// (`GUP_PIN_COUNTING_BIAS`, `include/linux/mm.h:2262`).

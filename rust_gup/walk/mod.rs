@@ -32,8 +32,8 @@ mod addr;
 mod entry;
 pub mod format;
 mod grab;
+mod leaf_table;
 mod level;
-mod pages;
 mod rules;
 mod run;
 mod seams;
@@ -41,14 +41,55 @@ mod stop;
 mod walker;
 
 pub use self::{
-    addr::{Pfn, PhysAddr, RangeError, UserRange},
-    entry::{Mapped, Seen},
-    format::{Format, Interior, Leaf},
-    grab::{may_be_referenced, MAX_REFS},
-    level::{Geometry, Level},
-    rules::{Access, Get, LongRead, LongWrite, Pin, RefKind, Rules, ShortRead, ShortWrite, Terms},
-    run::{Run, RunWriter},
-    seams::{FolioState, Folios, Owner, Tables},
+    addr::{
+        Pfn,
+        PhysAddr,
+        RangeError,
+        UserRange, //
+    },
+    entry::{
+        Mapped,
+        Seen, //
+    },
+    format::{
+        Format,
+        Interior,
+        Leaf, //
+    },
+    grab::{
+        may_be_referenced,
+        MAX_REFS, //
+    },
+    level::{
+        Geometry,
+        Level, //
+    },
+    rules::{
+        Access,
+        Get,
+        LongRead,
+        LongWrite,
+        Pin,
+        RefKind,
+        Rules,
+        ShortRead,
+        ShortWrite,
+        Terms, //
+    },
+    run::{
+        Run,
+        RunWriter, //
+    },
+    seams::{
+        FolioState,
+        Folios,
+        Owner,
+        Tables, //
+    },
     stop::Stop,
-    walker::{Progress, Walker, MAX_LEAF_LEVELS},
+    walker::{
+        Progress,
+        Walker,
+        MAX_LEAF_LEVELS, //
+    },
 };

@@ -2,7 +2,13 @@
 
 //! What the walk needs of the machine it runs on: live tables, and folios.
 
-use super::{Format, Level, Mapped, Seen, Stop};
+use super::{
+    Format,
+    Level,
+    Mapped,
+    Seen,
+    Stop, //
+};
 
 /// Live page tables of one address space: a handle, cheap to copy.
 ///

@@ -4,8 +4,25 @@
 
 use super::{
     format::Format,
-    grab::{Device, Large, MappedBy, Ordinary, Sighting, Zone},
-    FolioState, Folios, Level, Mapped, RefKind, Run, RunWriter, Seen, Stop, Tables, Terms,
+    grab::{
+        Device,
+        Large,
+        MappedBy,
+        Ordinary,
+        Sighting,
+        Zone, //
+    },
+    FolioState,
+    Folios,
+    Level,
+    Mapped,
+    RefKind,
+    Run,
+    RunWriter,
+    Seen,
+    Stop,
+    Tables,
+    Terms, //
 };
 
 /// Leaves are at these levels at most, from the table of base pages on.
@@ -227,7 +244,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         Ok(has_room)
     }
 
-    /// The same of a leaf of device memory. By value, as `take_more()` in `pages.rs`.
+    /// The same of a leaf of device memory. By value, as `take_more()` in `leaf_table.rs`.
     #[cold]
     #[inline(never)]
     fn take_part_of_device<K: RefKind, R: Terms>(

@@ -19,13 +19,13 @@ mod held;
 mod regs;
 mod sys;
 
-#[path = "../../rust_gup/sys/chardev.rs"]
+#[path = "../../rust_gup/sys/files/chardev.rs"]
 mod chardev;
 #[path = "../../rust_gup/include/rust_gup_api.rs"]
 mod gup;
 #[path = "../../rust_gup/device/handles.rs"]
 mod handles;
-#[path = "../../rust_gup/sys/ioctl_file.rs"]
+#[path = "../../rust_gup/sys/files/ioctl_file.rs"]
 mod ioctl_file;
 
 use self::{

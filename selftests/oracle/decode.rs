@@ -6,8 +6,16 @@
 pub mod walk;
 
 use walk::{
-    format::x86_64::{Context, X86_64},
-    Access, Format, Interior, Leaf, Level, Stop,
+    format::x86_64::{
+        Context,
+        X86_64, //
+    },
+    Access,
+    Format,
+    Interior,
+    Leaf,
+    Level,
+    Stop, //
 };
 
 /// The verdict is one number. Its lowest byte is a `RUST_GUP_STOP_*`, or one of these; a frame number follows.

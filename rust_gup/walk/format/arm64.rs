@@ -12,8 +12,19 @@
 
 use core::marker::PhantomData;
 
-use super::{Format, Interior, Leaf};
-use crate::walk::{Access, Geometry, Level, Pfn, PhysAddr, Stop};
+use super::{
+    Format,
+    Interior,
+    Leaf, //
+};
+use crate::walk::{
+    Access,
+    Geometry,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
+};
 
 const VALID: u64 = 1 << 0;
 /// A table, or a page in a table of base pages; a leaf above that has only [`VALID`].

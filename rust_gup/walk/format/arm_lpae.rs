@@ -7,8 +7,19 @@
 //! format); for the bits that hardware leaves to software, `arch/arm/include/asm/pgtable-3level.h`,
 //! `pgtable-3level-hwdef.h` and `pgtable.h` of Linux 7.2.
 
-use super::{Format, Interior, Leaf};
-use crate::walk::{Access, Geometry, Level, Pfn, PhysAddr, Stop};
+use super::{
+    Format,
+    Interior,
+    Leaf, //
+};
+use crate::walk::{
+    Access,
+    Geometry,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
+};
 
 const PAGE_SHIFT: u32 = 12;
 

@@ -11,7 +11,13 @@ pub mod s390;
 pub mod x86_64;
 pub mod x86_pae;
 
-use super::{Geometry, Level, Pfn, PhysAddr, Stop};
+use super::{
+    Geometry,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
+};
 
 /// A page that an entry maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

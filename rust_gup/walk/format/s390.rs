@@ -12,8 +12,19 @@
 //! Sources: z/Architecture Principles of Operation (SA22-7832), chapter 3, "Dynamic address translation"; for the bits
 //! that hardware leaves to software, `arch/s390/include/asm/pgtable.h` of Linux 7.2.
 
-use super::{Format, Interior, Leaf};
-use crate::walk::{Access, Geometry, Level, Pfn, PhysAddr, Stop};
+use super::{
+    Format,
+    Interior,
+    Leaf, //
+};
+use crate::walk::{
+    Access,
+    Geometry,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
+};
 
 const PAGE_SHIFT: u32 = 12;
 

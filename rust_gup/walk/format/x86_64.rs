@@ -6,8 +6,19 @@
 //! paging) and 4.6.2 (protection keys); for the bits that hardware leaves to software,
 //! `arch/x86/include/asm/pgtable_types.h` and `pgtable.h` of Linux 7.2.
 
-use super::{Format, Interior, Leaf};
-use crate::walk::{Access, Geometry, Level, Pfn, PhysAddr, Stop};
+use super::{
+    Format,
+    Interior,
+    Leaf, //
+};
+use crate::walk::{
+    Access,
+    Geometry,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
+};
 
 const PAGE_SHIFT: u32 = 12;
 

@@ -6,8 +6,19 @@
 //! `arch/x86/include/asm/pgtable-3level.h`, `pgtable-3level_types.h`, `pgtable_types.h` and `pgtable.h`, and for the two
 //! halves `include/linux/pgtable.h:713`, of Linux 7.2.
 
-use super::{Format, Interior, Leaf};
-use crate::walk::{Access, Geometry, Level, Pfn, PhysAddr, Stop};
+use super::{
+    Format,
+    Interior,
+    Leaf, //
+};
+use crate::walk::{
+    Access,
+    Geometry,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
+};
 
 const PAGE_SHIFT: u32 = 12;
 

@@ -20,7 +20,7 @@ use crate::harness::runner::tests;
 
 tests![none_in_a_window];
 
-/// The loop over a table's entries, in `walk/pages.rs`.
+/// The loop over a table's entries, in `walk/leaf_table.rs`.
 const LOOP: &str = "take_more";
 /// What ends each window, in `sys/helpers.c`.
 const RESTORE: &str = "rust_gup_local_irq_restore";

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What sys/kernel_api.h has of x86-64 alone. */
+#ifndef RUST_GUP_ARCH_H
+#define RUST_GUP_ARCH_H
+
+/* Addresses in entries. */
+#ifndef CONFIG_DYNAMIC_PHYSICAL_MASK
+static const unsigned long CONST_PHYSICAL_MASK = __PHYSICAL_MASK;
+#endif
+
+bool rust_gup_x86_is_xen_pv(void);
+bool rust_gup_x86_pgtable_l5_enabled(void);
+bool rust_gup_x86_has_pkeys(void);
+unsigned int rust_gup_x86_tsc_khz(void);
+
+#endif /* RUST_GUP_ARCH_H */

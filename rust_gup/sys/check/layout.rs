@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether two compilers agree about the kernel's structures.
+
+use kernel::prelude::*;
+
+use crate::sys::raw;
+
+/// Where clang, through bindgen, says that the fields lie that the walk reads; in the order of `rust_gup_layout`.
+const LAYOUT: [usize; 13] = [
+    raw::SIZEOF_PAGE,
+    raw::PAGE_FLAGS,
+    raw::PAGE_COMPOUND_INFO,
+    raw::PAGE_TYPE,
+    raw::FOLIO_REFCOUNT,
+    raw::FOLIO_PGMAP,
+    raw::FOLIO_MAPPING,
+    raw::FOLIO_PINCOUNT,
+    raw::FOLIO_NR_PAGES,
+    raw::PGMAP_TYPE,
+    raw::MM_PGD,
+    raw::MM_FLAGS,
+    raw::MM_WRITE_PROTECT_SEQ,
+];
+
+/// Asks the compiler that built the kernel.
+///
+/// # Errors
+///
+/// `ENOEXEC` if it says something else: the walk would read fields where they are not.
+pub(crate) fn check() -> Result {
+    // SAFETY: A constant of `helpers.c`, and a function that is always safe to call.
+    let agree = unsafe {
+        raw::rust_gup_layout == LAYOUT
+            && raw::rust_gup_compound_info_has_mask() == (raw::COMPOUND_INFO_HAS_MASK != 0)
+    };
+    if agree {
+        Ok(())
+    } else {
+        pr_err!("compiled for another layout of struct page than this kernel's; build it again\n");
+        Err(ENOEXEC)
+    }
+}

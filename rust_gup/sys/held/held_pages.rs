@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages that are held.
+
+use core::marker::PhantomData;
+
+use kernel::prelude::*;
+
+use super::PageArray;
+use crate::{
+    sys::memory::{
+        Contents,
+        PageMap,
+        Releaser,
+        PAGES_PER_SUBSECTION, //
+    },
+    walk::{
+        Pfn,
+        RefKind,
+        Run,
+        RunWriter, //
+    },
+};
+
+/// Runs in one piece of memory: 4 KiB, so that no allocation of a higher order is needed.
+const CHUNK_RUNS: usize = 512;
+
+/// Pages that are held with references of kind `K`, in the order of their addresses.
+///
+/// The list is kept in pieces that are allocated when they are needed, so it costs memory in proportion to what was
+/// taken and not to what was asked; for a single run nothing is allocated. Dropping it releases the pages.
+///
+/// # Invariants
+///
+/// - Each page of each run carries one reference of kind `K` that belongs to this value; the zero page carries none
+///   where it is pinned.
+/// - If one of them is device memory, `has_device` is set. Each page of device memory also carries one reference on its
+///   page map, and no run has pages of two page maps, or of one and of none.
+/// - The runs are those of `chunks[..current]`, all full, the first `used` of `chunks[current]`, and `last`, if it is not
+///   empty. If it is, there are no others.
+pub(crate) struct HeldPages<K: RefKind> {
+    chunks: KVVec<KVec<Run>>,
+    current: usize,
+    used: usize,
+    /// May still grow.
+    last: Run,
+    nr_pages: u64,
+    has_device: bool,
+    kind: PhantomData<K>,
+}
+
+/// What was written to a list.
+pub(in crate::sys) struct Written {
+    /// How many pages.
+    pub(in crate::sys) nr_pages: u64,
+    /// Whether one of them is device memory.
+    pub(in crate::sys) has_device: bool,
+}
+
+/// Where a list ended at some time.
+pub(in crate::sys) struct Mark {
+    current: usize,
+    used: usize,
+    last: Run,
+    nr_pages: u64,
+}
+
+/// The runs of a list, in pieces. A type of its own, since the symbols of what iterators are combined to get so long that
+/// the kernel's tools refuse them.
+struct Slices<'a> {
+    chunks: &'a [KVec<Run>],
+    nr_full: usize,
+    used: usize,
+    last: Option<&'a Run>,
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = &'a [Run];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a [Run]> {
+        match core::mem::take(&mut self.chunks).split_first() {
+            Some((chunk, rest)) if self.nr_full != 0 => {
+                self.nr_full = self.nr_full.wrapping_sub(1);
+                self.chunks = rest;
+                Some(chunk)
+            }
+            Some((chunk, _)) if self.used != 0 => chunk.get(..self.used),
+            _ => self.last.take().map(core::slice::from_ref),
+        }
+    }
+}
+
+impl<K: RefKind> HeldPages<K> {
+    /// No pages.
+    pub(crate) const fn new() -> Self {
+        Self {
+            chunks: KVVec::new(),
+            current: 0,
+            used: 0,
+            last: Run::EMPTY,
+            nr_pages: 0,
+            has_device: false,
+            kind: PhantomData,
+        }
+    }
+
+    /// How many pages.
+    #[inline(always)]
+    pub(crate) fn nr_pages(&self) -> u64 {
+        self.nr_pages
+    }
+
+    /// In how many runs.
+    pub(crate) fn nr_runs(&self) -> usize {
+        self.slices().map(|runs| runs.len()).sum()
+    }
+
+    /// The runs, in pieces.
+    #[inline(always)]
+    fn slices(&self) -> Slices<'_> {
+        Slices {
+            chunks: &self.chunks,
+            nr_full: self.current,
+            used: self.used,
+            last: Some(&self.last).filter(|last| !last.is_empty()),
+        }
+    }
+
+    /// The runs.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+        self.slices().flatten().copied()
+    }
+
+    /// How much memory the list takes.
+    pub(crate) fn bookkeeping_bytes(&self) -> usize {
+        let runs: usize = self.chunks.iter().map(|c| c.capacity()).sum();
+        runs.wrapping_add(1)
+            .wrapping_mul(core::mem::size_of::<Run>())
+            .wrapping_add(self.chunks.capacity() * core::mem::size_of::<KVec<Run>>())
+    }
+
+    /// Makes room for at least one more run, at best for `nr_wanted`.
+    ///
+    /// Returns `ENOMEM` if there is no memory. May sleep.
+    pub(crate) fn make_room(&mut self, nr_wanted: u64) -> Result {
+        match self.chunks.get(self.current) {
+            Some(chunk) if self.used < chunk.len() => Ok(()),
+            _ if self.last.is_empty() => Ok(()),
+            _ => self.add_chunk(nr_wanted),
+        }
+    }
+
+    fn add_chunk(&mut self, nr_wanted: u64) -> Result {
+        let next = if self.chunks.is_empty() {
+            0
+        } else {
+            self.current.wrapping_add(1)
+        };
+        // One may be left from an earlier use of this list.
+        if next == self.chunks.len() {
+            let nr_runs = (CHUNK_RUNS as u64).min(nr_wanted).max(1) as usize;
+            let chunk = KVec::from_elem(Run::EMPTY, nr_runs, GFP_KERNEL_ACCOUNT)?;
+            self.chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
+        }
+        // INVARIANT: The piece before is full.
+        self.current = next;
+        self.used = 0;
+        Ok(())
+    }
+
+    /// Calls `f` with a writer for the room that there is. What `f` writes belongs to the list from then on; `f` returns
+    /// what that is. Returns where the list ended before.
+    ///
+    /// # Safety
+    ///
+    /// For each page that it writes, `f` hands over one reference of kind `K`; for each page of device memory, which it
+    /// writes as such, one on its page map.
+    #[inline(always)]
+    pub(in crate::sys) unsafe fn write_with(
+        &mut self,
+        f: impl FnOnce(&mut RunWriter<'_>) -> Written,
+    ) -> Mark {
+        let mark = Mark {
+            current: self.current,
+            used: self.used,
+            last: self.last,
+            nr_pages: self.nr_pages,
+        };
+        let chunk = self.chunks.get_mut(self.current);
+        let room = chunk.and_then(|chunk| chunk.get_mut(self.used..));
+        let mut writer = RunWriter::new(self.last, room.unwrap_or_default());
+        if self.has_device {
+            writer.seal(PAGES_PER_SUBSECTION);
+        }
+        let written = f(&mut writer);
+        let (last, nr_used) = writer.finish();
+        // INVARIANT: By the contract of this function.
+        self.last = last;
+        self.used = mark.used.wrapping_add(nr_used);
+        self.nr_pages = mark.nr_pages.wrapping_add(written.nr_pages);
+        self.has_device |= written.has_device;
+        mark
+    }
+
+    /// Releases what came after `mark`.
+    ///
+    /// # Safety
+    ///
+    /// `mark` is of the last call of [`write_with()`](Self::write_with) on this list.
+    #[doc(alias = "gup_fast_unpin_user_pages")]
+    #[cold]
+    pub(in crate::sys) unsafe fn release_since(&mut self, mark: Mark) {
+        let mut releaser = Releaser::new();
+        let full = self.chunks.iter().take(mark.current);
+        let nr_runs = full.map(|chunk| chunk.len()).sum::<usize>() + mark.used;
+        // The first of the runs may have been there, shorter.
+        let mut nr_keep = mark.last.nr_pages();
+        for run in self.runs().skip(nr_runs) {
+            let nr_new = run.nr_pages().wrapping_sub(nr_keep);
+            if nr_new != 0 {
+                let new = Run::new(run.first().add(nr_keep), nr_new);
+                // SAFETY: By the invariant; the list ends before these pages below.
+                unsafe {
+                    with_page_map_let_go(new, |new| {
+                        releaser.release::<K>(new, Contents::Unchanged);
+                    });
+                }
+            }
+            nr_keep = 0;
+        }
+        // INVARIANT: These belonged to the list when the mark was made.
+        self.current = mark.current;
+        self.used = mark.used;
+        self.last = mark.last;
+        self.nr_pages = mark.nr_pages;
+    }
+
+    /// Adds one page.
+    ///
+    /// # Safety
+    ///
+    /// The caller hands over one reference of kind `K` on the page, also if this fails, in which case it is released.
+    pub(in crate::sys) unsafe fn push(&mut self, pfn: Pfn, nr_wanted: u64) -> Result {
+        let run = Run::new(pfn, 1);
+        // SAFETY: The reference on the page is the caller's.
+        let map = unsafe { PageMap::hold(run) };
+        // There may be room even if it cannot be made, as for a page that follows on the last run.
+        let _ = self.make_room(nr_wanted);
+        let mut done = false;
+        if let Ok(map) = map {
+            // SAFETY: The one page that is written is handed over, and the reference on its page map.
+            unsafe {
+                self.write_with(|writer| {
+                    done = match map {
+                        None => writer.push(pfn, 1),
+                        Some(_) => writer.push_device(pfn, 1, PAGES_PER_SUBSECTION),
+                    };
+                    Written {
+                        nr_pages: u64::from(done),
+                        has_device: map.is_some(),
+                    }
+                })
+            };
+        }
+        if done {
+            return Ok(());
+        }
+        // SAFETY: The page is not in the list, nor is the reference on its page map.
+        unsafe {
+            Releaser::new().release::<K>(run, Contents::Unchanged);
+            if let Ok(Some(map)) = map {
+                map.let_go(1);
+            }
+        }
+        Err(map.err().unwrap_or(ENOMEM))
+    }
+
+    /// Writes the pages out one by one, as callers of `mm/gup.c` get them.
+    pub(crate) fn write_pages(&self, array: &mut PageArray) {
+        array.fill(self.slices());
+    }
+
+    /// Releases all pages. The memory of the list stays, for the next use.
+    ///
+    /// In process context; sleeps if the pages were written to.
+    #[inline(always)]
+    pub(crate) fn release(&mut self, contents: Contents) {
+        if self.has_device {
+            // SAFETY: By the invariant; the list is empty afterwards.
+            return self.release_with_device(|releaser, run| unsafe {
+                releaser.release::<K>(run, contents);
+            });
+        }
+        if (self.current, self.used) != (0, 0) {
+            self.release_chunks(contents);
+        }
+        // SAFETY: By the invariant; the list is empty below.
+        unsafe { Releaser::new().release::<K>(self.last, contents) };
+        // INVARIANT: No runs.
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+    }
+
+    /// As [`release()`](Self::release), with the kernel's functions.
+    #[doc(alias("unpin_user_page_range_dirty_lock", "folio_put_refs"))]
+    #[inline(always)]
+    pub(crate) fn release_with_kernel(&mut self) {
+        if self.has_device {
+            // SAFETY: By the invariant; the list is empty afterwards.
+            return self.release_with_device(|releaser, run| unsafe {
+                releaser.release_with_kernel::<K>(run);
+            });
+        }
+        if (self.current, self.used) != (0, 0) {
+            self.release_chunks_with_kernel();
+        }
+        if !self.last.is_empty() {
+            // SAFETY: By the invariant; the list is empty below.
+            unsafe { Releaser::new().release_with_kernel::<K>(self.last) };
+        }
+        // INVARIANT: No runs.
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+    }
+
+    /// Releases all pages with `release`, and lets go of the page maps of those that are device memory.
+    #[cold]
+    #[inline(never)]
+    fn release_with_device(&mut self, release: impl Fn(&mut Releaser, Run)) {
+        let mut releaser = Releaser::new();
+        for run in self.runs() {
+            // SAFETY: By the invariant; the list is empty below.
+            unsafe { with_page_map_let_go(run, |run| release(&mut releaser, run)) };
+        }
+        // INVARIANT: No runs.
+        self.current = 0;
+        self.used = 0;
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+        self.has_device = false;
+    }
+
+    /// Releases the runs but the last one, which has to follow.
+    #[inline(never)]
+    fn release_chunks(&mut self, contents: Contents) {
+        let mut releaser = Releaser::new();
+        // Asked here, and not of each run.
+        if contents == Contents::Written {
+            // SAFETY: The runs are no part of the list any more.
+            self.empty_chunks(|run| unsafe { releaser.release::<K>(run, Contents::Written) });
+        } else {
+            // SAFETY: As above.
+            self.empty_chunks(|run| unsafe { releaser.release::<K>(run, Contents::Unchanged) });
+        }
+    }
+
+    /// The same with the kernel's functions.
+    #[inline(never)]
+    fn release_chunks_with_kernel(&mut self) {
+        let releaser = Releaser::new();
+        // SAFETY: The runs are no part of the list any more.
+        self.empty_chunks(|run| unsafe { releaser.release_with_kernel::<K>(run) });
+    }
+
+    /// Hands the runs but the last one to `take`, one by one.
+    #[inline(always)]
+    fn empty_chunks(&mut self, mut take: impl FnMut(Run)) {
+        let (current, used) = (self.current, self.used);
+        self.current = 0;
+        self.used = 0;
+        for (i, chunk) in self.chunks.iter().enumerate() {
+            let nr_runs = if i == current { used } else { chunk.len() };
+            for &run in chunk.get(..nr_runs).unwrap_or_default() {
+                take(run);
+            }
+            if i == current {
+                return;
+            }
+        }
+    }
+}
+
+/// Lets go of the page map that the pages of `run` hold, if they are device memory, after `release` has released them.
+///
+/// # Safety
+///
+/// They hold it, and are referenced.
+unsafe fn with_page_map_let_go(run: Run, release: impl FnOnce(Run)) {
+    // SAFETY: As for this function.
+    let map = unsafe { PageMap::of(run) };
+    release(run);
+    if let Some(map) = map {
+        // SAFETY: By the contract of this function.
+        unsafe { map.let_go(run.nr_pages() as usize) };
+    }
+}
+
+impl<K: RefKind> Drop for HeldPages<K> {
+    fn drop(&mut self) {
+        self.release(Contents::Unchanged);
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's own flags for requests, for a caller who passes on what user space says.
+
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+use crate::walk::{
+    Access,
+    RefKind,
+    Rules, //
+};
+
+/// What the fast functions take (`mm/gup.c:3183`).
+const FAST: u32 = bindings::FOLL_WRITE
+    | bindings::FOLL_GET
+    | bindings::FOLL_FORCE
+    | bindings::FOLL_NOFAULT
+    | bindings::FOLL_LONGTERM
+    | bindings::FOLL_PCI_P2PDMA
+    | bindings::FOLL_HONOR_NUMA_FAULT;
+
+/// What all functions take together; the rest is internal (`INTERNAL_GUP_FLAGS`, `mm/internal.h:1332`) or nothing.
+const PUBLIC: u32 = FAST
+    | bindings::FOLL_DUMP
+    | bindings::FOLL_NOWAIT
+    | bindings::FOLL_HWPOISON
+    | bindings::FOLL_ANON
+    | bindings::FOLL_SPLIT_PMD
+    | bindings::FOLL_INTERRUPTIBLE;
+
+/// Flags that the slow path heeds and the fast walk does not, but for `PCI_P2PDMA`, as in `mm/gup.c`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlowOnly(u32);
+
+impl SlowOnly {
+    /// Write to private memory that is mapped read-only.
+    #[doc(alias = "FOLL_FORCE")]
+    pub(crate) const FORCE: Self = Self(bindings::FOLL_FORCE);
+    /// Do not fault pages in.
+    #[doc(alias = "FOLL_NOFAULT")]
+    pub(crate) const NOFAULT: Self = Self(bindings::FOLL_NOFAULT);
+    /// Peer-to-peer memory too. Not for long.
+    #[doc(alias = "FOLL_PCI_P2PDMA")]
+    pub(crate) const PCI_P2PDMA: Self = Self(bindings::FOLL_PCI_P2PDMA);
+    /// Let NUMA hints fault first.
+    #[doc(alias = "FOLL_HONOR_NUMA_FAULT")]
+    pub(crate) const HONOR_NUMA_FAULT: Self = Self(bindings::FOLL_HONOR_NUMA_FAULT);
+
+    const ALL: Self = Self::FORCE
+        .and(Self::NOFAULT)
+        .and(Self::PCI_P2PDMA)
+        .and(Self::HONOR_NUMA_FAULT);
+
+    /// These and those.
+    #[must_use]
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether these are among them.
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// `FOLL_` flags that the kernel takes for the kind of reference that they are for.
+#[derive(Clone, Copy)]
+pub(crate) struct FollFlags(u32);
+
+impl FollFlags {
+    /// Checks flags for the slow functions and references of kind `K`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` as the functions themselves, which warn besides: their callers are not user space.
+    #[doc(alias = "is_valid_gup_args")]
+    pub(crate) fn slow<K: RefKind>(flags: u32) -> Result<Self> {
+        let has = |flag| flags & flag != 0;
+        let longterm = has(bindings::FOLL_LONGTERM);
+        let is_valid = flags & !PUBLIC == 0
+            && !(K::PINS && has(bindings::FOLL_GET))
+            && !(longterm && (!K::PINS || has(bindings::FOLL_PCI_P2PDMA)));
+        if is_valid {
+            Ok(Self(flags))
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// Checks flags for the fast functions and references of kind `K`.
+    ///
+    /// # Errors
+    ///
+    /// As [`slow()`](Self::slow).
+    #[doc(alias = "gup_fast_fallback")]
+    pub(crate) fn fast<K: RefKind>(flags: u32) -> Result<Self> {
+        if flags & !FAST == 0 {
+            Self::slow::<K>(flags)
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// These flags, not checked yet, and `FOLL_LONGTERM`.
+    pub(crate) const fn and_longterm(flags: u32) -> u32 {
+        flags | bindings::FOLL_LONGTERM
+    }
+
+    /// The flags for a long-term pin.
+    pub(crate) const fn longterm(access: Access) -> Self {
+        Self(Self::and_longterm(match access {
+            Access::Read => 0,
+            Access::Write => bindings::FOLL_WRITE,
+        }))
+    }
+
+    /// The flags for these rules, which the kernel takes: `longterm` is for pins alone, and not for peer-to-peer memory.
+    pub(crate) fn new(rules: &Rules, slow_only: SlowOnly) -> Self {
+        let mut flags = slow_only.0;
+        if rules.access.is_write() {
+            flags |= bindings::FOLL_WRITE;
+        }
+        if rules.longterm {
+            flags |= bindings::FOLL_LONGTERM;
+        }
+        Self(flags)
+    }
+
+    /// What flags for the fast functions mean: the access, whether it is for long, and what the slow path is told.
+    pub(crate) fn for_walk(self) -> (Access, bool, SlowOnly) {
+        let access = if self.0 & bindings::FOLL_WRITE != 0 {
+            Access::Write
+        } else {
+            Access::Read
+        };
+        let longterm = self.0 & bindings::FOLL_LONGTERM != 0;
+        (access, longterm, SlowOnly(self.0 & SlowOnly::ALL.0))
+    }
+
+    /// The flags.
+    pub(in crate::sys) fn bits(self) -> u32 {
+        self.0
+    }
+}

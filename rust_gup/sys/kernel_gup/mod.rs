@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's own functions: the slow path, and the fast ones to compare with.
+
+mod foll;
+mod functions;
+mod mmap_lock;
+
+pub(crate) use self::{
+    foll::{
+        FollFlags,
+        SlowOnly, //
+    },
+    functions::SLOW_BATCH_MAX,
+    mmap_lock::MmapReadLock, //
+};

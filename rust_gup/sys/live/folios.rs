@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The folios of the running kernel, as the walk uses them.
+
+use core::{
+    cell::Cell,
+    marker::PhantomData,
+    sync::atomic::{
+        AtomicI32,
+        Ordering, //
+    },
+};
+
+use kernel::bindings;
+
+use super::{
+    irq::IrqsOff,
+    tables::Slot, //
+};
+use crate::{
+    sys::{
+        arch::{
+            Arch,
+            Live, //
+        },
+        memory::{
+            put_counts,
+            FolioPtr,
+            MemoryMap,
+            PageMap,
+            PagePtr,
+            State,
+            PAGES_PER_SUBSECTION, //
+        },
+        raw, //
+    },
+    walk::{
+        may_be_referenced,
+        FolioState,
+        Folios,
+        Mapped,
+        Owner, //
+    },
+};
+
+/// References that have to be given back after the section with interrupts off.
+///
+/// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` those sleep. A
+/// reference held a little longer harms nobody. At most one run of a window is given back, since the walk ends with it.
+///
+/// References on device memory do not keep the device from going, and its `struct page`s with it, as soon as interrupts are
+/// on (`memunmap_pages()`). What is parked of it therefore comes with a reference on the page map.
+#[derive(Default)]
+pub(in crate::sys) struct Parking(Cell<Option<Surplus>>);
+
+#[derive(Clone, Copy)]
+struct Surplus {
+    folio: FolioPtr,
+    refs: u32,
+    pincount: u32,
+    /// The page map of device memory, with a reference that belongs to this.
+    map: Option<PageMap>,
+}
+
+impl Surplus {
+    fn give_back(self) {
+        // SAFETY: `Folios::put()` is called with references that were taken by `try_add_refs()`, once.
+        unsafe { put_counts(self.folio, self.refs, self.pincount) };
+        if let Some(map) = self.map {
+            // SAFETY: `Folios::put()` took it.
+            unsafe { map.let_go(1) };
+        }
+    }
+}
+
+impl Parking {
+    /// Gives back what is parked. With interrupts on, in process context.
+    #[inline(always)]
+    pub(in crate::sys) fn empty(&self) {
+        if self.0.get().is_some() {
+            self.give_back();
+        }
+    }
+
+    #[cold]
+    fn give_back(&self) {
+        if let Some(surplus) = self.0.take() {
+            surplus.give_back();
+        }
+    }
+}
+
+/// The folios of the running kernel, while interrupts are off.
+#[derive(Clone, Copy)]
+pub(in crate::sys) struct LiveFolios<'irq> {
+    memory_map: MemoryMap,
+    parking: &'irq Parking,
+    irqs_off: PhantomData<&'irq IrqsOff>,
+}
+
+impl<'irq> LiveFolios<'irq> {
+    /// For one window. What has to be given back goes to `parking`.
+    #[inline(always)]
+    pub(in crate::sys) fn new(_irqs_off: &'irq IrqsOff, parking: &'irq Parking) -> Self {
+        Self {
+            memory_map: MemoryMap::get(),
+            parking,
+            irqs_off: PhantomData,
+        }
+    }
+}
+
+impl<'irq> Folios for LiveFolios<'irq> {
+    type Slot = Slot<'irq>;
+    type Page = PagePtr;
+    type Folio = FolioPtr;
+    type State = State;
+
+    const PAGES_PER_SUBSECTION: u64 = PAGES_PER_SUBSECTION;
+
+    #[inline(always)]
+    fn page(self, mapped: Mapped<Slot<'irq>>) -> PagePtr {
+        self.memory_map.page(mapped.frame())
+    }
+
+    #[inline(always)]
+    fn nth(self, page: PagePtr, n: usize) -> PagePtr {
+        page.nth(n)
+    }
+
+    #[inline(always)]
+    fn folio(self, page: PagePtr) -> FolioPtr {
+        page.folio()
+    }
+
+    #[inline(always)]
+    fn state(self, folio: FolioPtr) -> State {
+        folio.state()
+    }
+
+    #[inline(always)]
+    fn single(self, page: PagePtr) -> Option<FolioPtr> {
+        page.as_single()
+    }
+
+    #[inline(always)]
+    fn single_in(self, node_and_zone: usize, page: PagePtr) -> Option<FolioPtr> {
+        let state = page.as_head().state();
+        (!page.is_tail() && state.is_small_in(node_and_zone)).then_some(page.as_head())
+    }
+
+    #[inline(always)]
+    fn nr_pages(self, folio: FolioPtr) -> usize {
+        folio.nr_pages()
+    }
+
+    #[inline(always)]
+    fn index(self, folio: FolioPtr, page: PagePtr) -> usize {
+        folio.index(page)
+    }
+
+    #[inline(always)]
+    fn refcount(self, folio: FolioPtr) -> i32 {
+        folio.refcount().load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn try_add_refs(self, folio: FolioPtr, n: u32) -> bool {
+        let refcount = folio.refcount();
+        let now = refcount.load(Ordering::Relaxed);
+        let added = may_be_referenced(now)
+            && (refcount
+                .compare_exchange(
+                    now,
+                    now.wrapping_add(n as i32),
+                    Ordering::SeqCst,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+                || try_add_contended(refcount, n));
+        if added {
+            Live::after_atomic();
+        }
+        added
+    }
+
+    #[inline(always)]
+    fn add_pincount(self, folio: FolioPtr, n: u32) {
+        folio.pincount().fetch_add(n as i32, Ordering::SeqCst);
+        Live::after_atomic();
+    }
+
+    #[cold]
+    fn put(self, folio: FolioPtr, refs: u32, pincount: u32) {
+        let mut surplus = Surplus {
+            folio,
+            refs,
+            pincount,
+            map: None,
+        };
+        if folio.state().is_device() {
+            surplus.map = folio.page_map().filter(|map| map.try_hold(1));
+            if surplus.map.is_none() {
+                // The device goes, but no further before interrupts are on. At once then, as C always does.
+                surplus.give_back();
+                return;
+            }
+        }
+        if let Some(earlier) = self.parking.0.replace(Some(surplus)) {
+            // Does not happen, see `Parking`; `mm/gup.c` always gives back at once.
+            earlier.give_back();
+        }
+    }
+
+    #[cold]
+    fn is_pci_p2pdma(self, folio: FolioPtr) -> Option<bool> {
+        Some(folio.page_map()?.memory_type() == raw::MEMORY_DEVICE_PCI_P2PDMA)
+    }
+
+    #[cold]
+    fn try_hold_page_map(self, folio: FolioPtr, nr_pages: u32) -> bool {
+        let map = folio.page_map();
+        map.is_some_and(|map| map.try_hold(nr_pages as usize))
+    }
+
+    #[doc(alias = "get_pfnblock_migratetype")]
+    #[inline(never)]
+    fn is_longterm_pinnable(self, folio: FolioPtr) -> bool {
+        // `folio_migratetype()` is not exported to modules; this reads what `get_pfnblock_migratetype()` reads
+        // (`mm/page_alloc.c:392`), as racily. The reference keeps the section, that of device memory only
+        // as long as interrupts are off.
+        let pfn = self.memory_map.pfn(folio.head()).as_u64() as usize;
+        let block = (pfn & (raw::PAGES_PER_SECTION - 1)) >> raw::PAGEBLOCK_ORDER;
+        let bit = block.wrapping_mul(raw::NR_PAGEBLOCK_BITS);
+        // SAFETY: The frame has a section, since it has a folio that is referenced; its map has the bits of each of its
+        // blocks.
+        let word = unsafe {
+            raw::rust_gup_pfn_usemap(pfn)
+                .add(bit / usize::BITS as usize)
+                .read_volatile()
+        };
+        let flags = word >> (bit % usize::BITS as usize);
+        let is_isolated = flags & raw::PAGEBLOCK_ISO_MASK != 0;
+        let migratetype = flags & raw::PAGEBLOCK_MIGRATETYPE_MASK;
+        if is_isolated || migratetype == raw::MIGRATE_CMA {
+            return false;
+        }
+        let state = folio.state();
+        state.may_stay() || (state.is_device() && is_device_pinnable(folio))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn owner(self, folio: FolioPtr) -> Owner {
+        if folio.is_slab() {
+            return Owner::Other;
+        }
+        let mapping = folio.mapping();
+        if mapping & raw::MAPPING_ANON != 0 {
+            return Owner::Anon;
+        }
+        if mapping & raw::MAPPING_FLAGS != 0 {
+            return Owner::Other;
+        }
+        file_owner(folio, mapping)
+    }
+
+    #[inline(always)]
+    fn admits_unowned(self) -> bool {
+        raw::ADMITS_UNOWNED != 0
+    }
+
+    #[inline(always)]
+    fn is_anon(self, folio: FolioPtr) -> bool {
+        !folio.is_slab() && folio.has_anon_mapping()
+    }
+
+    #[inline(always)]
+    fn read_barrier(self) {
+        Live::read_barrier();
+    }
+
+    #[inline(always)]
+    fn is_anon_exclusive(self, page: PagePtr) -> bool {
+        page.is_anon_exclusive()
+    }
+
+    #[inline(always)]
+    fn make_accessible(self, folio: FolioPtr) -> bool {
+        if raw::HAS_MAKE_FOLIO_ACCESSIBLE == 0 {
+            return true;
+        }
+        // SAFETY: The folio is referenced.
+        unsafe { raw::rust_gup_make_folio_accessible(folio.as_ptr()) == 0 }
+    }
+
+    #[inline(always)]
+    fn set_referenced(self, folio: FolioPtr) {
+        folio.set_referenced();
+    }
+
+    #[inline(always)]
+    fn count_pinned(self, node_and_zone: usize, nr_pages: u32) {
+        // SAFETY: The node is that of a folio, so it exists.
+        unsafe {
+            raw::rust_gup_count_pinned(State::node_of(node_and_zone) as i32, nr_pages as isize)
+        };
+    }
+}
+
+/// Adds references where somebody else changes their number at the same time.
+#[cold]
+#[inline(never)]
+fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
+    refcount
+        .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |now| {
+            may_be_referenced(now).then(|| now.wrapping_add(n as i32))
+        })
+        .is_ok()
+}
+
+/// Whether a referenced folio of `ZONE_DEVICE` may be pinned for long: not what has to be migrated at any time, nor what
+/// a file system must be able to truncate.
+#[doc(alias("folio_is_device_coherent", "folio_is_fsdax"))]
+#[cold]
+#[inline(never)]
+fn is_device_pinnable(folio: FolioPtr) -> bool {
+    !matches!(
+        folio.page_map().map(PageMap::memory_type),
+        None | Some(raw::MEMORY_DEVICE_COHERENT | raw::MEMORY_DEVICE_FS_DAX)
+    )
+}
+
+/// Whose a folio is that is not anonymous.
+///
+/// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2765`).
+fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
+    if folio.is_hugetlb() {
+        return Owner::Hugetlb;
+    }
+    if mapping == 0 {
+        return if folio == FolioPtr::zero() {
+            Owner::ZeroPage
+        } else {
+            Owner::None
+        };
+    }
+    let mapping = mapping as *mut bindings::address_space;
+    // SAFETY: The folio is referenced and its entry was found unchanged, so `mapping` was its file's when it was read;
+    // it cannot have been freed since, as interrupts are off.
+    unsafe {
+        if raw::shmem_mapping(mapping) {
+            Owner::Shmem
+        } else if raw::HAS_SECRETMEM != 0 && raw::rust_gup_mapping_unevictable(mapping) {
+            Owner::Unevictable
+        } else {
+            Owner::File
+        }
+    }
+}

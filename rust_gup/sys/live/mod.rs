@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The running kernel as the walk sees it: tables and folios, which exist while interrupts are off.
+
+mod folios;
+mod irq;
+pub(crate) mod mm;
+mod tables;
+
+pub(in crate::sys) use self::{
+    folios::{
+        LiveFolios,
+        Parking, //
+    },
+    irq::with_irqs_off,
+    tables::LiveTables, //
+};

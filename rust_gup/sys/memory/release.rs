@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Giving pages back: all that gives up a reference or a pin goes through here.
+//!
+//! Nothing here uses `release_pages()`. It passes over the huge zero page (`folios_put_refs()`), which is counted as any
+//! other folio when it is taken: its references would stay, and its memory with them when the shrinker has let go of it.
+
+use core::sync::atomic::Ordering;
+
+use kernel::bindings;
+
+use super::{
+    node_count::NodeCount,
+    FolioPtr,
+    MemoryMap,
+    PagePtr,
+    State, //
+};
+use crate::{
+    sys::raw,
+    walk::{
+        FolioState,
+        RefKind,
+        Run, //
+    },
+};
+
+/// What a pin adds to the count of a folio of one page.
+const PIN_BIAS: u32 = bindings::GUP_PIN_COUNTING_BIAS;
+
+/// What happened to the contents of pages that are given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// They were at most read.
+    Unchanged,
+    /// They were written to, and the owner's file system has to know. Of pages that are pinned.
+    Written,
+}
+
+/// Gives runs back.
+///
+/// In process context with interrupts on: giving back the last reference frees. Marking pages dirty sleeps.
+pub(in crate::sys) struct Releaser {
+    memory_map: MemoryMap,
+    zero: FolioPtr,
+    released: NodeCount,
+}
+
+/// Adds to a node's `nr_foll_pin_released` in `/proc/vmstat`.
+#[doc(alias = "NR_FOLL_PIN_RELEASED")]
+fn count_released(node: usize, nr_pages: usize) {
+    // SAFETY: The node is that of a folio, so it exists.
+    unsafe { raw::rust_gup_count_unpinned(node as i32, nr_pages as isize) };
+}
+
+impl FolioPtr {
+    /// Gives references back, and frees the folio if they were the last.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns that many.
+    #[doc(alias = "folio_put_refs")]
+    #[inline(always)]
+    unsafe fn put_refs(self, refs: u32) {
+        if self.refcount().fetch_sub(refs as i32, Ordering::SeqCst) == refs as i32 {
+            // SAFETY: These were the last references.
+            unsafe { self.free() };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// There are no references any more.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free(self) {
+        // SAFETY: As for this function.
+        unsafe { bindings::__folio_put(self.as_ptr()) };
+    }
+}
+
+/// Gives back what the walk has added to the counts of a folio and not handed out, pins first as in `gup_put_folio()`.
+///
+/// # Safety
+///
+/// The caller owns that many references, and pins among them, which are not counted in `/proc/vmstat`.
+pub(in crate::sys) unsafe fn put_counts(folio: FolioPtr, nr_refs: u32, pincount: u32) {
+    if pincount != 0 {
+        folio
+            .pincount()
+            .fetch_sub(pincount as i32, Ordering::SeqCst);
+    }
+    // SAFETY: As for this function.
+    unsafe { folio.put_refs(nr_refs) };
+}
+
+/// Gives back an array of pages as a caller of the kernel's functions does.
+///
+/// # Safety
+///
+/// The caller owns one reference of kind `K` on each page, and gives it up.
+#[doc(alias("unpin_user_pages", "put_page"))]
+#[inline(always)]
+pub(in crate::sys) unsafe fn release_array_with_kernel<K: RefKind>(
+    pages: &mut [*mut bindings::page],
+) {
+    let (pages, nr_pages) = (pages.as_mut_ptr(), pages.len());
+    // SAFETY: As for this function.
+    unsafe {
+        if K::PINS {
+            bindings::unpin_user_pages(pages, nr_pages);
+        } else {
+            raw::rust_gup_put_pages(pages, nr_pages);
+        }
+    }
+}
+
+/// # Safety
+///
+/// The caller owns a pin on each page of the run, whose first one is `page`, and gives it up.
+#[doc(alias = "unpin_user_page_range_dirty_lock")]
+unsafe fn unpin_with_kernel(page: PagePtr, run: Run, contents: Contents) {
+    let is_dirty = contents == Contents::Written;
+    let nr_pages = run.nr_pages() as usize;
+    // SAFETY: By the contract of this function.
+    unsafe { bindings::unpin_user_page_range_dirty_lock(page.as_ptr(), nr_pages, is_dirty) };
+}
+
+/// Out of the way of what is given back unchanged.
+///
+/// # Safety
+///
+/// As for [`unpin_with_kernel()`].
+#[cold]
+unsafe fn unpin_written(page: PagePtr, run: Run) {
+    // SAFETY: As for this function.
+    unsafe { unpin_with_kernel(page, run, Contents::Written) };
+}
+
+impl Releaser {
+    /// Begins to give back.
+    pub(in crate::sys) fn new() -> Self {
+        Self {
+            memory_map: MemoryMap::get(),
+            zero: FolioPtr::zero(),
+            released: NodeCount::new(count_released),
+        }
+    }
+
+    /// Gives back all pages of `run`.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns one reference of kind `K` on each page of the run, and gives it up.
+    #[doc(alias(
+        "unpin_user_page_range_dirty_lock",
+        "unpin_user_pages",
+        "gup_put_folio"
+    ))]
+    #[inline(always)]
+    pub(in crate::sys) unsafe fn release<K: RefKind>(&mut self, run: Run, contents: Contents) {
+        let mut page = self.memory_map.page(run.first());
+        if K::PINS && contents == Contents::Written {
+            // SAFETY: The pages are pinned, and the pins given up.
+            unsafe { unpin_written(page, run) };
+            return;
+        }
+        let mut nr_left = run.nr_pages() as usize;
+        if !K::PINS && nr_left == 1 {
+            // `put_page()`: it does not matter how large the folio is.
+            let folio = if page.is_tail() {
+                page.folio()
+            } else {
+                page.as_head()
+            };
+            // SAFETY: As for this function.
+            unsafe { folio.put_refs(1) };
+            return;
+        }
+        while nr_left != 0 {
+            let (folio, index) = if page.is_tail() {
+                let folio = page.folio();
+                (folio, folio.index(page))
+            } else {
+                (page.as_head(), 0)
+            };
+            // The references fix the geometry.
+            let state = folio.state();
+            let nr = if state.is_large() {
+                folio.nr_pages().wrapping_sub(index).min(nr_left)
+            } else {
+                1
+            };
+            // SAFETY: As for this function.
+            unsafe { self.release_pages::<K>(folio, state, nr as u32) };
+            nr_left = nr_left.wrapping_sub(nr);
+            if nr_left == 0 {
+                return;
+            }
+            page = page.nth(nr);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns references of kind `K` on `nr` pages of the folio, and gives them up.
+    #[inline(always)]
+    unsafe fn release_pages<K: RefKind>(&mut self, folio: FolioPtr, state: State, nr: u32) {
+        let mut refs = nr;
+        if K::PINS {
+            if state.is_large() {
+                folio.pincount().fetch_sub(nr as i32, Ordering::SeqCst);
+            } else if folio == self.zero {
+                // It is not counted when it is pinned (`mm/gup.c:540`).
+                return;
+            } else {
+                refs = nr.wrapping_mul(PIN_BIAS);
+            }
+            self.released.add(state.node(), nr as usize);
+        }
+        // SAFETY: As for this function.
+        unsafe { folio.put_refs(refs) };
+    }
+
+    /// The same with the kernel's functions, a step a folio: for those who compare, and do not trust what they test.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::release()`].
+    #[doc(alias("unpin_user_page_range_dirty_lock", "folio_put_refs"))]
+    #[inline(always)]
+    pub(in crate::sys) unsafe fn release_with_kernel<K: RefKind>(&self, run: Run) {
+        let page = self.memory_map.page(run.first());
+        if K::PINS {
+            // SAFETY: The pages are pinned, and the pins given up.
+            unsafe { unpin_with_kernel(page, run, Contents::Unchanged) };
+            return;
+        }
+        // SAFETY: The pages are referenced, and the references given up.
+        unsafe { raw::rust_gup_put_page_range(page.as_ptr(), run.nr_pages() as usize) };
+    }
+}
