@@ -71,8 +71,8 @@ static const unsigned long CONST_MAPPING_FLAGS = FOLIO_MAPPING_FLAGS;
 static const unsigned long CONST_MAPPING_ANON = FOLIO_MAPPING_ANON;
 
 /*
- * What gup_fast_folio_allowed() says of a small folio without a mapping. Since 7.3 it knows that this is no secret memory
- * (mm/gup.c:2792); without secret memory it never asked.
+ * Whether gup_fast_folio_allowed() accepts a small folio without a mapping. Since 7.3 it knows that this is no secret
+ * memory (mm/gup.c:2792); without secret memory it never asked.
  */
 static const unsigned long CONST_ADMITS_UNOWNED =
 	LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) || !IS_ENABLED(CONFIG_SECRETMEM);

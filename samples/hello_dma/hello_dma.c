@@ -65,8 +65,8 @@ static int __init hello_dma_init(void)
 		goto release;
 	pr_info("hello_dma: a scatter list of %u entries\n", table.orig_nents);
 	/*
-	 * Here a driver calls dma_map_sgtable(), has the device work, and calls dma_unmap_sgtable(). A device that was told
-	 * to write may have written, whether or not it came to an end.
+	 * Here a driver calls dma_map_sgtable(), has the device work, and calls dma_unmap_sgtable(). Once it was told
+	 * to write, the device may have written, whether or not it came to an end.
 	 */
 	contents = RUST_GUP_WRITTEN;
 	sg_free_table(&table);

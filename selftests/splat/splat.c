@@ -114,8 +114,8 @@ static void irq_state(void)
  */
 static void take_under_mmap_lock(void)
 {
-	typeof(&rust_gup_release) release = symbol_get(rust_gup_release);
-	typeof(&rust_gup_take) take = symbol_get(rust_gup_take);
+	typeof(rust_gup_release) *release = symbol_get(rust_gup_release);
+	typeof(rust_gup_take) *take = symbol_get(rust_gup_take);
 	struct mm_struct *mm = current->mm;
 	struct rust_gup_range *range;
 	unsigned long addr;
