@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What rust_gup.ko offers to other modules: the pages of a range of the current process, held until they are released.
+ * The in-kernel API of rust_gup.ko. A module takes the pages of a range of the current process, and holds them until it
+ * releases them.
  *
  *	struct rust_gup_taken taken;
  *	struct rust_gup_range *range;
@@ -11,11 +12,11 @@
  *	... rust_gup_runs(), rust_gup_copy_from(), rust_gup_copy_to(), as often as needed, in any order and at once ...
  *	rust_gup_release(range, RUST_GUP_WRITTEN);
  *
- * Every function may sleep: process context only, without a spinlock, with interrupts and preemption on, outside of
- * RCU read-side critical sections. Elsewhere each of them does nothing and says -EPERM. (A kernel without
- * CONFIG_PREEMPT_COUNT cannot tell that a spinlock is held.)
+ * Every function may sleep. The caller must be in process context, without a spinlock, with interrupts and preemption
+ * on, and outside of RCU read-side critical sections. Elsewhere each function does nothing and returns -EPERM. (A
+ * kernel without CONFIG_PREEMPT_COUNT cannot tell that a spinlock is held.)
  *
- * Which locks of the memory management each of them may take:
+ * Locks of the memory management that each function may take:
  *
  *	rust_gup_take()			mmap_lock of the current process for reading, and all that page faults take
  *	rust_gup_take(), _FAST_ONLY	none
@@ -24,18 +25,18 @@
  *	rust_gup_release(), _UNCHANGED	none, unless rust_gup_copy_to() has written to the pages
  *	rust_gup_release(), _WRITTEN	the lock of each folio, and what the file system takes to mark it dirty
  *
- * All but the first may be called by the holder of an mmap_lock: from close() of a VMA and mmap() of a file, too. Those that
- * take no lock may also be called by the holder of a folio lock, from an MMU notifier for example; but rust_gup_take()
- * allocates memory with GFP_KERNEL_ACCOUNT. Where lockdep is on, it complains about a rust_gup_take() that is not
- * _FAST_ONLY under mmap_lock.
+ * The holder of an mmap_lock may call all but the first, for example in close() of a VMA or in mmap() of a file. The
+ * holder of a folio lock may call those that take no lock, for example in an MMU notifier; but rust_gup_take()
+ * allocates memory with GFP_KERNEL_ACCOUNT. Lockdep complains about a rust_gup_take() without _FAST_ONLY under
+ * mmap_lock.
  *
- * rust_gup_take() looks at the address space of the current task; the others may be called by any task, also when that
- * address space is gone. Pages that are held count against RLIMIT_MEMLOCK of the user that took them, in user->locked_vm
- * as those of io_uring do, unless the task has CAP_IPC_LOCK; they show as VmPin of the process.
+ * rust_gup_take() takes pages of the current task's address space. Any task may call the other functions, even if that
+ * address space is gone. Held pages count against RLIMIT_MEMLOCK of the user that took them, in user->locked_vm as
+ * those of io_uring do, unless the task has CAP_IPC_LOCK. They show as VmPin of the process.
  *
- * A module that uses a symbol of another one holds it: rust_gup.ko cannot be removed before its users.
+ * A module that uses a symbol of another module holds that module: rust_gup.ko cannot be removed before its users.
  *
- * Documentation/dma.rst says which flags are right for DMA, and when to use which RUST_GUP_*WRITTEN.
+ * Documentation/dma.rst says which flags are right for DMA, and when to release with RUST_GUP_WRITTEN.
  */
 #ifndef RUST_GUP_API_H
 #define RUST_GUP_API_H
@@ -52,11 +53,11 @@ struct rust_gup_range;
 
 /**
  * struct rust_gup_taken - how a request was served
- * @nr_pages: Pages that are held, from the one that holds the first byte on. Fewer than asked for is no error.
- * @nr_runs: In how many physically contiguous runs.
- * @nr_fast: How many of the pages the walk without locks took; the kernel's slow path took the others.
+ * @nr_pages: Pages that are held, from the one with the first byte on. A short count is no error.
+ * @nr_runs: How many physically contiguous runs they make.
+ * @nr_fast: How many of the pages the lockless walk took; the kernel's slow path took the others.
  * @stop_addr: Address of the page at which that walk first stopped, if @stop is not RUST_GUP_STOP_NONE.
- * @stop: RUST_GUP_STOP_*, why.
+ * @stop: RUST_GUP_STOP_*, the reason.
  */
 struct rust_gup_taken {
 	size_t		nr_pages;
@@ -68,8 +69,8 @@ struct rust_gup_taken {
 
 /**
  * struct rust_gup_page_run - physically contiguous pages
- * @first: The first one. The others follow it in the memory map: nth_page(), page_to_pfn() + i.
- * @nr_pages: How many.
+ * @first: The first page. The others follow it in the memory map: nth_page(), page_to_pfn() + i.
+ * @nr_pages: Number of pages.
  */
 struct rust_gup_page_run {
 	struct page	*first;
@@ -79,28 +80,28 @@ struct rust_gup_page_run {
 /* What happened to the contents of the pages while they were held. */
 enum rust_gup_contents {
 	RUST_GUP_UNCHANGED	= 0,	/* They were at most read. */
-	RUST_GUP_WRITTEN	= 1,	/* Written to, by a device or through the kernel's mapping: they are marked dirty. */
+	RUST_GUP_WRITTEN	= 1,	/* A device or the kernel wrote to them: they are marked dirty. */
 };
 
 /**
  * rust_gup_take - hold the pages of [addr, addr + len_bytes) of the current process
  * @addr: First byte.
  * @len_bytes: Number of bytes, not 0.
- * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM (with _PIN only), _FAST_ONLY. The other flags of the device are for tests, and
- *	refused: what user space says must not become FOLL_FORCE.
- * @taken: How the request was served, on errors too: then why and where the walk stopped. May be NULL.
+ * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM (with _PIN only), _FAST_ONLY. The function refuses the other flags of the
+ *	device: they are for tests, and a flag from user space must not become FOLL_FORCE.
+ * @taken: How the request was served; on errors, why and where the walk stopped. May be NULL.
  *
  * Return: the pages, or an error pointer:
  *	-EPERM		not in process context
  *	-EINVAL		no bytes; unknown flags, or flags that do not go together
  *	-EOVERFLOW	the range wraps around
- *	-EFAULT		the range reaches beyond user space, or the first page cannot be had, or there is no user space
+ *	-EFAULT		the range reaches beyond user space, the first page cannot be had, or there is no user space
  *	-ENOMEM		RLIMIT_MEMLOCK, or no memory
- *	-ETOOMANYREFS	the first page is held so often already that its reference count could overflow
+ *	-ETOOMANYREFS	the first page has so many references that its count could overflow
  *	-EINTR		the task was killed
- *	others		what the kernel's slow path says to the first page
+ *	others		the answer of the kernel's slow path for the first page
  *
- * With RUST_GUP_FAST_ONLY there may be no pages in the range that is returned. It has to be released all the same.
+ * With RUST_GUP_FAST_ONLY the returned range may have no pages. It has to be released all the same.
  */
 struct rust_gup_range *rust_gup_take(unsigned long addr, size_t len_bytes, unsigned int flags,
 				     struct rust_gup_taken *taken);
@@ -112,16 +113,17 @@ struct rust_gup_range *rust_gup_take(unsigned long addr, size_t len_bytes, unsig
  * @runs: Room for @capacity runs.
  * @capacity: See @runs.
  *
- * Return: how many were written, less than @capacity only at the end; or -EPERM.
+ * Return: the number of runs written, less than @capacity only at the end; or -EPERM.
  */
-ssize_t rust_gup_runs(const struct rust_gup_range *range, size_t first, struct rust_gup_page_run *runs, size_t capacity);
+ssize_t rust_gup_runs(const struct rust_gup_range *range, size_t first,
+		      struct rust_gup_page_run *runs, size_t capacity);
 
 /**
  * rust_gup_copy_from - read from the pages
  * @range: From rust_gup_take().
  * @offset: First byte, counted from the first byte of the range.
- * @buf: Where to.
- * @len_bytes: How many bytes.
+ * @buf: Destination.
+ * @len_bytes: Number of bytes.
  *
  * Return: 0; -EPERM; -EINVAL if the bytes are not all within what was taken; -EINTR if the task was killed.
  */
@@ -131,19 +133,20 @@ int rust_gup_copy_from(const struct rust_gup_range *range, size_t offset, void *
  * rust_gup_copy_to - write to the pages
  * @range: From rust_gup_take(), with RUST_GUP_PIN and RUST_GUP_WRITE.
  * @offset: First byte, counted from the first byte of the range.
- * @buf: Where from.
- * @len_bytes: How many bytes.
+ * @buf: Source.
+ * @len_bytes: Number of bytes.
  *
- * The pages are marked dirty when they are released, whatever rust_gup_release() is told.
+ * The pages are marked dirty when they are released, whatever is passed to rust_gup_release().
  *
- * Return: as rust_gup_copy_from(); -EACCES if the range was not pinned for writing. With a plain reference nobody learns of
- * the write: the file system takes the page for clean, and fork() shares it (Documentation/core-api/pin_user_pages.rst).
+ * Return: as rust_gup_copy_from(); -EACCES if the range was not pinned for writing. With a plain reference nobody
+ * learns of the write: the file system takes the page for clean, and fork() shares it
+ * (Documentation/core-api/pin_user_pages.rst).
  */
 int rust_gup_copy_to(const struct rust_gup_range *range, size_t offset, const void *buf, size_t len_bytes);
 
 /**
  * rust_gup_release - give the pages back
- * @range: From rust_gup_take(). Gone afterwards.
+ * @range: From rust_gup_take(). Not valid afterwards.
  * @contents: Whether the pages were written to.
  *
  * Return: 0; or an error, with which nothing is released and @range stays the caller's: -EPERM; -EACCES for

@@ -7,16 +7,15 @@
  * How it grows
  * ------------
  * An ioctl number carries the size of the caller's structure (_IOC_SIZE), and the module dispatches on the rest of
- * the number. A structure only ever grows at its end. What copy_struct_from_user() does for a system call is done
- * for each call here:
+ * the number. A structure only grows at its end. Each call treats it as copy_struct_from_user() does:
  *
- * - A caller built against an older, smaller structure is served: the fields it does not know read as zero, and
- *   only the bytes it has room for are written back.
- * - A caller built against a newer, larger structure is served if all bytes that the module does not know are
- *   zero, and refused with E2BIG otherwise. On return those bytes are zero.
- * - A structure smaller than the first published one is refused with EINVAL.
+ * - The module serves an older, smaller structure: the fields that the caller does not know read as zero, and only
+ *   the bytes for which it has room are written back.
+ * - The module serves a newer, larger structure if all bytes that the module does not know are zero, and refuses it
+ *   with E2BIG otherwise. On return those bytes are zero.
+ * - The module refuses a structure smaller than the first published one with EINVAL.
  *
- * Unknown flags, and reserved fields that are not zero, are refused with EINVAL.
+ * It refuses unknown flags, and reserved fields that are not zero, with EINVAL.
  *
  * Addresses and lengths are in bytes and need not be aligned. A request covers the bytes [addr, addr + len_bytes),
  * is served with every page that holds one of them, and is never rounded silently: offsets into a handle count from
@@ -28,64 +27,66 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Raised when a structure grows or a call is added; never when something is taken away, which does not happen. */
+/* Raised when a structure grows or a call is added. No call, field or flag is ever taken away. */
 #define RUST_GUP_ABI_VERSION	2
 
 #define RUST_GUP_DEVICE_PATH	"/dev/rust_gup"
 
-/* What is asked of a range: the flags of struct rust_gup_pin, rust_gup_compare and rust_gup_measure. */
+/* What a request asks for: the flags of struct rust_gup_pin, rust_gup_compare and rust_gup_measure. */
 #define RUST_GUP_WRITE		(1U << 0)	/* FOLL_WRITE: the pages will be written to. */
-#define RUST_GUP_PIN		(1U << 1)	/* FOLL_PIN, pin_user_pages*(); without it FOLL_GET, get_user_pages*(). */
+#define RUST_GUP_PIN		(1U << 1)	/* FOLL_PIN, pin_user_pages*(); else FOLL_GET, get_user_pages*(). */
 #define RUST_GUP_LONGTERM	(1U << 2)	/* FOLL_LONGTERM; only together with RUST_GUP_PIN. */
-#define RUST_GUP_FAST_ONLY	(1U << 3)	/* Never fall back to the path that takes mmap_lock and faults. */
-/* What the slow path does where the fast walk stops. Of these the walk itself heeds PCI_P2PDMA alone, as in mm/gup.c. */
-#define RUST_GUP_FORCE		(1U << 4)	/* FOLL_FORCE: write to private memory mapped read-only; CAP_SYS_ADMIN. */
+#define RUST_GUP_FAST_ONLY	(1U << 3)	/* Never use the slow path, which takes mmap_lock and faults. */
+/* For the slow path. The fast walk heeds only PCI_P2PDMA of these four, as mm/gup.c does. */
+#define RUST_GUP_FORCE		(1U << 4)	/* FOLL_FORCE: write to private read-only memory; CAP_SYS_ADMIN. */
 #define RUST_GUP_NOFAULT	(1U << 5)	/* FOLL_NOFAULT: do not fault pages in. */
-#define RUST_GUP_PCI_P2PDMA	(1U << 6)	/* FOLL_PCI_P2PDMA: peer-to-peer memory too; not with RUST_GUP_LONGTERM. */
+#define RUST_GUP_PCI_P2PDMA	(1U << 6)	/* FOLL_PCI_P2PDMA: peer-to-peer memory, too; not with _LONGTERM. */
 #define RUST_GUP_HONOR_NUMA_FAULT	(1U << 7)	/* FOLL_HONOR_NUMA_FAULT: let NUMA hints fault first. */
 /*
- * A handle lives for as long as user space likes, so RUST_GUP_IOC_PIN wants RUST_GUP_LONGTERM with RUST_GUP_PIN. This
- * flag says otherwise: the pins are not long-term, which keeps memory where it lies that the kernel must be able to
- * move or take away. For tests: it takes CAP_SYS_ADMIN there. The other calls hold their pins no longer than they
- * run, with or without it. Only together with RUST_GUP_PIN and without RUST_GUP_LONGTERM.
+ * The pins are short-term although they are in a handle. A handle lives for as long as user space likes, so
+ * RUST_GUP_IOC_PIN requires RUST_GUP_LONGTERM with RUST_GUP_PIN, or this flag. A short-term pin keeps memory in its
+ * place that the kernel must be able to move or take away. So the flag is for tests, and requires CAP_SYS_ADMIN there.
+ * The other calls drop their pins before they return, with or without it. Only together with RUST_GUP_PIN, and without
+ * RUST_GUP_LONGTERM.
  */
 #define RUST_GUP_SHORT_TERM	(1U << 8)
 
-/* Who takes the pages. */
-#define RUST_GUP_ENGINE_RUST		0U	/* The walk in Rust, kept as runs; the kernel's slow path for the rest. */
+/* Which engine takes the pages. */
+#define RUST_GUP_ENGINE_RUST		0U	/* The walk in Rust, kept as runs; the slow path for the rest. */
 #define RUST_GUP_ENGINE_KERNEL		1U	/* get_user_pages_fast(), pin_user_pages_fast(). */
-#define RUST_GUP_ENGINE_RUST_PAGES	2U	/* As RUST, written out as an array of pages; RUST_GUP_IOC_MEASURE only. */
+#define RUST_GUP_ENGINE_RUST_PAGES	2U	/* RUST, written out as an array; RUST_GUP_IOC_MEASURE only. */
 /*
- * As KERNEL, released by physically contiguous runs: unpin_user_page_range_dirty_lock(), for plain references
- * folio_put_refs(), a step a folio. RUST_GUP_IOC_MEASURE only, which does not count what it costs to find the runs.
+ * As KERNEL, released by physically contiguous runs: unpin_user_page_range_dirty_lock(), and for plain references
+ * folio_put_refs(), one step for each folio. RUST_GUP_IOC_MEASURE only, which does not count the cost of finding the
+ * runs.
  */
 #define RUST_GUP_ENGINE_KERNEL_RANGES	3U
 
 /* Why the fast walk stopped before the end of a range. Index of rust_gup_stats.stops. */
-#define RUST_GUP_STOP_NONE		0U	/* It did not: all was taken. */
-#define RUST_GUP_STOP_ABSENT		1U	/* Nothing is mapped there, or not yet, or it is swapped out or migrating. */
+#define RUST_GUP_STOP_NONE		0U	/* It did not stop. */
+#define RUST_GUP_STOP_ABSENT		1U	/* Not mapped, swapped out, or migrating. */
 #define RUST_GUP_STOP_PROT_NONE		2U	/* PROT_NONE, a NUMA hint, or an access marker of userfaultfd. */
-#define RUST_GUP_STOP_READ_ONLY		3U	/* Wanted for writing, mapped read-only (also copy-on-write, uffd-wp). */
-#define RUST_GUP_STOP_NOT_USER		4U	/* Mapped for the kernel alone. */
+#define RUST_GUP_STOP_READ_ONLY		3U	/* Wanted for writing, mapped read-only (also COW, uffd-wp). */
+#define RUST_GUP_STOP_NOT_USER		4U	/* Mapped for the kernel only. */
 #define RUST_GUP_STOP_PKEY		5U	/* The thread's protection keys deny the access. */
 #define RUST_GUP_STOP_SPECIAL		6U	/* A special mapping: it may have no struct page. */
-#define RUST_GUP_STOP_BAD		7U	/* A table entry that makes no sense; the kernel would call it bad. */
-#define RUST_GUP_STOP_CHANGED		8U	/* An entry changed between being read and the reference being taken. */
+#define RUST_GUP_STOP_BAD		7U	/* A table entry that makes no sense: pmd_bad(). */
+#define RUST_GUP_STOP_CHANGED		8U	/* An entry changed before it was re-read. */
 #define RUST_GUP_STOP_UNREFERENCED	9U	/* The reference count was zero: being freed, split or migrated. */
-#define RUST_GUP_STOP_SPLIT		10U	/* The folio was split, or became another one, between two looks. */
+#define RUST_GUP_STOP_SPLIT		10U	/* The folio was split or replaced meanwhile. */
 #define RUST_GUP_STOP_DEVICE		11U	/* PCI peer-to-peer memory, without RUST_GUP_PCI_P2PDMA. */
-#define RUST_GUP_STOP_ZERO_PAGE		12U	/* The zero page, where its rules differ: left to the slow path. */
-#define RUST_GUP_STOP_LONGTERM		13U	/* Cannot be pinned for long where it lies: movable, CMA or isolated. */
-#define RUST_GUP_STOP_NO_MAPPING	14U	/* A small folio without an owner: truncated, or a driver's. */
-#define RUST_GUP_STOP_FILE_LONGTERM	15U	/* File-backed and wanted for writing for long: needs the VMA to decide. */
-#define RUST_GUP_STOP_SECRET		16U	/* Secret memory, or unevictable so that it could be. */
-#define RUST_GUP_STOP_UNSHARE		17U	/* Read-only and not exclusive: an R/O pin must unshare it first. */
+#define RUST_GUP_STOP_ZERO_PAGE		12U	/* The zero page, left to the slow path. */
+#define RUST_GUP_STOP_LONGTERM		13U	/* Not to be pinned for long there: movable, CMA, isolated. */
+#define RUST_GUP_STOP_NO_MAPPING	14U	/* A small folio without a mapping: truncated, or a driver's. */
+#define RUST_GUP_STOP_FILE_LONGTERM	15U	/* Long-term writing to a file: the VMA decides. */
+#define RUST_GUP_STOP_SECRET		16U	/* Secret memory, or unevictable memory, which could be secret. */
+#define RUST_GUP_STOP_UNSHARE		17U	/* Read-only pin of a page that is not exclusive. */
 #define RUST_GUP_STOP_INACCESSIBLE	18U	/* The architecture could not make the folio accessible. */
-#define RUST_GUP_STOP_FORK		19U	/* fork() is write-protecting the address space, or was meanwhile. */
-#define RUST_GUP_STOP_RANGE		20U	/* Beyond what the page tables of this process can map. */
+#define RUST_GUP_STOP_FORK		19U	/* fork() is or was write-protecting the address space. */
+#define RUST_GUP_STOP_RANGE		20U	/* Beyond the reach of this process's page tables. */
 #define RUST_GUP_STOP_OFF		21U	/* The fast walk is off on this machine (Xen PV). */
 #define RUST_GUP_STOP_SIGNAL		22U	/* A fatal signal is pending. */
-#define RUST_GUP_STOP_TOO_MANY_REFS	23U	/* The folio is held so often already that its count could overflow. */
+#define RUST_GUP_STOP_TOO_MANY_REFS	23U	/* So many references that the count could overflow. */
 #define RUST_GUP_NR_STOPS		24U
 
 /* Page-table formats: rust_gup_info.format. */
@@ -93,7 +94,7 @@
 
 /* rust_gup_info.features */
 #define RUST_GUP_FEATURE_FAST		(1ULL << 0)	/* The fast walk is on. */
-#define RUST_GUP_FEATURE_PKEYS		(1ULL << 1)	/* The CPU enforces protection keys; the walk checks them. */
+#define RUST_GUP_FEATURE_PKEYS		(1ULL << 1)	/* The CPU has protection keys; the walk checks them. */
 #define RUST_GUP_FEATURE_LA57		(1ULL << 2)	/* Five levels of tables. */
 #define RUST_GUP_FEATURE_HAS_PFN	(1ULL << 3)	/* The caller may see page frame numbers (CAP_SYS_ADMIN). */
 
@@ -108,7 +109,7 @@
  * @levels: How many levels the page tables have now.
  * @features: RUST_GUP_FEATURE_*.
  * @cycles_khz: Rate of the counter that the cycle fields of this ABI are in, or 0 if it is not known.
- * @window_entries: Entries that the walk takes at most with interrupts off before it opens them again.
+ * @window_entries: Entries that the walk takes at most before it enables interrupts again.
  * @reserved: Zero.
  * @module_version: Version of the module, a string that ends in a zero byte.
  * @user_limit: The first address beyond user space (TASK_SIZE_MAX): a range that ends above it is refused with EFAULT.
@@ -136,19 +137,19 @@ struct rust_gup_info {
  * struct rust_gup_pin - take the pages of a range of the calling process
  * @addr: First byte.
  * @len_bytes: Number of bytes, not 0.
- * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM or _SHORT_TERM, _FAST_ONLY, and what the slow path does.
+ * @flags: RUST_GUP_WRITE, _PIN, _LONGTERM or _SHORT_TERM, _FAST_ONLY, and the four flags for the slow path.
  * @engine: RUST_GUP_ENGINE_RUST or _KERNEL. The kernel exports no fast-only pin, so _KERNEL with _PIN and
  *	_FAST_ONLY is refused with EOPNOTSUPP.
  * @handle: Out: names the pages until they are released, or 0 if there are none (only with _FAST_ONLY).
- * @nr_pages: Out: pages taken, from the one that holds @addr on. Less than asked is no error as long as it is
- *	more than nothing.
- * @nr_fast: Out: how many of them the fast walk in Rust took.
+ * @nr_pages: Out: pages taken, from the one that holds @addr on. A short count is no error, as long as at least one
+ *	page was taken.
+ * @nr_fast: Out: how many of these pages the fast walk in Rust took.
  * @nr_runs: Out: in how many physically contiguous runs they lie. Without CAP_SYS_ADMIN each page is a run, here and
  *	in the other calls.
  * @nr_by_level: Out: how many of @nr_fast were found under a leaf of each level.
- * @stop_addr: Out: address of the page at which the fast walk first stopped, if @stop is not _STOP_NONE. These two
- *	are also written when the slow path fails afterwards, and so does the call.
- * @stop: Out: RUST_GUP_STOP_*, why.
+ * @stop_addr: Out: address of the page at which the fast walk first stopped, if @stop is not _STOP_NONE. Both are
+ *	written even if the slow path then fails and the call returns an error.
+ * @stop: Out: RUST_GUP_STOP_*, the reason.
  * @reserved: Zero.
  */
 struct rust_gup_pin {
@@ -181,10 +182,10 @@ struct rust_gup_unpin {
  * @len_bytes: Number of bytes. The range must lie within what was taken.
  * @buf: Address of the caller's buffer.
  *
- * The copy goes through the kernel's mapping of the pages that are held, not through the page tables, so it shows
- * what a device with DMA into the handle would see. Writing needs a handle that was taken with RUST_GUP_PIN and
- * RUST_GUP_WRITE, and marks the pages dirty when they are released. A plain reference does not allow it: the file
- * system takes such a page for clean, and fork() shares it.
+ * The copy goes through the kernel's mapping of the held pages, not through the page tables, so it shows what a device
+ * with DMA into the handle would see. Writing requires a handle that was taken with RUST_GUP_PIN and RUST_GUP_WRITE,
+ * and marks the pages dirty when they are released. A plain reference does not allow it: the file system takes such a
+ * page for clean, and fork() shares it.
  */
 struct rust_gup_copy {
 	__aligned_u64	handle;
@@ -221,14 +222,14 @@ struct rust_gup_runs {
 	__aligned_u64	nr_total;
 };
 
-/* What the two engines can differ in: rust_gup_compare.differences. */
-#define RUST_GUP_DIFF_RESULT		(1U << 0)	/* Error number. */
-#define RUST_GUP_DIFF_NR_PAGES		(1U << 1)	/* Pages taken. */
+/* How the two engines can differ: rust_gup_compare.differences. */
+#define RUST_GUP_DIFF_RESULT		(1U << 0)	/* The error number. */
+#define RUST_GUP_DIFF_NR_PAGES		(1U << 1)	/* The number of pages taken. */
 #define RUST_GUP_DIFF_PAGE		(1U << 2)	/* A page: another frame at the same address. */
-#define RUST_GUP_DIFF_REFCOUNT		(1U << 3)	/* What it added to a folio's reference count, or left on it. */
-#define RUST_GUP_DIFF_PINCOUNT		(1U << 4)	/* The same of a large folio's pin count. */
-#define RUST_GUP_DIFF_REFERENCED	(1U << 5)	/* Whether it set the folio's referenced flag. */
-#define RUST_GUP_DIFF_FIRST		(1U << 6)	/* At first, of memory as it was found: error, number, or a page. */
+#define RUST_GUP_DIFF_REFCOUNT		(1U << 3)	/* Change of a folio's reference count, or leftovers. */
+#define RUST_GUP_DIFF_PINCOUNT		(1U << 4)	/* The same for a large folio's pin count. */
+#define RUST_GUP_DIFF_REFERENCED	(1U << 5)	/* Whether the folio's referenced flag was set. */
+#define RUST_GUP_DIFF_FIRST		(1U << 6)	/* In the first step: error, number, or a page. */
 
 /**
  * struct rust_gup_compare - let both engines take the same range, and compare
@@ -241,27 +242,27 @@ struct rust_gup_runs {
  * @errno_kernel: Out: the same for the kernel's.
  * @nr_pages_rust: Out: pages that the Rust engine took.
  * @nr_pages_kernel: Out: pages that the kernel's functions took.
- * @nr_equal: Out: how many of them agree in everything.
- * @nr_fast: Out: how many the fast walk in Rust took.
- * @nr_runs: Out: in how many runs.
+ * @nr_equal: Out: how many of these pages agree in everything.
+ * @nr_fast: Out: how many of @nr_pages_rust the fast walk took.
+ * @nr_runs: Out: how many runs they make.
  * @nr_by_level: Out: how many of @nr_fast were found under a leaf of each level.
  * @diff_addr: Out: address of the first page that differs, if @differences is not 0.
  * @stop_addr: Out: as in struct rust_gup_pin.
  * @stop: Out: as in struct rust_gup_pin.
  * @reserved: Zero.
- * @nr_pages_first: Out: pages that the Rust engine took at first.
- * @nr_fast_first: Out: how many of them the fast walk took.
- * @stop_addr_first: Out: as @stop_addr, at first.
- * @stop_first: Out: as @stop, at first.
- * @errno_first: Out: as @errno_rust, at first.
- * @nr_retries: Out: how often all but the first look was done again, because reference counts alone differed, as they
- *	do when the kernel empties a list of its own. At most 3.
+ * @nr_pages_first: Out: pages that the Rust engine took in the first step.
+ * @nr_fast_first: Out: how many of these the fast walk took.
+ * @stop_addr_first: Out: as @stop_addr, in the first step.
+ * @stop_first: Out: as @stop, in the first step.
+ * @errno_first: Out: as @errno_rust, in the first step.
+ * @nr_retries: Out: how often the last two steps were repeated because only reference counts differed, as they do when
+ *	the kernel empties a per-CPU list of pages. At most 3.
  *
- * At first the Rust engine takes and releases the range as it is found, then the kernel's function does, which must
- * get the same number of pages, the same ones, or the same error (RUST_GUP_DIFF_FIRST). From then on the range is
- * ready; the kernel's function and then the Rust engine take it, are inspected and release it. Counts that others
- * change meanwhile show as differences, so the range ought to be at rest. An error of the engines is reported in the
- * structure, not as the call's result.
+ * In the first step the Rust engine takes and releases the range as it is. Then the kernel's function does, and must
+ * get the same number of pages, the same pages, or the same error (RUST_GUP_DIFF_FIRST). From then on the range is
+ * ready. In the last two steps the kernel's function and then the Rust engine take it, are inspected and release it.
+ * Counts that others change meanwhile show as differences, so the range should be at rest. The structure reports an
+ * error of an engine; the call itself does not fail with it.
  */
 struct rust_gup_compare {
 	__aligned_u64	addr;
@@ -292,12 +293,13 @@ struct rust_gup_compare {
 
 /**
  * struct rust_gup_sample - one round of a measurement
- * @take_a: Cycles that engine A spent taking the range.
- * @take_b: The same for engine B.
- * @release_a: Cycles that were spent releasing what A took.
- * @release_b: The same for B.
+ * @take_a: Cycles for engine A to take the range.
+ * @take_b: Cycles for engine B to take the range.
+ * @release_a: Cycles to release what A took.
+ * @release_b: Cycles to release what B took.
  *
- * Cycles are those of get_cycles(), on x86 the time stamp counter. Under an emulator that counts instructions they are instructions.
+ * Cycles are those of get_cycles(), on x86 the time stamp counter. Under an emulator that counts instructions they are
+ * instructions.
  */
 struct rust_gup_sample {
 	__aligned_u64	take_a;
@@ -311,21 +313,21 @@ struct rust_gup_sample {
  * @addr: As in struct rust_gup_pin.
  * @len_bytes: As in struct rust_gup_pin.
  * @flags: As in struct rust_gup_pin, without RUST_GUP_FAST_ONLY.
- * @rounds: How often, 1 to RUST_GUP_MEASURE_MAX_ROUNDS. Odd rounds run B before A.
+ * @rounds: Number of rounds, 1 to RUST_GUP_MEASURE_MAX_ROUNDS. Odd rounds run B before A.
  * @engine_a: RUST_GUP_ENGINE_*.
  * @engine_b: RUST_GUP_ENGINE_*.
- * @pages_per_call: Into how many calls a round is cut, 1 to RUST_GUP_MEASURE_MAX_PAGES_PER_CALL.
+ * @pages_per_call: Pages that each call of a round takes, 1 to RUST_GUP_MEASURE_MAX_PAGES_PER_CALL.
  * @reserved: Zero.
  * @samples: Address of an array of @rounds struct rust_gup_sample.
  * @rounds_done: Out: samples written.
  * @nr_pages: Out: pages that each engine took in each round.
- * @overhead_cycles: Out: what an empty measurement costs; it is contained in each sample once a call.
- * @bookkeeping_a_bytes: Out: memory that the lists of taken pages need with engine A, for a whole call: the array, the
- *	runs, or both. 0 without CAP_SYS_ADMIN: it tells how the memory lies.
+ * @overhead_cycles: Out: cost of an empty measurement. Each sample contains it once a call.
+ * @bookkeeping_a_bytes: Out: memory for the lists of one call with engine A: the array, the runs, or both. 0 without
+ *	CAP_SYS_ADMIN, because it tells how the memory lies physically.
  * @bookkeeping_b_bytes: Out: the same for B.
  * @irqs_off_a_cycles: Out: the longest section with interrupts off in one more round of engine A, which is not among
- *	the samples; whoever else uses the module meanwhile counts too. The kernel's functions do not tell, so for
- *	RUST_GUP_ENGINE_KERNEL and _RANGES it is an upper bound: the longest call.
+ *	the samples. Other users of the module at that time count, too. The kernel's functions do not tell: for
+ *	RUST_GUP_ENGINE_KERNEL and _RANGES this is the longest call, an upper bound.
  * @irqs_off_b_cycles: Out: the same for B.
  *
  * The range must be resident: a round that takes fewer pages than the range has fails with EAGAIN.
@@ -358,13 +360,13 @@ struct rust_gup_measure {
  * struct rust_gup_stats - counters of the module since it was loaded
  * @nr_fast: Pages that the fast walk took.
  * @nr_slow: Pages that the kernel's slow path took because the fast walk had stopped.
- * @nr_runs: Runs that the fast walk took, one reference operation each. 0 without CAP_SYS_ADMIN.
+ * @nr_runs: Runs that the fast walk took, with one reference operation each. 0 without CAP_SYS_ADMIN.
  * @nr_windows: Sections with interrupts off. 0 without CAP_SYS_ADMIN, as are @irqs_off_max_cycles and @irqs_off.
  * @nr_handles: Handles that exist now.
- * @nr_held_pages: Pages that they hold now.
+ * @nr_held_pages: Pages that these handles hold now.
  * @irqs_off_max_cycles: The longest section with interrupts off.
  * @irqs_off: Sections by length: [i] counts those of 2^i up to 2^(i+1) - 1 cycles.
- * @stops: Why the fast walk stopped, by RUST_GUP_STOP_*.
+ * @stops: How often the fast walk stopped for each RUST_GUP_STOP_*.
  */
 struct rust_gup_stats {
 	__aligned_u64	nr_fast;
