@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's rule for each format, and what compares it with the decoder.
+//! The kernel's rule for each format, and the comparison with the decoder.
 
 mod arm64;
 mod arm_lpae;
@@ -32,7 +32,7 @@ trait Rule: Encode {
     /// The bits of an entry that are tried in every combination. They hold no part of an address.
     const BITS: u64;
 
-    /// The levels that have entries, from the table of base pages up.
+    /// How many levels the format has.
     const NR_LEVELS: usize = Self::LEVELS.len();
 
     /// The contents of the registers that matter for entries of a level. The encoder's context has the first of them.
@@ -117,7 +117,7 @@ fn every_combination_at<F: Rule>(
     }
 }
 
-/// The rule and the encoder, which were written at different times, mean the same.
+/// The rule and the encoder agree about the entries that a kernel writes.
 fn what_a_kernel_writes<F: Rule>(level: Level) {
     let registers = F::registers(level)[0];
     let at = PhysAddr::new(0x1_2345_4000);

@@ -50,12 +50,12 @@ Examples:
   gupctl info
   gupctl compare                               both engines, all kinds of memory
   gupctl compare --kind thp-2m --size 64M --how longterm --access write
-  gupctl pin --kind hugetlb-2m --size 4M       what is held, and where it lies
+  gupctl pin --kind hugetlb-2m --size 4M       the pages that are held, and where they lie
   gupctl bench --kind anon-4k,thp-2m --size 4K..1G --plot pictures
   gupctl --json bench >a.json && gupctl report a.json
   gupctl stats                                 why the fast walk stopped so far
 
-Kinds of memory that the machine cannot give are shown with what to do about it.
+If the machine cannot make a kind of memory, the output says what to do about it.
 
 Exit status:
   0  the engines agreed
@@ -64,23 +64,23 @@ Exit status:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say what the module is and what it runs on
+    /// Describe the module and its machine
     Info,
     /// Let both engines take the same memory, and compare pages, counts and flags
     Compare(CompareArgs),
-    /// Pin memory, show what is held, and read it back through the pin
+    /// Pin memory, show the pages that are held, and read them back through the pin
     Pin(PinArgs),
-    /// List the kinds of memory, and which of them this machine can give; needs no module
+    /// List the kinds of memory, and which of them this machine can make; needs no module
     Kinds,
     /// Measure the engines against each other: in instructions where the machine counts them, in time otherwise
     Bench(BenchArgs),
-    /// Show what `gupctl --json bench` wrote, and which of the wanted figures are reached; needs no module
+    /// Show the output of `gupctl --json bench`, and which of the wanted figures are reached; needs no module
     Report(ReportArgs),
-    /// Time what it costs to give a device a buffer; needs samples/edu_dma and QEMU's edu device
+    /// Time the registration of a buffer with a device; needs samples/edu_dma and QEMU's edu device
     Dma(DmaArgs),
-    /// Show the module's counters: how much was fast, why it stopped, how long interrupts were off
+    /// Show the module's counters: pages taken fast, reasons to stop, times with interrupts off
     Stats(StatsArgs),
-    /// Show all of it on all kinds of memory, and whether the engines agree
+    /// Compare and measure the engines on all kinds of memory
     Demo(DemoArgs),
 }
 
@@ -129,13 +129,13 @@ pub(crate) struct CompareArgs {
     /// Bytes of each kind (4096, 64K, 2M, 1G), rounded up to whole huge pages
     #[arg(long, default_value = "2M", value_parser = size::parse)]
     pub(crate) size: usize,
-    /// What the pages are wanted for
+    /// Access for which the pages are taken
     #[arg(long, default_value = "read")]
     pub(crate) access: AccessArg,
     /// How the pages are held
     #[arg(long, default_value = "pin")]
     pub(crate) how: HowArg,
-    /// Never fall back to the slow path; only with --how get, the kernel exports no fast-only pin
+    /// Never fall back to the slow path; only with --how get, because the kernel exports no fast-only pin
     #[arg(long)]
     pub(crate) fast_only: bool,
 }
@@ -148,19 +148,19 @@ pub(crate) struct PinArgs {
     /// Bytes (4096, 64K, 2M, 1G), rounded up to whole huge pages
     #[arg(long, default_value = "2M", value_parser = size::parse)]
     pub(crate) size: usize,
-    /// What the pages are wanted for
+    /// Access for which the pages are taken
     #[arg(long, default_value = "write")]
     pub(crate) access: AccessArg,
     /// How the pages are held
     #[arg(long, default_value = "longterm")]
     pub(crate) how: HowArg,
-    /// Who takes them
+    /// Engine that takes the pages
     #[arg(long, default_value = "rust")]
     pub(crate) engine: PinEngineArg,
     /// Never fall back to the slow path: take what the fast walk gets
     #[arg(long)]
     pub(crate) fast_only: bool,
-    /// Show so many runs of contiguous pages
+    /// Number of runs to show
     #[arg(long, value_name = "NUMBER", default_value_t = 16)]
     pub(crate) runs: usize,
 }
@@ -176,16 +176,16 @@ pub(crate) struct BenchArgs {
         value_parser = kind_choice()
     )]
     pub(crate) kind: Vec<KindChoice>,
-    /// Bytes that are taken of each kind, also ranges like 4K..1G: eight times as much each time
+    /// Bytes of each kind; a range such as 4K..1G goes up by a factor of eight
     #[arg(long, visible_alias = "sizes", value_delimiter = ',', default_value = "2M", value_parser = size::parse_range)]
     pub(crate) size: Vec<Sizes>,
-    /// What the pages are wanted for
+    /// Access for which the pages are taken
     #[arg(long, value_delimiter = ',', default_value = "write")]
     pub(crate) access: Vec<AccessArg>,
     /// How the pages are held
     #[arg(long, value_delimiter = ',', default_value = "get,pin")]
     pub(crate) how: Vec<HowArg>,
-    /// Which engine is measured against the kernel's
+    /// Engine to measure against the kernel's
     #[arg(long, value_delimiter = ',', default_value = "rust,rust-pages")]
     pub(crate) engine: Vec<BenchEngineArg>,
     /// Rounds of each engine, after the warm-up
@@ -194,13 +194,13 @@ pub(crate) struct BenchArgs {
     /// Rounds that do not count
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) warm_up: u32,
-    /// A measurement takes no longer, unless it has less than 4 rounds by then
+    /// Time limit of a measurement, which does at least 4 rounds
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// Pages that one call takes at most; without it, one call takes the whole range
+    /// Most pages that one call takes; without it, one call takes the whole range
     #[arg(long, value_name = "NUMBER", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub(crate) pages_per_call: Vec<u32>,
-    /// Draw pictures (SVG) into this folder: cost a page against size, and ratios
+    /// Draw pictures (SVG) into this folder: cost of a page against size, and ratios
     #[arg(long, value_name = "FOLDER")]
     pub(crate) plot: Option<PathBuf>,
     /// Write comma-separated values instead of text
@@ -210,7 +210,7 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// What `gupctl --json bench` wrote, or `gupctl --json report`
+    /// Output of `gupctl --json bench` or `gupctl --json report`
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Only show which of the wanted figures are reached
@@ -302,9 +302,9 @@ pub(crate) struct DemoArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum AccessArg {
-    /// To be read only
+    /// To read them
     Read,
-    /// To be written to (FOLL_WRITE)
+    /// To write to them (FOLL_WRITE)
     Write,
 }
 
@@ -321,9 +321,9 @@ impl From<AccessArg> for Access {
 pub(crate) enum HowArg {
     /// By a reference (FOLL_GET)
     Get,
-    /// By a pin that does not last (FOLL_PIN); in a handle only for tests, by root
+    /// By a short-term pin (FOLL_PIN); in a handle only for tests, by root
     Pin,
-    /// By a pin that may last for ever (FOLL_PIN, FOLL_LONGTERM)
+    /// By a long-term pin (FOLL_PIN, FOLL_LONGTERM)
     Longterm,
 }
 
@@ -360,7 +360,7 @@ pub(crate) enum BenchEngineArg {
     Rust,
     /// The walk in Rust, written out as an array of pages
     RustPages,
-    /// The kernel's own, against itself: how much noise there is
+    /// The kernel's own functions, against themselves: shows the noise
     Kernel,
 }
 

@@ -63,7 +63,7 @@ impl Stop {
             raw::RUST_GUP_STOP_SPECIAL => (
                 "special",
                 "A special mapping: the zero page under memory that was only read so far, or device memory, which may \
-                 have no struct page; only the slow path can tell.",
+                 have no struct page. Only the slow path can tell.",
             ),
             raw::RUST_GUP_STOP_BAD => (
                 "bad",
@@ -71,21 +71,20 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_CHANGED => (
                 "changed",
-                "The entry changed while its page was being taken: someone else is changing the mapping, trying \
-                 again is enough.",
+                "The entry changed while its page was being taken, because somebody is changing the \
+                 mapping: try again.",
             ),
             raw::RUST_GUP_STOP_UNREFERENCED => (
                 "unreferenced",
-                "The page could not be referenced (it is being freed, split or migrated, or has too many \
-                 references): trying again is enough.",
+                "The page has no references, because it is being freed, split or migrated: try again.",
             ),
             raw::RUST_GUP_STOP_SPLIT => (
                 "split",
-                "The folio was split while it was being taken: trying again is enough.",
+                "The folio was split while it was being taken: try again.",
             ),
             raw::RUST_GUP_STOP_DEVICE => (
                 "device",
-                "PCI peer-to-peer memory: who knows what to do with it asks for it with RUST_GUP_PCI_P2PDMA.",
+                "PCI peer-to-peer memory: a program that can use it passes RUST_GUP_PCI_P2PDMA.",
             ),
             raw::RUST_GUP_STOP_ZERO_PAGE => (
                 "zero-page",
@@ -94,12 +93,12 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_LONGTERM => (
                 "longterm",
-                "The page lies in movable memory or CMA and may not stay there for long: the slow path migrates it; \
-                 or it is file-system DAX memory, which nobody may pin for long.",
+                "The page lies in movable memory or CMA and may not stay there for long: the slow path migrates it. Or \
+                 it is file-system DAX memory, which cannot be pinned for long.",
             ),
             raw::RUST_GUP_STOP_NO_MAPPING => (
                 "no-mapping",
-                "A small folio without an owner (truncated meanwhile, or a driver's): the slow path decides.",
+                "A small folio without a mapping (truncated meanwhile, or a driver's): the slow path decides.",
             ),
             raw::RUST_GUP_STOP_FILE_LONGTERM => (
                 "file-longterm",
@@ -108,8 +107,8 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_SECRET => (
                 "secret",
-                "The page may be secret memory (memfd_secret), which nobody but its owner may read: the slow path \
-                 refuses secret memory and takes what only looked like it.",
+                "The page may be secret memory (memfd_secret), which only its owner may read: the slow path refuses \
+                 secret memory, and takes other unevictable memory.",
             ),
             raw::RUST_GUP_STOP_UNSHARE => (
                 "unshare",
@@ -122,7 +121,7 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_FORK => (
                 "fork",
-                "fork() is copying the address space: trying again after it is enough.",
+                "fork() is copying the address space: try again after it.",
             ),
             raw::RUST_GUP_STOP_RANGE => (
                 "range",
@@ -138,8 +137,7 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_TOO_MANY_REFS => (
                 "too-many-refs",
-                "The page is held so often already that its reference count could overflow: release handles that \
-                 hold it.",
+                "The page has so many references that its count could overflow: release handles that hold it.",
             ),
             _ => (
                 "unknown",
