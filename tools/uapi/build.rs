@@ -34,6 +34,8 @@ fn generate(folder: &str, name: &str) {
     let output = Command::new(&bindgen)
         .arg(&header)
         .args(options(&parameters))
+        // The structures are plain data without gaps, which the derives verify.
+        .arg("--with-derive-custom-struct=.*=zerocopy::FromBytes,zerocopy::IntoBytes,zerocopy::Immutable")
         .output()
         .unwrap_or_else(|err| {
             let hint = if err.kind() == io::ErrorKind::NotFound {

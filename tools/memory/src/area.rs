@@ -29,7 +29,8 @@ use crate::{
         PAGEMAP_PRESENT, //
     },
     size::page_bytes,
-    unavailable, //
+    unavailable,
+    word, //
 };
 
 /// Pages whose entries of `/proc/self/pagemap` are read at a time.
@@ -231,7 +232,7 @@ impl Area {
                 self.base
                     .add(offset)
                     .cast::<u64>()
-                    .write_volatile(pattern(offset_number));
+                    .write_volatile(word(offset_number));
             }
         }
     }
@@ -297,11 +298,6 @@ impl Drop for Area {
             unsafe { libc::munmap(start.add(part.start).cast(), part.len()) };
         }
     }
-}
-
-/// What the first word of the page at `offset` is filled with.
-pub(crate) fn pattern(offset: u64) -> u64 {
-    (offset + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn no_memory(err: &io::Error) -> io::Error {

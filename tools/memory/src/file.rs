@@ -62,15 +62,15 @@ pub(crate) fn tmpfs(huge: &CStr, len_bytes: usize) -> io::Result<File> {
     with_len(file, len_bytes)
 }
 
-/// A memfd.
-pub(crate) fn memfd(len_bytes: usize) -> io::Result<File> {
-    let file = memfd_create("rust_gup", MemfdFlags::CLOEXEC)
+/// A memfd that is closed on exec.
+pub fn memfd(flags: MemfdFlags, len_bytes: usize) -> io::Result<File> {
+    let file = memfd_create("rust_gup", flags | MemfdFlags::CLOEXEC)
         .map_err(|err| failed("memfd_create()", err.into(), None))?;
     with_len(file, len_bytes)
 }
 
 /// Secret memory, memfd_secret(2).
-pub(crate) fn secret(len_bytes: usize) -> io::Result<File> {
+pub fn secret(len_bytes: usize) -> io::Result<File> {
     // SAFETY: The call takes no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     if fd < 0 {

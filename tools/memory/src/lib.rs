@@ -7,11 +7,11 @@
 //!   says what to do about it.
 //! - An [`Area`] is address space between guard pages, for mappings of the caller's own.
 //! - A [`Setting`] is a value in sysfs or procfs that gets its old value back.
-//! - [`proc`] reads what the kernel says about memory, [`size`] how large pages are.
+//! - [`file`] makes files without names, [`proc`] reads what the kernel says about memory, [`size`] how large pages are.
 
 mod area;
 mod child;
-mod file;
+pub mod file;
 mod kind;
 mod make;
 mod mapping;
@@ -27,4 +27,10 @@ pub use setting::Setting;
 /// The error for what this machine cannot make.
 fn unavailable(reason: impl Into<String>) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::Unsupported, reason.into())
+}
+
+/// What memory is filled with so that it can be recognized: a word that is another one for each number.
+pub fn word(number: u64) -> u64 {
+    // Odd, so multiplication by it loses nothing; its bits are those of the golden ratio.
+    (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -22,9 +22,9 @@ use rand::{
     SeedableRng, //
 };
 use rust_gup_uapi::failed;
+use rustix::fs::MemfdFlags;
 
 use crate::{
-    area::pattern,
     child::Child,
     file,
     kind::MTHP_BYTES,
@@ -36,6 +36,7 @@ use crate::{
         pmd_bytes, //
     },
     unavailable,
+    word,
     Area,
     Kind,
     Mapping,
@@ -253,7 +254,7 @@ fn tmpfs_huge(kind: Kind, area: Area) -> io::Result<Mapping> {
 }
 
 fn memfd(kind: Kind, area: Area) -> io::Result<Mapping> {
-    let file = file::memfd(area.len_bytes())?;
+    let file = file::memfd(MemfdFlags::empty(), area.len_bytes())?;
     shared(kind, area, file)
 }
 
@@ -267,10 +268,10 @@ fn shared(kind: Kind, area: Area, file: File) -> io::Result<Mapping> {
 }
 
 fn file_private(kind: Kind, area: Area) -> io::Result<Mapping> {
-    let file = file::memfd(area.len_bytes())?;
+    let file = file::memfd(MemfdFlags::empty(), area.len_bytes())?;
     for offset in (0..area.len_bytes()).step_by(page_bytes()) {
         let offset = u64::try_from(offset).expect("an offset has at most 64 bits");
-        file.write_all_at(&pattern(offset).to_ne_bytes(), offset)?;
+        file.write_all_at(&word(offset).to_ne_bytes(), offset)?;
     }
     area.map_file(&file, libc::MAP_PRIVATE)?;
     area.advise(libc::MADV_NOHUGEPAGE)?;

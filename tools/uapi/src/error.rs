@@ -56,3 +56,35 @@ pub fn errno_of(err: &io::Error) -> Option<i32> {
             .raw_os_error()
     })
 }
+
+/// The error numbers that calls on the module's devices can end with, 0 for success among them.
+pub const ERRNO_NAMES: [(i32, &str); 20] = [
+    (0, "success"),
+    (libc::EFAULT, "EFAULT"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::E2BIG, "E2BIG"),
+    (libc::EPERM, "EPERM"),
+    (libc::EOVERFLOW, "EOVERFLOW"),
+    (libc::ENOMEM, "ENOMEM"),
+    (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+    (libc::ENOENT, "ENOENT"),
+    (libc::EACCES, "EACCES"),
+    (libc::EAGAIN, "EAGAIN"),
+    (libc::EINTR, "EINTR"),
+    (libc::EREMOTEIO, "EREMOTEIO"),
+    (libc::EHWPOISON, "EHWPOISON"),
+    (libc::EBUSY, "EBUSY"),
+    (libc::ETOOMANYREFS, "ETOOMANYREFS"),
+    (libc::ENOTTY, "ENOTTY"),
+    (libc::EBADF, "EBADF"),
+    (libc::ENODEV, "ENODEV"),
+    (libc::ESPIPE, "ESPIPE"),
+];
+
+/// The name of an error number.
+pub fn errno_name(errno: i32) -> String {
+    match ERRNO_NAMES.iter().find(|(number, _)| *number == errno) {
+        Some((_, name)) => (*name).to_owned(),
+        None => format!("error {errno}"),
+    }
+}

@@ -24,6 +24,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+// The derives of zerocopy make some, and this lint is one of whole crates.
+#![allow(non_ascii_idents)]
+
 mod device;
 pub mod edu;
 mod error;
@@ -40,10 +43,12 @@ pub use device::{
     Stats, //
 };
 pub use error::{
+    errno_name,
     errno_of,
     failed,
     last_failed,
-    CallError, //
+    CallError,
+    ERRNO_NAMES, //
 };
 pub use request::{
     Access,

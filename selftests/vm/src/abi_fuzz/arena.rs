@@ -5,14 +5,31 @@
 //! It lies below 2 GiB, so that 32-bit calls reach it. Each thread has regions of its own, of which it knows what is in
 //! them; the others are everybody's.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+use std::{
+    os::fd::{
+        AsRawFd,
+        OwnedFd, //
+    },
+    ptr::{
+        with_exposed_provenance,
+        with_exposed_provenance_mut, //
+    }, //
+};
 
 use libc::c_int;
+use rust_gup_memory::file;
 use rust_gup_uapi::raw;
+use rustix::fs::MemfdFlags;
 
-use crate::harness::fixture::{check, pattern, HUGE, PAGE};
-use crate::harness::memory::RW;
+use crate::harness::{
+    fixture::{
+        check,
+        pattern,
+        HUGE,
+        PAGE, //
+    },
+    memory::RW, //
+};
 
 /// How many threads a case has at most.
 pub(super) const MAX_THREADS: usize = 3;
@@ -137,7 +154,7 @@ impl Arena {
             );
             unmap(addr + PAGE, PAGE);
         }
-        let file = memfd(c"abi-fuzz-file", 4 * PAGE + PAGE / 2);
+        let file = memfd(4 * PAGE + PAGE / 2);
         arena.shared_file(Region::File, 0, &file, RW);
         if with_secret {
             arena.secret();
@@ -162,7 +179,7 @@ impl Arena {
         let bounce_end = self.addr(thread, Region::Bounce, Region::Bounce.len_bytes());
         unmap(bounce_end, PAGE);
         unmap(self.addr(thread, Region::Gone, 0), PAGE);
-        let file = memfd(c"abi-fuzz-frozen", Region::Frozen.len_bytes());
+        let file = memfd(Region::Frozen.len_bytes());
         self.shared_file(Region::FrozenAlias, thread, &file, RW);
         let zeroes = vec![0; Region::Frozen.len_bytes()];
         self.fill(self.addr(thread, Region::FrozenAlias, 0), &zeroes);
@@ -186,12 +203,9 @@ impl Arena {
     }
 
     fn secret(&self) {
-        // SAFETY: Takes no pointers.
-        let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
-        let fd = check(fd).expect("memfd_secret");
-        // SAFETY: It was opened just now and belongs to nobody else.
-        let file = unsafe { OwnedFd::from_raw_fd(fd as c_int) };
-        truncate(&file, Region::Secret.len_bytes());
+        let file = file::secret(Region::Secret.len_bytes())
+            .expect("memfd_secret")
+            .into();
         self.shared_file(Region::Secret, 0, &file, RW);
         self.fill(self.addr(0, Region::Secret, 0), &[1; PAGE]);
     }
@@ -373,16 +387,7 @@ pub(super) fn unmap(addr: usize, len_bytes: usize) {
     check(result).expect("munmap");
 }
 
-fn memfd(name: &std::ffi::CStr, len_bytes: usize) -> OwnedFd {
-    // SAFETY: The name ends in a zero byte.
-    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) });
-    // SAFETY: It was opened just now and belongs to nobody else.
-    let file = unsafe { OwnedFd::from_raw_fd(fd.expect("memfd_create")) };
-    truncate(&file, len_bytes);
-    file
-}
-
-fn truncate(file: &OwnedFd, len_bytes: usize) {
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::ftruncate(file.as_raw_fd(), len_bytes as i64) }).expect("ftruncate");
+fn memfd(len_bytes: usize) -> OwnedFd {
+    let file = file::memfd(MemfdFlags::empty(), len_bytes);
+    file.expect("memfd_create").into()
 }

@@ -2,13 +2,27 @@
 
 //! Memory that holds up who touches it: userfaultfd, with a thread that answers after a while.
 
-use std::mem::zeroed;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::thread;
-use std::time::Duration;
+use std::{
+    mem::zeroed,
+    os::fd::{
+        AsRawFd,
+        OwnedFd, //
+    },
+    thread,
+    time::Duration, //
+};
 
-use super::arena::{Arena, Region};
-use crate::harness::fixture::{check, PAGE};
+use super::arena::{
+    Arena,
+    Region, //
+};
+use crate::harness::{
+    fixture::{
+        check,
+        PAGE, //
+    },
+    memory::userfaultfd, //
+};
 
 const API: u64 = 0xaa;
 const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
@@ -22,11 +36,7 @@ const MESSAGE_WORDS: usize = 4;
 
 /// Has faults in [`Region::Blocked`] wait until a thread answers them. This needs privileges.
 pub(super) fn register(arena: &Arena) -> OwnedFd {
-    // SAFETY: Takes no pointers.
-    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
-    let fd = check(fd).expect("userfaultfd");
-    // SAFETY: It was opened just now and belongs to nobody else.
-    let file = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let file = userfaultfd().expect("userfaultfd");
     let start = arena.addr(0, Region::Blocked, 0) as u64;
     let len_bytes = Region::Blocked.len_bytes() as u64;
     let mut api = [API, 0, 0];

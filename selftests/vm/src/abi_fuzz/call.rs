@@ -2,7 +2,7 @@
 
 //! The calls, and which errors `Documentation/uapi.rst` gives them.
 
-use rust_gup_uapi::raw;
+use rust_gup_uapi::{errno_name, raw, ERRNO_NAMES};
 
 /// One of the calls of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,29 +152,6 @@ pub(super) fn size_of_number(number: u32) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Errors(u32);
 
-/// All that can be in a set.
-pub(super) const NAMES: [(i32, &str); 19] = [
-    (0, "success"),
-    (libc::EFAULT, "EFAULT"),
-    (libc::EINVAL, "EINVAL"),
-    (libc::E2BIG, "E2BIG"),
-    (libc::EPERM, "EPERM"),
-    (libc::EOVERFLOW, "EOVERFLOW"),
-    (libc::ENOMEM, "ENOMEM"),
-    (libc::EOPNOTSUPP, "EOPNOTSUPP"),
-    (libc::ENOENT, "ENOENT"),
-    (libc::EACCES, "EACCES"),
-    (libc::EAGAIN, "EAGAIN"),
-    (libc::EINTR, "EINTR"),
-    (libc::EREMOTEIO, "EREMOTEIO"),
-    (libc::EBUSY, "EBUSY"),
-    (libc::ETOOMANYREFS, "ETOOMANYREFS"),
-    (libc::ENOTTY, "ENOTTY"),
-    (libc::EBADF, "EBADF"),
-    (libc::ENODEV, "ENODEV"),
-    (libc::ESPIPE, "ESPIPE"),
-];
-
 impl Errors {
     pub(super) const NONE: Self = Self(0);
 
@@ -185,18 +162,20 @@ impl Errors {
     }
 
     fn bit(errno: i32) -> Option<u32> {
-        let at = NAMES.iter().position(|(number, _)| *number == errno)?;
+        let at = ERRNO_NAMES
+            .iter()
+            .position(|(number, _)| *number == errno)?;
         Some(1 << at)
     }
 
     #[must_use]
     pub(super) fn with(self, errno: i32) -> Self {
-        Self(self.0 | Self::bit(errno).expect("an error number of NAMES"))
+        Self(self.0 | Self::bit(errno).expect("an error number of ERRNO_NAMES"))
     }
 
     #[must_use]
     pub(super) fn without(self, errno: i32) -> Self {
-        Self(self.0 & !Self::bit(errno).expect("an error number of NAMES"))
+        Self(self.0 & !Self::bit(errno).expect("an error number of ERRNO_NAMES"))
     }
 
     pub(super) fn contains(self, errno: i32) -> bool {
@@ -205,7 +184,7 @@ impl Errors {
 
     /// The error numbers, success among them.
     pub(super) fn iter(self) -> impl Iterator<Item = i32> {
-        let errnos = NAMES.iter().map(|(errno, _)| *errno);
+        let errnos = ERRNO_NAMES.iter().map(|(errno, _)| *errno);
         errnos.filter(move |errno| self.contains(*errno))
     }
 
@@ -226,13 +205,5 @@ impl std::fmt::Debug for Errors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<String> = self.iter().map(errno_name).collect();
         f.write_str(&names.join("|"))
-    }
-}
-
-/// The name of an error number.
-pub(super) fn errno_name(errno: i32) -> String {
-    match NAMES.iter().find(|(number, _)| *number == errno) {
-        Some((_, name)) => (*name).to_owned(),
-        None => format!("errno {errno}"),
     }
 }

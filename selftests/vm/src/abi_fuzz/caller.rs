@@ -6,10 +6,10 @@ use std::ptr::from_ref;
 use std::sync::atomic::Ordering::Relaxed;
 
 use libc::c_int;
-use rust_gup_uapi::raw;
+use rust_gup_uapi::{errno_name, raw};
 
 use super::arena::{nr_pages, stable_bytes, Outlook, Region, MAX_THREADS};
-use super::call::{errno_name, size_of_number, Call};
+use super::call::{size_of_number, Call};
 use super::check::{self, Outcome};
 use super::ioctl::ioctl;
 use super::script::{

@@ -37,16 +37,20 @@ mod tally;
 mod world;
 
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use self::call::{errno_name, Call};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use rust_gup_uapi::errno_name;
+use rustix::process::{wait, Pid, WaitOptions};
+
+use self::call::Call;
 use self::maker::make;
 use self::persona::{OpenToAll, Persona};
 use self::tally::Tally;
 use self::world::Special;
-use crate::harness::fixture::check;
+use crate::harness::process::{become_subreaper, kill, succeeded, wait_for, wait_within};
 use crate::harness::runner::{self, Test};
 use crate::harness::seed;
 
@@ -178,12 +182,10 @@ fn number(text: &str) -> Result<u64, String> {
     number.map_err(|_| format!("{text} is not a number"))
 }
 
-/// A number that differs for each pair of numbers.
-fn mix(a: u64, b: u64) -> u64 {
-    let mut x = a ^ b.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// The seed of a part: one for each pair of a seed and a number.
+fn mix(seed: u64, number: u64) -> u64 {
+    let first: u64 = SmallRng::seed_from_u64(seed).random();
+    SmallRng::seed_from_u64(first.wrapping_add(number)).random()
 }
 
 /// The program.
@@ -199,7 +201,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     println!("# {seeds}");
     let tally = Tally::new();
     let start = Instant::now();
-    let result = runner::run_all(&options.tests(tally));
+    let result = runner::run_all(&options.tests(tally), || None);
     for line in tally.lines() {
         println!("# {line}");
     }
@@ -245,7 +247,7 @@ fn run_round(persona: Persona, seed: u64, extent: Extent, tally: &'static Tally)
         })
         .collect();
     for lane in lanes {
-        assert_eq!(wait(lane), 0, "status of a lane of the round");
+        succeeded(wait_for(Some(lane)), "a lane of the round");
     }
 }
 
@@ -261,8 +263,7 @@ fn repeat_case(persona: Persona, seed: u64, tally: &'static Tally) {
 fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally) -> bool {
     tally.count_case();
     // What a case leaves behind when it is killed becomes a child of this process.
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).expect("prctl");
+    become_subreaper().expect("PR_SET_CHILD_SUBREAPER");
     let script = make(seed, persona.scope());
     let again = format!(
         "again: gup-selftest abi-fuzz --case {}:{seed:#x}",
@@ -278,7 +279,10 @@ fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally
         eprintln!("{text}{again}");
     };
     let pid = world::fork_case(|| world::run(persona, &script, special, tally, &explain));
-    let Some(status) = wait_within(pid, CASE_LIMIT) else {
+    let Some(status) = wait_within(pid, CASE_LIMIT, || ()).expect("a child") else {
+        say_where(pid);
+        kill(pid).expect("kill");
+        wait_for(Some(pid));
         eprintln!(
             "the case did not end within {} s; {again}",
             CASE_LIMIT.as_secs()
@@ -286,12 +290,13 @@ fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally
         return false;
     };
     let is_expected = match script.end {
-        script::End::Kill(_) => status == libc::SIGKILL,
-        _ => status == 0,
+        script::End::Kill(_) => status.as_raw() == libc::SIGKILL,
+        _ => status.as_raw() == 0,
     } && children_end_well();
     if !is_expected {
         eprintln!(
-            "the case ended with status {status:#x}, {:?}; {again}",
+            "the case ended with status {:#x}, {:?}; {again}",
+            status.as_raw(),
             script.end
         );
     }
@@ -301,51 +306,15 @@ fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally
 /// Waits for all children that are left; whether none of them found something wrong.
 fn children_end_well() -> bool {
     let mut is_well = true;
-    let mut status = 0;
-    // SAFETY: `status` is valid for writing.
-    while unsafe { libc::waitpid(-1, &mut status, 0) } > 0 {
-        is_well &= !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) == 0;
+    while let Ok(Some((_, status))) = wait(WaitOptions::empty()) {
+        is_well &= matches!(status.exit_status(), None | Some(0));
     }
     is_well
 }
 
-fn wait(pid: libc::pid_t) -> i32 {
-    let mut status = 0;
-    // SAFETY: `status` is valid for writing.
-    check(unsafe { libc::waitpid(pid, &mut status, 0) }).expect("waitpid");
-    status
-}
-
-/// Waits for a child; its status, or none if it had to be killed: where its threads were is said before.
-///
-/// Waits second by second: that the machine as a whole stands still for a while is no fault of the child.
-fn wait_within(pid: libc::pid_t, limit: Duration) -> Option<i32> {
-    // SAFETY: Takes no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).expect("pidfd_open");
-    // SAFETY: It was opened just now and belongs to nobody else.
-    let file = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    let has_ended = || {
-        let mut poll = libc::pollfd {
-            fd: file.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: `poll` is valid for writing.
-        unsafe { libc::poll(&mut poll, 1, 1000) != 0 }
-    };
-    if (0..limit.as_secs()).any(|_| has_ended()) {
-        return Some(wait(pid));
-    }
-    say_where(pid);
-    // SAFETY: Takes no pointers.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
-    wait(pid);
-    None
-}
-
 /// Says in which system calls the threads of a process are, and where in the kernel.
-fn say_where(pid: libc::pid_t) {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+fn say_where(pid: Pid) {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
     for thread in threads.into_iter().flatten().flatten() {
         let text = |file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
         eprintln!(

@@ -3,12 +3,21 @@
 //! Who makes the calls: with which privileges, and how it came by the device.
 
 use rust_gup_uapi::Device;
+use rustix::thread::{
+    set_no_new_privs,
+    CapabilitySet, //
+};
 
 use super::script::Scope;
-use crate::harness::fixture::check;
-use crate::harness::process::{
-    become_privileged_user, become_user, drop_capabilities, enter_user_namespace,
-    limit_locked_memory, CAP_IPC_LOCK, CAP_SYS_ADMIN,
+use crate::harness::{
+    fixture::check,
+    process::{
+        become_privileged_user,
+        become_user,
+        drop_capabilities,
+        enter_user_namespace,
+        limit_locked_memory, //
+    }, //
 };
 
 /// Users that nothing else on the machine runs as.
@@ -85,7 +94,7 @@ impl Persona {
             Self::Root => {}
             Self::Restricted => {
                 become_privileged_user(user);
-                drop_capabilities(&[CAP_IPC_LOCK, CAP_SYS_ADMIN]);
+                drop_capabilities(CapabilitySet::IPC_LOCK | CapabilitySet::SYS_ADMIN);
             }
             Self::User | Self::Heir => become_user(user),
             Self::Filtered => {
@@ -172,9 +181,9 @@ fn allow_only_ioctl() {
         len: filter.len() as u16,
         filter: filter.as_mut_ptr(),
     };
+    set_no_new_privs(true).expect("no_new_privs");
     // SAFETY: `program` names a filter that lives until the calls are done.
     unsafe {
-        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)).expect("no_new_privs");
         check(libc::prctl(
             libc::PR_SET_SECCOMP,
             libc::SECCOMP_MODE_FILTER,

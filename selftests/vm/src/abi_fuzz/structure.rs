@@ -2,21 +2,20 @@
 
 //! The structures of the ABI as bytes.
 
-use std::ptr::{from_mut, from_ref};
-
 use rust_gup_uapi::raw;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::call::Call;
 use super::caller::Subject;
 use super::script::CallOperation;
-use crate::harness::fixture::PAGE;
+use crate::harness::fixture::{bytes_of, PAGE};
 
 /// The structure of an operation, as the header has it. Fields that are only for output hold garbage.
 pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8> {
     let garbage = operation.garbage;
     let garbage_u32 = garbage as u32;
     match (Call::of(operation.number), subject) {
-        (Some(Call::Pin), Subject::Range(range)) => bytes_of(&raw::rust_gup_pin {
+        (Some(Call::Pin), Subject::Range(range)) => bytes_of(raw::rust_gup_pin {
             addr: range.addr,
             len_bytes: range.len_bytes,
             flags: range.flags,
@@ -30,7 +29,7 @@ pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8>
             stop: garbage_u32,
             reserved: range.reserved,
         }),
-        (Some(Call::Compare), Subject::Range(range)) => bytes_of(&raw::rust_gup_compare {
+        (Some(Call::Compare), Subject::Range(range)) => bytes_of(raw::rust_gup_compare {
             addr: range.addr,
             len_bytes: range.len_bytes,
             flags: range.flags,
@@ -54,7 +53,7 @@ pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8>
             errno_first: garbage_u32 as i32,
             nr_retries: garbage,
         }),
-        (Some(Call::Measure), Subject::Range(range)) => bytes_of(&raw::rust_gup_measure {
+        (Some(Call::Measure), Subject::Range(range)) => bytes_of(raw::rust_gup_measure {
             addr: range.addr,
             len_bytes: range.len_bytes,
             flags: range.flags,
@@ -72,16 +71,16 @@ pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8>
             irqs_off_a_cycles: garbage,
             irqs_off_b_cycles: garbage,
         }),
-        (Some(Call::Unpin), Subject::Use(using)) => bytes_of(&raw::rust_gup_unpin {
+        (Some(Call::Unpin), Subject::Use(using)) => bytes_of(raw::rust_gup_unpin {
             handle: using.handle,
         }),
-        (Some(Call::Read | Call::Write), Subject::Use(using)) => bytes_of(&raw::rust_gup_copy {
+        (Some(Call::Read | Call::Write), Subject::Use(using)) => bytes_of(raw::rust_gup_copy {
             handle: using.handle,
             offset: using.offset,
             len_bytes: using.len_bytes,
             buf: using.buf,
         }),
-        (Some(Call::Runs), Subject::Use(using)) => bytes_of(&raw::rust_gup_runs {
+        (Some(Call::Runs), Subject::Use(using)) => bytes_of(raw::rust_gup_runs {
             handle: using.handle,
             first: using.first,
             buf: using.buf,
@@ -94,22 +93,10 @@ pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8>
     }
 }
 
-/// The bytes of a structure of the ABI, which has no padding.
-fn bytes_of<T: Copy>(value: &T) -> Vec<u8> {
-    let start = from_ref(value).cast::<u8>();
-    // SAFETY: The structures of the ABI consist of integers, and the module asserts that there is nothing between them.
-    unsafe { std::slice::from_raw_parts(start, size_of::<T>()) }.to_vec()
-}
-
-/// The structure that begins with these bytes.
-pub(super) fn from_bytes<T: Default + Copy>(bytes: &[u8]) -> T {
-    let mut value = T::default();
+/// The structure that begins with these bytes; what they do not reach is zero.
+pub(super) fn from_bytes<T: FromBytes + IntoBytes>(bytes: &[u8]) -> T {
+    let mut value = T::new_zeroed();
     let nr = bytes.len().min(size_of::<T>());
-    // SAFETY: The structures of the ABI consist of integers, for which all bytes are valid.
-    unsafe {
-        from_mut(&mut value)
-            .cast::<u8>()
-            .copy_from_nonoverlapping(bytes.as_ptr(), nr);
-    }
+    value.as_mut_bytes()[..nr].copy_from_slice(&bytes[..nr]);
     value
 }

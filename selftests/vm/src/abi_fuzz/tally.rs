@@ -5,15 +5,17 @@
 use std::ptr::with_exposed_provenance;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use rust_gup_uapi::{errno_name, ERRNO_NAMES};
+
 use super::arena;
-use super::call::{errno_name, Call, NAMES};
+use super::call::Call;
 use crate::harness::memory::RW;
 
 const NR_CALLS: usize = Call::ALL.len();
 /// Numbers that are no call.
 const UNKNOWN: usize = NR_CALLS;
 /// Error numbers that no call may return.
-const OTHER: usize = NAMES.len();
+const OTHER: usize = ERRNO_NAMES.len();
 
 /// The counters. Zeroes are a valid value.
 #[repr(C)]
@@ -36,7 +38,7 @@ impl Tally {
 
     pub(super) fn count(&self, call: Option<Call>, errno: i32) {
         let call = Call::ALL.iter().position(|c| Some(*c) == call);
-        let result = NAMES.iter().position(|(number, _)| *number == errno);
+        let result = ERRNO_NAMES.iter().position(|(number, _)| *number == errno);
         self.results[call.unwrap_or(UNKNOWN)][result.unwrap_or(OTHER)].fetch_add(1, Relaxed);
     }
 
@@ -56,7 +58,7 @@ impl Tally {
     /// How often `call` ended with `errno`.
     pub(super) fn nr_results(&self, call: Call, errno: i32) -> u64 {
         let call = Call::ALL.iter().position(|c| *c == call);
-        let result = NAMES.iter().position(|(number, _)| *number == errno);
+        let result = ERRNO_NAMES.iter().position(|(number, _)| *number == errno);
         match (call, result) {
             (Some(call), Some(result)) => self.results[call][result].load(Relaxed),
             _ => 0,
@@ -73,7 +75,7 @@ impl Tally {
             for (result, nr) in results.iter().enumerate() {
                 let nr = nr.load(Relaxed);
                 if nr != 0 {
-                    let name = match NAMES.get(result) {
+                    let name = match ERRNO_NAMES.get(result) {
                         Some((errno, _)) => errno_name(*errno),
                         None => "other".to_owned(),
                     };

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use super::call::{errno_name, Call};
+use rust_gup_uapi::errno_name;
+
+use super::call::Call;
 use super::maker;
 use super::persona::Persona;
 

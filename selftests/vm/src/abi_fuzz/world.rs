@@ -11,6 +11,7 @@ use std::thread;
 
 use libc::c_int;
 use rust_gup_uapi::{raw, Device};
+use rustix::process::{getpid, Pid};
 
 use super::arena::{self, Arena, Region};
 use super::blocker;
@@ -23,8 +24,9 @@ use super::script::{
 use super::tally::Tally;
 use crate::harness::fixture::{check, PAGE};
 use crate::harness::memory::RW;
-use crate::harness::process::{pinned_kib, Rendezvous};
-use crate::tests::lifetime;
+use crate::harness::process::{
+    exit_at_once, fork, kill, pinned_kib, receive, send, wait_for, Rendezvous,
+};
 
 /// Handles of a shared file that were seen last.
 const BOARD: usize = 8;
@@ -139,7 +141,7 @@ pub(super) fn run(
                     }
                     if let Err(why) = caller.perform(operation) {
                         explain(caller.thread, at, &why);
-                        exit(1);
+                        exit_at_once(1);
                     }
                 }
             });
@@ -149,28 +151,21 @@ pub(super) fn run(
     if let Err(why) = &result {
         explain(0, script.threads[0].len(), why);
     }
-    exit(i32::from(result.is_err()));
+    exit_at_once(i32::from(result.is_err()));
 }
 
 /// Ends the process if it is time.
 fn end_before(at: usize, end: End) {
     match end {
-        End::Exit(then) if then == at => exit(0),
+        End::Exit(then) if then == at => exit_at_once(0),
         End::Exec(then) if then == at => become_another_program(),
         End::Kill(then) if then == at => kill_self(),
         _ => {}
     }
 }
 
-/// Ends the process without what a program does at its end.
-fn exit(status: i32) -> ! {
-    // SAFETY: Takes no pointers.
-    unsafe { libc::_exit(status) }
-}
-
 fn kill_self() {
-    // SAFETY: Takes no pointers.
-    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    kill(getpid()).expect("kill");
 }
 
 fn open_device(flags: c_int) -> c_int {
@@ -203,7 +198,7 @@ fn become_another_program() -> ! {
         libc::signal(libc::SIGALRM, libc::SIG_IGN);
         libc::execve(PROGRAM.as_ptr(), arguments.as_ptr(), [null()].as_ptr());
     }
-    exit(1);
+    exit_at_once(1);
 }
 
 extern "C" fn do_nothing(_: c_int) {}
@@ -277,34 +272,31 @@ impl Caller<'_> {
             }
             Operation::OtherCall(call) => self.other_call(*call),
             Operation::Fork(calls, end) => {
-                // SAFETY: The child makes system calls and uses its own memory, and takes no lock.
-                let pid = check(unsafe { libc::fork() }).expect("fork");
-                if pid == 0 {
+                let Some(pid) = fork().expect("fork") else {
                     self.is_child = true;
                     for (at, call) in calls.iter().enumerate() {
                         if let Err(why) = self.call(call) {
                             eprintln!("call {at} of a child: {call:x?}: {why}");
-                            exit(1);
+                            exit_at_once(1);
                         }
                     }
                     match end {
-                        ChildEnd::Exit => exit(0),
+                        ChildEnd::Exit => exit_at_once(0),
                         ChildEnd::Exec => become_another_program(),
                         ChildEnd::Kill => kill_self(),
                     }
-                }
+                    unreachable!("it has ended");
+                };
                 self.has_forked = true;
-                let mut status = 0;
-                // SAFETY: `status` is valid for writing.
-                check(unsafe { libc::waitpid(pid, &mut status, 0) }).expect("waitpid");
+                let status = wait_for(Some(pid));
                 let is_expected = match end {
-                    ChildEnd::Exit | ChildEnd::Exec => status == 0,
-                    ChildEnd::Kill => libc::WIFSIGNALED(status),
+                    ChildEnd::Exit | ChildEnd::Exec => status.as_raw() == 0,
+                    ChildEnd::Kill => status.signaled(),
                 };
                 if is_expected {
                     Ok(())
                 } else {
-                    Err(format!("a child ended with status {status:#x}"))
+                    Err(format!("a child ended with status {:#x}", status.as_raw()))
                 }
             }
         }
@@ -379,9 +371,9 @@ impl Caller<'_> {
                 let copy = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
                 // It was closed by somebody.
                 let Ok(copy) = copy else { return };
-                lifetime::send(&self.world.socket.0, &copy.as_fd(), 0);
+                send(&self.world.socket.0, &copy.as_fd(), 0);
                 drop(copy);
-                put(nr, lifetime::receive(&self.world.socket.1).0.into_raw_fd());
+                put(nr, receive(&self.world.socket.1).0.into_raw_fd());
             }
             FileOperation::Renew(nr) if can_open => {
                 let fd = open_device(libc::O_RDWR | libc::O_CLOEXEC);
@@ -435,12 +427,10 @@ impl Caller<'_> {
 }
 
 /// Forks a process that runs a case.
-pub(super) fn fork_case(run: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: This process has one thread, so its child may do whatever it could.
-    let pid = check(unsafe { libc::fork() }).expect("fork");
-    if pid == 0 {
-        run();
-        process::exit(1);
+pub(super) fn fork_case(run: impl FnOnce()) -> Pid {
+    if let Some(pid) = fork().expect("fork") {
+        return pid;
     }
-    pid
+    run();
+    process::exit(1);
 }

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::harness::fixture::check;
+use rustix::mount::MountFlags;
+use rustix::thread::UnshareFlags;
+
+use crate::harness::process::unshare;
 use crate::harness::runner::skip;
 
 /// An empty file without a name on the machine's disk with that file system: `ext4` or `xfs`.
@@ -46,8 +49,7 @@ fn has_controller() -> bool {
 pub(crate) fn mount(kind: &str, device: &str, options: &str) -> PathBuf {
     static PRIVATE: OnceLock<()> = OnceLock::new();
     PRIVATE.get_or_init(|| {
-        // SAFETY: Takes no pointers.
-        check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).expect("a mount namespace");
+        unshare(UnshareFlags::NEWNS);
     });
     let path = PathBuf::from(format!("/tmp/{kind}{options}"));
     let marker = path.join("mounted");
@@ -55,20 +57,8 @@ pub(crate) fn mount(kind: &str, device: &str, options: &str) -> PathBuf {
         return path;
     }
     fs::create_dir_all(&path).expect("a mount point");
-    let text = |s: &str| CString::new(s).expect("no zero byte");
-    let target = text(path.to_str().expect("ASCII"));
-    let (device, kind, options) = (text(device), text(kind), text(options));
-    // SAFETY: The strings end in a zero byte.
-    check(unsafe {
-        libc::mount(
-            device.as_ptr(),
-            target.as_ptr(),
-            kind.as_ptr(),
-            0,
-            options.as_ptr().cast(),
-        )
-    })
-    .expect("mount");
+    let options = CString::new(options).expect("no zero byte");
+    rustix::mount::mount(device, &path, kind, MountFlags::empty(), Some(&*options)).expect("mount");
     File::create(marker).expect("a file");
     path
 }

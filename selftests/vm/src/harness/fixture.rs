@@ -2,15 +2,46 @@
 
 //! What the tests share: opening the device, raw calls to it, and what they are expected to answer.
 
-use std::fs::{self, File};
-use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::with_exposed_provenance_mut;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{
+        self,
+        File, //
+    },
+    io,
+    mem::size_of,
+    os::fd::{
+        AsFd,
+        AsRawFd, //
+    },
+    ptr::with_exposed_provenance_mut,
+    sync::OnceLock,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_uapi::{errno_of, raw, Access, Device, Engine, Fallback, How, Pinned, Request};
+use rust_gup_memory::word;
+use rust_gup_uapi::{
+    errno_name,
+    errno_of,
+    raw,
+    Access,
+    Device,
+    Engine,
+    Fallback,
+    How,
+    Pinned,
+    Request, //
+};
+use rustix::fs::{
+    fallocate,
+    FallocateFlags, //
+};
+use zerocopy::{
+    Immutable,
+    IntoBytes, //
+};
 
 pub(crate) const PAGE: usize = 4096;
 /// What one leaf of the second level maps.
@@ -73,13 +104,6 @@ pub(crate) fn refused<T>(result: io::Result<T>, expected: i32, what: &str) {
     );
 }
 
-fn errno_name(errno: i32) -> String {
-    match errno {
-        0 => "success".into(),
-        _ => io::Error::from_raw_os_error(errno).to_string(),
-    }
-}
-
 /// The ioctl `number` with a structure of the test's own; its error number, 0 if there was none.
 pub(crate) fn call<T>(device: &Device, number: u32, argument: &mut T) -> i32 {
     call_at(
@@ -108,6 +132,11 @@ pub(crate) fn call_fd<T>(fd: &impl AsFd, number: u32, argument: &mut T) -> i32 {
         )
     };
     errno(check(result))
+}
+
+/// The bytes of a structure of the ABI.
+pub(crate) fn bytes_of(value: impl IntoBytes + Immutable) -> Vec<u8> {
+    value.as_bytes().to_vec()
 }
 
 /// All flags of a range.
@@ -170,10 +199,8 @@ pub(crate) fn fast_only(request: Request) -> Request {
 
 /// Punches a hole into a file, of so many bytes from there on.
 pub(crate) fn punch(file: &File, (at, len): (usize, usize)) {
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, at as i64, len as i64) })
-        .expect("fallocate");
+    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(file, mode, at as u64, len as u64).expect("fallocate");
 }
 
 /// Fails unless the bytes of `pinned` from `offset` on are `expected`.
@@ -196,6 +223,22 @@ pub(crate) fn holds(pinned: &Pinned<'_>, offset: usize, expected: &[u8]) {
     }
 }
 
+/// The frame of each page of a handle, by its runs.
+pub(crate) fn frames_of(pinned: &Pinned<'_>) -> Vec<u64> {
+    // Nothing has no handle.
+    if pinned.handle() == 0 {
+        return Vec::new();
+    }
+    let runs = pinned.runs().expect("RUNS");
+    assert_eq!(runs.len() as u64, pinned.nr_runs());
+    runs.iter()
+        .flat_map(|r| {
+            let first = r.pfn.expect("root may see frame numbers");
+            first..first + r.nr_pages
+        })
+        .collect()
+}
+
 /// Writes through `pinned`.
 #[track_caller]
 pub(crate) fn store(pinned: &Pinned<'_>, offset: usize, data: &[u8]) {
@@ -207,10 +250,9 @@ pub(crate) fn store(pinned: &Pinned<'_>, offset: usize, data: &[u8]) {
 pub(crate) fn pattern(seed: usize, len: usize) -> Vec<u8> {
     const WORD: usize = size_of::<u64>();
     let mut bytes = vec![0; len.next_multiple_of(WORD)];
-    let mut word = (seed as u64 + 1) << 32;
-    for place in bytes.chunks_exact_mut(WORD) {
-        place.copy_from_slice(&word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-        word += 1;
+    let first = (seed as u64 + 1) << 32;
+    for (number, place) in (first..).zip(bytes.chunks_exact_mut(WORD)) {
+        place.copy_from_slice(&word(number).to_ne_bytes());
     }
     bytes.truncate(len);
     bytes
@@ -238,6 +280,13 @@ pub(crate) fn within<T>(limit: Duration, body: impl FnOnce() -> T) -> T {
     let took = start.elapsed();
     assert!(took <= limit, "took {took:?}, expected at most {limit:?}");
     result
+}
+
+/// Whether the kernel is of this version or a later one.
+pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
+    let mut numbers = release.split('.').map(|n| n.parse().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
 }
 
 #[cfg(test)]

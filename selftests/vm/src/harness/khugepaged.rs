@@ -7,8 +7,10 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rust_gup_memory::Setting;
+
 use crate::harness::fixture::{scaled, HUGE};
-use crate::harness::memory::{Map, Setting, RW};
+use crate::harness::memory::{Map, RW};
 
 /// How long it may take to look around once.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -33,7 +35,7 @@ impl Khugepaged {
         if enabled.contains("[never]") {
             return None;
         }
-        let sleep = Setting::set(SLEEP, "4000000000");
+        let sleep = Setting::set(SLEEP, "4000000000").ok();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let memory = Map::new(0, 2 * HUGE, RW, flags, -1).expect("memory");
         memory.try_advise(0, 2 * HUGE, libc::MADV_HUGEPAGE).ok()?;

@@ -2,18 +2,20 @@
 
 //! What the tests share: memory of this process, and what the kernel says about it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::mem::size_of;
-use std::os::unix::fs::FileExt;
+use std::os::fd::OwnedFd;
 use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use std::sync::OnceLock;
 
 use libc::c_int;
-use rust_gup_memory::{Kind, Mapping};
+use rust_gup_memory::proc::{self, PAGEMAP_PRESENT};
+use rust_gup_memory::{Area, Kind, Mapping, Setting};
 use rust_gup_uapi::{Device, Engine, How, Request};
 
-use crate::harness::fixture::{check, field, pattern, HUGE, PAGE};
+use rustix::mm::UserfaultfdFlags;
+
+use crate::harness::fixture::{check, pattern, HUGE, PAGE};
 use crate::harness::runner::skip;
 
 pub(crate) const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
@@ -31,7 +33,7 @@ pub(crate) struct Map {
 #[derive(Debug)]
 enum Owner {
     Mapping(#[allow(dead_code)] Mapping),
-    Reserve(#[allow(dead_code)] Box<Map>),
+    Area(#[allow(dead_code)] Area),
     /// Who mapped it.
     Other,
 }
@@ -90,13 +92,13 @@ impl Map {
         flags: c_int,
         at: (c_int, usize),
     ) -> io::Result<Self> {
-        let reserved_bytes = len_bytes + align_bytes + beside + 2 * PAGE;
-        let flags_of_none = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let reserve = Self::new(0, reserved_bytes, libc::PROT_NONE, flags_of_none, -1)?;
-        let addr = (reserve.addr + PAGE).next_multiple_of(align_bytes) + beside;
-        let mut map = Self::with_offset(addr, len_bytes, prot, flags | libc::MAP_FIXED, at)?;
-        map.owner = Some(Owner::Reserve(Box::new(reserve)));
-        Ok(map)
+        let area = Area::reserve_beside(len_bytes, align_bytes, beside)?;
+        area.map(prot, flags, at)?;
+        Ok(Self {
+            addr: area.addr(),
+            len_bytes,
+            owner: Some(Owner::Area(area)),
+        })
     }
 
     /// What the kernel mapped by itself and calls `name` in /proc/self/maps.
@@ -264,37 +266,13 @@ impl Drop for Map {
     }
 }
 
-/// A kernel file of one value, which is put back in the end.
-pub(crate) struct Setting {
-    path: &'static str,
-    before: String,
-}
-
-impl Setting {
-    /// Sets it; none if the kernel has no such file.
-    pub(crate) fn set(path: &'static str, value: &str) -> Option<Self> {
-        let text = fs::read_to_string(path).ok()?;
-        fs::write(path, value).ok()?;
-        // Of several, the one that holds stands in brackets.
-        let chosen = text.split_once('[').and_then(|(_, t)| t.split_once(']'));
-        let before = chosen.map_or(text.as_str(), |(value, _)| value).into();
-        Some(Self { path, before })
-    }
-}
-
-impl Drop for Setting {
-    fn drop(&mut self) {
-        let _ = fs::write(self.path, self.before.trim());
-    }
-}
-
 /// Sees to it that `nr` huge pages of the pool are there, as long as the result lives. If there are none to be had,
 /// the kind of memory says so.
 pub(crate) fn hugetlb_pool(nr: usize) -> Option<Setting> {
     const POOL: &str = "/proc/sys/vm/nr_hugepages";
     let now: usize = fs::read_to_string(POOL).ok()?.trim().parse().ok()?;
     (now < nr)
-        .then(|| Setting::set(POOL, &nr.to_string()))
+        .then(|| Setting::set(POOL, &nr.to_string()).ok())
         .flatten()
 }
 
@@ -310,8 +288,8 @@ pub(crate) fn has_movable_memory() -> bool {
 
 /// Memory that can still be had, in KiB.
 pub(crate) fn available_kib() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
-    field(&text, "MemAvailable:").expect("MemAvailable in /proc/meminfo")
+    let available = proc::meminfo("MemAvailable").expect("/proc/meminfo");
+    available.expect("MemAvailable in /proc/meminfo") as u64 >> 10
 }
 
 /// The frame number of each page of a range, by /proc/self/pagemap; 0 where none is present.
@@ -329,9 +307,6 @@ pub(crate) fn frames(addr: usize, nr_pages: usize) -> Vec<u64> {
         .collect()
 }
 
-/// A page is present, by /proc/self/pagemap.
-pub(crate) const PAGEMAP_PRESENT: u64 = 1 << 63;
-
 /// What /proc/self/pagemap says of each page of a range.
 pub(crate) fn pagemap(addr: usize, nr_pages: usize) -> Vec<u64> {
     pagemap_of("self", addr, nr_pages)
@@ -339,15 +314,11 @@ pub(crate) fn pagemap(addr: usize, nr_pages: usize) -> Vec<u64> {
 
 /// What it says of the pages of a process, which is named as in /proc.
 pub(crate) fn pagemap_of(process: &str, addr: usize, nr_pages: usize) -> Vec<u64> {
-    let path = format!("/proc/{process}/pagemap");
-    let pagemap = File::open(&path).expect(&path);
-    let mut entries = vec![0; nr_pages * size_of::<u64>()];
-    let at = addr / PAGE * size_of::<u64>();
-    pagemap
-        .read_exact_at(&mut entries, at as u64)
-        .expect("pagemap entries");
-    entries
-        .chunks_exact(size_of::<u64>())
-        .map(|e| u64::from_ne_bytes(e.try_into().expect("eight bytes")))
-        .collect()
+    proc::pagemap(process, addr, nr_pages).expect("pagemap entries")
+}
+
+/// A userfaultfd.
+pub(crate) fn userfaultfd() -> io::Result<OwnedFd> {
+    // SAFETY: It does nothing to any memory before memory is registered with it.
+    Ok(unsafe { rustix::mm::userfaultfd(UserfaultfdFlags::CLOEXEC) }?)
 }

@@ -3,15 +3,37 @@
 //! Persistent memory: /dev/pmem0 for file systems that map the device's own pages (fsdax), and namespace1.0 for ndctl to make
 //! a device of (device-dax).
 
-use std::fs::{self, File};
-use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::{
+    fs::{
+        self,
+        File, //
+    },
+    ops::Range,
+    os::fd::AsRawFd,
+    process::Command,
+    sync::atomic::{
+        AtomicBool,
+        AtomicU32,
+        Ordering, //
+    }, //
+};
 
-use crate::harness::fixture::{check, HUGE, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::tests::matrix::device::faults;
+use rustix::fs::{
+    fallocate,
+    FallocateFlags, //
+};
+
+use crate::harness::{
+    fixture::{
+        HUGE,
+        PAGE, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    proof::faults, //
+};
 
 /// QEMU's memory is not that persistent, and the kernel says so each time that the namespace changes.
 pub(crate) const LOG: &[&str] = &["unable to guarantee persistence of writes"];
@@ -74,9 +96,7 @@ pub(crate) fn file(fs: Fs, len_bytes: usize) -> File {
         .create_new(true)
         .open(&path);
     let file = file.expect("a file");
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len_bytes as libc::off_t) })
-        .expect("room for a file");
+    fallocate(&file, FallocateFlags::empty(), 0, len_bytes as u64).expect("room for a file");
     // It lives as long as it is mapped.
     fs::remove_file(path).expect("the file's name goes");
     file

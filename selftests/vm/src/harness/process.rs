@@ -3,14 +3,28 @@
 //! What the tests share: other processes.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process::exit;
+use std::time::Duration;
 
-use libc::{c_int, pid_t};
+use rustix::event::{pause, poll, PollFd, PollFlags, Timespec};
+use rustix::net::{
+    recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use rustix::process::{
+    getpid, kill_process, pidfd_open, set_child_subreaper, setrlimit, waitpid, Pid, PidfdFlags,
+    Resource, Rlimit, Signal, WaitOptions, WaitStatus,
+};
+use rustix::thread::{
+    capabilities, set_capabilities, set_capabilities_secure_bits, unshare_unsafe,
+    CapabilitiesSecureBits, CapabilitySet, UnshareFlags,
+};
 
 use crate::harness::fixture::{check, field, PAGE};
 use crate::harness::memory::pagemap_of;
@@ -18,17 +32,66 @@ use crate::harness::memory::pagemap_of;
 /// User and group without any privilege.
 pub(crate) const NOBODY: u32 = 65534;
 
+/// Forks; `None` in the child.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: The processes that fork have one thread, or their children wait for no other one: they access memory,
+    // make system calls, and end themselves.
+    let pid = check(unsafe { libc::fork() })?;
+    Ok(Pid::from_raw(pid))
+}
+
+/// Ends this process, without what a program does at its end.
+pub(crate) fn exit_at_once(status: i32) -> ! {
+    // SAFETY: Nothing has to be written or closed by the program's own code.
+    unsafe { libc::_exit(status) }
+}
+
+/// Ends another process by a signal that it cannot catch. Fails if it has ended and was waited for.
+pub(crate) fn kill(pid: Pid) -> io::Result<()> {
+    Ok(kill_process(pid, Signal::KILL)?)
+}
+
+/// Waits for the end of a child, of any if none is named.
+pub(crate) fn wait_for(pid: Option<Pid>) -> WaitStatus {
+    let ended = waitpid(pid, WaitOptions::empty()).expect("waitpid");
+    ended.expect("it blocks").1
+}
+
+/// Waits for the end of a child for that long at most, and calls `meanwhile` now and then. Its status, if it has ended.
+///
+/// Counts steps, not time: if the machine as a whole stands still for a while, that is no fault of the child.
+pub(crate) fn wait_within(
+    pid: Pid,
+    limit: Duration,
+    mut meanwhile: impl FnMut(),
+) -> io::Result<Option<WaitStatus>> {
+    const STEP: Duration = Duration::from_millis(100);
+    let step = Timespec::try_from(STEP).expect("a tenth of a second");
+    let child = pidfd_open(pid, PidfdFlags::empty())?;
+    for _ in 0..limit.div_duration_f32(STEP) as u64 {
+        meanwhile();
+        let ended = poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&step));
+        if ended.is_ok_and(|nr| nr != 0) {
+            return Ok(Some(wait_for(Some(pid))));
+        }
+    }
+    Ok(None)
+}
+
+/// Orphans become children of this process, so that it can wait for them.
+pub(crate) fn become_subreaper() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
 /// A child process that runs a part of a test.
 #[derive(Debug)]
-pub(crate) struct Child(pub(crate) pid_t);
+pub(crate) struct Child(pub(crate) Pid);
 
 impl Child {
     /// Forks, and runs `body` in the child, which ends with it.
     pub(crate) fn run(body: impl FnOnce()) -> Self {
-        // SAFETY: No other thread of a test runs while it forks, but where it does not matter in what state it is.
-        let pid = check(unsafe { libc::fork() }).expect("fork");
-        if pid != 0 {
-            return Self(pid);
+        if let Some(child) = fork().expect("fork") {
+            return Self(child);
         }
         let result = catch_unwind(AssertUnwindSafe(body));
         exit(i32::from(result.is_err()));
@@ -36,23 +99,25 @@ impl Child {
 
     /// Ends it by a signal that it cannot catch.
     pub(crate) fn kill(&self) {
-        // SAFETY: Takes no pointers; the child was not waited for yet, so the number is still its own.
-        check(unsafe { libc::kill(self.0, libc::SIGKILL) }).expect("kill");
+        kill(self.0).expect("kill");
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(self) -> c_int {
-        let mut status = 0;
-        // SAFETY: `status` is valid for writing.
-        check(unsafe { libc::waitpid(self.0, &mut status, 0) }).expect("waitpid");
-        status
+    pub(crate) fn wait(self) -> WaitStatus {
+        wait_for(Some(self.0))
     }
 
     /// Waits for its end and fails if it failed.
     #[track_caller]
     pub(crate) fn join(self) {
-        assert_eq!(self.wait(), 0, "status of the child process");
+        succeeded(self.wait(), "the child process");
     }
+}
+
+/// Fails unless a process ended well.
+#[track_caller]
+pub(crate) fn succeeded(status: WaitStatus, what: &str) {
+    assert_eq!(status.as_raw(), 0, "status of {what}");
 }
 
 /// A child process that does nothing but share this one's memory, until it is dropped.
@@ -71,8 +136,7 @@ impl Sharer {
             body();
             theirs.signal();
             loop {
-                // SAFETY: Takes no pointers.
-                unsafe { libc::pause() };
+                pause();
             }
         });
         ours.wait();
@@ -82,7 +146,7 @@ impl Sharer {
     /// What /proc/PID/pagemap says of the child's pages.
     pub(crate) fn pagemap(&self, addr: usize, nr_pages: usize) -> Vec<u64> {
         let child = self.0.as_ref().expect("it lives until it is dropped");
-        pagemap_of(&child.0.to_string(), addr, nr_pages)
+        pagemap_of(&child.0.as_raw_nonzero().to_string(), addr, nr_pages)
     }
 }
 
@@ -142,14 +206,11 @@ impl Rendezvous {
     pub(crate) fn end(&self) {
         self.0.shutdown(Shutdown::Both).expect("shutdown");
     }
-
-    pub(crate) fn fd(&self) -> c_int {
-        self.0.as_raw_fd()
-    }
 }
 
 /// Becomes another user and group, and so gives up all privileges for good.
 pub(crate) fn become_user(id: u32) {
+    // Not by rustix, which changes the calling thread alone.
     // SAFETY: Takes no pointers but a null one, to a list of no groups.
     unsafe {
         check(libc::setgroups(0, std::ptr::null())).expect("setgroups");
@@ -165,9 +226,7 @@ pub(crate) fn become_nobody() {
 
 /// Becomes another user and keeps all capabilities.
 pub(crate) fn become_privileged_user(id: u32) {
-    const SECBIT_NO_SETUID_FIXUP: libc::c_int = 1 << 2;
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) })
+    set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)
         .expect("PR_SET_SECUREBITS");
     become_user(id);
 }
@@ -180,59 +239,60 @@ pub(crate) fn become_root_of_a_namespace() {
 
 /// Has all capabilities in a user namespace of its own from now on, and none elsewhere. There must be one thread.
 pub(crate) fn enter_user_namespace() {
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) }).expect("unshare");
+    unshare(UnshareFlags::NEWUSER);
 }
 
-pub(crate) const CAP_IPC_LOCK: u32 = 14;
-pub(crate) const CAP_SYS_ADMIN: u32 = 21;
+/// Has namespaces of its own from now on.
+pub(crate) fn unshare(namespaces: UnshareFlags) {
+    // SAFETY: None of the namespaces changes which memory or which descriptors this process has.
+    unsafe { unshare_unsafe(namespaces) }.expect("unshare");
+}
 
 /// Clears capabilities of this thread, whose user stays the same.
-pub(crate) fn drop_capabilities(dropped: &[u32]) {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[derive(Clone, Copy, Default)]
-    #[repr(C)]
-    struct Sets {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    /// Of which there are two, each with half of the capabilities.
-    const VERSION_3: u32 = 0x2008_0522;
-    let mut header = Header {
-        version: VERSION_3,
-        pid: 0,
-    };
-    let mut sets = [Sets::default(); 2];
-    // SAFETY: The structures are those of version 3.
-    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
-    check(result).expect("capget");
-    for capability in dropped {
-        sets[0].effective &= !(1 << capability);
-        sets[0].permitted &= !(1 << capability);
-    }
-    // SAFETY: As above.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) };
-    check(result).expect("capset");
+pub(crate) fn drop_capabilities(dropped: CapabilitySet) {
+    let mut sets = capabilities(None).expect("capget");
+    sets.effective -= dropped;
+    sets.permitted -= dropped;
+    set_capabilities(None, sets).expect("capset");
 }
 
 /// Sets RLIMIT_MEMLOCK, for good without privileges.
 pub(crate) fn limit_locked_memory(nr_pages: usize) {
-    let bytes = (nr_pages * PAGE) as libc::rlim_t;
-    let limit = libc::rlimit {
-        rlim_cur: bytes,
-        rlim_max: bytes,
+    let bytes = Some((nr_pages * PAGE) as u64);
+    let limit = Rlimit {
+        current: bytes,
+        maximum: bytes,
     };
-    // SAFETY: `limit` is valid for reading.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }).expect("setrlimit");
+    setrlimit(Resource::Memlock, limit).expect("setrlimit");
 }
 
 /// Memory that this process has pinned, in KiB.
 pub(crate) fn pinned_kib() -> u64 {
     let text = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
     field(&text, "VmPin:").expect("VmPin in /proc/self/status")
+}
+
+/// Sends a descriptor and a number.
+pub(crate) fn send(to: &Rendezvous, fd: &impl AsFd, number: u64) {
+    let fds = [fd.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    let bytes = number.to_ne_bytes();
+    let part = [IoSlice::new(&bytes)];
+    sendmsg(&to.0, &part, &mut control, SendFlags::empty()).expect("sendmsg");
+}
+
+/// Receives what [`send`] sent.
+pub(crate) fn receive(from: &Rendezvous) -> (OwnedFd, u64) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut number = [0; size_of::<u64>()];
+    let mut part = [IoSliceMut::new(&mut number)];
+    recvmsg(&from.0, &mut part, &mut control, RecvFlags::empty()).expect("recvmsg");
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    (fd.expect("a descriptor came"), u64::from_ne_bytes(number))
 }

@@ -7,21 +7,28 @@
 //! - it gives back what it charged to its own limit of locked memory;
 //! - nothing of what [`guard`](crate::harness::guard) watches has happened.
 
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process::exit;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::fixture::{self, check};
+use rustix::fs::{fcntl_setfl, OFlags};
+use rustix::pipe::{pipe_with, PipeFlags};
+use rustix::process::{kill_process_group, setpgid, wait, Signal, WaitOptions};
+use rustix::stdio::{dup2_stderr, dup2_stdout};
+
+use crate::harness::fixture;
 use crate::harness::guard::{self, Guard, PAGE_DUMP};
 use crate::harness::khugepaged::Khugepaged;
 use crate::harness::ktap::{Outcome, Reporter};
-use crate::harness::process::pinned_kib;
+use crate::harness::process::{become_subreaper, fork, pinned_kib, wait_within};
 
 /// Long enough for a machine that is emulated on a busy host.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// How long a process may take to die.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 const EXIT_FAIL: i32 = 1;
 const EXIT_SKIP: i32 = 4;
 /// Starts the line by which a test says why it was skipped.
@@ -93,8 +100,11 @@ pub(crate) fn skip(why: &str) -> ! {
     exit(EXIT_SKIP);
 }
 
-/// Runs `tests` and reports; true if nothing failed.
-pub(crate) fn run_all(tests: &[Test]) -> io::Result<bool> {
+/// Runs `tests` and reports, `last_line` in the end; true if nothing failed.
+pub(crate) fn run_all(
+    tests: &[Test],
+    last_line: impl FnOnce() -> Option<String>,
+) -> io::Result<bool> {
     fixture::stats().map_err(|e| io::Error::other(format!("is the module loaded? {e}")))?;
     become_subreaper()?;
     let _khugepaged = Khugepaged::sleep();
@@ -129,37 +139,35 @@ pub(crate) fn run_all(tests: &[Test]) -> io::Result<bool> {
         }
         reporter.result(&test.name, &outcome)?;
     }
-    if let Some(line) = crate::tests::races::total::line() {
+    if let Some(line) = last_line() {
         reporter.note(&line)?;
     }
     reporter.finish()
 }
 
-/// Orphans of a test become children of this process, so that it can wait for them.
-pub(crate) fn become_subreaper() -> io::Result<()> {
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
-}
-
 /// Runs one test in a child process; how it ended and what it said.
 pub(crate) fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
     let (output, input) = pipe()?;
-    // SAFETY: This process has one thread, so its child may do whatever it could.
-    let pid = check(unsafe { libc::fork() })?;
-    if pid == 0 {
+    let Some(pid) = fork()? else {
         drop(output);
         run_in_child(test, &input);
-    }
+    };
     drop(input);
     // So that the whole family can be ended; the child does the same, whoever comes first.
-    // SAFETY: Takes no pointers. It fails if the child has ended already.
-    let _ = unsafe { libc::setpgid(pid, pid) };
+    // It fails if the child has ended already.
+    let _ = setpgid(Some(pid), Some(pid));
 
     let mut said = Vec::new();
     let limit = fixture::scaled(test.time_limit);
-    let status = wait_within(pid, limit, &output, &mut said)?;
-    // SAFETY: Takes no pointers, and the group is the test's.
-    let _ = unsafe { libc::kill(-pid, libc::SIGKILL) };
+    let status = wait_within(pid, limit, || read_available(&output, &mut said))?;
+    // Fails if there is nobody left in it.
+    let _ = kill_process_group(pid, Signal::KILL);
+    if status.is_none() && wait_within(pid, KILL_LIMIT, || ())?.is_none() {
+        let nr = pid.as_raw_nonzero();
+        return Err(io::Error::other(format!(
+            "a test hangs in the kernel: process {nr} cannot be killed"
+        )));
+    }
     let nr_orphans = reap_all()?;
     read_available(&output, &mut said);
 
@@ -174,22 +182,23 @@ pub(crate) fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
             notes.push(format!("did not end within {} s", limit.as_secs()));
             Outcome::Fail
         }
-        Some(status) if libc::WIFSIGNALED(status) => {
-            notes.push(format!("died of signal {}", libc::WTERMSIG(status)));
-            Outcome::Fail
-        }
-        Some(status) => match libc::WEXITSTATUS(status) {
-            0 if nr_orphans > 0 => {
+        Some(status) => match status.exit_status() {
+            None => {
+                let signal = status.terminating_signal().unwrap_or_default();
+                notes.push(format!("died of signal {signal}"));
+                Outcome::Fail
+            }
+            Some(0) if nr_orphans > 0 => {
                 notes.push(format!("left {nr_orphans} processes behind"));
                 Outcome::Fail
             }
-            0 => Outcome::Pass,
-            EXIT_SKIP => {
+            Some(0) => Outcome::Pass,
+            Some(EXIT_SKIP) => {
                 let why = notes.iter().rposition(|l| l.starts_with(SKIP_MARK));
                 let why = why.map(|i| notes.remove(i)).unwrap_or_default();
                 Outcome::Skip(why.trim_start_matches(SKIP_MARK).to_owned())
             }
-            _ => Outcome::Fail,
+            Some(_) => Outcome::Fail,
         },
     };
     Ok((outcome, notes))
@@ -197,12 +206,10 @@ pub(crate) fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
 
 /// What the child does: the test, with all that is printed going to `said`.
 fn run_in_child(test: &Test, said: &OwnedFd) -> ! {
-    // SAFETY: Takes no pointers.
-    unsafe {
-        libc::setpgid(0, 0);
-        libc::dup2(said.as_raw_fd(), libc::STDOUT_FILENO);
-        libc::dup2(said.as_raw_fd(), libc::STDERR_FILENO);
-    }
+    setpgid(None, None)
+        .and_then(|()| dup2_stdout(said))
+        .and_then(|()| dup2_stderr(said))
+        .expect("a process group of its own, and the pipe");
     let base_kib = pinned_kib();
     let result = catch_unwind(AssertUnwindSafe(|| {
         (test.run)();
@@ -212,73 +219,27 @@ fn run_in_child(test: &Test, said: &OwnedFd) -> ! {
     exit(if result.is_ok() { 0 } else { EXIT_FAIL });
 }
 
-/// Waits for a child and reads what it says meanwhile; its status, or none if it had to be killed.
-fn wait_within(
-    pid: libc::pid_t,
-    limit: Duration,
-    output: &OwnedFd,
-    said: &mut Vec<u8>,
-) -> io::Result<Option<i32>> {
-    let deadline = Instant::now() + limit;
-    let mut pause = Duration::from_micros(200);
-    loop {
-        read_available(output, said);
-        let mut status = 0;
-        // SAFETY: `status` is valid for writing.
-        if check(unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) })? == pid {
-            return Ok(Some(status));
-        }
-        if Instant::now() > deadline {
-            break;
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
-    }
-    // SAFETY: Takes no pointers, and the group is the test's.
-    let _ = unsafe { libc::kill(-pid, libc::SIGKILL) };
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < deadline {
-        // SAFETY: A null status is allowed.
-        if check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) })? == pid {
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    Err(io::Error::other(format!(
-        "a test hangs in the kernel: process {pid} cannot be killed"
-    )))
-}
-
 /// Waits for all children that are left; how many there were.
 fn reap_all() -> io::Result<usize> {
     for nr in 0.. {
-        // SAFETY: A null status is allowed.
-        if unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } < 0 {
+        if wait(WaitOptions::empty()).is_err() {
             return Ok(nr);
         }
     }
     unreachable!("there is a last process")
 }
 
-fn read_available(output: &OwnedFd, said: &mut Vec<u8>) {
+fn read_available(output: &File, said: &mut Vec<u8>) {
+    let mut output = output;
     let mut buf = [0; 4096];
-    // SAFETY: `buf` is valid for writing and as long as it is said to be.
-    while let Ok(len @ 1..) = usize::try_from(unsafe {
-        libc::read(output.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len())
-    }) {
+    while let Ok(len @ 1..) = output.read(&mut buf) {
         said.extend(&buf[..len]);
     }
 }
 
 /// A pipe: the end to read from, which does not block, and the end to write to.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends: [RawFd; 2] = [0; 2];
-    // SAFETY: `ends` has room for two descriptors.
-    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    // SAFETY: Both were opened just now and belong to nobody else.
-    let ends = unsafe { ends.map(|fd| OwnedFd::from_raw_fd(fd)) };
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::fcntl(ends[0].as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })?;
-    let [output, input] = ends;
-    Ok((output, input))
+fn pipe() -> io::Result<(File, OwnedFd)> {
+    let (output, input) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&output, OFlags::NONBLOCK)?;
+    Ok((output.into(), input))
 }

@@ -8,8 +8,8 @@ use rust_gup_uapi::{raw, Stop, StopAt};
 
 use super::files::giant_file;
 use super::step::Op;
+use crate::harness::fixture::kernel_is_at_least;
 use crate::harness::memory::has_movable_memory;
-use crate::tests::matrix::situation::kernel_is_at_least;
 
 /// Starts the lines by which a process tells its counts.
 const MARK: &str = "count\t";

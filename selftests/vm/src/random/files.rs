@@ -2,17 +2,44 @@
 
 //! The file systems that files are mapped from, and the huge page that all sequences share.
 
-use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::fd::{FromRawFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::sync::OnceLock;
+use std::{
+    ffi::CString,
+    fs::{
+        self,
+        File,
+        OpenOptions, //
+    },
+    io,
+    os::unix::fs::OpenOptionsExt,
+    sync::OnceLock, //
+};
 
-use super::place::Place;
-use super::step::{Memory, Piece, Rights};
-use crate::harness::disks::Disk;
-use crate::harness::fixture::{check, PAGE};
+use rust_gup_memory::file;
+use rustix::{
+    fs::MemfdFlags,
+    mount::{
+        mount,
+        unmount,
+        MountFlags,
+        UnmountFlags, //
+    }, //
+};
+
+use super::{
+    place::Place,
+    step::{
+        Memory,
+        Piece,
+        Rights, //
+    }, //
+};
+use crate::harness::{
+    disks::Disk,
+    fixture::{
+        check,
+        PAGE, //
+    }, //
+};
 
 /// Large enough for a few files as long as the arena.
 const DISK_BYTES: u64 = 48 << 20;
@@ -46,7 +73,7 @@ impl FileSystems {
 
 /// A file of 1 GiB whose only page is there already: to clear it takes seconds.
 fn giant() -> io::Result<File> {
-    let file = memfd_with(libc::MFD_HUGETLB | libc::MFD_HUGE_1GB)?;
+    let file = file::memfd(MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB, 0)?;
     file.set_len((Place::Giant.nr_pages() * PAGE) as u64)?;
     let flags = libc::MAP_SHARED;
     let piece = Piece::of(Place::Giant);
@@ -78,31 +105,11 @@ pub(super) fn file_of(memory: Memory, nr_pages: usize) -> io::Result<File> {
             .write(true)
             .custom_flags(libc::O_TMPFILE)
             .open(directory)?,
-        None if memory == Memory::Secret => secret()?,
-        None => memfd_with(0)?,
+        None if memory == Memory::Secret => file::secret(0)?,
+        None => file::memfd(MemfdFlags::empty(), 0)?,
     };
     file.set_len((nr_pages * PAGE) as u64)?;
     Ok(file)
-}
-
-pub(super) fn memfd(len_bytes: u64) -> io::Result<File> {
-    let file = memfd_with(0)?;
-    file.set_len(len_bytes)?;
-    Ok(file)
-}
-
-fn memfd_with(flags: libc::c_uint) -> io::Result<File> {
-    // SAFETY: The name ends in a zero byte.
-    let fd = check(unsafe { libc::memfd_create(c"random".as_ptr(), flags | libc::MFD_CLOEXEC) })?;
-    // SAFETY: The kernel just gave it to us.
-    Ok(unsafe { File::from_raw_fd(fd) })
-}
-
-fn secret() -> io::Result<File> {
-    // SAFETY: Takes no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) })?;
-    // SAFETY: The kernel just gave it to us.
-    Ok(unsafe { File::from_raw_fd(fd as RawFd) })
 }
 
 /// A file system, until this is dropped.
@@ -111,26 +118,14 @@ struct Mount(&'static str);
 impl Mount {
     fn new(kind: &str, directory: &'static str, options: &str) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let [kind, options, target] =
-            [kind, options, directory].map(|s| CString::new(s).expect("no zero byte"));
-        // SAFETY: The strings end in zero bytes.
-        check(unsafe {
-            libc::mount(
-                kind.as_ptr(),
-                target.as_ptr(),
-                kind.as_ptr(),
-                0,
-                options.as_ptr().cast(),
-            )
-        })?;
+        let options = CString::new(options).expect("no zero byte");
+        mount(kind, directory, kind, MountFlags::empty(), Some(&*options))?;
         Ok(Self(directory))
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let target = CString::new(self.0).expect("no zero byte");
-        // SAFETY: The string ends in a zero byte.
-        unsafe { libc::umount(target.as_ptr()) };
+        let _ = unmount(self.0, UnmountFlags::empty());
     }
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 
 use crate::harness::fixture::{check, PAGE};
-use crate::tests::matrix::proof::kpageflags;
+use crate::harness::proof::kpageflags;
 
 /// Whether a frame has one of these flags in /proc/kpageflags.
 pub(super) fn has_flag(frame: u64, wanted: u64) -> bool {

@@ -114,10 +114,10 @@ fn run(options: &Options) -> io::Result<bool> {
     let _settings = rest::settings();
     let _khugepaged = Khugepaged::sleep();
     rest::allow_huge_pages(false)?;
-    let _swap = crate::tests::swap::swap();
+    let _swap = crate::harness::swap::swap();
     let _files = FileSystems::new()?;
     place::all_free()?;
-    crate::harness::runner::become_subreaper()?;
+    crate::harness::process::become_subreaper()?;
 
     let mut reporter = Reporter::start(io::stdout(), 2)?;
     let mut player = Player {

@@ -2,11 +2,23 @@
 
 //! userfaultfd whose faults nobody serves: they fail at once, for the owner as for the slow path.
 
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::{
+    io,
+    os::fd::{
+        AsRawFd,
+        OwnedFd,
+        RawFd, //
+    }, //
+};
 
-use super::step::{Notice, Piece};
-use crate::harness::fixture::check;
+use super::step::{
+    Notice,
+    Piece, //
+};
+use crate::harness::{
+    fixture::check,
+    memory::userfaultfd, //
+};
 
 // From include/uapi/linux/userfaultfd.h.
 const UFFDIO_API: u32 = 0xc018_aa3f;
@@ -79,10 +91,7 @@ impl Notices {
 }
 
 fn open() -> io::Result<OwnedFd> {
-    // SAFETY: Takes no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) })?;
-    // SAFETY: The kernel just gave it to us.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let fd = userfaultfd()?;
     let features = FEATURE_PAGEFAULT_FLAG_WP
         | FEATURE_SIGBUS
         | FEATURE_WP_HUGETLBFS_SHMEM

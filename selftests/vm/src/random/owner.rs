@@ -10,9 +10,10 @@ use std::os::unix::fs::FileExt;
 use std::ptr::with_exposed_provenance_mut;
 
 use libc::{c_void, iovec};
+use rust_gup_memory::{file, word};
 use rust_gup_uapi::Access;
+use rustix::fs::MemfdFlags;
 
-use super::files::memfd;
 use super::step::Piece;
 use crate::harness::fixture::{check, PAGE};
 
@@ -31,14 +32,14 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn new() -> io::Result<Self> {
-        let words = memfd(0)?;
+        let words = file::memfd(MemfdFlags::empty(), 0)?;
         let data: Vec<u8> = (0..2 * BATCH as u64)
-            .flat_map(|i| (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes())
+            .flat_map(|number| word(number).to_ne_bytes())
             .collect();
         words.write_all_at(&data, 0)?;
         Ok(Self {
             words,
-            scratch: memfd(0)?,
+            scratch: file::memfd(MemfdFlags::empty(), 0)?,
         })
     }
 

@@ -3,13 +3,19 @@
 //! A machine at rest: nobody but the sequence takes references, moves pages or frees them. And whether pages were left
 //! behind: what is on a list of pages in use belongs to a process or to a file.
 
-use std::fs;
-use std::io;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    io,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use crate::harness::fixture::{check, field};
-use crate::harness::memory::Setting;
+use rust_gup_memory::Setting;
+
+use crate::harness::fixture::field;
 
 /// How long it may take until pages are given back.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -23,16 +29,14 @@ pub(super) fn settings() -> Vec<Setting> {
         ("/proc/sys/kernel/numa_balancing", "0"),
     ]
     .into_iter()
-    .filter_map(|(path, value)| Setting::set(path, value))
+    .filter_map(|(path, value)| Setting::set(path, value).ok())
     .collect()
 }
 
 /// Whether this process, and those that it forks from now on, may have huge pages unasked. Of those that it gives back in
 /// part the rest would look as if nobody had it.
 pub(super) fn allow_huge_pages(allowed: bool) -> io::Result<()> {
-    let disable = libc::c_ulong::from(!allowed);
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, disable, 0, 0, 0) }).map(drop)
+    Ok(rustix::thread::disable_transparent_huge_pages(!allowed)?)
 }
 
 /// Pages that nobody has, but that are in use.

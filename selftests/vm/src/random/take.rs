@@ -21,10 +21,10 @@ use super::kernel::{has_flag, is_under_huge_leaf, is_write_only};
 use super::place::{user_limit, Place};
 use super::step::{By, Take};
 use super::world::{at, World};
+use crate::harness::fixture::frames_of;
 use crate::harness::fixture::{errno, store, PAGE};
 use crate::harness::memory::{frames, has_movable_memory};
-use crate::tests::matrix::proof::{kpageflags, kpf};
-use crate::tests::runs::frames_of;
+use crate::harness::proof::{kpageflags, kpf};
 
 /// How many bytes are looked at, at either end of a range.
 const LOOK: usize = 8;

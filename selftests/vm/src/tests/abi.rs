@@ -347,9 +347,7 @@ fn info() {
     let raw = info.raw;
     assert_eq!(raw.abi_version, raw::RUST_GUP_ABI_VERSION);
     assert_eq!(raw.format, raw::RUST_GUP_FORMAT_X86_64);
-    // SAFETY: Takes no pointers.
-    let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    assert_eq!(i64::from(raw.page_size_bytes), page_size);
+    assert_eq!(raw.page_size_bytes as usize, rustix::param::page_size());
     assert_eq!(raw.reserved, 0);
     assert!(raw.window_entries > 0, "the walk takes entries");
     address_space(&info);

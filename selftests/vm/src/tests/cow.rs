@@ -9,12 +9,13 @@
 //! - pages that the owner gave back (MADV_DONTNEED) stay as they were for the holder, and the owner gets new ones.
 
 use rust_gup_memory::Kind;
+use rust_gup_memory::Setting;
 use rust_gup_uapi::{raw, Access, How, Pinned, Request};
 
 use crate::harness::fixture::{
     fast_only, holds, open, pattern, pin, store, ACCESSES, HOWS, PAGE, PINS,
 };
-use crate::harness::memory::{has_movable_memory, hugetlb_pool, Map, Setting};
+use crate::harness::memory::{has_movable_memory, hugetlb_pool, Map};
 use crate::harness::process::{Child, Rendezvous};
 use crate::harness::runner::{skip, Test};
 

@@ -17,10 +17,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_gup_memory::Kind;
+use rust_gup_memory::Setting;
 use rust_gup_uapi::{raw, Access, Device, Engine, How, Request};
 
 use crate::harness::fixture::{call, errno, open, pin, scaled, stats, writable, HOWS, PAGE};
-use crate::harness::memory::{Map, Setting};
+use crate::harness::memory::Map;
 use crate::harness::process::pinned_kib;
 use crate::harness::runner::{skip, Test};
 
@@ -76,7 +77,7 @@ impl Injection {
         ]
         .map(|(path, value)| {
             let setting = Setting::set(path, value);
-            setting.unwrap_or_else(|| skip(&format!("no {path}: CONFIG_FAULT_INJECTION_DEBUG_FS")))
+            setting.unwrap_or_else(|_| skip(&format!("no {path}: CONFIG_FAULT_INJECTION_DEBUG_FS")))
         });
         Self {
             nth,

@@ -13,9 +13,9 @@ use rust_gup_uapi::{Device, Engine, How, Request};
 use crate::harness::fixture::{fast_only, field, open, pin, HUGE, PAGE};
 use crate::harness::memory::{frames, Map};
 use crate::harness::process::{Child, Rendezvous};
+use crate::harness::proof::{kpageflags, kpf, settle_lists};
 use crate::harness::runner::tests;
 use crate::tests::matrix::huge::untouched;
-use crate::tests::matrix::proof::{kpageflags, kpf, settle_lists};
 use crate::tests::matrix::situation::touch;
 
 tests![pinned, compared, measured];

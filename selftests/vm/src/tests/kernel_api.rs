@@ -6,11 +6,10 @@
 //! - a module that uses them holds rust_gup, and what it took is counted.
 
 use std::ffi::CStr;
-use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
+use std::path::Path;
 
-use crate::harness::fixture::{check, refused, stats};
+use crate::harness::fixture::{refused, stats};
+use crate::harness::module::{load, unload};
 use crate::harness::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -23,22 +22,9 @@ pub(crate) fn tests() -> Vec<Test> {
         .collect()
 }
 
-fn load(path: &str) -> io::Result<()> {
-    let file = File::open(path)?;
-    let fd = file.as_raw_fd();
-    // SAFETY: The parameters end in a zero byte.
-    check(unsafe { libc::syscall(libc::SYS_finit_module, fd, c"".as_ptr(), 0) }).map(drop)
-}
-
-fn unload(name: &CStr) -> io::Result<()> {
-    // SAFETY: The name ends in a zero byte.
-    check(unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) })
-        .map(drop)
-}
-
 /// Loads a module that does all it is for when it is loaded.
 fn run(path: &str, name: &CStr) {
-    load(path).unwrap_or_else(|e| panic!("{path}: {e}; the kernel's log says why"));
+    load(Path::new(path), c"").unwrap_or_else(|e| panic!("{path}: {e}; the kernel's log says why"));
     refused(unload(c"rust_gup"), libc::EWOULDBLOCK, "with a user");
     unload(name).expect("delete_module");
 }

@@ -13,10 +13,10 @@ use std::cmp::Ordering;
 use rust_gup_memory::{Kind, Mapping};
 use rust_gup_uapi::{Access, Compared, Device, Engine, How, Request};
 
+use crate::harness::fixture::frames_of;
 use crate::harness::fixture::{fast_only, open, pattern, pin, refused, ACCESSES, HOWS, HUGE, PAGE};
 use crate::harness::memory::{frames, hugetlb_pool, Map};
 use crate::harness::runner::{skip, Test};
-use crate::tests::runs::frames_of;
 
 /// What is to be expected of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::mem::size_of;
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::harness::fixture::{call, call_at, open, pin, stats, writable, PAGE};
+use crate::harness::fixture::{bytes_of, call, call_at, open, pin, stats, writable, PAGE};
 use crate::harness::memory::{Map, RW};
 use crate::harness::runner::tests;
 
@@ -94,12 +94,6 @@ impl Call {
     fn writes(&self) -> bool {
         self.number & (1 << 31) != 0
     }
-}
-
-fn bytes_of<T: Copy>(value: T) -> Vec<u8> {
-    let start = std::ptr::from_ref(&value).cast::<u8>();
-    // SAFETY: The structures of the ABI have no padding, so all their bytes are initialized.
-    unsafe { std::slice::from_raw_parts(start, size_of::<T>()) }.to_vec()
 }
 
 fn copy(scene: &Scene) -> Vec<u8> {

@@ -8,18 +8,19 @@
 //! - the pages outlive the process that owned them, for whoever has the open file: by inheritance, by dup(2), or by
 //!   having been sent it.
 
-use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_gup_uapi::{raw, Device};
 
 use crate::harness::fixture::{
-    call_fd, check, holds, open, pattern, pin, scaled, stats, store, writable, HOWS, PAGE,
+    call_fd, holds, open, pattern, pin, scaled, stats, store, writable, HOWS, PAGE,
 };
 use crate::harness::memory::{Map, RW};
-use crate::harness::process::{Child, Rendezvous};
+use crate::harness::process::{
+    become_subreaper, exit_at_once, receive, send, succeeded, wait_for, Child, Rendezvous,
+};
 use crate::harness::runner::tests;
 
 tests![
@@ -210,8 +211,7 @@ fn reads(fd: &OwnedFd, handle: u64, expected: &[u8]) {
 
 fn child_reads_after_the_owner_is_gone() {
     // Who takes the owner's child over, to wait for it.
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).expect("prctl");
+    become_subreaper().expect("PR_SET_CHILD_SUBREAPER");
     for how in HOWS {
         let (ours, theirs) = Rendezvous::pair();
         let owner = Child::run(|| {
@@ -230,12 +230,10 @@ fn child_reads_after_the_owner_is_gone() {
                         holds(pinned, PAGE, &data[PAGE..]);
                     }
                     // As the end of a process does: without a release.
-                    // SAFETY: Takes no pointers.
-                    unsafe { libc::_exit(0) };
+                    exit_at_once(0);
                 });
             }
-            // SAFETY: Takes no pointers.
-            unsafe { libc::_exit(0) };
+            exit_at_once(0);
         });
         owner.join();
         assert_eq!(
@@ -244,66 +242,16 @@ fn child_reads_after_the_owner_is_gone() {
             "{how:?}: after the owner's end"
         );
         (0..2).for_each(|_| ours.signal());
-        Child(-1).join();
+        succeeded(wait_for(None), "a child of the owner");
         assert_eq!(
             held(),
             (1, NR_PAGES as u64),
             "{how:?}: after the first child's end"
         );
         ours.signal();
-        Child(-1).join();
+        succeeded(wait_for(None), "a child of the owner");
         assert_eq!(held(), (0, 0), "{how:?}: after the last child's end");
     }
-}
-
-/// Sends a descriptor and a number.
-pub(crate) fn send(to: &Rendezvous, fd: &impl AsFd, number: u64) {
-    let mut control = [0_u64; 4];
-    let mut part = libc::iovec {
-        iov_base: std::ptr::from_ref(&number).cast_mut().cast(),
-        iov_len: size_of::<u64>(),
-    };
-    let message = message(&mut part, &mut control);
-    // SAFETY: `control` has room for the header and one descriptor, and all that `message` names is alive.
-    unsafe {
-        let header = libc::CMSG_FIRSTHDR(&message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<i32>() as u32) as usize;
-        let data = libc::CMSG_DATA(header).cast::<i32>();
-        data.write_unaligned(fd.as_fd().as_raw_fd());
-        check(libc::sendmsg(to.fd(), &message, 0)).expect("sendmsg");
-    }
-}
-
-/// Receives what [`send`] sent.
-pub(crate) fn receive(from: &Rendezvous) -> (OwnedFd, u64) {
-    let mut control = [0_u64; 4];
-    let mut number = 0_u64;
-    let mut part = libc::iovec {
-        iov_base: std::ptr::from_mut(&mut number).cast(),
-        iov_len: size_of::<u64>(),
-    };
-    let mut message = message(&mut part, &mut control);
-    // SAFETY: All that `message` names is alive; the kernel wrote one descriptor, which is ours from now on.
-    let fd = unsafe {
-        check(libc::recvmsg(from.fd(), &mut message, 0)).expect("recvmsg");
-        let header = libc::CMSG_FIRSTHDR(&message);
-        assert!(!header.is_null(), "no descriptor came");
-        OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<i32>().read_unaligned())
-    };
-    (fd, number)
-}
-
-fn message(part: &mut libc::iovec, control: &mut [u64; 4]) -> libc::msghdr {
-    // SAFETY: Zeros are valid for all its fields.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    // SAFETY: Takes no pointers.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<i32>() as u32) } as usize;
-    message
 }
 
 fn receiver_of_the_descriptor_reads() {

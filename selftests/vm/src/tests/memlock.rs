@@ -16,13 +16,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rust_gup_uapi::{raw, Device, Engine, Request};
 
+use rustix::thread::CapabilitySet;
+
 use crate::harness::fixture::{
     check, errno, fast_only, open, pin, refused, stats, HOWS, LASTING, PAGE,
 };
 use crate::harness::memory::Map;
 use crate::harness::process::{
     become_root_of_a_namespace, become_user, drop_capabilities, limit_locked_memory, pinned_kib,
-    Child, Rendezvous, CAP_IPC_LOCK, NOBODY,
+    Child, Rendezvous, NOBODY,
 };
 use crate::harness::runner::tests;
 
@@ -310,7 +312,7 @@ fn limit_of_all_mechanisms_together() {
 
 fn limit_without_the_capability() {
     let without: [fn(); 2] = [become_root_of_a_namespace, || {
-        drop_capabilities(&[CAP_IPC_LOCK]);
+        drop_capabilities(CapabilitySet::IPC_LOCK);
     }];
     for give_up in without {
         let device = open();

@@ -77,3 +77,8 @@ pub(crate) fn all() -> Vec<Test> {
     .flatten()
     .collect()
 }
+
+/// What all of them together have done, if there is something to say.
+pub(crate) fn last_line() -> Option<String> {
+    races::last_line()
+}

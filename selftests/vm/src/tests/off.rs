@@ -10,10 +10,10 @@
 use rust_gup_memory::Kind;
 use rust_gup_uapi::raw;
 
+use crate::harness::fixture::frames_of;
 use crate::harness::fixture::{holds, open, pin, stats, walk_is_off, PAGE};
 use crate::harness::memory::{frames, Map};
 use crate::harness::runner::Test;
-use crate::tests::runs::frames_of;
 use crate::tests::stops::{all_ways, stopped, stops};
 
 pub(crate) fn tests() -> Vec<Test> {

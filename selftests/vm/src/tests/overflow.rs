@@ -7,19 +7,52 @@
 //!   count is whole in the end;
 //! - processes without privilege do not come near, however many they are.
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::time::Duration;
-
-use rust_gup_uapi::{raw, Device, Engine, How, Pinned, Request};
-
-use crate::harness::fixture::{
-    check, fast_only, holds, open, pattern, pin, refused, LASTING, PAGE,
+use std::{
+    fs::File,
+    os::{
+        fd::AsRawFd,
+        unix::fs::FileExt, //
+    },
+    time::Duration, //
 };
-use crate::harness::memory::{Map, RW};
-use crate::harness::process::{become_user, limit_locked_memory, Child, NOBODY};
-use crate::harness::runner::{skip, Test};
+
+use rust_gup_memory::file::memfd;
+use rust_gup_uapi::{
+    raw,
+    Device,
+    Engine,
+    How,
+    Pinned,
+    Request, //
+};
+use rustix::fs::MemfdFlags;
+
+use crate::harness::{
+    fixture::{
+        fast_only,
+        holds,
+        open,
+        pattern,
+        pin,
+        refused,
+        LASTING,
+        PAGE, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    process::{
+        become_user,
+        limit_locked_memory,
+        Child,
+        NOBODY, //
+    },
+    runner::{
+        skip,
+        Test, //
+    }, //
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     let test =
@@ -113,12 +146,9 @@ fn mapped_often(fd: i32, nr: usize) -> Map {
 /// A pin of a small folio counts 1024.
 fn small_page() {
     const NR_PAGES: usize = 1024;
-    // SAFETY: The name ends in a zero byte.
-    let fd = check(unsafe { libc::memfd_create(c"page".as_ptr(), 0) }).expect("a memfd");
-    // SAFETY: It was opened just now and belongs to nobody else.
-    let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let file = memfd(MemfdFlags::empty(), 0).expect("a memfd");
     file.write_all_at(&pattern(3, PAGE), 0).expect("write");
-    let map = mapped_often(fd, NR_PAGES);
+    let map = mapped_often(file.as_raw_fd(), NR_PAGES);
     let device = open();
     let request = map.request().how(How::Pin);
     fill(&device, &request, MAX_REFS / 1024 / NR_PAGES);

@@ -9,21 +9,62 @@
 //!
 //! The machine needs two nodes, or memory that must stay movable.
 
-use std::fs;
-use std::ops::Range;
-use std::process::Command;
-use std::time::{Duration, Instant};
-
-use rust_gup_memory::Kind;
-use rust_gup_uapi::{raw, Access, Engine, How, Request};
-
-use crate::harness::fixture::{
-    check, fast_only, field, holds, open, pin, ACCESSES, HOWS, HUGE, PAGE,
+use std::{
+    fs,
+    ops::Range,
+    process::Command,
+    time::{
+        Duration,
+        Instant, //
+    }, //
 };
-use crate::harness::guard::pin_counters;
-use crate::harness::memory::{frames, has_movable_memory, Map, Setting};
-use crate::harness::runner::{skip, Test};
-use crate::tests::stops::{all_ways, stops};
+
+use rust_gup_memory::{
+    Kind,
+    Setting, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    Engine,
+    How,
+    Request, //
+};
+use rustix::thread::{
+    sched_setaffinity,
+    CpuSet, //
+};
+
+use crate::{
+    harness::{
+        fixture::{
+            check,
+            fast_only,
+            field,
+            holds,
+            open,
+            pin,
+            ACCESSES,
+            HOWS,
+            HUGE,
+            PAGE, //
+        },
+        guard::pin_counters,
+        memory::{
+            frames,
+            has_movable_memory,
+            Map, //
+        },
+        runner::{
+            skip,
+            Test, //
+        }, //
+    },
+    tests::stops::{
+        all_ways,
+        stops, //
+    }, //
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     let test = |name, run: fn()| Test::new(module_path!(), name, run);
@@ -123,7 +164,11 @@ fn moved_between_takes() {
                 let compared = device.compare(&request).expect("COMPARE");
                 assert_eq!(compared.differences(), Vec::<&str>::new(), "{request:x?}");
                 let fast = pin(&device, &fast_only(request));
-                assert_eq!(crate::tests::runs::frames_of(&fast), now, "{request:x?}");
+                assert_eq!(
+                    crate::harness::fixture::frames_of(&fast),
+                    now,
+                    "{request:x?}"
+                );
                 let data = map.load(0, map.len_bytes);
                 holds(&fast, 0, &data);
                 before = now;
@@ -221,17 +266,9 @@ fn run_on_node_0() {
         .split([',', '-', '\n'])
         .next()
         .and_then(|n| n.parse().ok());
-    // SAFETY: The set is a plain one of bits, and is read while the call lasts.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu.expect("a CPU"), &mut set);
-        check(libc::sched_setaffinity(
-            0,
-            size_of_val(&set),
-            &raw const set,
-        ))
-    }
-    .expect("sched_setaffinity");
+    let mut set = CpuSet::new();
+    set.set(cpu.expect("a CPU"));
+    sched_setaffinity(None, &set).expect("sched_setaffinity");
 }
 
 fn hinted() {
@@ -414,13 +451,13 @@ fn leaves_for_long() {
                 let places = are_within(&map, &movable);
                 assert!(!places.contains(&true), "{what}: it stayed");
                 let after = frames(map.addr, all);
-                assert_eq!(crate::tests::runs::frames_of(&pinned), after, "{what}");
+                assert_eq!(crate::harness::fixture::frames_of(&pinned), after, "{what}");
                 holds(&pinned, 0, &data);
                 drop(pinned);
 
                 let fast = pin(&device, &fast_only(request));
                 assert_eq!(
-                    crate::tests::runs::frames_of(&fast),
+                    crate::harness::fixture::frames_of(&fast),
                     after,
                     "{what}: once moved"
                 );

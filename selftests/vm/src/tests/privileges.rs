@@ -15,15 +15,17 @@ use std::os::unix::fs::{chown, FileTypeExt, MetadataExt, PermissionsExt};
 
 use rust_gup_uapi::{raw, Device, Engine};
 
+use rustix::thread::CapabilitySet;
+
 use crate::harness::fixture::{
     call_fd, check, handle_answers, holds, open, pin, refused, store, writable, LASTING, PAGE,
 };
 use crate::harness::memory::Map;
 use crate::harness::process::{
-    become_nobody, become_root_of_a_namespace, drop_capabilities, Child, Rendezvous, CAP_SYS_ADMIN,
+    become_nobody, become_root_of_a_namespace, drop_capabilities, Child, Rendezvous,
 };
+use crate::harness::process::{receive, send};
 use crate::harness::runner::tests;
-use crate::tests::lifetime::{receive, send};
 
 tests![
     device_node,
@@ -137,7 +139,7 @@ fn frame_numbers_in_a_user_namespace() {
 fn frame_numbers_without_the_capability() {
     Child::run(|| {
         let device = open();
-        drop_capabilities(&[CAP_SYS_ADMIN]);
+        drop_capabilities(CapabilitySet::SYS_ADMIN);
         sees_no_frames(&device);
         sees_no_frames(&open());
     })
@@ -169,7 +171,7 @@ fn neighbours_are_not_seen() {
     assert_eq!(runs, [1; 3], "root sees one run of 2 MiB");
     assert!(bytes.0 != 0 && bytes.1 != 0 && counts.iter().all(|&count| count != 0));
     Child::run(|| {
-        drop_capabilities(&[CAP_SYS_ADMIN]);
+        drop_capabilities(CapabilitySet::SYS_ADMIN);
         assert_eq!(
             seen(),
             ([nr_pages; 3], (0, 0), [0; 4]),

@@ -6,9 +6,9 @@
 //! - adds up to the pages taken;
 //! - names the frames that /proc/self/pagemap names, with each engine.
 
-use rust_gup_uapi::{raw, Access, Device, Engine, Pinned};
+use rust_gup_uapi::{raw, Access, Device, Engine};
 
-use crate::harness::fixture::{call, open, pin, writable, HOWS, HUGE, PAGE};
+use crate::harness::fixture::{call, frames_of, open, pin, writable, HOWS, HUGE, PAGE};
 use crate::harness::memory::{frames, Map};
 use crate::harness::runner::tests;
 
@@ -85,22 +85,6 @@ fn in_pieces() {
             "{capacity} runs from {first}"
         );
     }
-}
-
-/// The frame of each page of a handle, by its runs.
-pub(crate) fn frames_of(pinned: &Pinned<'_>) -> Vec<u64> {
-    // Nothing has no handle.
-    if pinned.handle() == 0 {
-        return Vec::new();
-    }
-    let runs = pinned.runs().expect("RUNS");
-    assert_eq!(runs.len() as u64, pinned.nr_runs());
-    runs.iter()
-        .flat_map(|r| {
-            let first = r.pfn.expect("root may see frame numbers");
-            first..first + r.nr_pages
-        })
-        .collect()
 }
 
 fn name_the_frames() {

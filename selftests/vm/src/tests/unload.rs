@@ -7,25 +7,19 @@
 //! - it does so also when someone tries to open the device at that moment;
 //! - it refuses parameters that make no sense with EINVAL.
 
-use std::ffi::{CStr, CString};
-use std::fs::{self, File};
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_gup_uapi::{raw, Device};
 
-use crate::harness::fixture::{check, holds, open, pin, refused, scaled, stats, writable};
+use crate::harness::fixture::{holds, open, pin, refused, stats, writable};
 use crate::harness::memory::Map;
+use crate::harness::module::{load_with, parameters, unload, unload_when_idle, NAME};
 use crate::harness::process::{Child, Rendezvous};
 use crate::harness::runner::Test;
-
-const NAME: &CStr = c"rust_gup";
-/// Where the init of the test machine keeps them.
-const MODULE: &str = "/lib/rust_gup.ko";
-const PARAMETERS: &str = "/etc/rust_gup/module-args";
 
 pub(crate) fn tests() -> Vec<Test> {
     let tests: [(&str, fn()); 5] = [
@@ -43,41 +37,8 @@ pub(crate) fn tests() -> Vec<Test> {
         .collect()
 }
 
-/// Tries once.
-pub(crate) fn unload() -> io::Result<()> {
-    // SAFETY: The name ends in a zero byte.
-    check(unsafe { libc::syscall(libc::SYS_delete_module, NAME.as_ptr(), libc::O_NONBLOCK) })
-        .map(drop)
-}
-
-/// The parameters that the module was loaded with.
-pub(crate) fn parameters() -> io::Result<CString> {
-    let parameters = fs::read_to_string(PARAMETERS).unwrap_or_default();
-    Ok(CString::new(parameters.trim())?)
-}
-
 fn load() -> io::Result<()> {
     load_with(&parameters()?)
-}
-
-pub(crate) fn load_with(parameters: &CStr) -> io::Result<()> {
-    let file = File::open(MODULE)?;
-    let fd = file.as_fd().as_raw_fd();
-    // SAFETY: The parameters end in a zero byte.
-    check(unsafe { libc::syscall(libc::SYS_finit_module, fd, parameters.as_ptr(), 0) }).map(drop)
-}
-
-/// Unloads once nobody uses it: who just closed the device may still be at it.
-pub(crate) fn unload_when_idle() {
-    let deadline = Instant::now() + scaled(Duration::from_secs(5));
-    loop {
-        match unload() {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(5));
-            }
-            result => return result.expect("delete_module"),
-        }
-    }
 }
 
 fn works() {
@@ -90,13 +51,13 @@ fn works() {
 
 fn refused_while_open() {
     let device = open();
-    refused(unload(), libc::EWOULDBLOCK, "with the device open");
+    refused(unload(NAME), libc::EWOULDBLOCK, "with the device open");
     let map = Map::anon(2);
     let pinned = pin(&device, &map.request());
-    refused(unload(), libc::EWOULDBLOCK, "with pages held");
+    refused(unload(NAME), libc::EWOULDBLOCK, "with pages held");
     holds(&pinned, 0, &map.load(0, map.len_bytes));
     drop(pinned);
-    refused(unload(), libc::EWOULDBLOCK, "after releasing");
+    refused(unload(NAME), libc::EWOULDBLOCK, "after releasing");
     works();
 }
 
@@ -112,7 +73,7 @@ fn refused_while_another_holds() {
     });
     ours.wait();
     refused(
-        unload(),
+        unload(NAME),
         libc::EWOULDBLOCK,
         "with the device open in another process",
     );
@@ -128,7 +89,7 @@ fn unload_and_load() {
         unload_when_idle();
         assert!(!Device::path().exists(), "the device went");
         refused(Device::open(), libc::ENOENT, "open");
-        refused(unload(), libc::ENOENT, "unloading it twice");
+        refused(unload(NAME), libc::ENOENT, "unloading it twice");
         load().expect("finit_module");
         let stats = stats().expect("STATS");
         assert_eq!((stats.nr_fast, stats.nr_slow, stats.nr_windows), (0, 0, 0));

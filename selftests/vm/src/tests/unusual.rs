@@ -11,10 +11,11 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use rust_gup_memory::Setting;
 use rust_gup_uapi::{raw, Access, How};
 
 use crate::harness::fixture::{fast_only, holds, open, pin, HOWS, HUGE, PAGE};
-use crate::harness::memory::{has_movable_memory, Map, Setting};
+use crate::harness::memory::{has_movable_memory, Map};
 use crate::harness::runner::{skip, Test};
 use crate::tests::stops::stops;
 
@@ -77,7 +78,7 @@ fn merged() {
         ("/sys/kernel/mm/ksm/run", "1"),
     ]
     .map(|(path, value)| Setting::set(path, value));
-    if settings.iter().any(Option::is_none) {
+    if settings.iter().any(Result::is_err) {
         skip("no merging of pages: CONFIG_KSM");
     }
     let before = nr_sharing();

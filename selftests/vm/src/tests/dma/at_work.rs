@@ -2,18 +2,59 @@
 
 //! What processes and the kernel do to the memory while the device is at work.
 
-use std::fs;
-use std::io;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    io,
+    sync::mpsc,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_uapi::edu::{raw, Buffer, Edu, Method};
+use rust_gup_uapi::edu::{
+    raw,
+    Buffer,
+    Edu,
+    Method, //
+};
+use rustix::{
+    process::Pid,
+    thread::gettid, //
+};
 
-use super::{edu, from_device, is, nothing_is_held, preset, register, round_trips, IN_FLIGHT};
-use crate::harness::fixture::{holds, open, pattern, pin, refused, scaled, stats, PAGE};
-use crate::harness::memory::{frames, Map, RW};
-use crate::harness::process::{Child, Rendezvous};
+use super::{
+    edu,
+    from_device,
+    is,
+    nothing_is_held,
+    preset,
+    register,
+    round_trips,
+    IN_FLIGHT, //
+};
+use crate::harness::{
+    fixture::{
+        holds,
+        open,
+        pattern,
+        pin,
+        refused,
+        scaled,
+        stats,
+        PAGE, //
+    },
+    memory::{
+        frames,
+        Map,
+        RW, //
+    },
+    process::{
+        Child,
+        Rendezvous, //
+    }, //
+};
 
 /// Has the device write to `buffer` from `offset` on, and runs `body` meanwhile. The device holds `data`.
 pub(super) fn while_at_work<T>(
@@ -25,8 +66,7 @@ pub(super) fn while_at_work<T>(
     thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         let transfer = scope.spawn(move || {
-            // SAFETY: Takes no pointers.
-            tell.send(unsafe { libc::gettid() }).expect("to the test");
+            tell.send(gettid()).expect("to the test");
             from_device(buffer, offset, data.len(), 0)
         });
         wait_until_it_waits(told.recv().expect("from the thread"));
@@ -37,7 +77,8 @@ pub(super) fn while_at_work<T>(
 }
 
 /// Waits until a thread does so, uninterruptibly: for the device, which is at work then.
-fn wait_until_it_waits(thread: libc::pid_t) {
+fn wait_until_it_waits(thread: Pid) {
+    let thread = thread.as_raw_nonzero();
     let deadline = Instant::now() + scaled(Duration::from_secs(5));
     let stat = format!("/proc/self/task/{thread}/stat");
     loop {
@@ -213,7 +254,7 @@ pub(super) fn killed() {
     thread::sleep(IN_FLIGHT);
     child.kill();
     let status = child.wait();
-    assert!(libc::WIFSIGNALED(status));
+    assert!(status.signaled(), "{status:?}");
     // The child has ended, so the device is done with its pages, and they are released.
     nothing_is_held();
     // Somebody else's pages, perhaps the same ones.

@@ -2,16 +2,53 @@
 
 //! The driver goes, or the memory is not mapped.
 
-use std::fs;
-use std::thread;
+use std::{
+    fs,
+    thread, //
+};
 
-use rust_gup_uapi::edu::{Buffer, Edu, Method, Use};
+use rust_gup_uapi::edu::{
+    Buffer,
+    Edu,
+    Method,
+    Use, //
+};
 
-use super::at_work::{scene, AT};
-use super::machine::{bind, dma_faults, has_iommu, pci_device, unbind, unload, Registers};
-use super::{edu, from_device, is, nothing_is_held, preset, register, works, IN_FLIGHT};
-use crate::harness::fixture::{pattern, refused, stats, PAGE};
-use crate::harness::memory::{frames, Map};
+use super::{
+    at_work::{
+        scene,
+        AT, //
+    },
+    edu,
+    from_device,
+    is,
+    machine::{
+        bind,
+        dma_faults,
+        has_iommu,
+        pci_device,
+        unbind,
+        Registers, //
+    },
+    nothing_is_held,
+    preset,
+    register,
+    works,
+    IN_FLIGHT, //
+};
+use crate::harness::{
+    fixture::{
+        pattern,
+        refused,
+        stats,
+        PAGE, //
+    },
+    memory::{
+        frames,
+        Map, //
+    },
+    module::unload, //
+};
 
 /// Has the device write to `buffer` again and again until `go` has taken it away.
 fn until_it_is_gone(buffer: &Buffer<'_>, data: &[u8], go: impl FnOnce()) {

@@ -2,19 +2,40 @@
 
 //! The device as the machine and the kernel see it: binding, its configuration, its registers.
 
-use std::ffi::{CStr, CString};
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::ptr::with_exposed_provenance_mut;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    ffi::CString,
+    fs::{
+        self,
+        File,
+        OpenOptions, //
+    },
+    os::{
+        fd::AsRawFd,
+        unix::fs::FileExt, //
+    },
+    path::{
+        Path,
+        PathBuf, //
+    },
+    process::Command,
+    ptr::with_exposed_provenance_mut,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use crate::harness::fixture::check;
-use crate::harness::memory::{Map, RW};
+use crate::harness::{
+    memory::{
+        Map,
+        RW, //
+    },
+    module::{
+        load,
+        unload, //
+    }, //
+};
 
 const DRIVER: &str = "/sys/bus/pci/drivers/edu_dma";
 const MODULE: &str = "/lib/edu_dma.ko";
@@ -58,13 +79,6 @@ pub(super) fn bind() {
     fs::write(format!("{DRIVER}/bind"), pci_name()).expect("bind");
 }
 
-/// Tries to unload a module.
-pub(super) fn unload(name: &CStr) -> io::Result<()> {
-    // SAFETY: The name ends in a zero byte.
-    check(unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) })
-        .map(drop)
-}
-
 /// The driver, loaded with a parameter more, until this value is dropped.
 pub(super) struct Driver;
 
@@ -79,17 +93,7 @@ impl Driver {
         let usual = if has_iommu() { "" } else { "dma_bits=40" };
         let parameters = CString::new(format!("{usual} {parameter}")).expect("no zero bytes");
         unload(c"edu_dma").expect("delete_module");
-        let file = File::open(MODULE).expect(MODULE);
-        // SAFETY: The parameters end in a zero byte.
-        check(unsafe {
-            libc::syscall(
-                libc::SYS_finit_module,
-                file.as_raw_fd(),
-                parameters.as_ptr(),
-                0,
-            )
-        })
-        .expect("finit_module");
+        load(Path::new(MODULE), &parameters).expect("finit_module");
     }
 }
 

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use rust_gup_uapi::edu::{raw, Edu, Method, Use};
 use rust_gup_uapi::raw::RUST_GUP_STOP_PROT_NONE;
 
+use rustix::thread::CapabilitySet;
+
 use super::{edu, from_device, is, register, round_trips};
 use crate::harness::disks::Disk;
 use crate::harness::fixture::{errno, pattern, refused, PAGE};
 use crate::harness::memory::{Map, RW};
 use crate::harness::process::{
-    become_nobody, drop_capabilities, limit_locked_memory, pinned_kib, Child, CAP_SYS_ADMIN,
+    become_nobody, drop_capabilities, limit_locked_memory, pinned_kib, Child,
 };
 
 pub(super) fn bounds() {
@@ -233,7 +235,7 @@ pub(super) fn layout_is_hidden() {
         let all = layout(method);
         assert!(all.iter().all(|&number| number != 0), "root sees {all:x?}");
         Child::run(|| {
-            drop_capabilities(&[CAP_SYS_ADMIN]);
+            drop_capabilities(CapabilitySet::SYS_ADMIN);
             assert_eq!(layout(method), [0; 9], "{}", method.name());
         })
         .join();

@@ -12,8 +12,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::harness::fixture::refused;
+use crate::harness::module::{load_with, parameters, unload, unload_when_idle, NAME};
 use crate::harness::process::{become_nobody, Child};
-use crate::tests::unload::{load_with, parameters, unload, unload_when_idle};
 
 pub(super) fn tests() -> Vec<Test> {
     let plain: [(&str, fn()); 3] = [
@@ -70,10 +70,10 @@ fn unknown_commands() {
 
 fn holds_the_module() {
     let file = GupFile::ours();
-    refused(unload(), libc::EWOULDBLOCK, "with the file open");
+    refused(unload(NAME), libc::EWOULDBLOCK, "with the file open");
     let done = file.run(PIN_FAST_BENCHMARK, GupTest::of(&Map::anon(4), 4, 0));
     assert_eq!(done.size, bytes(4));
-    refused(unload(), libc::EWOULDBLOCK, "after a command");
+    refused(unload(NAME), libc::EWOULDBLOCK, "after a command");
 }
 
 fn parameter() {
@@ -94,7 +94,7 @@ fn parameter() {
     } else {
         load_with(c"gup_test=1").expect("finit_module");
         let file = GupFile::open(KERNELS).expect("gup_test");
-        refused(unload(), libc::EWOULDBLOCK, "with the file open");
+        refused(unload(NAME), libc::EWOULDBLOCK, "with the file open");
         let map = Map::anon(4);
         let taken = taken_by(|| {
             file.run(PIN_FAST_BENCHMARK, GupTest::of(&map, 4, 0));

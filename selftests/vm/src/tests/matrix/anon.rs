@@ -4,17 +4,18 @@
 
 use std::fs;
 
+use rust_gup_memory::proc::PAGEMAP_PRESENT;
 use rust_gup_uapi::raw::{
     RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
     RUST_GUP_STOP_SPECIAL as SPECIAL,
 };
 use rust_gup_uapi::How;
 
-use super::proof::{kpf, pm};
 use super::situation::{fill, touch, Way};
 use super::{Page, Scene, Situation};
 use crate::harness::fixture::{check, open, PAGE};
-use crate::harness::memory::{Map, PAGEMAP_PRESENT, RW};
+use crate::harness::memory::{Map, RW};
+use crate::harness::proof::{kpf, pm};
 use crate::harness::runner::skip;
 
 pub(super) const SITUATIONS: &[Situation] = &[

@@ -17,14 +17,14 @@ use rust_gup_uapi::raw::{
 };
 use rust_gup_uapi::{Access, Engine, How, Request};
 
-use super::device::{faults, prove_frames, prove_vm_flag};
 use super::situation::fill;
 use super::special::unowned_is_fast;
 use super::{Page, Scene, Situation};
+use crate::harness::fixture::frames_of;
 use crate::harness::fixture::{check, fast_only, holds, open, pin, store, ACCESSES, HUGE, PAGE};
 use crate::harness::memory::{frames, Map, RW};
+use crate::harness::proof::faults;
 use crate::harness::runner::Test;
-use crate::tests::runs::frames_of;
 use crate::tests::stops::{stopped, stops};
 
 const SITUATIONS: &[Situation] = &[
@@ -108,7 +108,7 @@ fn p2pdma() -> Scene {
     let map = Map::guarded(16 * PAGE, PAGE, RW, libc::MAP_SHARED, place).expect("it is mapped");
     assert_eq!(lent.bytes(), map.len_bytes as u64, "what is lent");
     let words = fill(&map);
-    prove_frames(&map, &bars(&disk));
+    map.prove_frames(&bars(&disk));
     Scene::new(map, words, |way, _| {
         let errno = if way.how == How::LongTerm && way.is_write() {
             // It is a file, whose owner wants to know of writing, `mm/gup.c:1223`.
@@ -226,7 +226,7 @@ fn by_sysfs() -> Scene {
     let place = (file.as_raw_fd(), 0);
     let map = Map::guarded(16 * PAGE, PAGE, RW, libc::MAP_SHARED, place).expect("it is mapped");
     let words = fill(&map);
-    prove_vm_flag(&map, "pf");
+    map.prove_vm_flag("pf");
     Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
 }
 
@@ -241,7 +241,7 @@ fn by_vfio(leaf_bytes: usize) -> Scene {
     let device = vfio_device();
     let place = (device.fd.as_raw_fd(), device.bar + offset);
     let map = Map::guarded(len_bytes, GIANT, RW, libc::MAP_SHARED, place).expect("it is mapped");
-    prove_vm_flag(&map, "pf");
+    map.prove_vm_flag("pf");
     let step = (leaf_bytes / 512).max(PAGE);
     let nr_leaves = (len_bytes / leaf_bytes) as u64;
     assert_eq!(

@@ -9,9 +9,9 @@ use super::first::first_touch;
 use super::left::{self, Met, Refs};
 use super::pins::{counted, Watch};
 use super::situation::{Effort, Scene, Situation, Way};
+use crate::harness::fixture::frames_of;
 use crate::harness::fixture::{fast_only, open, ACCESSES, HOWS, HUGE, PAGE};
 use crate::harness::memory::frames;
-use crate::tests::runs::frames_of;
 
 /// All ways of taking memory.
 fn ways() -> impl Iterator<Item = Way> {

@@ -2,21 +2,53 @@
 
 //! Anonymous memory that is shared copy-on-write, or was.
 
-use std::fs;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    thread::sleep,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use libc::c_int;
-use rust_gup_uapi::raw::{RUST_GUP_STOP_READ_ONLY as READ_ONLY, RUST_GUP_STOP_UNSHARE as UNSHARE};
+use rust_gup_memory::{
+    proc::PAGEMAP_PRESENT,
+    Setting, //
+};
+use rust_gup_uapi::raw::{
+    RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+    RUST_GUP_STOP_UNSHARE as UNSHARE, //
+};
 
-use super::anon;
-use super::proof::{kpf, pm};
-use super::situation::{fill, words, Way};
-use super::{Page, Scene, Situation};
-use crate::harness::fixture::{check, scaled, PAGE};
-use crate::harness::memory::{Map, Setting, PAGEMAP_PRESENT};
-use crate::harness::process::{Child, Sharer};
-use crate::harness::runner::skip;
+use super::{
+    anon,
+    situation::{
+        fill,
+        words,
+        Way, //
+    },
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    fixture::{
+        scaled,
+        PAGE, //
+    },
+    memory::Map,
+    process::{
+        exit_at_once,
+        fork,
+        Child,
+        Sharer, //
+    },
+    proof::{
+        kpf,
+        pm, //
+    },
+    runner::skip, //
+};
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("forked", || forked(|_| Sharer::fork())),
@@ -67,17 +99,9 @@ fn written_by_child(map: &Map) -> Sharer {
 
 /// Forks, and goes on in the child, as whose parent this process waits for its end.
 fn go_on_in_child() {
-    // SAFETY: The test has one thread.
-    let pid = check(unsafe { libc::fork() }).expect("fork");
-    if pid != 0 {
-        let status = Child(pid).wait();
-        let code: c_int = if libc::WIFEXITED(status) {
-            libc::WEXITSTATUS(status)
-        } else {
-            1
-        };
-        // SAFETY: Ends the process at once; the child has run, and said, all that is to be.
-        unsafe { libc::_exit(code) };
+    if let Some(pid) = fork().expect("fork") {
+        // The child has run, and said, all that is to be.
+        exit_at_once(Child(pid).wait().exit_status().unwrap_or(1));
     }
 }
 

@@ -15,12 +15,12 @@ use rust_gup_uapi::raw::{
 };
 use rust_gup_uapi::How;
 
-use super::device::{faults, prove_frames, prove_vm_flag};
 use super::situation::{fill, touch};
 use super::{Page, Scene, Situation};
 use crate::harness::fixture::{HUGE, PAGE};
 use crate::harness::memory::{Map, RW};
 use crate::harness::pmem::{self, by_pmd, file, mapped, new_device, Fs, GIANT, LOG};
+use crate::harness::proof::faults;
 
 const SITUATIONS: &[Situation] = &[
     Situation::new("fsdax_ext4_pte", || fsdax(Fs::Ext4, Leaf::Pte)),
@@ -84,8 +84,8 @@ fn fsdax(fs: Fs, leaf: Leaf) -> Scene {
         }
     };
     let words = fill(&map);
-    prove_frames(&map, &pmem::frames());
-    prove_vm_flag(&map, flag);
+    map.prove_frames(&pmem::frames());
+    map.prove_vm_flag(flag);
     Scene::new(map, words, move |way, _| {
         if way.how == How::LongTerm {
             refused_for_long(LONGTERM)
@@ -106,7 +106,7 @@ fn fsdax_private() -> Scene {
     let words = fill(&mapped(&file, HUGE, libc::MAP_SHARED, PAGE));
     let map = mapped(&file, HUGE, libc::MAP_PRIVATE, PAGE);
     assert_eq!(touch(&map), words);
-    prove_frames(&map, &pmem::frames());
+    map.prove_frames(&pmem::frames());
     Scene::new(map, words, |way, _| match (way.how, way.is_write()) {
         (How::LongTerm, false) => refused_for_long(LONGTERM),
         (How::LongTerm, true) => refused_for_long(READ_ONLY),
@@ -139,7 +139,7 @@ fn devdax(align: usize) -> Scene {
     assert_eq!(faults(&map, step), nr_leaves, "leaves of {align:#x} bytes");
     // Not of the largest leaf: the kernel takes it away when it is looked at, `mm/pagewalk.c:233`.
     if align < GIANT {
-        prove_frames(&map, &pmem::frames());
+        map.prove_frames(&pmem::frames());
     }
     let part = map.part(HUGE, 2 * HUGE);
     let words = fill(&part);

@@ -2,27 +2,67 @@
 
 //! Files.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::{
+    fs::{
+        self,
+        File,
+        OpenOptions, //
+    },
+    os::{
+        fd::AsRawFd,
+        unix::fs::FileExt, //
+    },
+    path::Path, //
+};
 
 use libc::c_int;
-use rust_gup_uapi::raw::{
-    RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_FILE_LONGTERM as FILE_LONGTERM,
-    RUST_GUP_STOP_READ_ONLY as READ_ONLY, RUST_GUP_STOP_SECRET as SECRET,
-    RUST_GUP_STOP_UNSHARE as UNSHARE,
+use rust_gup_memory::{
+    file::memfd,
+    proc::PAGEMAP_PRESENT, //
 };
-use rust_gup_uapi::How;
+use rust_gup_uapi::{
+    raw::{
+        RUST_GUP_STOP_ABSENT as ABSENT,
+        RUST_GUP_STOP_FILE_LONGTERM as FILE_LONGTERM,
+        RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+        RUST_GUP_STOP_SECRET as SECRET,
+        RUST_GUP_STOP_UNSHARE as UNSHARE, //
+    },
+    How, //
+};
+use rustix::fs::MemfdFlags;
 
-use super::proof::{kpf, pm, settle_lists};
-use super::situation::{fill, touch, words, Way};
-use super::special::owned;
-use super::{anon, Page, Parity, Scene, Situation};
-use crate::harness::disks;
-use crate::harness::fixture::{check, HUGE, PAGE};
-use crate::harness::memory::{Map, PAGEMAP_PRESENT, RW};
-use crate::harness::runner::skip;
+use super::{
+    anon,
+    situation::{
+        fill,
+        touch,
+        words,
+        Way, //
+    },
+    Page,
+    Parity,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    disks,
+    fixture::{
+        check,
+        HUGE,
+        PAGE, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    proof::{
+        kpf,
+        pm,
+        settle_lists, //
+    },
+    runner::skip, //
+};
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("ramfs", ramfs),
@@ -87,11 +127,7 @@ impl Fs {
     /// An empty file without a name.
     fn file(self) -> File {
         match self {
-            Self::Memfd => {
-                // SAFETY: The name ends in a zero byte.
-                let fd = unsafe { libc::memfd_create(c"matrix".as_ptr(), libc::MFD_CLOEXEC) };
-                owned(check(fd).expect("memfd_create"))
-            }
+            Self::Memfd => memfd(MemfdFlags::empty(), 0).expect("memfd_create"),
             Self::Tmpfs => disks::unnamed(&disks::mount("tmpfs", "tmpfs", "huge=never")),
             Self::Ext4 => disks::unnamed_on("ext4"),
             Self::Xfs => disks::unnamed_on("xfs"),

@@ -7,11 +7,11 @@ use rust_gup_uapi::{Device, Engine, Pinned};
 use super::case::{Bytes, Case, State};
 use super::left::Met;
 use super::pins::{counted, Watch};
-use super::proof::{kpageflags, kpf, pm};
 use super::situation::{Scene, Situation, Way};
+use crate::harness::fixture::frames_of;
 use crate::harness::fixture::PAGE;
 use crate::harness::memory::{frames, pagemap};
-use crate::tests::runs::frames_of;
+use crate::harness::proof::{kpageflags, kpf, pm};
 
 /// What an engine did with a range.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,18 +4,20 @@
 
 use std::path::Path;
 
+use rust_gup_memory::proc::PAGEMAP_PRESENT;
+use rust_gup_memory::Setting;
 use rust_gup_uapi::raw::{
     RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
     RUST_GUP_STOP_SPECIAL as SPECIAL, RUST_GUP_STOP_UNSHARE as UNSHARE,
 };
 use rust_gup_uapi::How;
 
-use super::proof::{kpf, pm};
 use super::situation::{fill, touch};
 use super::{Page, Scene, Situation};
 use crate::harness::fixture::{HUGE, PAGE};
-use crate::harness::memory::{Map, Setting, PAGEMAP_PRESENT, RW};
+use crate::harness::memory::{Map, RW};
 use crate::harness::process::{Child, Sharer};
+use crate::harness::proof::{kpf, pm};
 use crate::harness::runner::skip;
 
 pub(super) const SITUATIONS: &[Situation] = &[

@@ -2,20 +2,45 @@
 
 //! Huge pages of the pool.
 
-use std::fs;
-
-use rust_gup_uapi::raw::{
-    RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
-    RUST_GUP_STOP_UNSHARE as UNSHARE,
+use std::{
+    fs,
+    os::fd::AsRawFd, //
 };
 
-use super::proof::{kpf, pm};
-use super::situation::fill;
-use super::{Page, Scene, Situation};
-use crate::harness::fixture::{check, HUGE, PAGE};
-use crate::harness::memory::{hugetlb_pool, Map, PAGEMAP_PRESENT, RW};
-use crate::harness::process::Sharer;
-use crate::harness::runner::skip;
+use rust_gup_memory::{
+    file,
+    proc::PAGEMAP_PRESENT, //
+};
+use rust_gup_uapi::raw::{
+    RUST_GUP_STOP_ABSENT as ABSENT,
+    RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+    RUST_GUP_STOP_UNSHARE as UNSHARE, //
+};
+use rustix::fs::MemfdFlags;
+
+use super::{
+    situation::fill,
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    fixture::{
+        HUGE,
+        PAGE, //
+    },
+    memory::{
+        hugetlb_pool,
+        Map,
+        RW, //
+    },
+    process::Sharer,
+    proof::{
+        kpf,
+        pm, //
+    },
+    runner::skip, //
+};
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("hugetlb_2m_private", || filled(HUGE, 2, libc::MAP_PRIVATE)),
@@ -108,14 +133,10 @@ fn forked() -> Scene {
 fn memfd() -> Scene {
     let pool = hugetlb_pool(2);
     need(HUGE, 2);
-    let flags = libc::MFD_CLOEXEC | libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
-    // SAFETY: The name ends in a zero byte.
-    let fd = check(unsafe { libc::memfd_create(c"huge".as_ptr(), flags) }).expect("memfd_create");
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::ftruncate(fd, 2 * HUGE as libc::off_t) }).expect("ftruncate");
-    let map = Map::guarded(2 * HUGE, HUGE, RW, libc::MAP_SHARED, (fd, 0)).expect("mmap");
-    // SAFETY: Nobody else uses the descriptor, and the mapping needs it no more.
-    unsafe { libc::close(fd) };
+    let file = file::memfd(MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB, 2 * HUGE);
+    let file = file.expect("memfd_create");
+    let place = (file.as_raw_fd(), 0);
+    let map = Map::guarded(2 * HUGE, HUGE, RW, libc::MAP_SHARED, place).expect("mmap");
     let words = fill(&map);
     prove(&map, HUGE);
     Scene::new(map, words, |_, _| Page::fast(1)).keep(pool)

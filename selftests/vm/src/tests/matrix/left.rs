@@ -14,15 +14,16 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rust_gup_memory::proc::PAGEMAP_PRESENT;
 use rust_gup_memory::Kind;
 use rust_gup_uapi::{Engine, How, Request};
 
-use super::proof::{kpageflags, kpf, pm, settle_lists};
 use super::situation::{touch, Page, Scene};
 use super::struct_page::{head, MemoryMap};
 use crate::harness::fixture::{open, scaled, HOWS, PAGE};
-use crate::harness::memory::{frames, pagemap, Map, PAGEMAP_PRESENT};
+use crate::harness::memory::{frames, pagemap, Map};
 use crate::harness::process::Sharer;
+use crate::harness::proof::{kpageflags, kpf, pm, settle_lists};
 
 /// How long the kernel may take to let go of what it holds itself.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -5,10 +5,10 @@
 use rust_gup_uapi::{Engine, Pinned};
 
 use super::case::{Bytes, Outlook, State};
-use super::proof::{kpageflags, kpf};
 use super::situation::{Scene, Way};
 use crate::harness::fixture::PAGE;
 use crate::harness::guard::{pin_counters, PinCounters};
+use crate::harness::proof::{kpageflags, kpf};
 
 /// The range whose pins are counted, which takes its time: the one of which most pages can be had.
 pub(super) fn counted(scene: &Scene, way: Way, engine: Engine, ranges: &[Bytes]) -> Option<Bytes> {

@@ -2,15 +2,16 @@
 
 //! Memory on its way out, out, and back again.
 
+use rust_gup_memory::proc::PAGEMAP_PRESENT;
 use rust_gup_uapi::raw::RUST_GUP_STOP_ABSENT as ABSENT;
 
 use super::anon;
-use super::proof::{kpf, pm, settle_lists};
 use super::situation::{fill, touch};
 use super::{huge, Page, Scene, Situation};
 use crate::harness::fixture::{HUGE, PAGE};
-use crate::harness::memory::{frames, Map, PAGEMAP_PRESENT};
-use crate::tests::swap::swap;
+use crate::harness::memory::{frames, Map};
+use crate::harness::proof::{kpf, pm, settle_lists};
+use crate::harness::swap::swap;
 
 /// What the kernel says of a page that it gives up because it was told so.
 const POISON_LOG: &[&str] = &["Memory failure: ", "Injecting memory failure"];
@@ -78,7 +79,7 @@ fn poison(map: &Map, page: usize) {
     map.advise(page * PAGE, PAGE, libc::MADV_HWPOISON);
     // SAFETY: As above.
     unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
-    let flags = super::proof::kpageflags(frame, 1)[0];
+    let flags = crate::harness::proof::kpageflags(frame, 1)[0];
     assert_ne!(flags & kpf::HWPOISON, 0, "/proc/kpageflags is {flags:#x}");
     map.part(page * PAGE, PAGE).prove_state(PAGEMAP_PRESENT, 0);
 }

@@ -2,21 +2,51 @@
 
 //! Memory that not everything may be done to.
 
-use std::io;
-use std::rc::Rc;
-
-use libc::c_int;
-use rust_gup_uapi::raw::{
-    RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_PKEY as PKEY,
-    RUST_GUP_STOP_PROT_NONE as PROT_NONE, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+use std::{
+    io,
+    os::fd::{
+        AsRawFd,
+        OwnedFd, //
+    },
+    rc::Rc, //
 };
 
-use super::anon::{absent, filled, untouched};
-use super::proof::{kpf, pm};
-use super::{huge, Page, Scene, Situation};
-use crate::harness::fixture::{check, PAGE};
-use crate::harness::memory::{Map, PAGEMAP_PRESENT, RW};
-use crate::harness::runner::skip;
+use libc::c_int;
+use rust_gup_memory::proc::PAGEMAP_PRESENT;
+use rust_gup_uapi::raw::{
+    RUST_GUP_STOP_ABSENT as ABSENT,
+    RUST_GUP_STOP_PKEY as PKEY,
+    RUST_GUP_STOP_PROT_NONE as PROT_NONE,
+    RUST_GUP_STOP_READ_ONLY as READ_ONLY, //
+};
+
+use super::{
+    anon::{
+        absent,
+        filled,
+        untouched, //
+    },
+    huge,
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    fixture::{
+        check,
+        PAGE, //
+    },
+    memory::{
+        userfaultfd,
+        Map,
+        RW, //
+    },
+    proof::{
+        kpf,
+        pm, //
+    },
+    runner::skip, //
+};
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("prot_none", || prot_none(filled(NR_PAGES))),
@@ -197,7 +227,7 @@ fn pkey((map, words): (Map, Vec<u64>), level: usize, denied: u32) -> Scene {
 }
 
 /// A userfaultfd that nobody reads: what it is asked about fails.
-struct Uffd(c_int);
+struct Uffd(OwnedFd);
 
 impl Uffd {
     /// Registers for missing pages, or for writes to protected ones.
@@ -205,12 +235,10 @@ impl Uffd {
         const API: u32 = 0xc018_aa3f;
         const REGISTER: u32 = 0xc020_aa00;
         const FEATURE_SIGBUS: u64 = 1 << 7;
-        // SAFETY: Takes no pointers.
-        let fd = check(unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) });
-        let Ok(fd) = fd else {
+        let Ok(fd) = userfaultfd() else {
             skip("no userfaultfd: CONFIG_USERFAULTFD");
         };
-        let uffd = Self(fd as c_int);
+        let uffd = Self(fd);
         uffd.call(API, [0xaa, FEATURE_SIGBUS, 0, 0])
             .expect("UFFDIO_API");
         uffd.call(REGISTER, [map.addr as u64, map.len_bytes as u64, mode, 0])
@@ -226,14 +254,7 @@ impl Uffd {
 
     fn call(&self, number: u32, mut argument: [u64; 4]) -> io::Result<c_int> {
         // SAFETY: None of the structures is larger than `argument`.
-        check(unsafe { libc::ioctl(self.0, number.into(), argument.as_mut_ptr()) })
-    }
-}
-
-impl Drop for Uffd {
-    fn drop(&mut self) {
-        // SAFETY: The descriptor is its own.
-        unsafe { libc::close(self.0) };
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), number.into(), argument.as_mut_ptr()) })
     }
 }
 

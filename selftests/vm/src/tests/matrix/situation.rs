@@ -5,11 +5,12 @@
 use std::any::Any;
 use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
+use rust_gup_memory::word;
 use rust_gup_uapi::{raw, Access, How};
 
-use super::proof::settle_lists;
 use crate::harness::fixture::{walk_is_off, PAGE};
 use crate::harness::memory::Map;
+use crate::harness::proof::settle_lists;
 
 /// A kind of memory, in a state.
 pub(crate) struct Situation {
@@ -318,8 +319,8 @@ impl Scene {
 
 /// Words that differ from page to page and from seed to seed, and are not zero.
 pub(crate) fn words(seed: u64, nr_pages: usize) -> Vec<u64> {
-    let word = |page: usize| ((seed << 32) + page as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (0..nr_pages).map(word).collect()
+    let first = seed << 32;
+    (first..).take(nr_pages).map(word).collect()
 }
 
 /// Writes a word to the beginning of each page, as the owner; which.
@@ -344,11 +345,4 @@ pub(crate) fn word_at(map: &Map, page: usize) -> u64 {
     assert!(page < map.nr_pages());
     // SAFETY: The word lies in the mapping.
     unsafe { with_exposed_provenance::<u64>(map.addr + page * PAGE).read_volatile() }
-}
-
-/// Whether the kernel is of this version or a later one.
-pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
-    let mut numbers = release.split('.').map(|n| n.parse().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
 }

@@ -2,23 +2,67 @@
 
 //! What the kernel or a driver mapped by itself.
 
-use std::fs::{File, OpenOptions};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::{
+    fs::{
+        File,
+        OpenOptions, //
+    },
+    os::fd::{
+        AsRawFd,
+        FromRawFd, //
+    }, //
+};
 
 use libc::c_int;
-use rust_gup_uapi::raw::{
-    RUST_GUP_STOP_NO_MAPPING as NO_MAPPING, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
-    RUST_GUP_STOP_SECRET as SECRET, RUST_GUP_STOP_SPECIAL as SPECIAL,
-    RUST_GUP_STOP_UNSHARE as UNSHARE,
+use rust_gup_memory::file;
+use rust_gup_uapi::{
+    raw::{
+        RUST_GUP_STOP_NO_MAPPING as NO_MAPPING,
+        RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+        RUST_GUP_STOP_SECRET as SECRET,
+        RUST_GUP_STOP_SPECIAL as SPECIAL,
+        RUST_GUP_STOP_UNSHARE as UNSHARE, //
+    },
+    Engine,
+    How,
+    Request, //
 };
-use rust_gup_uapi::{Engine, How, Request};
+use rustix::fs::{
+    fcntl_add_seals,
+    MemfdFlags,
+    SealFlags, //
+};
 
-use super::proof::kpf;
-use super::situation::{fill, kernel_is_at_least, touch, Way};
-use super::{Page, Scene, Situation};
-use crate::harness::fixture::{check, open, refused, ACCESSES, HOWS, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::runner::{skip, Test};
+use super::{
+    situation::{
+        fill,
+        touch,
+        Way, //
+    },
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    fixture::{
+        check,
+        kernel_is_at_least,
+        open,
+        refused,
+        ACCESSES,
+        HOWS,
+        PAGE, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    proof::kpf,
+    runner::{
+        skip,
+        Test, //
+    }, //
+};
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("secret", secret),
@@ -43,13 +87,9 @@ pub(super) fn owned(fd: c_int) -> File {
 }
 
 fn secret() -> Scene {
-    // SAFETY: Takes no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) });
-    let Ok(fd) = fd else {
+    let Ok(file) = file::secret(NR_PAGES * PAGE) else {
         skip("no secret memory: boot with secretmem.enable=1, CONFIG_SECRETMEM");
     };
-    let file = owned(fd as c_int);
-    file.set_len((NR_PAGES * PAGE) as u64).expect("its length");
     let map = Map::guarded(
         NR_PAGES * PAGE,
         PAGE,
@@ -139,14 +179,8 @@ fn udmabuf() -> Scene {
         skip("no /dev/udmabuf: CONFIG_UDMABUF");
     };
     let len = NR_PAGES * PAGE;
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: The name ends in a zero byte.
-    let fd = check(unsafe { libc::memfd_create(c"udmabuf".as_ptr(), flags) }).expect("a memfd");
-    let memfd = owned(fd);
-    memfd.set_len(len as u64).expect("its length");
-    // SAFETY: Takes no pointers.
-    check(unsafe { libc::fcntl(memfd.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) })
-        .expect("a seal");
+    let memfd = file::memfd(MemfdFlags::ALLOW_SEALING, len).expect("a memfd");
+    fcntl_add_seals(&memfd, SealFlags::SHRINK).expect("a seal");
     let mut create = [memfd.as_raw_fd() as u64, 0, len as u64];
     // SAFETY: The structure has 24 bytes.
     let fd = check(unsafe {
@@ -164,7 +198,7 @@ fn udmabuf() -> Scene {
     let (pages, map) = (shared(&memfd), shared(&buffer));
     let words = fill(&map);
     assert_eq!(touch(&pages), words, "the same memory");
-    map.prove_pfn_map();
+    map.prove_vm_flag("pf");
     Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
         .keep(pages)
         .keep((memfd, buffer))
@@ -180,7 +214,7 @@ fn dev_mem() -> Scene {
     let at = (file.as_raw_fd(), FIRMWARE);
     let map = Map::guarded(NR_PAGES * PAGE, PAGE, RW, libc::MAP_SHARED, at).expect("mmap");
     let words = touch(&map);
-    map.prove_pfn_map();
+    map.prove_vm_flag("pf");
     Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
 }
 

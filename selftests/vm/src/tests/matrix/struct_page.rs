@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::proof::{kpageflags, kpf};
+use crate::harness::proof::{kpageflags, kpf};
 
 /// The largest folio has 1 GiB.
 const MAX_ORDER: u32 = 18;

@@ -12,7 +12,9 @@ use std::sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use libc::c_int;
 
-use super::random::Random;
+use rand::rngs::SmallRng;
+use rand::Rng;
+
 use crate::harness::fixture::{HUGE, PAGE};
 use crate::harness::memory::{frames, Map, RW};
 
@@ -179,15 +181,15 @@ impl Arena {
     }
 
     /// A piece of the arena: offset and length, in whole pages.
-    pub(super) fn piece(&self, random: &mut Random) -> (usize, usize) {
-        let first = random.below(self.nr_pages());
+    pub(super) fn piece(&self, random: &mut SmallRng) -> (usize, usize) {
+        let first = random.random_range(0..self.nr_pages());
         let is_small = self.nr_pages() <= 64;
         let most = if is_small {
             [1, 1, 2, 4]
         } else {
             [1, 4, 32, 300]
-        }[random.below(4)];
-        let nr = 1 + random.below(most.min(self.nr_pages() - first));
+        }[random.random_range(0..4)];
+        let nr = 1 + random.random_range(0..most.min(self.nr_pages() - first));
         (first * PAGE, nr * PAGE)
     }
 

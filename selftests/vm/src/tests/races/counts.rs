@@ -17,6 +17,7 @@ use super::arena::Arena;
 use super::{huge, shared};
 use crate::harness::fixture::{self, field, HUGE, PAGE};
 use crate::harness::memory::{frames, Map, RW};
+use crate::harness::proof::kpf;
 
 /// How long the kernel may take to let go of what it holds itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -156,18 +157,6 @@ impl Known {
     }
 }
 
-/// Bits of /proc/kpageflags. Those of a folio are shown with each of its pages.
-mod kpf {
-    pub(super) const LRU: u64 = 1 << 5;
-    pub(super) const MMAP: u64 = 1 << 11;
-    pub(super) const ANON: u64 = 1 << 12;
-    pub(super) const SWAPCACHE: u64 = 1 << 13;
-    pub(super) const SWAPBACKED: u64 = 1 << 14;
-    pub(super) const HUGETLB: u64 = 1 << 17;
-    pub(super) const HWPOISON: u64 = 1 << 19;
-    pub(super) const KSM: u64 = 1 << 21;
-}
-
 /// Private pages of folios that nothing maps, and pages of tmpfs.
 fn scan() -> io::Result<(u64, u64)> {
     let file = File::open("/proc/kpageflags")?;
@@ -187,7 +176,7 @@ fn scan() -> io::Result<(u64, u64)> {
                 kpf::ANON,
                 kpf::MMAP | kpf::SWAPCACHE | kpf::KSM | kpf::HWPOISON,
             ));
-            nr_shmem += u64::from(has(kpf::SWAPBACKED | kpf::LRU, kpf::ANON | kpf::HUGETLB));
+            nr_shmem += u64::from(has(kpf::SWAPBACKED | kpf::LRU, kpf::ANON | kpf::HUGE));
         }
     }
 }

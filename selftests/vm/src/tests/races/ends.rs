@@ -2,22 +2,59 @@
 
 //! Races against the end: of the process that has pages, of its program, and attempts to unload the module.
 
-use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::{
+    panic::catch_unwind,
+    sync::atomic::{
+        AtomicU64,
+        Ordering, //
+    },
+    thread,
+    time::Duration, //
+};
 
-use rust_gup_uapi::{raw, Device};
+use rust_gup_uapi::{
+    raw,
+    Device, //
+};
 
-use super::arena::Arena;
-use super::counts::{no_reference_left, Orphans};
-use super::frame::{scaled, Race};
-use super::squatter::Squatter;
-use super::{races, shared, total};
-use crate::harness::fixture::{call, open, pin, refused, stats, writable, HOWS, HUGE, PAGE};
-use crate::harness::memory::Map;
-use crate::harness::process::{Child, Rendezvous};
-use crate::tests::unload;
+use super::{
+    arena::Arena,
+    counts::{
+        no_reference_left,
+        Orphans, //
+    },
+    frame::{
+        scaled,
+        Race, //
+    },
+    races,
+    shared,
+    squatter::Squatter,
+    total, //
+};
+use crate::harness::{
+    fixture::{
+        call,
+        open,
+        pin,
+        refused,
+        stats,
+        writable,
+        HOWS,
+        HUGE,
+        PAGE, //
+    },
+    memory::Map,
+    module::{
+        unload,
+        NAME, //
+    },
+    process::{
+        exit_at_once,
+        Child,
+        Rendezvous, //
+    }, //
+};
 
 races![against_exit, against_exec, against_unloading];
 
@@ -150,8 +187,7 @@ fn leave(end: End) -> ! {
         }
         panic!("execve: {}", std::io::Error::last_os_error());
     }
-    // SAFETY: Takes no pointers.
-    unsafe { libc::_exit(0) }
+    exit_at_once(0)
 }
 
 fn read(device: &Device, handle: u64, offset: usize) -> u64 {
@@ -172,7 +208,7 @@ fn against_unloading() {
     // The takers may not have opened theirs yet.
     let device = open();
     Race::new(&arena, 375).run(|_| {
-        refused(unload::unload(), libc::EWOULDBLOCK, "unloading");
+        refused(unload(NAME), libc::EWOULDBLOCK, "unloading");
     });
     drop(device);
     no_reference_left(&arena);

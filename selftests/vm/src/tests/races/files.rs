@@ -2,20 +2,63 @@
 
 //! Races against who truncates a file, or punches holes into it, and against file systems that write it to a disk.
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::ptr::with_exposed_provenance_mut;
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    ptr::with_exposed_provenance_mut, //
+};
 
-use rust_gup_uapi::{raw, Access, How};
+use rand::Rng;
+use rust_gup_memory::{
+    file::memfd,
+    Setting, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    How, //
+};
+use rustix::{
+    fs::{
+        fadvise,
+        fcntl_add_seals,
+        Advice,
+        MemfdFlags,
+        SealFlags, //
+    },
+    io::Errno, //
+};
 
-use super::arena::{Arena, Grip};
-use super::frame::Race;
-use super::races;
-use crate::harness::disks;
-use crate::harness::fixture::{check, open, pin, punch, writable, HOWS, HUGE, PAGE};
-use crate::harness::memory::{Map, Setting, RW};
-use crate::harness::pmem::{self, Fs};
-use crate::harness::runner::skip;
+use super::{
+    arena::{
+        Arena,
+        Grip, //
+    },
+    frame::Race,
+    races, //
+};
+use crate::harness::{
+    disks,
+    fixture::{
+        check,
+        open,
+        pin,
+        punch,
+        writable,
+        HOWS,
+        HUGE,
+        PAGE, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    pmem::{
+        self,
+        Fs, //
+    },
+    runner::skip, //
+};
 
 races![
     file_references_are_noticed,
@@ -32,14 +75,8 @@ races![
 const LEN: usize = 2 * HUGE;
 
 /// A file without a name, of `len` bytes that are not there yet.
-pub(super) fn file(len: usize, flags: libc::c_uint) -> File {
-    let flags = flags | libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: The name ends in a zero byte.
-    let fd = check(unsafe { libc::memfd_create(c"arena".as_ptr(), flags) }).expect("memfd_create");
-    // SAFETY: It was opened just now and belongs to nobody else.
-    let file = unsafe { File::from_raw_fd(fd) };
-    file.set_len(len as u64).expect("ftruncate");
-    file
+pub(super) fn file(len: usize, flags: MemfdFlags) -> File {
+    memfd(flags | MemfdFlags::ALLOW_SEALING, len).expect("memfd_create")
 }
 
 /// A file that is mapped.
@@ -51,11 +88,9 @@ fn arena(file: &File) -> Arena {
 
 /// Whether nobody but the file has a reference to its pages: it cannot be sealed against writing otherwise.
 fn seal(file: &File) -> bool {
-    // SAFETY: Takes no pointers.
-    let sealed = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_WRITE) };
-    match check(sealed) {
-        Ok(_) => true,
-        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => false,
+    match fcntl_add_seals(file, SealFlags::WRITE) {
+        Ok(()) => true,
+        Err(Errno::BUSY) => false,
         Err(e) => panic!("F_ADD_SEALS: {e}"),
     }
 }
@@ -82,7 +117,7 @@ fn cut_off(arena: &Arena, file: &File, at: usize) {
 
 fn file_references_are_noticed() {
     for how in HOWS {
-        let file = file(LEN, 0);
+        let file = file(LEN, MemfdFlags::empty());
         let device = open();
         let arena = arena(&file);
         let pages = pin(&device, &writable(arena.map.addr, PAGE).how(how));
@@ -94,7 +129,7 @@ fn file_references_are_noticed() {
 }
 
 fn against_truncation() {
-    let file = file(LEN, 0);
+    let file = file(LEN, MemfdFlags::empty());
     let arena = arena(&file);
     Race::new(&arena, 100).taking_away().run(|turn| {
         cut_off(&arena, &file, turn.piece().0);
@@ -103,7 +138,7 @@ fn against_truncation() {
 }
 
 fn against_holes() {
-    let file = file(LEN, 0);
+    let file = file(LEN, MemfdFlags::empty());
     let arena = arena(&file);
     Race::new(&arena, 200).taking_away().run(|turn| {
         make_hole(&arena, &file, turn.piece());
@@ -113,19 +148,19 @@ fn against_holes() {
 
 /// A folio that lies partly in the hole is split, unless somebody holds it; its pages become zero then.
 fn against_holes_in_large_folios() {
-    let Some(_setting) = Setting::set(
+    let Ok(_setting) = Setting::set(
         "/sys/kernel/mm/transparent_hugepage/shmem_enabled",
         "always",
     ) else {
         skip("no huge pages on tmpfs: CONFIG_TRANSPARENT_HUGEPAGE");
     };
-    let file = file(LEN, 0);
+    let file = file(LEN, MemfdFlags::empty());
     let arena = arena(&file).may_be_zeroed();
     let race = Race::new(&arena, 50).taking_away();
     race.evidence("thp_file_alloc").run(|turn| {
         let piece = match turn.round % 3 {
             // All of a folio, and a new one.
-            0 => (HUGE * turn.random.below(2), HUGE),
+            0 => (HUGE * turn.random.random_range(0..2), HUGE),
             _ => turn.piece(),
         };
         make_hole(&arena, &file, piece);
@@ -241,9 +276,7 @@ fn write_back(file: &File, (at, len): (usize, usize)) {
 /// How many pages of a file that nobody maps stay when all is on the disk and not needed: those that somebody holds.
 fn nr_kept(file: &File) -> usize {
     file.sync_all().expect("fsync");
-    // SAFETY: Takes no pointers.
-    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-    assert_eq!(error, 0, "posix_fadvise");
+    fadvise(file, 0, None, Advice::DontNeed).expect("posix_fadvise");
     let place = file.as_raw_fd();
     let map = Map::new(0, LEN, libc::PROT_READ, libc::MAP_SHARED, place).expect("mmap");
     let mut pages = [0_u8; LEN / PAGE];

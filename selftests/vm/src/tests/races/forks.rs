@@ -2,20 +2,72 @@
 
 //! Races against fork(2), with parent and child copying pages on write afterwards.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{
+        AtomicBool,
+        AtomicU64,
+        AtomicUsize,
+        Ordering, //
+    },
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
+use rand::Rng;
 use rust_gup_memory::Kind;
-use rust_gup_uapi::{raw, Engine, How};
+use rust_gup_uapi::{
+    raw,
+    Engine,
+    How, //
+};
 
-use super::arena::{Arena, Grip, CHILDREN, SCRATCH};
-use super::counts::no_reference_left;
-use super::frame::{min_part, patience, scaled, OnDrop, Race, Turn};
-use super::{huge, races, shared, total};
-use crate::harness::fixture::{self, check, open, pin, stats, writable, HUGE, PAGE};
-use crate::harness::memory::{frames, has_movable_memory, Map};
-use crate::harness::process::Child;
+use super::{
+    arena::{
+        Arena,
+        Grip,
+        CHILDREN,
+        SCRATCH, //
+    },
+    counts::no_reference_left,
+    frame::{
+        min_part,
+        patience,
+        scaled,
+        OnDrop,
+        Race,
+        Turn, //
+    },
+    huge,
+    races,
+    shared,
+    total, //
+};
+use crate::harness::{
+    fixture::{
+        self,
+        open,
+        pin,
+        stats,
+        writable,
+        HUGE,
+        PAGE, //
+    },
+    memory::{
+        frames,
+        has_movable_memory,
+        Map, //
+    },
+    process::{
+        exit_at_once,
+        fork,
+        succeeded,
+        wait_for,
+        Child, //
+    }, //
+};
 
 races![
     against_fork,
@@ -41,9 +93,8 @@ pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
     let pages: [usize; NR_WRITTEN] = std::array::from_fn(|_| turn.piece().0);
     let frames = || frames(arena.map.addr, arena.nr_pages());
     let before = frames();
-    // SAFETY: The child waits for no other thread: it looks at its memory, writes to it, and ends itself.
-    let pid = check(unsafe { libc::fork() }).expect("fork");
-    if pid == 0 {
+    // The child waits for no other thread: it looks at its memory, writes to it, and ends itself.
+    let Some(pid) = fork().expect("fork") else {
         let is_copy = |(before, now): &(_, _)| *before != 0 && before != now;
         let nr_copies = before.into_iter().zip(frames()).filter(is_copy).count();
         pages.map(|page| arena.write(page + CHILDREN, MARK));
@@ -55,25 +106,24 @@ pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
         } else {
             WRONG
         };
-        // SAFETY: Takes no pointers.
-        unsafe { libc::_exit(status) };
-    }
+        exit_at_once(status);
+    };
     for page in pages {
-        arena.write(page + SCRATCH, pid as u64);
+        arena.write(page + SCRATCH, pid.as_raw_nonzero().get() as u64);
     }
     if arena.is_swept() {
         arena.check_copies();
     }
     let status = Child(pid).wait();
-    assert!(
-        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) <= MOST as i32,
-        "a child does not find what it wrote, or its parent's stamp: status {status:#x}"
-    );
+    let nr_copies = status.exit_status().filter(|&nr| nr <= MOST as i32);
+    let nr_copies = nr_copies.unwrap_or_else(|| {
+        panic!("a child does not find what it wrote, or its parent's stamp: {status:?}")
+    });
     for page in pages {
         let found = arena.read(page + CHILDREN);
         assert_eq!(found, 0, "page {}: a child has written to it", page / PAGE);
     }
-    turn.note(libc::WEXITSTATUS(status) as usize);
+    turn.note(nr_copies as usize);
 }
 
 fn against_fork() {
@@ -111,7 +161,7 @@ fn against_collapse_and_fork() {
         .may_be_absent();
     let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
     race.noting(COPIES).run(|turn| match turn.round % 4 {
-        0 => huge::collapse(&arena, HUGE * turn.random.below(2)),
+        0 => huge::collapse(&arena, HUGE * turn.random.random_range(0..2)),
         1 => fork_and_write(turn),
         2 => huge::split(&arena, turn.random),
         _ => {
@@ -137,8 +187,7 @@ fn against_fork_before_the_first_pin() {
     let mut nr_processes = 0;
     while (nr_processes < nr_wanted || !have_met()) && begin.elapsed() < patience() {
         let child = Child::run(|| first_pin(nr_processes, &pins));
-        let status = child.wait();
-        assert_eq!(status, 0, "status of process {nr_processes}");
+        succeeded(child.wait(), &format!("process {nr_processes}"));
         nr_processes += 1;
     }
     println!("first pins of {nr_processes} processes: {pins:?}");
@@ -188,19 +237,13 @@ fn first_pin(process: usize, pins: &FirstPins) {
     thread::scope(|scope| {
         scope.spawn(|| {
             meet();
-            // SAFETY: The child only ends itself.
-            let pid = check(unsafe { libc::fork() }).expect("fork");
-            if pid == 0 {
+            let Some(pid) = fork().expect("fork") else {
                 // As long as it lives it shares what was not copied.
-                // SAFETY: Take no pointers.
-                unsafe {
-                    libc::usleep(2000);
-                    libc::_exit(0)
-                };
-            }
+                thread::sleep(Duration::from_millis(2));
+                exit_at_once(0);
+            };
             forked.store(true, Ordering::SeqCst);
-            // SAFETY: A null status is allowed.
-            check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
+            wait_for(Some(pid));
         });
         meet();
         // Later each time, until fork is at its end.
@@ -303,14 +346,10 @@ impl Met {
 fn fork_until(over: &AtomicBool) -> u64 {
     let mut nr_forks = 0;
     while !over.load(Ordering::Relaxed) {
-        // SAFETY: The child only ends itself.
-        let pid = check(unsafe { libc::fork() }).expect("fork");
-        if pid == 0 {
-            // SAFETY: Takes no pointers.
-            unsafe { libc::_exit(0) };
-        }
-        // SAFETY: A null status is allowed.
-        check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }).expect("waitpid");
+        let Some(pid) = fork().expect("fork") else {
+            exit_at_once(0);
+        };
+        wait_for(Some(pid));
         nr_forks += 1;
     }
     nr_forks

@@ -18,11 +18,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rand::rngs::SmallRng;
+use rand::SeedableRng;
 use rust_gup_uapi::{Access, How, Stop};
 
 use super::arena::Arena;
 use super::counts::Orphans;
-use super::random::Random;
 use super::squatter::Squatter;
 use super::taker::{Taker, Tally};
 use super::total;
@@ -122,7 +123,7 @@ pub(super) struct Turn<'a> {
     pub(super) arena: &'a Arena,
     /// Counts from 0.
     pub(super) round: usize,
-    pub(super) random: &'a mut Random,
+    pub(super) random: &'a mut SmallRng,
     noted: &'a Cell<u64>,
 }
 
@@ -232,10 +233,7 @@ impl<'a> Race<'a> {
         });
         other.kill();
         let status = other.wait();
-        assert!(
-            libc::WIFSIGNALED(status),
-            "the other process: status {status:#x}"
-        );
+        assert!(status.signaled(), "the other process: {status:?}");
         self.report(nr_done, &stops);
         orphans.check();
     }
@@ -254,7 +252,7 @@ impl<'a> Race<'a> {
         let mut seeds = seeds.iter().enumerate();
         let nr_seeds = seeds.len();
         let mut next = seeds.next();
-        let mut random = Random::new(0);
+        let mut random = SmallRng::seed_from_u64(0);
         let mut round = 0;
         while !over.load(Ordering::Relaxed) {
             // Each has its part of the disturbances, or of the time.
@@ -263,7 +261,7 @@ impl<'a> Race<'a> {
                     || begin.elapsed() * nr_seeds as u32 >= time() * nth as u32
             };
             if let Some((_, seed)) = next.filter(|(nth, _)| has_had_part(*nth)) {
-                random = Random::new(seed << 8 | 0xff);
+                random = SmallRng::seed_from_u64(seed << 8 | 0xff);
                 seed_now.store(*seed, Ordering::Relaxed);
                 next = seeds.next();
             }

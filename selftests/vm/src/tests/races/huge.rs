@@ -2,21 +2,52 @@
 
 //! Races against who makes large folios of small ones, and small ones of large ones.
 
-use std::fs;
-use std::io;
-use std::thread;
-use std::time::Duration;
+use std::{
+    fs,
+    io,
+    thread,
+    time::Duration, //
+};
 
-use super::arena::{Arena, Grip};
-use super::counts::{is_held, make_huge, no_reference_left};
-use super::frame::Race;
-use super::races;
-use super::random::Random;
-use crate::harness::fixture::{open, pin, HOWS, HUGE, PAGE};
-use crate::harness::memory::{Map, Setting, RW};
-use crate::harness::runner::skip;
-
+use rand::{
+    rngs::SmallRng,
+    Rng, //
+};
+use rust_gup_memory::Setting;
 use rust_gup_uapi::Request;
+use rustix::process::{
+    getpriority_process,
+    setpriority_process,
+    Pid, //
+};
+
+use super::{
+    arena::{
+        Arena,
+        Grip, //
+    },
+    counts::{
+        is_held,
+        make_huge,
+        no_reference_left, //
+    },
+    frame::Race,
+    races, //
+};
+use crate::harness::{
+    fixture::{
+        open,
+        pin,
+        HOWS,
+        HUGE,
+        PAGE, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    runner::skip, //
+};
 
 races![
     references_are_noticed,
@@ -58,8 +89,8 @@ pub(super) fn split_mapping(arena: &Arena, at: usize) {
 }
 
 /// Splits a huge page, first its mapping and then the page itself.
-pub(super) fn split(arena: &Arena, random: &mut Random) {
-    let page = PAGE * random.below(arena.nr_pages());
+pub(super) fn split(arena: &Arena, random: &mut SmallRng) {
+    let page = PAGE * random.random_range(0..arena.nr_pages());
     write_protect(arena, page);
     split_folios(arena, page / HUGE * HUGE, 0);
 }
@@ -98,7 +129,7 @@ fn against_collapse() {
     let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
     race.evidence("thp_split_pmd").run(|turn| {
         if turn.round % 2 == 0 {
-            collapse(&arena, HUGE * turn.random.below(2));
+            collapse(&arena, HUGE * turn.random.random_range(0..2));
         } else {
             split(&arena, turn.random);
         }
@@ -120,7 +151,7 @@ fn against_splitting() {
                 0 => collapse(&arena, half),
                 1 => {
                     split_mapping(&arena, half);
-                    split_folios(&arena, half, 4 + turn.random.below(4));
+                    split_folios(&arena, half, 4 + turn.random.random_range(0..4));
                 }
                 2 => split_folios(&arena, half, 2),
                 _ => split_folios(&arena, half, 0),
@@ -132,7 +163,7 @@ fn against_splitting() {
 /// khugepaged at work: it looks at all memory without a pause, and gets a processor as others do (it is nice 19 by itself).
 struct BusyKhugepaged {
     _settings: Vec<Setting>,
-    pid: libc::id_t,
+    pid: Pid,
     nice: i32,
 }
 
@@ -143,12 +174,11 @@ impl Drop for BusyKhugepaged {
 }
 
 /// Whether that helped is told by the evidence of the race.
-fn set_nice(pid: libc::id_t, nice: i32) {
-    // SAFETY: It has no requirements.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, nice) };
+fn set_nice(pid: Pid, nice: i32) {
+    let _ = setpriority_process(Some(pid), nice);
 }
 
-fn pid_of(name: &str) -> Option<libc::id_t> {
+fn pid_of(name: &str) -> Option<Pid> {
     let processes = fs::read_dir("/proc").expect("/proc");
     processes
         .filter_map(|p| p.ok()?.file_name().to_str()?.parse().ok())
@@ -156,6 +186,7 @@ fn pid_of(name: &str) -> Option<libc::id_t> {
             let comm = fs::read_to_string(format!("/proc/{pid}/comm"));
             comm.is_ok_and(|comm| comm.trim_end() == name)
         })
+        .and_then(Pid::from_raw)
 }
 
 fn busy_khugepaged() -> BusyKhugepaged {
@@ -175,14 +206,13 @@ fn busy_khugepaged() -> BusyKhugepaged {
     ];
     let done: Vec<Setting> = settings
         .iter()
-        .filter_map(|(path, value)| Setting::set(path, value))
+        .filter_map(|(path, value)| Setting::set(path, value).ok())
         .collect();
     let pid = pid_of("khugepaged");
     let Some(pid) = pid.filter(|_| done.len() == settings.len()) else {
         skip("no khugepaged: CONFIG_TRANSPARENT_HUGEPAGE");
     };
-    // SAFETY: It has no requirements.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, pid) };
+    let nice = getpriority_process(Some(pid)).expect("getpriority");
     set_nice(pid, 0);
     BusyKhugepaged {
         _settings: done,
@@ -249,17 +279,17 @@ fn against_mthp() {
         race = race.evidence_of("collapse_alloc", || count(&collapsed));
     }
     race.run(|turn| {
-        let block = turn.random.below(arena.map.len_bytes / LEN) * LEN;
+        let block = turn.random.random_range(0..arena.map.len_bytes / LEN) * LEN;
         let piece = match turn.round % 4 {
             // Some pages of one folio, or of two.
             0 => {
-                let first = turn.random.below(8) * PAGE;
+                let first = turn.random.random_range(0..8) * PAGE;
                 (block + first, 8 * PAGE)
             }
             1 => {
                 arena.map.protect(block, 4 * PAGE, RW | libc::PROT_EXEC);
                 arena.map.protect(block, 4 * PAGE, RW);
-                if turn.random.one_in(4) {
+                if turn.random.random_ratio(1, 4) {
                     split_folios(&arena, 0, 0);
                 }
                 return;

@@ -2,19 +2,54 @@
 
 //! Races against who gives huge pages of the pool back, and against who stops sharing page tables.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::{
+    fs::{
+        self,
+        File, //
+    },
+    os::{
+        fd::AsRawFd,
+        unix::fs::FileExt, //
+    }, //
+};
 
-use super::arena::{map_over, Arena, PRIVATE};
-use super::files::file;
-use super::frame::Race;
-use super::races;
-use super::squatter::Squatter;
-use crate::harness::fixture::{field, punch, HUGE, PAGE};
-use crate::harness::memory::{frames, hugetlb_pool, pagemap, Setting, PAGEMAP_PRESENT, RW};
-use crate::harness::process::{Child, Rendezvous};
-use crate::harness::runner::skip;
+use rand::Rng;
+use rust_gup_memory::{
+    proc::PAGEMAP_PRESENT,
+    Setting, //
+};
+use rustix::fs::MemfdFlags;
+
+use super::{
+    arena::{
+        map_over,
+        Arena,
+        PRIVATE, //
+    },
+    files::file,
+    frame::Race,
+    races,
+    squatter::Squatter, //
+};
+use crate::harness::{
+    fixture::{
+        field,
+        punch,
+        HUGE,
+        PAGE, //
+    },
+    memory::{
+        frames,
+        hugetlb_pool,
+        pagemap,
+        RW, //
+    },
+    process::{
+        Child,
+        Rendezvous, //
+    },
+    runner::skip, //
+};
 
 races![against_huge_faults, against_unsharing];
 
@@ -47,7 +82,7 @@ fn against_huge_faults() {
     // Who gets what the arena gives back.
     let others = Arena::of(NR_HUGE * HUGE, HUGE, flags, -1);
     Race::new(&arena, 37).taking_away().run(|turn| {
-        let piece = (HUGE * turn.random.below(NR_HUGE), HUGE);
+        let piece = (HUGE * turn.random.random_range(0..NR_HUGE), HUGE);
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
             for page in (0..HUGE).step_by(PAGE) {
@@ -89,7 +124,7 @@ fn is_table_shared(addr: usize) -> bool {
 fn against_unsharing() {
     let _pool = pool();
     let before = nr_free();
-    let file = file(GIB, libc::MFD_HUGETLB);
+    let file = file(GIB, MemfdFlags::HUGETLB);
     let flags = libc::MAP_SHARED | libc::MAP_HUGETLB | libc::MAP_NORESERVE;
     let arena = Arena::of(GIB, GIB, flags, file.as_raw_fd())
         .first(NR_HUGE * HUGE / PAGE)
@@ -112,7 +147,7 @@ fn against_unsharing() {
         ours.wait();
         let is_shared = (0..NR_HUGE).any(|huge| is_table_shared(arena.map.addr + huge * HUGE));
         turn.note(usize::from(is_shared));
-        let huge = HUGE * turn.random.below(NR_HUGE);
+        let huge = HUGE * turn.random.random_range(0..NR_HUGE);
         match turn.round % 4 {
             // Each of these needs a table of its own.
             0 => {

@@ -8,6 +8,8 @@ use std::ptr::with_exposed_provenance_mut;
 use std::thread;
 use std::time::Duration;
 
+use rand::Rng;
+use rust_gup_memory::Setting;
 use rust_gup_uapi::raw;
 
 use super::arena::{map_over, Arena, Grip, PRIVATE};
@@ -15,7 +17,7 @@ use super::counts::no_reference_left;
 use super::frame::Race;
 use super::{huge, races};
 use crate::harness::fixture::{HUGE, PAGE};
-use crate::harness::memory::{frames, Setting, RW};
+use crate::harness::memory::{frames, RW};
 
 races![
     against_other_mappings,
@@ -35,9 +37,9 @@ fn against_other_mappings() {
     arena.stamp(0, arena.map.len_bytes);
     Race::new(&arena, 100).taking_away().run(|turn| {
         let mut piece = turn.piece();
-        if turn.random.one_in(8) {
+        if turn.random.random_ratio(1, 8) {
             // With the table: it is freed.
-            piece = (HUGE * turn.random.below(2), HUGE);
+            piece = (HUGE * turn.random.random_range(0..2), HUGE);
         }
         arena.replace(piece, || {
             for prot in [libc::PROT_NONE, RW] {
@@ -89,7 +91,7 @@ fn against_moving() {
     let race = Race::new(&arena, 200).noting("pages were moved");
     race.outlived().run(|turn| {
         // A whole table is moved as it is; of a part the entries are moved.
-        let len = [HUGE, 16 * PAGE][turn.random.below(2)];
+        let len = [HUGE, 16 * PAGE][turn.random.random_range(0..2)];
         let piece = (HUGE, len);
         let [here, there] = [arena.map.addr + HUGE, elsewhere.map.addr];
         let before = frames(here, len / PAGE);
@@ -112,10 +114,12 @@ fn against_protection() {
     let race = race.stopping(raw::RUST_GUP_STOP_PROT_NONE);
     race.run(|turn| {
         let (at, len) = turn.piece();
-        let prot = [libc::PROT_READ, libc::PROT_NONE][turn.random.below(2)];
+        let prot = [libc::PROT_READ, libc::PROT_NONE][turn.random.random_range(0..2)];
         arena.map.protect(at, len, prot);
         // Half of the time takers can come across it.
-        thread::sleep(Duration::from_micros(200 * turn.random.below(2) as u64));
+        thread::sleep(Duration::from_micros(
+            200 * turn.random.random_range(0..2) as u64,
+        ));
         arena.map.protect(at, len, RW);
     });
     no_reference_left(&arena);

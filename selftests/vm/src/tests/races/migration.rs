@@ -3,20 +3,39 @@
 //! Races against who moves the contents of pages to others: between nodes, to make room for huge pages, to be near the
 //! CPU that uses them, and away from memory that is about to fail.
 
-use std::fs;
-use std::mem::size_of_val;
-use std::thread;
-use std::time::Duration;
+use std::{
+    fs,
+    thread,
+    time::Duration, //
+};
 
+use rust_gup_memory::Setting;
 use rust_gup_uapi::raw;
+use rustix::thread::{
+    sched_setaffinity,
+    CpuSet, //
+};
 
-use super::arena::{Arena, Grip};
-use super::counts::no_reference_left;
-use super::frame::Race;
-use super::races;
-use crate::harness::fixture::{check, HUGE, PAGE};
-use crate::harness::memory::Setting;
-use crate::harness::runner::{skip, Test};
+use super::{
+    arena::{
+        Arena,
+        Grip, //
+    },
+    counts::no_reference_left,
+    frame::Race,
+    races, //
+};
+use crate::harness::{
+    fixture::{
+        check,
+        HUGE,
+        PAGE, //
+    },
+    runner::{
+        skip,
+        Test, //
+    }, //
+};
 
 races![
     against_compaction,
@@ -92,16 +111,11 @@ fn run_on_node(node: usize) {
     // Groups of 32 CPUs with commas between them, the last of which has the first CPUs.
     let map = map.trim().rsplit(',').next().expect("a group");
     let cpus = u64::from_str_radix(map, 16).expect("a mask of CPUs");
-    // SAFETY: The mask is as long as it is said to be.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_sched_setaffinity,
-            0,
-            size_of_val(&cpus),
-            std::ptr::from_ref(&cpus),
-        )
-    })
-    .expect("sched_setaffinity");
+    let mut set = CpuSet::new();
+    (0..64)
+        .filter(|cpu| cpus >> cpu & 1 != 0)
+        .for_each(|cpu| set.set(cpu));
+    sched_setaffinity(None, &set).expect("sched_setaffinity");
 }
 
 fn against_numa_balancing() {
@@ -117,12 +131,12 @@ fn against_numa_balancing() {
             "10",
         ),
     ];
-    let Some(_on) = Setting::set("/proc/sys/kernel/numa_balancing", "1") else {
+    let Ok(_on) = Setting::set("/proc/sys/kernel/numa_balancing", "1") else {
         skip("no NUMA balancing: CONFIG_NUMA_BALANCING");
     };
     let _settings: Vec<_> = DEBUG
         .iter()
-        .filter_map(|(path, value)| Setting::set(path, value))
+        .filter_map(|(path, value)| Setting::set(path, value).ok())
         .collect();
     let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
     let race = Race::new(&arena, 30).evidence("numa_pte_updates");

@@ -26,13 +26,12 @@ mod hugetlb;
 mod mappings;
 mod migration;
 mod owner;
-mod random;
 mod reclaim;
 mod shared;
 mod sharing;
 mod squatter;
 mod taker;
-pub(crate) mod total;
+mod total;
 mod ways;
 
 use crate::harness::runner::Test;
@@ -74,3 +73,5 @@ macro_rules! races {
     };
 }
 use races;
+
+pub(super) use total::line as last_line;

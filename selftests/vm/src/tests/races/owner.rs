@@ -2,9 +2,17 @@
 
 //! The owner's own accesses to memory that may be gone.
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    ptr::{
+        with_exposed_provenance,
+        with_exposed_provenance_mut, //
+    }, //
+};
+
+use rust_gup_memory::file::memfd;
+use rustix::fs::MemfdFlags;
 
 use crate::harness::fixture::check;
 
@@ -16,11 +24,7 @@ pub(super) struct Owner(File);
 
 impl Owner {
     pub(super) fn new() -> Self {
-        // SAFETY: The name ends in a zero byte.
-        let fd = unsafe { libc::memfd_create(c"owner".as_ptr(), libc::MFD_CLOEXEC) };
-        let fd = check(fd).expect("memfd_create");
-        // SAFETY: It was opened just now and belongs to nobody else.
-        Self(unsafe { File::from_raw_fd(fd) })
+        Self(memfd(MemfdFlags::empty(), 0).expect("memfd_create"))
     }
 
     /// Reads a word; none if there was no access to it at that moment.

@@ -11,7 +11,7 @@ use crate::harness::fixture::{HUGE, PAGE};
 races![against_swap, against_throwing_away];
 
 fn against_swap() {
-    let _swap = crate::tests::swap::swap();
+    let _swap = crate::harness::swap::swap();
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Brief);
     let race = Race::new(&arena, 50).evidence("pswpout");
     race.noting("pages were taken away").run(|turn| {
@@ -26,7 +26,7 @@ fn against_swap() {
 /// Memory that the owner needs no more is thrown away if nobody else has it. The kernel clears the entry, looks at the
 /// count, freezes it, and only then has other CPUs forget the entry: between the two looks of the walk.
 fn against_throwing_away() {
-    let _swap = crate::tests::swap::swap();
+    let _swap = crate::harness::swap::swap();
     let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Greedy);
     let race = Race::new(&arena, 30).evidence("pglazyfreed");
     race.noting("pages were thrown away").run(|turn| {

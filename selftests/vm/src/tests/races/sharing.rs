@@ -2,19 +2,37 @@
 
 //! Races against who merges pages that hold the same, and against userfaultfd(2).
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
+use rust_gup_memory::Setting;
 use rust_gup_uapi::raw;
 
-use super::arena::{Arena, Grip, PRIVATE};
-use super::counts::no_reference_left;
-use super::frame::Race;
-use super::races;
-use crate::harness::fixture::{check, HUGE, PAGE};
-use crate::harness::memory::Setting;
-use crate::harness::runner::skip;
+use super::{
+    arena::{
+        Arena,
+        Grip,
+        PRIVATE, //
+    },
+    counts::no_reference_left,
+    frame::Race,
+    races, //
+};
+use crate::harness::{
+    fixture::{
+        check,
+        HUGE,
+        PAGE, //
+    },
+    memory::userfaultfd,
+    runner::skip, //
+};
 
 races![
     against_ksm,
@@ -35,7 +53,7 @@ fn against_ksm() {
     let len = arena.nr_pages() * PAGE;
     let settings: Vec<_> = FILES
         .iter()
-        .filter_map(|(path, value)| Setting::set(path, value))
+        .filter_map(|(path, value)| Setting::set(path, value).ok())
         .collect();
     if settings.len() < FILES.len() {
         skip("no /sys/kernel/mm/ksm: CONFIG_KSM");
@@ -75,13 +93,10 @@ struct Uffd(File);
 
 impl Uffd {
     fn new(features: u64) -> Self {
-        // SAFETY: Takes no pointers.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
-        let Ok(fd) = check(fd) else {
+        let Ok(fd) = userfaultfd() else {
             skip("no userfaultfd: CONFIG_USERFAULTFD");
         };
-        // SAFETY: It was opened just now and belongs to nobody else.
-        let uffd = Self(unsafe { File::from_raw_fd(fd as i32) });
+        let uffd = Self(fd.into());
         if uffd.call(uffd::API, &mut [uffd::VERSION, features, 0]) != 0 {
             skip(&format!(
                 "userfaultfd without features {features:#x}: Linux 6.8 has them"

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use rust_gup_uapi::{errno_of, Access, Device, Engine, Fallback, How, Pinned, Request};
 
 use super::arena::{Arena, Grip, CHILDREN};
 use super::owner::Owner;
-use super::random::Random;
 use super::squatter::Squatter;
 use super::ways::{Rules, Way, Ways};
 use crate::harness::fixture::{fast_only, store, writable, PAGE};
@@ -58,7 +59,7 @@ pub(super) struct Taker<'a> {
     tally: &'a Tally,
     rules: &'a Rules,
     owner: Owner,
-    random: Random,
+    random: SmallRng,
     /// The seed that the race has now, and the one that the numbers come from.
     seed_now: &'a AtomicU64,
     seed: u64,
@@ -113,7 +114,7 @@ impl<'a> Taker<'a> {
             tally,
             rules,
             owner: Owner::new(),
-            random: Random::new(0),
+            random: SmallRng::seed_from_u64(0),
             seed_now,
             seed: 0,
             number,
@@ -128,7 +129,7 @@ impl<'a> Taker<'a> {
         let seed = self.seed_now.load(Ordering::Relaxed);
         if self.operation == 1 || seed != self.seed {
             self.seed = seed;
-            self.random = Random::new(seed << 8 | self.number as u64);
+            self.random = SmallRng::seed_from_u64(seed << 8 | self.number as u64);
         }
         if self.arena.grip == Grip::Greedy {
             (0..NR_IN_PASSING).for_each(|_| self.take_in_passing());
@@ -158,7 +159,7 @@ impl<'a> Taker<'a> {
         for look in &mut looks {
             self.look(&pages, &request, look, slot);
         }
-        if self.random.one_in(4) {
+        if self.random.random_ratio(1, 4) {
             self.look_at_places(&pages, &request, before, slot);
         }
         let kept = Kept {
@@ -168,9 +169,9 @@ impl<'a> Taker<'a> {
             slot,
             pins,
         };
-        if self.arena.grip == Grip::Firm && self.random.one_in(4) {
+        if self.arena.grip == Grip::Firm && self.random.random_ratio(1, 4) {
             self.kept.push_back(kept);
-            if self.kept.len() > NR_KEPT || self.random.one_in(3) {
+            if self.kept.len() > NR_KEPT || self.random.random_ratio(1, 3) {
                 let kept = self.kept.pop_front().expect("one was kept just now");
                 self.release(kept);
             }
@@ -178,7 +179,9 @@ impl<'a> Taker<'a> {
             self.release(kept);
         }
         if self.arena.grip == Grip::Rare {
-            thread::sleep(Duration::from_micros(self.random.below(3000) as u64));
+            thread::sleep(Duration::from_micros(
+                self.random.random_range(0..3000) as u64
+            ));
         }
     }
 
@@ -215,8 +218,8 @@ impl<'a> Taker<'a> {
     }
 
     fn choose_looks(&mut self, first: usize, before: &[Before]) -> Vec<Look> {
-        (0..1 + self.random.below(NR_LOOKS))
-            .map(|_| self.random.below(before.len()))
+        (0..1 + self.random.random_range(0..NR_LOOKS))
+            .map(|_| self.random.random_range(0..before.len()))
             .map(|nth| Look {
                 page: first + nth,
                 nth,

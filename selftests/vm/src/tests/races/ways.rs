@@ -8,9 +8,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use rand::rngs::SmallRng;
+use rand::Rng;
 use rust_gup_uapi::{Access, Fallback, How, Request};
 
-use super::random::Random;
 use crate::harness::fixture::{ACCESSES, HOWS};
 
 const FALLBACKS: [Fallback; 2] = [Fallback::Slow, Fallback::Never];
@@ -39,11 +40,11 @@ impl Way {
     }
 
     /// One of them. Pins are what most races are about.
-    fn at_random(random: &mut Random) -> Self {
+    fn at_random(random: &mut SmallRng) -> Self {
         Self {
-            how: [How::Get, How::Pin, How::Pin, How::LongTerm][random.below(4)],
-            access: ACCESSES[random.below(2)],
-            fallback: FALLBACKS[random.below(2)],
+            how: [How::Get, How::Pin, How::Pin, How::LongTerm][random.random_range(0..4)],
+            access: ACCESSES[random.random_range(0..2)],
+            fallback: FALLBACKS[random.random_range(0..2)],
         }
     }
 
@@ -153,16 +154,16 @@ impl Ways {
     }
 
     /// The way in which to ask next: half of the time one that there is no evidence of yet.
-    pub(super) fn choose(&self, rules: &Rules, random: &mut Random) -> Way {
+    pub(super) fn choose(&self, rules: &Rules, random: &mut SmallRng) -> Way {
         let way = Way::at_random(random);
-        if random.one_in(2) {
+        if random.random_ratio(1, 2) {
             return way;
         }
         let lacks = |way: &Way| self.complaint(*way, rules).is_some();
         let lacking: Vec<_> = Way::all().filter(lacks).collect();
         match lacking.len() {
             0 => way,
-            nr => lacking[random.below(nr)],
+            nr => lacking[random.random_range(0..nr)],
         }
     }
 

@@ -5,11 +5,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::mem::size_of;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use rust_gup_memory::proc::smaps;
 
-use crate::harness::memory::{frames, pagemap, Map, PAGEMAP_PRESENT};
+use rust_gup_memory::proc::PAGEMAP_PRESENT;
+
+use crate::harness::memory::{frames, pagemap, Map};
 
 /// Bits of /proc/kpageflags, `include/uapi/linux/kernel-page-flags.h`.
 pub(crate) mod kpf {
@@ -159,16 +162,48 @@ impl Map {
         assert_eq!(&found[..3], rights, "rights in /proc/self/maps");
     }
 
-    /// Fails unless it is mapped by frame numbers alone (VM_PFNMAP).
+    /// Fails unless /proc/self/smaps has `flag` among its `VmFlags`; `pf` is a mapping by frame numbers alone.
     #[track_caller]
-    pub(crate) fn prove_pfn_map(&self) {
+    pub(crate) fn prove_vm_flag(&self, flag: &str) {
         let smaps = fs::read_to_string("/proc/self/smaps").expect("/proc/self/smaps");
         let start = format!("{:x}-", self.addr);
-        let flags = smaps
-            .lines()
-            .skip_while(|line| !line.starts_with(&start))
-            .find_map(|line| line.strip_prefix("VmFlags:"));
+        let mut ours = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let flags = ours.find_map(|line| line.strip_prefix("VmFlags:"));
         let flags = flags.expect("VmFlags in /proc/self/smaps");
-        assert!(flags.split(' ').any(|flag| flag == "pf"), "VmFlags:{flags}");
+        assert!(
+            flags.split(' ').any(|f| f == flag),
+            "VmFlags:{flags}: no {flag}"
+        );
     }
+
+    /// Fails unless all frames are among `places`.
+    #[track_caller]
+    pub(crate) fn prove_frames(&self, places: &[Range<u64>]) {
+        for (page, frame) in frames(self.addr, self.nr_pages()).into_iter().enumerate() {
+            assert!(
+                places.iter().any(|range| range.contains(&frame)),
+                "page {page}: frame {frame:#x} is not one of {places:x?}"
+            );
+        }
+    }
+}
+
+/// How many faults it takes to write a byte in each `step` bytes.
+pub(crate) fn faults(map: &Map, step: usize) -> u64 {
+    let before = nr_faults();
+    for offset in (0..map.len_bytes).step_by(step) {
+        map.set(offset, 1);
+    }
+    nr_faults() - before
+}
+
+/// Faults of this process.
+fn nr_faults() -> u64 {
+    // SAFETY: A structure of numbers may be all zero, and the call writes it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    (usage.ru_minflt + usage.ru_majflt) as u64
 }

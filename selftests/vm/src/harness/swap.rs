@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Swap.
+
+use std::ffi::CStr;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use crate::harness::fixture::{check, PAGE};
+
+/// Memory that pages are swapped out to, as long as the result lives. Every machine has it.
+pub(crate) fn swap() -> Swap {
+    const DEVICE: &CStr = c"/dev/zram0";
+    let in_use = fs::read_to_string("/proc/swaps")
+        .unwrap_or_default()
+        .lines()
+        .count()
+        > 1;
+    if in_use {
+        return Swap { added: None };
+    }
+    if fs::write("/sys/block/zram0/disksize", "64M").is_err() {
+        panic!("no swap: scripts/vm run --modules zram");
+    }
+    let disk = OpenOptions::new()
+        .write(true)
+        .open("/dev/zram0")
+        .expect("/dev/zram0");
+    // The header of mkswap(8): version 1, number of the last page, no bad pages.
+    let mut header = vec![0; PAGE];
+    header[1024] = 1;
+    header[1028..1032].copy_from_slice(&((64_u32 << 20) / PAGE as u32 - 1).to_ne_bytes());
+    header[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
+    disk.write_all_at(&header, 0)
+        .expect("the header of the swap area");
+    drop(disk);
+    // SAFETY: The path ends in a zero byte.
+    check(unsafe { libc::swapon(DEVICE.as_ptr(), 0) }).expect("swapon");
+    Swap {
+        added: Some(DEVICE),
+    }
+}
+
+/// Swap that was there or was added.
+pub(crate) struct Swap {
+    added: Option<&'static CStr>,
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        if let Some(device) = self.added {
+            // SAFETY: The path ends in a zero byte.
+            unsafe { libc::swapoff(device.as_ptr()) };
+            let _ = fs::write("/sys/block/zram0/reset", "1");
+        }
+    }
+}
