@@ -3,11 +3,27 @@
 //! arm64: `arch/arm64/include/asm/pgtable.h`, `pgtable-hwdef.h` and `por.h`.
 
 use crate::walk::{
-    format::arm64::{Arm64, Context, Granule, Granule16K, Granule4K, PhysicalAddresses},
-    Access, Leaf, Level, Pfn, PhysAddr, Stop,
+    format::arm64::{
+        Arm64,
+        Context,
+        Granule,
+        Granule16K,
+        Granule4K,
+        PhysicalAddresses, //
+    },
+    Access,
+    Leaf,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
 };
 
-use super::{every_combination, Rule, Verdict};
+use super::{
+    every_combination,
+    Rule,
+    Verdict, //
+};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Registers {
@@ -21,8 +37,8 @@ const LONG: Registers = Registers {
     lpa2: true,
 };
 
-/// Without overlays, with both sizes of addresses; and each overlay with each choice of its two bits that matter, next to
-/// overlays with other choices. That it may also execute is a third bit.
+/// Without overlays, with both sizes of addresses; and each overlay with each choice of its two bits that matter, next
+/// to overlays with other choices. A third bit allows execution.
 const MIXED: [Registers; 6] = {
     let mut mixed = [LONG; 6];
     mixed[1].lpa2 = false;

@@ -3,11 +3,23 @@
 //! 32-bit ARM with LPAE: `arch/arm/include/asm/pgtable-3level.h` and `pgtable.h`.
 
 use crate::walk::{
-    format::arm_lpae::{ArmLpae, Context},
-    Access, Leaf, Level, Pfn, PhysAddr, Stop,
+    format::arm_lpae::{
+        ArmLpae,
+        Context, //
+    },
+    Access,
+    Leaf,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
 };
 
-use super::{every_combination, Rule, Verdict};
+use super::{
+    every_combination,
+    Rule,
+    Verdict, //
+};
 
 /// `PHYS_MASK`, without the offset in a page. Bits 40 to 51 are not part of an address, and have no meaning.
 const PHYS_MASK: u64 = 0x00ff_ffff_f000;

@@ -12,8 +12,20 @@ mod x86_pae;
 use std::fmt::Debug;
 
 use crate::{
-    encode::{ro, rw, Encode},
-    walk::{Access, Format, Interior, Leaf, Level, PhysAddr, Stop},
+    encode::{
+        ro,
+        rw,
+        Encode, //
+    },
+    walk::{
+        Access,
+        Format,
+        Interior,
+        Leaf,
+        Level,
+        PhysAddr,
+        Stop, //
+    }, //
 };
 
 /// What a walk makes of an entry.

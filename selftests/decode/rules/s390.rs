@@ -3,11 +3,23 @@
 //! s390: `arch/s390/include/asm/pgtable.h`.
 
 use crate::walk::{
-    format::s390::{Context, S390},
-    Access, Leaf, Level, Pfn, PhysAddr, Stop,
+    format::s390::{
+        Context,
+        S390, //
+    },
+    Access,
+    Leaf,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
 };
 
-use super::{every_combination, Rule, Verdict};
+use super::{
+    every_combination,
+    Rule,
+    Verdict, //
+};
 
 fn pte_present(raw: u64) -> bool {
     raw & 0x001 != 0

@@ -2,7 +2,10 @@
 
 //! What both formats of x86 have in `arch/x86/include/asm/pgtable.h`.
 
-use crate::walk::{Access, Stop};
+use crate::walk::{
+    Access,
+    Stop, //
+};
 
 /// Bits 0 to 11, and 52 to 63.
 pub(super) const FLAGS: u64 = 0xfff0_0000_0000_0fff;

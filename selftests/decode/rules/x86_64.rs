@@ -3,16 +3,32 @@
 //! x86-64: `arch/x86/include/asm/pgtable.h` and `pkru.h`.
 
 use crate::walk::{
-    format::x86_64::{Context, X86_64},
-    Access, Leaf, Level, Pfn, PhysAddr, Stop,
+    format::x86_64::{
+        Context,
+        X86_64, //
+    },
+    Access,
+    Leaf,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
 };
 
 use super::{
     every_combination,
     x86::{
-        pmd_bad, pmd_leaf, pmd_present, pte_write, pud_present, why_not_leaf, why_not_table, FLAGS,
+        pmd_bad,
+        pmd_leaf,
+        pmd_present,
+        pte_write,
+        pud_present,
+        why_not_leaf,
+        why_not_table,
+        FLAGS, //
     },
-    Rule, Verdict,
+    Rule,
+    Verdict, //
 };
 
 #[derive(Clone, Copy, Debug)]

@@ -3,14 +3,31 @@
 //! x86-32 with PAE: `arch/x86/include/asm/pgtable.h` and `pgtable-3level.h`.
 
 use crate::walk::{
-    format::x86_pae::{Context, X86Pae},
-    Access, Leaf, Level, Pfn, PhysAddr, Stop,
+    format::x86_pae::{
+        Context,
+        X86Pae, //
+    },
+    Access,
+    Leaf,
+    Level,
+    Pfn,
+    PhysAddr,
+    Stop, //
 };
 
 use super::{
     every_combination,
-    x86::{pmd_bad, pmd_leaf, pmd_present, pte_write, why_not_leaf, why_not_table, FLAGS},
-    Rule, Verdict,
+    x86::{
+        pmd_bad,
+        pmd_leaf,
+        pmd_present,
+        pte_write,
+        why_not_leaf,
+        why_not_table,
+        FLAGS, //
+    },
+    Rule,
+    Verdict, //
 };
 
 fn leaf(raw: u64, access: Access, size: u64) -> Verdict {
@@ -25,7 +42,7 @@ fn leaf(raw: u64, access: Access, size: u64) -> Verdict {
     }
 }
 
-/// The root has four entries, whose bits are PRESENT, PWT, PCD, those for software, and reserved ones that must be zero.
+/// An entry of the root has the bits PRESENT, PWT, PCD, three bits for software, and reserved bits that must be zero.
 fn pdpte_is_sane(raw: u64) -> bool {
     raw & FLAGS & !0xe18 == 0x001
 }
