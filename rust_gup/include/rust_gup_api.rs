@@ -2,8 +2,8 @@
 
 //! `rust_gup_api.h` for modules in Rust: a range that releases itself.
 //!
-//! A module includes this file with `#[path]`, and has its Kbuild generate what `RUST_GUP_API_RS` names; see
-//! `samples/edu_dma/Kbuild`. It is a layer over the exported C functions, because Rust has no stable ABI.
+//! A module includes this file with `#[path]`, and its Kbuild generates the file that `RUST_GUP_API_RS` names; see
+//! `samples/edu_dma/Kbuild`. This is a layer over the exported C functions, because Rust has no stable ABI.
 
 use core::{
     mem::ManuallyDrop,
@@ -16,7 +16,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// What bindgen makes of the header.
+/// The header, as bindgen translates it.
 #[allow(
     clippy::all,
     clippy::undocumented_unsafe_blocks,
@@ -47,9 +47,9 @@ pub(crate) enum Contents {
     Written,
 }
 
-/// Nothing could be taken.
+/// No page could be taken.
 pub(crate) struct Refused {
-    /// As the slow path said, or whoever refused it.
+    /// The error of `rust_gup_take()`.
     pub(crate) error: Error,
     /// Why and where the walk stopped, if it got so far.
     pub(crate) taken: Taken,
@@ -64,9 +64,9 @@ impl From<Refused> for Error {
 /// Physically contiguous pages that are held.
 #[derive(Clone, Copy)]
 pub(crate) struct Run {
-    /// The first one.
+    /// The first page. The others follow it in the memory map.
     pub(crate) first: *mut bindings::page,
-    /// How many.
+    /// Number of pages.
     pub(crate) nr_pages: usize,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Range {
 
 // SAFETY: Any task may use and release a range.
 unsafe impl Send for Range {}
-// SAFETY: The functions that take a shared range may run at once.
+// SAFETY: The functions that take a shared range may run concurrently.
 unsafe impl Sync for Range {}
 
 impl Range {
@@ -97,7 +97,7 @@ impl Range {
         let range = unsafe { header::rust_gup_take(addr, len_bytes, flags, &mut taken) };
         let range = from_err_ptr(range).and_then(|range| NonNull::new(range).ok_or(EFAULT));
         match range {
-            // INVARIANT: As it says.
+            // INVARIANT: `range` is from `rust_gup_take()`, and nothing else has it.
             Ok(range) => Ok(Self { range, taken }),
             Err(error) => Err(Refused { error, taken }),
         }
@@ -117,7 +117,7 @@ impl Range {
         let mut runs = [header::rust_gup_page_run::default(); 16];
         let mut nr_done = 0;
         loop {
-            // SAFETY: By the invariant; the array has room for that many.
+            // SAFETY: By the invariant of `Self`; the array has room for `runs.len()` runs.
             let nr = unsafe {
                 header::rust_gup_runs(self.range.as_ptr(), nr_done, runs.as_mut_ptr(), runs.len())
             };
@@ -139,15 +139,15 @@ impl Range {
     ///
     /// # Errors
     ///
-    /// `EACCES` for `Written` if the range was not taken for writing; it is released as unchanged then. `EPERM` outside
-    /// of process context, where nothing can be released.
+    /// `EACCES` for `Written` if the range was not pinned for writing; the range is released as unchanged then. `EPERM`
+    /// outside of process context, where the range cannot be released.
     pub(crate) fn release(self, contents: Contents) -> Result {
         let contents = match contents {
             Contents::Unchanged => header::RUST_GUP_UNCHANGED,
             Contents::Written => header::RUST_GUP_WRITTEN,
         };
         let this = ManuallyDrop::new(self);
-        // SAFETY: By the invariant. If it succeeds the range is not used again, because it is not dropped.
+        // SAFETY: By the invariant of `Self`. After a success the range is not used again: `this` is not dropped.
         let errno = unsafe { header::rust_gup_release(this.range.as_ptr(), contents) };
         if errno == 0 {
             Ok(())
@@ -160,11 +160,11 @@ impl Range {
 
 impl Drop for Range {
     fn drop(&mut self) {
-        // SAFETY: By the invariant; the range is not used again.
+        // SAFETY: By the invariant of `Self`; the range is not used again.
         let errno =
             unsafe { header::rust_gup_release(self.range.as_ptr(), header::RUST_GUP_UNCHANGED) };
         if errno != 0 {
-            pr_err!("a range was dropped outside of process context, its pages stay held\n");
+            pr_err!("a range was dropped outside of process context: its pages stay held\n");
         }
     }
 }
