@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The targets people type; the work is in scripts/. What the module consists of
-# is in Kbuild.
+# The targets that people type; scripts/ does the work. Kbuild lists the parts of
+# the module.
 #
-# KVER=7.2 | 7.2.12 | RELEASE	which stock kernel (newest there is)
-# FLAVOUR=amd64 | kasan | kcsan	which flavour of it (cloud-amd64); the last two are built from its source
+# KVER=7.2 | 7.2.12 | RELEASE	the stock kernel (the newest one)
+# FLAVOUR=amd64 | kasan | kcsan	its flavour (cloud-amd64); the last two are built from its source
 # KDIR=DIR			build for this prepared kernel tree, with the host's own tools
 # MIRROR=URL			the Debian mirror (the one the host's apt uses)
-# SEED=N			what tests make up at random, besides that which is always the same (another each time)
+# SEED=N			seed of the random tests, which also run with a fixed seed (another one each time)
 # ORACLE=y			build selftests/oracle, too
-# RUST_GUP_CACHE=DIR		where the build root and the kernels are kept
+# RUST_GUP_CACHE=DIR		folder of the build root and the kernels
 
 S := scripts
 
@@ -52,19 +52,19 @@ litmus: ## check the barriers as litmus tests, with herd7
 	@$(S)/litmus
 
 .PHONY: oracle
-oracle: ## compare the decoder with the kernel's inline functions, in a VM
+oracle: ## compare the decoder with the running kernel's inline functions, in a VM
 	@$(S)/oracle
 
 .PHONY: mutants
-mutants: ## break the walker in every way of scripts/mutants.list: the host tests must notice
+mutants: ## put one mistake after the other into the walker: the host tests must detect each
 	@$(S)/mutants
 
 .PHONY: mutants-vm
-mutants-vm: all ## take out each check of scripts/mutants-vm.list from the module: the tests in VMs must notice
+mutants-vm: all ## put one mistake after the other into the module: the tests in VMs must detect each
 	@$(S)/mutants-vm
 
 .PHONY: fuzz
-fuzz: ## let libFuzzer look for faults of the walker (SECONDS_EACH=60, SEED=, SAVE=y)
+fuzz: ## let libFuzzer search for faults of the walker (SECONDS_EACH=60, SEED=, SAVE=y)
 	@$(S)/fuzz
 
 .PHONY: fuzz-diff
@@ -89,15 +89,15 @@ fuzz-abi: all ## make hostile calls from user land, in a VM (SECONDS=300, SEED=)
 		gup-selftest abi-fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 .PHONY: bench
-bench: ## measure against the kernel (7.2 unless KVER=); a figure that is missed is shown, and no failure
+bench: ## measure against the kernel (7.2 unless KVER=); a missed figure is shown, and is no failure
 	@$(S)/bench
 
 .PHONY: bench-host
-bench-host: ## measure the walker on this machine's own processor: runs against single pages
+bench-host: ## measure the walker on this machine's processor: runs against single pages
 	@$(S)/cargo bench --quiet -p rust-gup-host --bench walk
 
 .PHONY: load
-load: ## load the module into the running kernel (which it must be built for)
+load: ## load the module into the running kernel, for which it must be built
 	@$(S)/load-module load
 
 .PHONY: unload
@@ -109,11 +109,11 @@ check: ## run all checks of the source; the last line counts them
 	@$(S)/check
 
 .PHONY: check-layers
-check-layers: ## check what each layer of the source may touch
+check-layers: ## check the layers of the source
 	@$(S)/check-layers
 
 .PHONY: check-scripts
-check-scripts: ## check that whatever goes wrong in make test and make test-debug fails them
+check-scripts: ## check that make test and make test-debug fail for each thing that can go wrong
 	@selftests/scripts/run
 
 .PHONY: check-mutants
@@ -136,12 +136,16 @@ clippy: ## run clippy with the kernel's lints on the module and on user land
 shellcheck: ## run shellcheck on the scripts
 	@$(S)/lint shellcheck
 
+.PHONY: docs
+docs: ## build the documentation, as build/docs/index.html
+	@$(S)/lint docs
+
 .PHONY: update
 update: ## look for a newer stock kernel, and use it from now on
 	@dir=$$($(S)/prepare-kernel.sh --update) && echo "the stock kernel is now the one in $$dir"
 
 .PHONY: clean
-clean: ## delete what was built here
+clean: ## delete what was built in this folder
 	rm -rf build target
 
 .PHONY: clean-cache
