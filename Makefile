@@ -3,8 +3,9 @@
 # The targets that people type; scripts/ does the work. Kbuild lists the parts of
 # the module.
 #
+# ARCH=amd64 | arm64		the architecture, one of scripts/arch (amd64)
 # KVER=7.2 | 7.2.12 | RELEASE	the stock kernel (the newest one)
-# FLAVOUR=amd64 | kasan | kcsan	its flavour (cloud-amd64); the last two are built from its source
+# FLAVOUR=amd64 | kasan | kcsan	its flavour (that of clouds); the last two are built from its source
 # KDIR=DIR			build for this prepared kernel tree, with the host's own tools
 # MIRROR=URL			the Debian mirror (the one the host's apt uses)
 # SEED=N			seed of the random tests, which also run with a fixed seed (another one each time)
@@ -14,7 +15,7 @@
 S := scripts
 
 # Make hands command-line variables to the scripts through the environment.
-export KVER FLAVOUR KDIR MIRROR ORACLE SEED RUST_GUP_CACHE
+export ARCH KVER FLAVOUR KDIR MIRROR ORACLE SEED RUST_GUP_CACHE
 
 .DEFAULT_GOAL := module
 # The scripts share the cache, the build directories and the processors.
@@ -32,7 +33,7 @@ user: ## build gupctl, the self-tests and the sample programs, linked statically
 all: module user ## build everything
 
 .PHONY: vm
-vm: all ## boot the stock kernel with the module loaded, and give a shell
+vm: user ## boot the stock kernel with the module loaded, and give a shell
 	@$(S)/vm shell
 
 .PHONY: demo
@@ -85,7 +86,7 @@ test-debug: ## run the tests of the loaded module on debug kernels, built first 
 
 .PHONY: fuzz-abi
 fuzz-abi: all ## make hostile calls from user land, in a VM (SECONDS=300, SEED=)
-	@$(S)/vm run --name fuzz-abi --append tsc=reliable --timeout $$(($(or $(SECONDS),300) * 2 + 120)) -- \
+	@$(S)/vm run --name fuzz-abi --machine abi-fuzz --timeout $$(($(or $(SECONDS),300) * 2 + 120)) -- \
 		gup-selftest abi-fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 .PHONY: bench

@@ -4,7 +4,8 @@
 # Packages of another suite than the build root's, from the same mirror. Source
 # it after lib.sh. The host's own apt and its lists are left alone.
 
-# apt_setup DIR SUITE: from now on in_apt works on SUITE, with its lists in DIR.
+# apt_setup DIR SUITE [ARCH]: from now on in_apt works on SUITE, with its lists in DIR. A
+# configuration has one suite and one architecture: apt drops all of a suite for one bad index.
 apt_setup() {
 	local mirror
 	APT_DIR=$1
@@ -25,6 +26,7 @@ apt_setup() {
 		echo 'Dir::Etc::sourceparts "-";'
 		echo "Dir::Cache::pkgcache \"\";"
 		echo "Dir::Cache::srcpkgcache \"\";"
+		[ -z "${3:-}" ] || printf 'APT::Architecture "%s";\nAPT::Architectures { "%s"; };\n' "$3" "$3"
 		# There is one user only in a user namespace.
 		echo 'APT::Sandbox::User "root";'
 		echo 'Acquire::Retries "3";'

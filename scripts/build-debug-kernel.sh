@@ -6,14 +6,13 @@
 # stock kernel (prepare-kernel.sh, which calls this).
 #
 # The source is that of the stock kernel that KVER chooses. What is switched on is
-# in base.config and FLAVOUR.config of selftests/vm/kernels; a kernel of other
+# in base.config and FLAVOUR.config of selftests/vm/kernels/ARCH; a kernel of other
 # configurations than these is built anew.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/apt.sh"
 . "$(dirname "$0")/kernel.sh"
 
-STOCK=cloud-amd64
 FRAGMENTS=("$KERNELS/base.config" "$KERNELS/$FLAVOUR.config")
 # What a kernel is known by, with its source: in the stamp.
 KEY=$(cat "${FRAGMENTS[@]}" | sha256sum | cut -c1-12)
@@ -41,32 +40,32 @@ configure() {
 		cat "${FRAGMENTS[@]}"
 		echo "CONFIG_LOCALVERSION=\"${RELEASE#"${RELEASE%%+*}"}\""
 	} >"$DIR/build/fragment"
-	kmake "${TOOLS[@]}" rustavailable
-	kmake "${TOOLS[@]}" KCONFIG_ALLCONFIG="$DIR/build/fragment" allnoconfig
+	kmake rustavailable
+	kmake KCONFIG_ALLCONFIG="$DIR/build/fragment" allnoconfig
 	lost=$(lost)
 	if [ -n "$lost" ]; then
 		echo "the kernel's configuration did not take these options:"
 		echo "$lost"
 		return 1
 	fi
-	[ "$(kmake -s "${TOOLS[@]}" kernelrelease)" = "$RELEASE" ]
+	[ "$(kmake -s kernelrelease)" = "$RELEASE" ]
 }
 
 build() {
-	kmake "${TOOLS[@]}" bzImage modules
+	kmake "${IMAGE##*/}" modules
 }
 
 # keep: what a module is built with and what is booted; the rest is 20 times as much.
 keep() {
 	local pattern
-	cp "$DIR/build/arch/x86/boot/bzImage" "$DIR/vmlinuz"
+	cp "$DIR/build/$IMAGE" "$DIR/vmlinuz"
 	# Also without any module: the list of what is built in.
-	kmake "${TOOLS[@]}" INSTALL_MOD_PATH="$DIR/modules" modules_install
+	kmake INSTALL_MOD_PATH="$DIR/modules" modules_install
 	rm -f "$DIR/modules/lib/modules/$RELEASE/build"
 	find "$DIR/build" -mindepth 1 -maxdepth 1 -type d ! -name arch ! -name include \
 		! -name rust ! -name scripts ! -name tools -exec rm -rf {} +
 	find "$DIR/build" -type f \( -name '*.o' -o -name '*.a' -o -name 'vmlinux*' -o \
-		-name '.*vmlinux*' -o -name bzImage \) -delete
+		-name '.*vmlinux*' -o -name "${IMAGE##*/}" \) -delete
 	set -f
 	for pattern in $NOT_NEEDED; do
 		find "$DIR/source" -path "$DIR/source/$pattern" -type f -delete
@@ -80,13 +79,12 @@ ready() {
 	[ -e "$DIR/.complete" ] && [ "$(cat "$DIR/.complete")" = "$KEY" ]
 }
 
-is_debug_flavour || die "no debug kernel of flavour $FLAVOUR" \
+is_debug_flavour || die "no debug kernel of flavour $FLAVOUR for $ARCH" \
 	"there are: $(cd "$KERNELS" && echo ./*.config | sed -e 's,\./,,g' -e 's/\.config//g' -e 's/base //')"
 # It decides on the version, and remembers it.
-stock=$(FLAVOUR=$STOCK "$TOP/scripts/prepare-kernel.sh" "$@")
-read -r VERSION _ SOURCE <"$CACHE/kernel/choice-${KVER:-newest}-$STOCK"
-RELEASE=$(cat "$stock/release")
-RELEASE=${RELEASE%"-$STOCK"}-$FLAVOUR
+FLAVOUR=$STOCK_FLAVOUR "$TOP/scripts/prepare-kernel.sh" "$@" >/dev/null
+read_choice "$CACHE/kernel/choice-${KVER:-newest}-$STOCK_FLAVOUR"
+RELEASE=${RELEASE%"-$STOCK_FLAVOUR"}-$FLAVOUR
 DIR=$CACHE/kernel/$RELEASE
 if ! ready; then
 	lock "kernel-$FLAVOUR"
@@ -98,7 +96,6 @@ if ! ready; then
 	else
 		rm -rf "$DIR"
 		mkdir -p "$DIR"
-		apt_setup "$CACHE/apt" "$SUITE"
 		steps "kernel $RELEASE" 5
 		step "download the source (about 165 MB)" download "$SOURCE"
 		step "unpack" unpack_source

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Makes the build root, a Debian trixie with compilers and QEMU in the user's
-# cache, unless it is there already. Prints its path.
+# cache, unless it is there already. Prints its path. Architectures whose packages
+# differ (ARCH=) have each a root of their own.
 #
 # MIRROR=URL  the Debian mirror; otherwise the one the host's apt uses, and
 #             where that is none (not a Debian host) mmdebstrap's own default.
@@ -12,7 +13,10 @@
 SUITE=trixie
 
 packages() {
-	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$TOP/scripts/root-packages" | sort
+	{
+		sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$TOP/scripts/root-packages"
+		tr ' ' '\n' <<<"$PACKAGES"
+	} | sort
 }
 
 root_key() {
@@ -62,6 +66,7 @@ make_tree() {
 		--dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*'
+	is_native || set -- "$@" --architectures="$(dpkg --print-architecture),$ARCH"
 	"$TOP/scripts/apt-source" proxy >"$dir.proxy"
 	if [ -s "$dir.proxy" ]; then
 		set -- "$@" --aptopt="$dir.proxy"

@@ -114,7 +114,7 @@ fi
 
 release=$(cat "$KDIR/include/config/kernel.release" 2>/dev/null) || release=
 case $release in
-*+deb*-amd64) stock="make KVER=$release" ;;
+*+deb*-*) stock="make KVER=$release" ;;
 *) stock="make" ;;
 esac
 {

@@ -2,22 +2,36 @@
 # shellcheck shell=bash disable=SC2164
 #
 # What preparing a stock kernel and building a debug kernel share. Source it after
-# lib.sh and apt.sh; DIR is the kernel's directory, and SOURCE and VERSION name the
-# package of its source.
+# lib.sh and apt.sh; DIR is the kernel's directory, SOURCE and VERSION name the package
+# of its source, and SUITE has it.
 
 # Read by the scripts that source this file.
 # shellcheck disable=SC2034
-SUITE=trixie-backports
 IN_ROOT=$TOP/scripts/in-root
 
 # Most of the tree are drivers, and building a module reads none of their sources.
 # A * matches slashes, too.
+# shellcheck disable=SC2034
 NOT_NEEDED='drivers/*.c drivers/gpu/drm/*.h drivers/net/*.h drivers/media/*.h
 	drivers/staging/*.h sound/*.c arch/*/boot/dts/*.dts arch/*/boot/dts/*.dtsi tools/perf/*
 	tools/testing/selftests/bpf/* tools/testing/selftests/net/*'
 
+# read_choice FILE: what prepare-kernel.sh has chosen. The first suite is not named in all files.
+read_choice() {
+	# shellcheck disable=SC2034
+	read -r VERSION RELEASE SOURCE SUITE <"$1"
+	SUITE=${SUITE:-trixie-backports}
+}
+
+# use_suite SUITE: from now on apt works on it, for ARCH.
+use_suite() {
+	apt_setup "$CACHE/apt/$1-$ARCH" "$1" "$ARCH"
+}
+
 # download PACKAGE...: all of version VERSION, to $DIR/debs.
 download() {
+	use_suite "$SUITE"
+	[ -n "$(find "$APT_DIR/lists" -name '*_Packages*')" ] || apt_update
 	rm -rf "$DIR/debs"
 	mkdir -p "$DIR/debs"
 	cd "$DIR/debs"
@@ -39,5 +53,5 @@ unpack_source() {
 }
 
 kmake() {
-	"$IN_ROOT" make -C "$DIR/source" O="$DIR/build" -j"$(nproc)" "$@"
+	"$IN_ROOT" make -C "$DIR/source" O="$DIR/build" -j"$(nproc)" "${TOOLS[@]}" "$@"
 }

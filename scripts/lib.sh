@@ -8,15 +8,7 @@ set -euo pipefail
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CACHE=${RUST_GUP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rust_gup}
-FLAVOUR=${FLAVOUR:-cloud-amd64}
-# The configurations of the debug flavours.
-KERNELS=$TOP/selftests/vm/kernels
 BUILD=$TOP/build
-# User land for the VM is linked statically, so it runs on any kernel's initramfs.
-USER_TARGET=x86_64-unknown-linux-gnu
-# Read by the scripts that source this file.
-# shellcheck disable=SC2034
-USER_BIN=$BUILD/user/$USER_TARGET/release
 
 die() {
 	printf 'error: %s\n' "$1" >&2
@@ -39,6 +31,33 @@ check_path() {
 check_path repository "$TOP"
 check_path cache "$CACHE"
 
+# What is built for, and booted: one file each in scripts/arch, which sets
+#   SRCARCH        what the kernel calls it: its ARCH=, and the folder below arch/
+#   STOCK_FLAVOUR  the flavour of Debian's kernel that is used unless FLAVOUR says another one
+#   TRIPLE         of the C compiler, and of bindgen's
+#   RUST_TARGET    of user land; the kernel knows its own
+#   IMAGE          where a kernel that is built here has its image
+#   PACKAGES       of the build root, besides root-packages; what the guest gets is of its architecture
+#   QEMU_SYSTEM, MACHINE, CONSOLE    QEMU's binary and machine, and the serial line of the kernel's log
+#   PANIC_DEVICE, PANIC_MODULE       what makes QEMU fail when the kernel panics, and its driver
+#   CLOCK          for the command line of a kernel whose clock must not be found fault with
+#   CPU_FLAGS      what tests use of a processor that not each has: the value of scripts/vm's --need
+#   NO_RANDOM      follows on the name of a processor that has to do the same each time
+ARCH=${ARCH:-amd64}
+ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
+[ -e "$ARCH_FILE" ] || die "no architecture is called $ARCH (ARCH=)" \
+	"there are: $(cd "$TOP/scripts/arch" && echo *.sh | sed 's/\.sh\>//g')"
+# shellcheck source=scripts/arch/amd64.sh
+. "$ARCH_FILE"
+
+FLAVOUR=${FLAVOUR:-$STOCK_FLAVOUR}
+# The configurations of the debug flavours.
+KERNELS=$TOP/selftests/vm/kernels/$ARCH
+# User land for the VM is linked statically, so it runs on any kernel's initramfs.
+# Read by the scripts that source this file.
+# shellcheck disable=SC2034
+USER_BIN=$BUILD/user/$RUST_TARGET/release
+
 note() {
 	printf '%s\n' "$*" >&2
 }
@@ -53,9 +72,26 @@ is_debug_flavour() {
 	[ "$FLAVOUR" != base ] && [ -e "$KERNELS/$FLAVOUR.config" ]
 }
 
-# kernel_tools CONFIG: what make has to be told to use the compiler of that kernel
-# (or of that configuration) in the build root.
+# is_native: can this machine run what is built?
+is_native() {
+	[ "$TRIPLE" = "$(uname -m)-linux-gnu" ]
+}
+
+# knows_arch: does rust_gup run on the architecture?
+knows_arch() {
+	[ -d "$TOP/rust_gup/sys/arch/$SRCARCH" ]
+}
+
+# kernel_arch: what the kernel's make has to be told of the architecture.
+kernel_arch() {
+	echo "ARCH=$SRCARCH"
+	is_native || echo "CROSS_COMPILE=$TRIPLE-"
+}
+
+# kernel_tools CONFIG: the same, and what it has to be told to use the compiler of that
+# kernel (or of that configuration) in the build root.
 kernel_tools() {
+	kernel_arch
 	if grep -q '^CONFIG_CC_IS_CLANG=y' "$1"; then
 		# The LLVM that rustc has, or KASAN's two halves would not fit.
 		echo LLVM=-19

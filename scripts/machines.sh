@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Reads the tables of machines, selftests/vm/profiles. Source it after lib.sh.
+# Reads the tables of machines, selftests/vm/profiles/*. Source it after lib.sh.
 
 PROFILES=$TOP/selftests/vm/profiles
 
@@ -25,13 +25,22 @@ disk() {
 	export SEED=${SEED:-$(random_seed)}
 }
 
+# table NAME: the lines of the table of all architectures and of the one of ARCH, as far
+# as there are.
+table() {
+	local file
+	for file in "$PROFILES/$ARCH$1" "$PROFILES/common$1"; do
+		[ ! -e "$file" ] || awk '/^[^#]/' "$file"
+	done
+}
+
 # machines: those of the kernel that FLAVOUR chooses, one a line: its name, and its
 # arguments as the table quotes them. On debug kernels not those that boot another kernel.
 machines() {
 	case $FLAVOUR in
-	kasan) awk '/^[^#]/ && !/ --flavour /' "$PROFILES" "$PROFILES.kasan" ;;
-	kcsan) awk '/^[^#]/' "$PROFILES.kcsan" ;;
-	*) awk '/^[^#]/' "$PROFILES" ;;
+	kasan) { table '' | grep -v ' --flavour '; table .kasan; } ;;
+	kcsan) table .kcsan ;;
+	*) table '' ;;
 	esac
 }
 
@@ -55,7 +64,7 @@ machine() {
 		if [ "$name" = "$1" ]; then
 			machine_args "$rest"
 		fi
-	done < <(machines)
+	done < <(machines; table .tools)
 	for arg in "${args[@]}"; do
 		[ "$arg" != -- ] || break
 		options+=("$arg")

@@ -11,38 +11,58 @@
 #   release   the kernel's release
 #
 # KVER=7.2, KVER=7.2.12 or KVER=RELEASE chooses the kernel, FLAVOUR=amd64 the
-# flavour; without KVER it is the newest of which everything is on the mirror.
-# The choice is remembered: --update looks it up anew. The debug flavours are built
-# by build-debug-kernel.sh, from the source of the same kernel.
+# flavour, ARCH=arm64 the architecture; without KVER it is the newest of which everything
+# is in the first suite that has any. The choice is remembered: --update looks it up anew.
+# The debug flavours are built by build-debug-kernel.sh, from the source of the same kernel.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/apt.sh"
 . "$(dirname "$0")/kernel.sh"
 
-# list_packages FILE: what $SUITE holds, "package version" a line.
+# In this order: the first one that has the kernel is taken.
+SUITES='trixie-backports sid'
+
+# list_packages FILE: what the suite holds, "package version" a line.
 list_packages() {
-	apt_update
+	apt_update || return
 	# shellcheck disable=SC2016
 	in_apt sh -c 'apt-get indextargets --format "\$(FILENAME)" "Created-By: Packages" |
 		xargs /usr/lib/apt/apt-helper cat-file' |
-		awk '/^Package: / { p = $2 } /^Version: / { print p, $2 }' >"$1"
+		awk '/^Package: / { p = $2 } /^Version: / { print p, $2 }' >"$1" || return
 	grep -q '^linux-source-' "$1"
 }
 
-# choose FILE: looks the kernel up; FILE gets "version release source-package".
+# kernels WANT: those among the packages of which image, modules, headers and source are
+# there in one version.
+kernels() {
+	awk -v flavour="$FLAVOUR" -v want="$1" -f "$TOP/scripts/kernel-lookup.awk" "$CHOICE.packages" | sort -V
+}
+
+# choose: looks the kernel up; CHOICE gets "version release source-package suite", and
+# CHOICE.lacks what is amiss with the suites before that one.
 choose() {
-	list_packages "$1.packages"
-	awk -v flavour="$FLAVOUR" -v want="$KVER" -f "$TOP/scripts/kernel-lookup.awk" \
-		"$1.packages" | sort -V >"$1.found"
-	if [ ! -s "$1.found" ]; then
-		echo "$SUITE has no kernel of flavour $FLAVOUR${KVER:+ and version $KVER} of which"
-		echo "image, modules, headers and source are there in one version. It has:"
-		awk -v flavour="$FLAVOUR" -v want= -f "$TOP/scripts/kernel-lookup.awk" "$1.packages" | sort -V
+	local suite found=''
+	: >"$CHOICE.lacks"
+	for suite in $SUITES; do
+		use_suite "$suite"
+		if ! list_packages "$CHOICE.packages"; then
+			echo "$suite: its index for $ARCH cannot be had, or is broken" >>"$CHOICE.lacks"
+			continue
+		fi
+		found=$(kernels "$KVER" | tail -n 1)
+		if [ -n "$found" ]; then
+			echo "$found $suite" >"$CHOICE.new"
+			mv "$CHOICE.new" "$CHOICE"
+			break
+		fi
+		echo "$suite: no kernel of flavour $FLAVOUR${KVER:+ and version $KVER} is complete; it has:" \
+			"$(kernels '' | awk '{ all = all " " $2 } END { print all ? substr(all, 2) : "none" }')" >>"$CHOICE.lacks"
+	done
+	rm -f "$CHOICE.packages"
+	if [ -z "$found" ]; then
+		cat "$CHOICE.lacks"
 		return 1
 	fi
-	tail -n 1 "$1.found" >"$1.new"
-	mv "$1.new" "$1"
-	rm -f "$1.packages" "$1.found"
 }
 
 unpack() {
@@ -62,6 +82,11 @@ unpack() {
 	rm -rf "$DIR/debs" "$DIR/unpacked"
 }
 
+# rustc_of CONFIG: the compiler's version, as a number.
+rustc_of() {
+	sed -n 's/^CONFIG_RUSTC_VERSION=//p' "$1"
+}
+
 configure() {
 	mkdir -p "$DIR/build"
 	cp "$DIR/headers/.config" "$DIR/build/.config"
@@ -70,6 +95,11 @@ configure() {
 	# The stock kernel's own compilers, or the metadata would not fit it.
 	if ! grep -q '^CONFIG_RUST=y' "$DIR/build/.config"; then
 		echo "CONFIG_RUST is lost: the stock configuration does not fit this root's tools"
+		return 1
+	fi
+	if [ "$(rustc_of "$DIR/build/.config")" != "$(rustc_of "$DIR/headers/.config")" ]; then
+		echo "its Rust is of rustc $(rustc_of "$DIR/headers/.config"), and the build root has" \
+			"$(rustc_of "$DIR/build/.config"): no Rust module would fit"
 		return 1
 	fi
 }
@@ -94,7 +124,7 @@ adopt() {
 # ready: is the kernel that was chosen earlier complete?
 ready() {
 	[ -s "$CHOICE" ] || return 1
-	read -r VERSION RELEASE SOURCE <"$CHOICE"
+	read_choice "$CHOICE"
 	DIR=$CACHE/kernel/$RELEASE
 	[ -e "$DIR/.complete" ]
 }
@@ -105,6 +135,7 @@ main() {
 		exec "$TOP/scripts/build-debug-kernel.sh" "$@"
 	fi
 	make_cache
+	mapfile -t TOOLS < <(kernel_arch)
 	KVER=${KVER:-}
 	CHOICE=$CACHE/kernel/choice-${KVER:-newest}-$FLAVOUR
 	if [ "${1:-}" = --update ]; then
@@ -119,9 +150,9 @@ main() {
 	# Another run may have done it while this one waited.
 	if [ -n "$update" ] || ! ready; then
 		mkdir -p "$CACHE/kernel"
-		apt_setup "$CACHE/apt" "$SUITE"
 		steps "kernel" 1
-		step "look up ${KVER:-the newest} for $FLAVOUR in $SUITE" choose "$CHOICE"
+		step "look up ${KVER:-the newest} for $FLAVOUR in ${SUITES// /, }" choose
+		sed 's/^/  /' "$CHOICE.lacks" >&2
 	fi
 	if ! ready; then
 		# A build directory knows its own path, so it is made in place;

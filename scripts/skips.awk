@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Unites the results of all machines:
-#	awk -v kernel=stock|FLAVOUR -f skips.awk selftests/vm/profiles.skips KTAP...
+#	awk -v kernel=stock|FLAVOUR -f skips.awk SKIPS KTAP...
+# SKIPS are the lines of selftests/vm/profiles/*.skips.
 # What was skipped wherever it could have run is a failure, unless the list expects it, and
 # so is an entry of the list that expects what did not happen. Prints what is amiss, and
 # last "=PASSED FAILED": 1 and 0 if nothing is.
@@ -12,7 +13,7 @@ function amiss(why) {
 }
 
 FILENAME == ARGV[1] {
-	if (/^[^#]/ && ($1 == "*" || $1 == kernel)) {
+	if ($1 == "*" || $1 == kernel) {
 		tests[++nr_entries] = $2
 		reason[nr_entries] = $0
 		sub(/^[^ \t]+[ \t]+[^ \t]+[ \t]+/, "", reason[nr_entries])
