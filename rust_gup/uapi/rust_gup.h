@@ -102,7 +102,7 @@
 #define RUST_GUP_NR_LEVELS	5
 
 /**
- * struct rust_gup_info - what this module is and what it runs on
+ * struct rust_gup_info - describes this module and its machine
  * @abi_version: RUST_GUP_ABI_VERSION of the module.
  * @format: RUST_GUP_FORMAT_*, the page-table format that is walked.
  * @page_size_bytes: Size of a base page.
