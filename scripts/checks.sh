@@ -21,6 +21,7 @@ source_checks() {
 	check "shellcheck" scripts/lint shellcheck || true
 	check "these scripts" selftests/scripts/run || true
 	check "clippy of the module" scripts/lint clippy-module || true
-	check "rustdoc" scripts/lint rustdoc || true
+	check "rustdoc of the module" scripts/lint rustdoc-module || true
+	check "rustdoc of user land" scripts/lint rustdoc-user || true
 	check "clippy of user land" scripts/lint clippy-user || true
 }

@@ -41,11 +41,9 @@ trait Rule: Encode {
     /// What the verdict depends on besides the entry and the access.
     type Registers: Copy + Debug + 'static;
 
-    /// The bits of an entry that are tried in every combination. They hold no part of an address.
+    /// The bits of an entry that are tried in every combination: all that are not part of an address, and have a
+    /// meaning.
     const BITS: u64;
-
-    /// How many levels the format has.
-    const NR_LEVELS: usize = Self::LEVELS.len();
 
     /// The contents of the registers that matter for entries of a level. The encoder's context has the first of them.
     fn registers(level: Level) -> &'static [Self::Registers];
@@ -95,7 +93,7 @@ fn address_bits(bits: u64, round: u64) -> u64 {
 
 fn every_combination<F: Rule>() {
     let mut round = 0;
-    for level in &LEVELS[..F::NR_LEVELS] {
+    for level in &LEVELS[..F::LEVELS.len()] {
         what_a_kernel_writes::<F>(*level);
         for registers in F::registers(*level) {
             for access in ACCESSES {

@@ -2,9 +2,9 @@
 
 //! The emulated machine.
 //!
-//! Two kinds of functions work on it. The walker comes in through [`Tables`] and [`Folios`]; before each access of its,
-//! there is a *point* at which the rival may act. The rival, and tests that set the machine up, use the inherent
-//! functions, which have no points.
+//! Two kinds of functions work on it. The walker comes in through [`Tables`](crate::walk::Tables) and
+//! [`Folios`](crate::walk::Folios); before each of its accesses there is a *point* at which the rival may act. The
+//! rival, and tests that set the machine up, use the inherent functions, which have no points.
 //!
 //! The machine complains by panicking, wherever the walker does what it must not: touch the `struct page` of a frame
 //! that has none, ask for what only a reference keeps stable without one, pin what is not large, put what it did not
