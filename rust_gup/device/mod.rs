@@ -2,6 +2,8 @@
 
 //! `/dev/rust_gup`.
 
+#![forbid(unsafe_code)]
+
 mod argument;
 mod calls;
 mod convert;

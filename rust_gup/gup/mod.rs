@@ -3,6 +3,8 @@
 //! What GUP means: a request is served by the fast walk as far as it gets, and by the kernel's slow path for the rest,
 //! with `mm/gup.c`'s rules for short counts and errors.
 
+#![forbid(unsafe_code)]
+
 mod compare;
 mod measure;
 mod pinned;

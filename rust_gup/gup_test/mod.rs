@@ -6,6 +6,8 @@
 //! here, with its fallback; the rest is asked of the same functions of the kernel as there. `RLIMIT_MEMLOCK` is not
 //! charged, as there: the file is root's.
 
+#![forbid(unsafe_code)]
+
 mod benchmark;
 mod longterm;
 

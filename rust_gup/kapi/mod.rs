@@ -3,6 +3,10 @@
 //! What is offered to other modules (`include/rust_gup_api.h`) and, through the device, to user land: requests as
 //! both make them, and the one way to have them served.
 
+#![deny(unsafe_code)]
+
+/// The border to C.
+#[allow(unsafe_code)]
 mod exports;
 
 use kernel::prelude::*;

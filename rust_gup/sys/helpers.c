@@ -6,9 +6,6 @@
  */
 #include "kernel_api.h"
 
-#ifdef __HAVE_COLOR_ZERO_PAGE
-#error "One zero page is taken for all there are."
-#endif
 #ifdef NODE_NOT_IN_PAGE_FLAGS
 #error "Released pins are counted by the node number in the page flags."
 #endif
@@ -22,6 +19,7 @@ static_assert(IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM)
 unsigned long rust_gup_memory_map __ro_after_init;
 unsigned long rust_gup_direct_map __ro_after_init;
 u64 rust_gup_user_limit __ro_after_init;
+unsigned long rust_gup_nr_zero_pages __ro_after_init;
 
 /* Called once, while the module is loaded. */
 void rust_gup_ask_machine(void)
@@ -30,6 +28,11 @@ void rust_gup_ask_machine(void)
 	/* By an address that is in the direct map, which need not begin with that of frame 0. */
 	rust_gup_direct_map = (unsigned long)page_address(ZERO_PAGE(0)) - page_to_phys(ZERO_PAGE(0));
 	rust_gup_user_limit = TASK_SIZE_MAX;
+#ifdef __HAVE_COLOR_ZERO_PAGE
+	rust_gup_nr_zero_pages = (zero_page_mask >> PAGE_SHIFT) + 1;
+#else
+	rust_gup_nr_zero_pages = 1;
+#endif
 }
 
 u64 rust_gup_get_cycles(void)
@@ -47,7 +50,8 @@ const unsigned long rust_gup_layout[] = {
 	offsetof(struct folio, pgmap),
 	offsetof(struct folio, mapping),
 	offsetof(struct folio, _pincount),
-	offsetof(struct folio, _nr_pages),
+	RUST_GUP_NR_PAGES_OFFSET,
+	offsetof(struct folio, _flags_1),
 	offsetof(struct dev_pagemap, type),
 	offsetof(struct mm_struct, pgd),
 	offsetof(struct mm_struct, flags),
@@ -163,10 +167,23 @@ bool rust_gup_mapping_unevictable(struct address_space *mapping)
 	return mapping_unevictable(mapping);
 }
 
-unsigned long *rust_gup_pfn_usemap(unsigned long pfn)
+/* As get_pageblock_bitmap() and pfn_to_bitidx() in mm/page_alloc.c. */
+#ifdef CONFIG_SPARSEMEM
+unsigned long *rust_gup_pageblock_bitmap(unsigned long pfn)
 {
 	return section_to_usemap(__pfn_to_section(pfn));
 }
+#else
+unsigned long *rust_gup_pageblock_bitmap(unsigned long pfn)
+{
+	return page_zone(pfn_to_page(pfn))->pageblock_flags;
+}
+
+unsigned long rust_gup_pageblock_bitmap_start(unsigned long pfn)
+{
+	return pageblock_start_pfn(page_zone(pfn_to_page(pfn))->zone_start_pfn);
+}
+#endif
 
 int rust_gup_make_folio_accessible(struct folio *folio)
 {

@@ -30,11 +30,24 @@ static const unsigned long CONST_FOLIO_PGMAP = offsetof(struct folio, pgmap);
 static const unsigned long CONST_FOLIO_MAPPING = offsetof(struct folio, mapping);
 static const unsigned long CONST_FOLIO_REFCOUNT = offsetof(struct folio, _refcount);
 static const unsigned long CONST_FOLIO_PINCOUNT = offsetof(struct folio, _pincount);
-static const unsigned long CONST_FOLIO_NR_PAGES = offsetof(struct folio, _nr_pages);
+static const unsigned long CONST_FOLIO_FLAGS_1 = offsetof(struct folio, _flags_1);
+/* Where there is no room for it, the order in _flags_1 has to do. */
+#ifdef NR_PAGES_IN_LARGE_FOLIO
+#define RUST_GUP_NR_PAGES_OFFSET offsetof(struct folio, _nr_pages)
+static const unsigned long CONST_HAS_NR_PAGES = 1;
+#else
+#define RUST_GUP_NR_PAGES_OFFSET 0
+static const unsigned long CONST_HAS_NR_PAGES = 0;
+#endif
+static const unsigned long CONST_FOLIO_NR_PAGES = RUST_GUP_NR_PAGES_OFFSET;
 
 /* The page map of device memory. */
 static const unsigned long CONST_PGMAP_TYPE = offsetof(struct dev_pagemap, type);
+#ifdef CONFIG_SPARSEMEM
 static const unsigned long CONST_PAGES_PER_SUBSECTION = PAGES_PER_SUBSECTION;
+#else
+static const unsigned long CONST_PAGES_PER_SUBSECTION = 1;	/* No device memory. */
+#endif
 static const unsigned long CONST_MEMORY_DEVICE_COHERENT = MEMORY_DEVICE_COHERENT;
 static const unsigned long CONST_MEMORY_DEVICE_FS_DAX = MEMORY_DEVICE_FS_DAX;
 static const unsigned long CONST_MEMORY_DEVICE_PCI_P2PDMA = MEMORY_DEVICE_PCI_P2PDMA;
@@ -47,7 +60,8 @@ static const unsigned long CONST_MM_WRITE_PROTECT_SEQ =
 static const unsigned long CONST_MM_HAS_PINNED = MMF_HAS_PINNED;
 
 /* The same by the compiler that built the kernel; both have to agree (sys/check/layout.rs). */
-#define RUST_GUP_NR_LAYOUT 13
+#define RUST_GUP_NR_LAYOUT 14
+static const unsigned long CONST_NR_LAYOUT = RUST_GUP_NR_LAYOUT;
 extern const unsigned long rust_gup_layout[RUST_GUP_NR_LAYOUT];
 bool rust_gup_compound_info_has_mask(void);
 
@@ -63,7 +77,11 @@ static const unsigned long CONST_ZONES_SHIFT = ZONES_PGSHIFT;
 static const unsigned long CONST_ZONES_MASK = ZONES_MASK;
 static const unsigned long CONST_NODES_SHIFT = NODES_PGSHIFT;
 static const unsigned long CONST_NODES_MASK = NODES_MASK;
+#ifdef CONFIG_ZONE_DEVICE
 static const unsigned long CONST_ZONE_DEVICE = ZONE_DEVICE;
+#else
+static const unsigned long CONST_ZONE_DEVICE = MAX_NR_ZONES;	/* No page has it. */
+#endif
 static const unsigned long CONST_ZONE_MOVABLE = ZONE_MOVABLE;
 static const unsigned long CONST_PAGE_TYPE_SLAB = PGTY_slab;
 static const unsigned long CONST_PAGE_TYPE_HUGETLB = PGTY_hugetlb;
@@ -79,7 +97,11 @@ static const unsigned long CONST_ADMITS_UNOWNED =
 static const unsigned long CONST_HAS_SECRETMEM = IS_ENABLED(CONFIG_SECRETMEM);
 
 /* Pageblocks. */
+#ifdef CONFIG_SPARSEMEM
 static const unsigned long CONST_PAGES_PER_SECTION = PAGES_PER_SECTION;
+#else
+unsigned long rust_gup_pageblock_bitmap_start(unsigned long pfn);
+#endif
 static const unsigned long CONST_PAGEBLOCK_ORDER = pageblock_order;
 static const unsigned long CONST_NR_PAGEBLOCK_BITS = NR_PAGEBLOCK_BITS;
 static const unsigned long CONST_PAGEBLOCK_ISO_MASK = PAGEBLOCK_ISO_MASK;
@@ -117,14 +139,20 @@ void rust_gup_memcpy(void *to, const void *from, size_t len_bytes);
 extern unsigned long rust_gup_memory_map;
 extern unsigned long rust_gup_direct_map;
 extern u64 rust_gup_user_limit;
+extern unsigned long rust_gup_nr_zero_pages;
 void rust_gup_ask_machine(void);
 u64 rust_gup_get_cycles(void);
 
 /* Folios. */
 /* The kernel declares it within functions only. */
 extern unsigned long zero_page_pfn;
+#ifdef __HAVE_COLOR_ZERO_PAGE
+static const unsigned long CONST_HAS_COLOR_ZERO_PAGE = 1;
+#else
+static const unsigned long CONST_HAS_COLOR_ZERO_PAGE = 0;
+#endif
 bool rust_gup_mapping_unevictable(struct address_space *mapping);
-unsigned long *rust_gup_pfn_usemap(unsigned long pfn);
+unsigned long *rust_gup_pageblock_bitmap(unsigned long pfn);
 #ifdef HAVE_ARCH_MAKE_FOLIO_ACCESSIBLE
 static const unsigned long CONST_HAS_MAKE_FOLIO_ACCESSIBLE = 1;
 #else

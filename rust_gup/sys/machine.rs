@@ -53,6 +53,13 @@ pub(super) fn direct_map() -> usize {
     unsafe { core::ptr::addr_of!(raw::rust_gup_direct_map).read() }
 }
 
+/// How many zero pages there are, in frames that follow each other.
+#[doc(alias = "zero_page_mask")]
+pub(super) fn nr_zero_pages() -> usize {
+    // SAFETY: As above.
+    unsafe { core::ptr::addr_of!(raw::rust_gup_nr_zero_pages).read() }
+}
+
 /// Whether the fast walk is on.
 #[inline(always)]
 pub(crate) fn is_walkable() -> bool {

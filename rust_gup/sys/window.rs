@@ -23,8 +23,8 @@ use super::{
 use crate::walk::{
     Progress,
     RefKind,
+    StaticRules,
     Stop,
-    Terms,
     Walker, //
 };
 
@@ -42,7 +42,7 @@ pub(crate) struct Window {
 /// interrupts on.
 #[doc(alias = "gup_fast")]
 #[inline(never)]
-pub(crate) fn walk_window<K: RefKind, R: Terms>(
+pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
     mm: CurrentMm<'_>,
     nr_entries: usize,
     admits_p2pdma: bool,

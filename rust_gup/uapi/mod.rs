@@ -2,6 +2,8 @@
 
 //! The types and numbers of the ABI.
 
+#![forbid(unsafe_code)]
+
 /// What bindgen makes of `rust_gup.h`. It asserts sizes and offsets.
 #[allow(
     clippy::all,

@@ -10,6 +10,7 @@ use super::{
         Interior,
         Leaf, //
     },
+    Index,
     Level,
     Pfn,
     Stop,
@@ -33,12 +34,12 @@ pub struct Seen<S> {
 impl<S: Copy> Seen<S> {
     /// Reads an entry.
     #[inline(always)]
-    pub(super) fn read<F, T>(tables: T, table: T::Table, index: usize) -> Self
+    pub(super) fn read<F, T>(tables: T, entries: T::Entries, index: Index) -> Self
     where
         F: Format,
         T: Tables<F, Slot = S>,
     {
-        let slot = tables.slot(table, index);
+        let slot = tables.slot(entries, index);
         // INVARIANT: By construction.
         Self {
             slot,
@@ -52,15 +53,24 @@ impl<S: Copy> Seen<S> {
         self.raw
     }
 
-    /// Decodes an entry of a table of base pages.
+    /// Decodes an entry of a table of base pages, that with this index.
     #[inline(always)]
-    pub(super) fn page<F, T>(&self, _tables: T, context: &F::Context) -> Result<Mapped<S>, Stop>
+    pub(super) fn page<F, T>(
+        &self,
+        _tables: T,
+        index: Index,
+        context: &F::Context,
+    ) -> Result<Mapped<S>, Stop>
     where
         F: Format,
         T: Tables<F, Slot = S>,
     {
+        let mut leaf = F::page(self.raw, context)?;
+        if let Some(group) = F::group(self.raw, index) {
+            leaf.first = leaf.first.add(group.nr_before);
+        }
         // INVARIANT: By construction.
-        F::page(self.raw, context).map(Mapped::new)
+        Ok(Mapped::new(leaf))
     }
 
     /// Decodes an entry above the table of base pages: the page of a huge leaf that it maps at `addr`, and how many of the

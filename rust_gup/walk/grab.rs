@@ -218,7 +218,7 @@ impl<M: Folios> Sighting<M> {
         zone.check(folios, self.folio)?;
         // C adds 1 and, once it knows that the folio is small, 1023 more. Here the size class is guessed, both are
         // added at once, and the guess is checked below with the reference in hand.
-        let refs = refs_of::<K, S>(nr);
+        let refs = nr_refs::<K, S>(nr);
         if !folios.try_add_refs(self.folio, refs) {
             return Err(why_not_referenced(folios.refcount(self.folio)));
         }
@@ -257,8 +257,12 @@ impl<M: Folios> Sighting<M> {
         // The pin count after the reference, and before the entries are read again: pairs with `smp_mb()` in
         // `__folio_try_share_anon_rmap()` (`include/linux/rmap.h:765`).
         if K::PINS && S::LARGE {
-            folios.add_pincount(self.folio, nr);
-            held.pincount = nr;
+            if folios.has_pincount(self.folio) {
+                folios.add_pincount(self.folio, nr);
+                held.pincount = nr;
+            } else {
+                held.add_bias()?;
+            }
         }
         Ok(held)
     }
@@ -309,7 +313,7 @@ fn why_not_allowed(owner: Owner) -> Stop {
 }
 
 /// How many references hold `nr` pages.
-const fn refs_of<K: RefKind, S: SizeClass>(nr: u32) -> u32 {
+const fn nr_refs<K: RefKind, S: SizeClass>(nr: u32) -> u32 {
     if K::PINS && !S::LARGE {
         nr.wrapping_mul(PIN_BIAS)
     } else {
@@ -459,8 +463,25 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
 
     #[cold]
     fn give_back(&self, nr: u32) {
-        let pincount = if K::PINS && S::LARGE { nr } else { 0 };
-        self.folios.put(self.folio, refs_of::<K, S>(nr), pincount);
+        // The reference is still there, so the answer is what it was.
+        let has_pincount = S::LARGE && self.folios.has_pincount(self.folio);
+        let (refs, pincount) = match (K::PINS, has_pincount) {
+            (false, _) => (nr, 0),
+            (true, true) => (nr, nr),
+            (true, false) => (nr.wrapping_mul(PIN_BIAS), 0),
+        };
+        self.folios.put(self.folio, refs, pincount);
+    }
+
+    /// Makes pins of the references on a large folio without a pin count.
+    #[cold]
+    fn add_bias(&mut self) -> Result<(), Stop> {
+        let refs = self.nr.wrapping_mul(PIN_BIAS.wrapping_sub(1));
+        if !self.folios.try_add_refs(self.folio, refs) {
+            return Err(why_not_referenced(self.folios.refcount(self.folio)));
+        }
+        self.refs = self.refs.wrapping_add(refs);
+        Ok(())
     }
 }
 

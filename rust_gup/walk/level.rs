@@ -45,8 +45,43 @@ impl Geometry {
     /// Index of the entry for `addr`.
     #[doc(alias("pte_index", "pmd_index", "pud_index", "p4d_index", "pgd_index"))]
     #[inline(always)]
-    pub const fn index(&self, addr: u64) -> usize {
-        addr.wrapping_shr(self.shift) as usize & self.nr_entries().wrapping_sub(1)
+    pub const fn index(&self, addr: u64) -> Index {
+        // INVARIANT: The number of entries is a power of two.
+        Index(addr.wrapping_shr(self.shift) as usize & self.nr_entries().wrapping_sub(1))
+    }
+
+    /// The index `n`, which is one of a table of this level; if it is none, that of some other entry.
+    #[inline(always)]
+    pub const fn nth(&self, n: usize) -> Index {
+        // INVARIANT: As it says.
+        Index(if n < self.nr_entries() { n } else { 0 })
+    }
+
+    /// The indexes from `n` on, `nr_max` at most and none beyond the end of the table.
+    #[inline(always)]
+    pub fn onwards(&self, n: usize, nr_max: usize) -> impl Iterator<Item = Index> {
+        let nr_entries = self.nr_entries();
+        let n = n & nr_entries.wrapping_sub(1);
+        let nr = nr_max.min(nr_entries.wrapping_sub(n));
+        // INVARIANT: The last one is below `nr_entries`.
+        (n..n.wrapping_add(nr)).map(Index)
+    }
+}
+
+/// Index of an entry in a table of some level.
+///
+/// # Invariants
+///
+/// It is less than the number of entries that the [`Geometry`] which made it has in a table. The walk indexes a table with
+/// those of the geometry of its level, and with no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index(usize);
+
+impl Index {
+    /// As a number.
+    #[inline(always)]
+    pub const fn get(self) -> usize {
+        self.0
     }
 }
 

@@ -28,6 +28,8 @@
 //! Whoever takes a page away goes the other way round: clear the entry, full barrier, look at the count. One of the two
 //! sees the other. The argument why runs are as safe as single pages is in `Documentation/races.rst`.
 
+#![forbid(unsafe_code)]
+
 mod addr;
 mod entry;
 pub mod format;
@@ -53,6 +55,7 @@ pub use self::{
     },
     format::{
         Format,
+        Group,
         Interior,
         Leaf, //
     },
@@ -62,6 +65,7 @@ pub use self::{
     },
     level::{
         Geometry,
+        Index,
         Level, //
     },
     rules::{
@@ -74,7 +78,7 @@ pub use self::{
         Rules,
         ShortRead,
         ShortWrite,
-        Terms, //
+        StaticRules, //
     },
     run::{
         Run,

@@ -56,7 +56,7 @@ pub struct Rules {
 }
 
 /// Rules that are known when the walk is compiled: the hot loop is compiled for each.
-pub trait Terms {
+pub trait StaticRules {
     /// The rules.
     const RULES: Rules;
 }
@@ -67,7 +67,7 @@ macro_rules! terms {
             $(#[$doc])*
             pub enum $name {}
 
-            impl Terms for $name {
+            impl StaticRules for $name {
                 const RULES: Rules = Rules {
                     access: Access::$access,
                     longterm: $longterm,

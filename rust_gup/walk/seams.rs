@@ -4,6 +4,7 @@
 
 use super::{
     Format,
+    Index,
     Level,
     Mapped,
     Seen,
@@ -14,16 +15,23 @@ use super::{
 ///
 /// A value of an implementing type exists only as long as the tables cannot be freed.
 pub trait Tables<F: Format>: Copy {
-    /// Names one table. It was either the root or reached by [`descend`](Self::descend).
-    type Table: Copy;
+    /// One table, which was either the root or reached by [`descend`](Self::descend). The walk keeps it for as long as it
+    /// reads entries of it: where tables have to be mapped to be read, the mapping ends with this value (`kmap_local`,
+    /// `pte_unmap()`), that of a table below before that of the one above.
+    type Table;
+    /// Names the entries of a table, by value.
+    type Entries: Copy;
     /// Names one entry of a table.
     type Slot: Copy;
 
     /// The root and its level, above [`Level::PTE`]. Folding at run time is a lower level.
     fn root(self) -> (Self::Table, Level);
 
-    /// The entry of `table` with this index. Beyond the last there are none; what it names then is some other entry.
-    fn slot(self, table: Self::Table, index: usize) -> Self::Slot;
+    /// The entries of a table.
+    fn entries(self, table: &Self::Table) -> Self::Entries;
+
+    /// The entry with this index.
+    fn slot(self, entries: Self::Entries, index: Index) -> Self::Slot;
 
     /// Reads an entry: once and untorn, a `READ_ONCE()`. Successive loads are ordered (`smp_rmb()` where loads are not
     /// ordered by themselves).
@@ -36,26 +44,28 @@ pub trait Tables<F: Format>: Copy {
     ))]
     fn load(self, slot: Self::Slot) -> u64;
 
-    /// How many entries from `index` on, of `nr_max` that there are, have the values `first`, `first + step`,
-    /// `first + 2 * step` and so on. Each is read as by [`load()`](Self::load), in this order, up to the first that
-    /// has not.
+    /// How many entries of a table of base pages from `index` on, of `nr_max` that there are, have the values `first`,
+    /// `first + step`, `first + 2 * step` and so on. Each is read as by [`load()`](Self::load), in this order, up to the
+    /// first that has not.
     #[inline(always)]
     fn count_progression(
         self,
-        table: Self::Table,
+        entries: Self::Entries,
         index: usize,
         first: u64,
         step: u64,
         nr_max: usize,
     ) -> usize {
         let mut expected = first;
-        for nr in 0..nr_max {
-            if self.load(self.slot(table, index.wrapping_add(nr))) != expected {
+        let mut nr = 0usize;
+        for index in F::LEVELS[0].onwards(index, nr_max) {
+            if self.load(self.slot(entries, index)) != expected {
                 return nr;
             }
             expected = expected.wrapping_add(step);
+            nr = nr.wrapping_add(1);
         }
-        nr_max
+        nr
     }
 
     /// The table that an entry of `level` points to. It takes what was read and not where it was read: a second read could
@@ -182,7 +192,12 @@ pub trait Folios: Copy {
     #[doc(alias("folio_ref_try_add", "page_ref_add_unless_zero"))]
     fn try_add_refs(self, folio: Self::Folio, n: u32) -> bool;
 
-    /// Adds `n` to the pin count of a large folio that is referenced. A full barrier; same pair.
+    /// Whether a large folio that is referenced has a pin count. On 32 bits one of two pages has none: there a pin is so
+    /// many references, as of a folio of one page.
+    #[doc(alias = "folio_has_pincount")]
+    fn has_pincount(self, folio: Self::Folio) -> bool;
+
+    /// Adds `n` to the pin count of a large folio that is referenced, and has one. A full barrier; same pair.
     #[doc(alias = "_pincount")]
     fn add_pincount(self, folio: Self::Folio, n: u32);
 

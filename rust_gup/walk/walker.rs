@@ -20,9 +20,9 @@ use super::{
     Run,
     RunWriter,
     Seen,
+    StaticRules, //
     Stop,
     Tables,
-    Terms, //
 };
 
 /// Leaves are at these levels at most, from the table of base pages on.
@@ -86,11 +86,13 @@ struct Part<S> {
 }
 
 /// What the way down from the root led to.
+///
+/// With each entry that is read again goes the table that it is of.
 enum Found<S, T> {
     /// A huge leaf, of this level.
-    Leaf(Part<S>, Level),
+    Leaf { part: Part<S>, level: Level, of: T },
     /// A table of base pages, and the entry that points to it.
-    Table(Seen<S>, T),
+    Table { table: T, parent: Seen<S>, of: T },
     /// A table of the level below, or nothing yet if the root stands lower.
     Further(T),
 }
@@ -103,11 +105,20 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
     /// Why the page at `progress.next` cannot be had.
     #[doc(alias = "gup_fast")]
     #[inline(always)]
-    pub fn run<K: RefKind, R: Terms>(&mut self) -> Result<(), Stop> {
+    pub fn run<K: RefKind, R: StaticRules>(&mut self) -> Result<(), Stop> {
         while self.progress.nr_left != 0 && self.nr_entries_left != 0 {
             match self.find(self.progress.next)? {
-                Found::Leaf(part, level) => self.take_huge_leaf::<K, R>(part, level)?,
-                Found::Table(parent, table) => self.take_table::<K, R>(&parent, table)?,
+                Found::Leaf { part, level, of } => {
+                    let result = self.take_huge_leaf::<K, R>(part, level);
+                    drop(of);
+                    result?;
+                }
+                Found::Table { table, parent, of } => {
+                    let result = self.take_table::<K, R>(&parent, self.tables.entries(&table));
+                    drop(table);
+                    drop(of);
+                    result?;
+                }
                 // The root is a table of base pages, or there are more levels than any format has.
                 Found::Further(_) => return Err(Stop::Bad),
             }
@@ -158,18 +169,27 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         if level == root && geometry.is_beyond(addr) {
             return Err(Stop::Range);
         }
-        let seen = Seen::read(self.tables, table, geometry.index(addr));
+        let entries = self.tables.entries(&table);
+        let seen = Seen::read(self.tables, entries, geometry.index(addr));
         if let Some((mapped, nr_left)) = seen.interior(self.tables, level, addr, &self.context)? {
             let part = Part {
                 seen,
                 mapped,
                 nr_pages: nr_left.min(self.progress.nr_left),
             };
-            return Ok(Found::Leaf(part, level));
+            return Ok(Found::Leaf {
+                part,
+                level,
+                of: table,
+            });
         }
         let below = self.tables.descend(&seen, level, &self.context)?;
         Ok(if level == Level::PMD {
-            Found::Table(seen, below)
+            Found::Table {
+                table: below,
+                parent: seen,
+                of: table,
+            }
         } else {
             Found::Further(below)
         })
@@ -178,7 +198,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
     /// Takes what a huge leaf maps of the range: one run.
     #[doc(alias("gup_fast_pmd_leaf", "gup_fast_pud_leaf"))]
     #[inline(always)]
-    fn take_huge_leaf<K: RefKind, R: Terms>(
+    fn take_huge_leaf<K: RefKind, R: StaticRules>(
         &mut self,
         part: Part<T::Slot>,
         level: Level,
@@ -219,7 +239,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
 
     /// Takes what is wanted of a huge leaf, and writes it to `out`. Returns whether there is room for it.
     #[inline(always)]
-    fn take_part<K: RefKind, R: Terms>(
+    fn take_part<K: RefKind, R: StaticRules>(
         tables: T,
         folios: M,
         part: &Part<T::Slot>,
@@ -247,7 +267,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
     /// The same of a leaf of device memory. By value, as `take_more()` in `leaf_table.rs`.
     #[cold]
     #[inline(never)]
-    fn take_part_of_device<K: RefKind, R: Terms>(
+    fn take_part_of_device<K: RefKind, R: StaticRules>(
         tables: T,
         folios: M,
         part: Part<T::Slot>,

@@ -18,9 +18,9 @@ use crate::{
             Parking, //
         },
         memory::{
-            FolioPtr,
             MemoryMap,
-            PagePtr, //
+            PagePtr,
+            ZeroPages, //
         },
         raw, //
     },
@@ -53,7 +53,7 @@ impl<K: RefKind> HeldPages<K> {
 impl HeldPage<'_> {
     /// Whether it is the zero page, which is not counted when it is pinned (`mm/gup.c:540`).
     pub(crate) fn is_zero(&self) -> bool {
-        self.page.folio() == FolioPtr::zero()
+        ZeroPages::get().has(self.page.folio())
     }
 
     /// Whether it counts as pinned.

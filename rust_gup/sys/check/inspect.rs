@@ -31,7 +31,7 @@ use crate::{
 pub(crate) struct Counts {
     /// Its reference count.
     pub(crate) refs: i32,
-    /// Its pin count, or 0 if it consists of one page.
+    /// Its pin count, or 0 if it has none.
     pub(crate) pins: i32,
 }
 
@@ -42,7 +42,7 @@ impl Counts {
     fn read(folio: FolioPtr, state: State) -> Self {
         Self {
             refs: folio.refcount().load(Ordering::Relaxed),
-            pins: if state.is_large() {
+            pins: if state.is_large() && folio.has_pincount() {
                 folio.pincount().load(Ordering::Relaxed)
             } else {
                 0

@@ -7,7 +7,7 @@ use kernel::prelude::*;
 use crate::sys::raw;
 
 /// Where clang, through bindgen, says that the fields lie that the walk reads; in the order of `rust_gup_layout`.
-const LAYOUT: [usize; 13] = [
+const LAYOUT: [usize; raw::NR_LAYOUT] = [
     raw::SIZEOF_PAGE,
     raw::PAGE_FLAGS,
     raw::PAGE_COMPOUND_INFO,
@@ -17,6 +17,7 @@ const LAYOUT: [usize; 13] = [
     raw::FOLIO_MAPPING,
     raw::FOLIO_PINCOUNT,
     raw::FOLIO_NR_PAGES,
+    raw::FOLIO_FLAGS_1,
     raw::PGMAP_TYPE,
     raw::MM_PGD,
     raw::MM_FLAGS,

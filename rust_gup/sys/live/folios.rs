@@ -24,12 +24,14 @@ use crate::{
             Live, //
         },
         memory::{
+            pageblock,
             put_counts,
             FolioPtr,
             MemoryMap,
             PageMap,
             PagePtr,
             State,
+            ZeroPages,
             PAGES_PER_SUBSECTION, //
         },
         raw, //
@@ -185,6 +187,11 @@ impl<'irq> Folios for LiveFolios<'irq> {
     }
 
     #[inline(always)]
+    fn has_pincount(self, folio: FolioPtr) -> bool {
+        folio.has_pincount()
+    }
+
+    #[inline(always)]
     fn add_pincount(self, folio: FolioPtr, n: u32) {
         folio.pincount().fetch_add(n as i32, Ordering::SeqCst);
         Live::after_atomic();
@@ -226,20 +233,10 @@ impl<'irq> Folios for LiveFolios<'irq> {
     #[doc(alias = "get_pfnblock_migratetype")]
     #[inline(never)]
     fn is_longterm_pinnable(self, folio: FolioPtr) -> bool {
-        // `folio_migratetype()` is not exported to modules; this reads what `get_pfnblock_migratetype()` reads
-        // (`mm/page_alloc.c:392`), as racily. The reference keeps the section, that of device memory only
-        // as long as interrupts are off.
         let pfn = self.memory_map.pfn(folio.head()).as_u64() as usize;
-        let block = (pfn & (raw::PAGES_PER_SECTION - 1)) >> raw::PAGEBLOCK_ORDER;
-        let bit = block.wrapping_mul(raw::NR_PAGEBLOCK_BITS);
-        // SAFETY: The frame has a section, since it has a folio that is referenced; its map has the bits of each of its
-        // blocks.
-        let word = unsafe {
-            raw::rust_gup_pfn_usemap(pfn)
-                .add(bit / usize::BITS as usize)
-                .read_volatile()
-        };
-        let flags = word >> (bit % usize::BITS as usize);
+        // SAFETY: The folio is referenced, which keeps its `struct page`s; those of device memory only as long as
+        // interrupts are off.
+        let flags = unsafe { pageblock::flags(pfn) };
         let is_isolated = flags & raw::PAGEBLOCK_ISO_MASK != 0;
         let migratetype = flags & raw::PAGEBLOCK_MIGRATETYPE_MASK;
         if is_isolated || migratetype == raw::MIGRATE_CMA {
@@ -339,7 +336,7 @@ fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
         return Owner::Hugetlb;
     }
     if mapping == 0 {
-        return if folio == FolioPtr::zero() {
+        return if ZeroPages::get().has(folio) {
             Owner::ZeroPage
         } else {
             Owner::None

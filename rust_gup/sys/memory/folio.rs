@@ -2,6 +2,7 @@
 
 //! `struct page` and `struct folio`, field by field.
 
+use core::mem::size_of;
 use core::sync::atomic::{
     AtomicI32,
     AtomicUsize,
@@ -10,9 +11,19 @@ use core::sync::atomic::{
 
 use kernel::bindings;
 
-use super::MemoryMap;
+use super::{
+    words::{
+        self,
+        ByteOrder,
+        TAIL, //
+    },
+    MemoryMap, //
+};
 use crate::{
-    sys::raw,
+    sys::{
+        machine,
+        raw, //
+    },
     walk::{
         FolioState,
         Pfn, //
@@ -71,6 +82,13 @@ impl PagePtr {
         Self::at((self.0 as usize).wrapping_add(n.wrapping_mul(raw::SIZEOF_PAGE)))
     }
 
+    /// How many pages it comes after another one; before it, if that is negative.
+    #[inline(always)]
+    fn after(self, other: Self) -> isize {
+        let nr_bytes = (self.0 as isize).wrapping_sub(other.0 as isize);
+        nr_bytes / raw::SIZEOF_PAGE as isize
+    }
+
     #[inline(always)]
     fn field<T>(self, offset: usize) -> *mut T {
         (self.0 as usize).wrapping_add(offset) as *mut T
@@ -80,9 +98,12 @@ impl PagePtr {
     #[doc(alias = "PageTail")]
     #[inline(always)]
     pub(in crate::sys) fn is_tail(self) -> bool {
-        // SAFETY: By the invariant; other CPUs may change the field. Its lowest byte comes first.
-        let info = unsafe { self.field::<u8>(raw::PAGE_COMPOUND_INFO).read_volatile() };
-        info & 1 != 0
+        // SAFETY: By the invariant; other CPUs may change the field.
+        let lowest_byte = unsafe {
+            self.field::<u8>(raw::PAGE_COMPOUND_INFO + LOWEST_BYTE)
+                .read_volatile()
+        };
+        usize::from(lowest_byte) & TAIL != 0
     }
 
     /// The folio that consists of this page alone, if that is so now.
@@ -104,15 +125,7 @@ impl PagePtr {
     pub(in crate::sys) fn folio(self) -> FolioPtr {
         // SAFETY: By the invariant; other CPUs may change the field.
         let info = unsafe { self.field::<usize>(raw::PAGE_COMPOUND_INFO).read_volatile() };
-        let head = if info & 1 == 0 {
-            self.0 as usize
-        } else if raw::COMPOUND_INFO_HAS_MASK != 0 {
-            // A tail holds a mask that leaves of its own address that of the head. The mask has bit 0 set, the address
-            // has not.
-            self.0 as usize & info
-        } else {
-            info - 1
-        };
+        let head = words::head(self.0 as usize, info, raw::COMPOUND_INFO_HAS_MASK != 0);
         // INVARIANT: By what the field means.
         FolioPtr(head as *mut bindings::folio)
     }
@@ -148,6 +161,9 @@ impl FolioState for State {
         self.0 & NODE_AND_ZONE
     }
 }
+
+/// Where the lowest byte of a word lies, which has the flags that are kept in a pointer.
+const LOWEST_BYTE: usize = ByteOrder::NATIVE.lowest(size_of::<usize>());
 
 /// The bits that say in which node and zone a folio lies.
 const NODE_AND_ZONE: usize =
@@ -224,13 +240,32 @@ impl FolioPtr {
         flags.fetch_or(1 << raw::PG_REFERENCED, Ordering::Relaxed);
     }
 
+    /// Its order, if it is large.
+    #[doc(alias = "folio_large_order")]
+    #[inline(always)]
+    fn order(self) -> u32 {
+        // SAFETY: By the invariant; the callers have seen that it is large, so a second `struct page` is there. Other
+        // CPUs may change the field.
+        words::order(unsafe { self.field::<usize>(raw::FOLIO_FLAGS_1).read_volatile() })
+    }
+
     /// Number of pages, if it is large.
     #[doc(alias("folio_large_nr_pages", "_nr_pages"))]
     #[inline(always)]
     pub(in crate::sys) fn nr_pages(self) -> usize {
-        // SAFETY: By the invariant; the callers have seen that it is large, so a second `struct page` is there. Other
-        // CPUs may change the field.
+        if raw::HAS_NR_PAGES == 0 {
+            return words::nr_pages(self.order());
+        }
+        // SAFETY: As above.
         unsafe { self.field::<u32>(raw::FOLIO_NR_PAGES).read_volatile() as usize }
+    }
+
+    /// Whether it has a pin count, if it is large.
+    #[doc(alias = "folio_has_pincount")]
+    #[inline(always)]
+    pub(in crate::sys) fn has_pincount(self) -> bool {
+        // Of most machines the answer is the same for each order, and this one is not read.
+        words::has_pincount(usize::BITS, 0) || words::has_pincount(usize::BITS, self.order())
     }
 
     /// Which of its pages `page` is.
@@ -271,7 +306,7 @@ impl FolioPtr {
     /// mappings.
     #[inline(always)]
     fn page_type(self) -> u8 {
-        const HIGHEST_BYTE: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
+        const HIGHEST_BYTE: usize = ByteOrder::NATIVE.highest(size_of::<u32>());
         // SAFETY: By the invariant; other CPUs may change the field.
         unsafe {
             self.field::<u8>(raw::PAGE_TYPE + HIGHEST_BYTE)
@@ -304,19 +339,46 @@ impl FolioPtr {
     #[doc(alias = "folio_test_anon")]
     #[inline(always)]
     pub(in crate::sys) fn has_anon_mapping(self) -> bool {
-        const { assert!(raw::MAPPING_ANON < 256 && cfg!(target_endian = "little")) };
+        const { assert!(raw::MAPPING_ANON < 256) };
         // SAFETY: By the invariant; other CPUs may change the field.
-        let lowest_byte = unsafe { self.field::<u8>(raw::FOLIO_MAPPING).read_volatile() };
+        let lowest_byte = unsafe {
+            self.field::<u8>(raw::FOLIO_MAPPING + LOWEST_BYTE)
+                .read_volatile()
+        };
         usize::from(lowest_byte) & raw::MAPPING_ANON != 0
     }
+}
 
-    /// The zero page.
-    #[doc(alias("is_zero_folio", "zero_page_pfn"))]
+/// The zero pages: one, or one for each colour of the caches, in frames that follow each other.
+#[derive(Clone, Copy)]
+pub(in crate::sys) struct ZeroPages {
+    first: FolioPtr,
+}
+
+impl ZeroPages {
+    /// The kernel's.
+    #[doc(alias = "zero_page_pfn")]
     #[inline(always)]
-    pub(in crate::sys) fn zero() -> Self {
+    pub(in crate::sys) fn get() -> Self {
         // SAFETY: The variable is written at boot only.
         let pfn = unsafe { core::ptr::addr_of!(raw::zero_page_pfn).read() };
-        // INVARIANT: The zero page is a folio of its own.
-        MemoryMap::get().page(Pfn::new(pfn as u64)).as_head()
+        Self {
+            // INVARIANT: A zero page is a folio of its own.
+            first: MemoryMap::get().page(Pfn::new(pfn as u64)).as_head(),
+        }
+    }
+
+    /// Whether a folio is one of them.
+    #[doc(alias = "is_zero_folio")]
+    #[inline(always)]
+    pub(in crate::sys) fn has(self, folio: FolioPtr) -> bool {
+        if raw::HAS_COLOR_ZERO_PAGE == 0 {
+            folio == self.first
+        } else {
+            words::is_zero_page(
+                folio.head().after(self.first.head()),
+                machine::nr_zero_pages(),
+            )
+        }
     }
 }

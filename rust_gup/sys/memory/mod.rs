@@ -6,7 +6,11 @@ mod folio;
 mod memory_map;
 mod node_count;
 mod page_map;
+pub(in crate::sys) mod pageblock;
 mod release;
+/// Public for the host tests, which are another crate.
+#[allow(unreachable_pub)]
+mod words;
 
 pub(crate) use self::memory_map::MemoryMap;
 pub(crate) use self::release::Contents;
@@ -14,7 +18,8 @@ pub(in crate::sys) use self::{
     folio::{
         FolioPtr,
         PagePtr,
-        State, //
+        State,
+        ZeroPages, //
     },
     page_map::{
         PageMap,

@@ -14,7 +14,8 @@ use super::{
     FolioPtr,
     MemoryMap,
     PagePtr,
-    State, //
+    State,
+    ZeroPages, //
 };
 use crate::{
     sys::raw,
@@ -42,7 +43,7 @@ pub(crate) enum Contents {
 /// In process context with interrupts on: giving back the last reference frees. Marking pages dirty sleeps.
 pub(in crate::sys) struct Releaser {
     memory_map: MemoryMap,
-    zero: FolioPtr,
+    zero: ZeroPages,
     released: NodeCount,
 }
 
@@ -142,7 +143,7 @@ impl Releaser {
     pub(in crate::sys) fn new() -> Self {
         Self {
             memory_map: MemoryMap::get(),
-            zero: FolioPtr::zero(),
+            zero: ZeroPages::get(),
             released: NodeCount::new(count_released),
         }
     }
@@ -208,9 +209,9 @@ impl Releaser {
     unsafe fn release_pages<K: RefKind>(&mut self, folio: FolioPtr, state: State, nr: u32) {
         let mut refs = nr;
         if K::PINS {
-            if state.is_large() {
+            if state.is_large() && folio.has_pincount() {
                 folio.pincount().fetch_sub(nr as i32, Ordering::SeqCst);
-            } else if folio == self.zero {
+            } else if self.zero.has(folio) {
                 // It is not counted when it is pinned (`mm/gup.c:540`).
                 return;
             } else {

@@ -13,6 +13,7 @@ pub mod x86_pae;
 
 use super::{
     Geometry,
+    Index,
     Level,
     Pfn,
     PhysAddr,
@@ -36,6 +37,15 @@ pub enum Interior {
     Table,
     /// It maps a huge page.
     Leaf(Leaf),
+}
+
+/// Which of several entries of a table of base pages that are written alike, and together map one block, an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// How many pages of the block come before that of this entry.
+    pub nr_before: u64,
+    /// How many entries there are from this one on, to the end of the block.
+    pub nr_left: usize,
 }
 
 /// A page-table format.
@@ -66,6 +76,15 @@ pub trait Format {
     ///
     /// Why the page cannot be had.
     fn page(raw: u64, context: &Self::Context) -> Result<Leaf, Stop>;
+
+    /// Where an entry of a table of base pages stands in its group, if it is of one. [`page()`](Self::page) says of each of
+    /// them where the block begins: they are the same number. (The contiguous bit of Arm makes no group in this sense, as
+    /// there each entry has a frame of its own.)
+    #[doc(alias = "napot")]
+    #[inline(always)]
+    fn group(_raw: u64, _index: Index) -> Option<Group> {
+        None
+    }
 
     /// Where the table lies that an entry of `level` points to, if it points to one.
     fn table(raw: u64, level: Level, context: &Self::Context) -> Option<PhysAddr>;

@@ -4,10 +4,25 @@
 
 use crate::{
     encode::Encode,
-    machine::{Machine, PAGES_PER_SUBSECTION},
+    machine::{
+        Machine,
+        PAGES_PER_SUBSECTION, //
+    },
     walk::{
-        Access, Get, LongRead, LongWrite, Pfn, Pin, Progress, Rules, Run, RunWriter, ShortRead,
-        ShortWrite, Stop, Walker,
+        Access,
+        Get,
+        LongRead,
+        LongWrite,
+        Pfn,
+        Pin,
+        Progress,
+        Rules,
+        Run,
+        RunWriter,
+        ShortRead,
+        ShortWrite,
+        Stop,
+        Walker, //
     },
 };
 
@@ -22,8 +37,8 @@ pub enum Kind {
 
 impl Kind {
     /// References and pins that so many pages of a folio cost.
-    pub fn cost(self, large: bool, nr_pages: u32) -> (u32, u32) {
-        match (self, large) {
+    pub fn cost(self, has_pincount: bool, nr_pages: u32) -> (u32, u32) {
+        match (self, has_pincount) {
             (Self::Get, _) => (nr_pages, 0),
             (Self::Pin, true) => (nr_pages, nr_pages),
             (Self::Pin, false) => (nr_pages * 1024, 0),

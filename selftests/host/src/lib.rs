@@ -10,9 +10,14 @@
 #[path = "../../../rust_gup/walk/mod.rs"]
 pub mod walk;
 
+/// What the words of a `struct page` mean.
+#[path = "../../../rust_gup/sys/memory/words.rs"]
+pub mod words;
+
 pub mod drive;
 pub mod encode;
 pub mod fuzz;
+pub mod grouped;
 pub mod machine;
 pub mod rival;
 pub mod tiny;

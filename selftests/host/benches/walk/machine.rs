@@ -5,15 +5,37 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicI32, AtomicU64, Ordering},
+    sync::atomic::{
+        AtomicI32,
+        AtomicU64,
+        Ordering, //
+    },
 };
 
 use rust_gup_host::{
-    encode::{rw, Encode},
+    encode::{
+        rw,
+        Encode, //
+    },
     walk::{
-        format::x86_64::{Context, X86_64},
-        may_be_referenced, Access, FolioState, Folios, Format, Level, Mapped, Owner, PhysAddr, Run,
-        Seen, Stop, Tables,
+        format::x86_64::{
+            Context,
+            X86_64, //
+        },
+        may_be_referenced,
+        Access,
+        FolioState,
+        Folios,
+        Format,
+        Index,
+        Level,
+        Mapped,
+        Owner,
+        PhysAddr,
+        Run,
+        Seen,
+        Stop,
+        Tables, //
     },
 };
 
@@ -250,6 +272,7 @@ fn shuffle(numbers: &mut [usize]) {
 
 impl Tables<X86_64> for &Machine {
     type Table = usize;
+    type Entries = usize;
     type Slot = usize;
 
     fn root(self) -> (usize, Level) {
@@ -257,8 +280,13 @@ impl Tables<X86_64> for &Machine {
     }
 
     #[inline(always)]
-    fn slot(self, table: usize, index: usize) -> usize {
-        table * NR_ENTRIES + index
+    fn entries(self, table: &usize) -> usize {
+        *table
+    }
+
+    #[inline(always)]
+    fn slot(self, table: usize, index: Index) -> usize {
+        table * NR_ENTRIES + index.get()
     }
 
     #[inline(always)]
@@ -280,6 +308,7 @@ pub(crate) struct SinglePages<'m>(pub(crate) &'m Machine);
 
 impl Tables<X86_64> for SinglePages<'_> {
     type Table = usize;
+    type Entries = usize;
     type Slot = usize;
 
     fn root(self) -> (usize, Level) {
@@ -287,7 +316,12 @@ impl Tables<X86_64> for SinglePages<'_> {
     }
 
     #[inline(always)]
-    fn slot(self, table: usize, index: usize) -> usize {
+    fn entries(self, table: &usize) -> usize {
+        *table
+    }
+
+    #[inline(always)]
+    fn slot(self, table: usize, index: Index) -> usize {
         self.0.slot(table, index)
     }
 
@@ -385,6 +419,11 @@ impl Folios for &Machine {
         let add = |refs: i32| may_be_referenced(refs).then(|| refs.wrapping_add(n as i32));
         refs.fetch_update(Ordering::SeqCst, Ordering::Relaxed, add)
             .is_ok()
+    }
+
+    #[inline(always)]
+    fn has_pincount(self, _folio: usize) -> bool {
+        true
     }
 
     #[inline(always)]

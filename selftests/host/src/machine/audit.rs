@@ -2,11 +2,24 @@
 
 //! What has to hold after every walk, whatever the rival did.
 
-use super::{Machine, Table};
+use super::{
+    Machine,
+    Table, //
+};
 use crate::{
-    drive::{Ask, Got, Kind},
+    drive::{
+        Ask,
+        Got,
+        Kind, //
+    },
     encode::Encode,
-    walk::{Interior, Leaf, Level, Owner, Pfn},
+    walk::{
+        Interior,
+        Leaf,
+        Level,
+        Owner,
+        Pfn, //
+    },
 };
 
 /// What an address was mapped to at some moment: a page, as long as it had these contents.
@@ -24,9 +37,14 @@ impl<F: Encode> Machine<F> {
         let (mut table, mut level) = self.root.get();
         let memory = self.memory.borrow();
         loop {
-            let raw = memory.get(table, F::LEVELS[level.index()].index(addr));
+            let index = F::LEVELS[level.index()].index(addr);
+            let raw = memory.get(table, index.get());
             if level == Level::PTE {
-                return F::page(raw, &context).ok();
+                let nr_before = F::group(raw, index).map_or(0, |group| group.nr_before);
+                return F::page(raw, &context).ok().map(|leaf| Leaf {
+                    first: leaf.first.add(nr_before),
+                    ..leaf
+                });
             }
             match F::interior(raw, level, &context).ok()? {
                 Interior::Table => {
@@ -74,7 +92,8 @@ impl<F: Encode> Machine<F> {
     /// - nobody acts on having found that nobody else has the page;
     /// - a pinned anonymous page is exclusive;
     /// - device memory has a page map, which is one of peer-to-peer memory only if that was asked for, and which each page
-    ///   holds.
+    ///   holds;
+    /// - no table stays mapped.
     ///
     /// # Panics
     ///
@@ -105,6 +124,8 @@ impl<F: Encode> Machine<F> {
                 assert!(page.exclusive, "page {nr} was made shared and is pinned");
             }
         }
+        let nr_mapped = self.mapped.borrow().len();
+        assert_eq!(nr_mapped, 0, "tables that stay mapped");
         self.audit_counts(ask.kind, &self.count_by_folio(got));
         let nr_device = self.nr_device(got);
         assert_eq!(got.progress.nr_device, nr_device, "pages of device memory");
@@ -127,7 +148,7 @@ impl<F: Encode> Machine<F> {
         let nr_handed = self.count_by_folio(got);
         let mut memmap = self.memmap.borrow_mut();
         for (head, &nr) in nr_handed.iter().enumerate().filter(|(_, nr)| **nr != 0) {
-            let (refs, pincount) = kind.cost(memmap.page(head).large, nr);
+            let (refs, pincount) = kind.cost(memmap.has_pincount(head), nr);
             memmap.put(head, refs, pincount);
         }
         memmap.nr_pinned = 0;
@@ -160,7 +181,7 @@ impl<F: Encode> Machine<F> {
             if page.head != head {
                 continue;
             }
-            let (refs, pincount) = kind.cost(page.large, nr);
+            let (refs, pincount) = kind.cost(memmap.has_pincount(head), nr);
             assert_eq!(page.refs, page.owned + refs as i32, "references of {head}");
             assert_eq!(page.pincount, pincount as i32, "pins of {head}");
         }

@@ -2,7 +2,13 @@
 
 //! The pages of the machine: a `struct page` for each frame, and the folios they make up.
 
-use crate::walk::{Owner, Pfn};
+use crate::{
+    walk::{
+        Owner,
+        Pfn, //
+    },
+    words, //
+};
 
 /// Which page: counted from the first frame.
 pub type PageNr = usize;
@@ -110,6 +116,8 @@ pub struct Memmap {
     pub nr_puts: u64,
     /// The kernel admits small folios without an owner.
     pub admits_unowned: bool,
+    /// How many bits a word of the machine has.
+    pub word_bits: u32,
 }
 
 impl Memmap {
@@ -148,6 +156,7 @@ impl Memmap {
             nr_flags_set: 0,
             nr_puts: 0,
             admits_unowned: false,
+            word_bits: 64,
         }
     }
 
@@ -271,10 +280,16 @@ impl Memmap {
         self.folio(nr).refs == self.folio(nr).owned
     }
 
+    /// Whether the folio that begins with a page has a pin count.
+    pub fn has_pincount(&self, head: PageNr) -> bool {
+        let folio = self.page(head);
+        folio.large && words::has_pincount(self.word_bits, folio.nr_pages.ilog2())
+    }
+
     /// `folio_maybe_dma_pinned()`.
     pub fn is_maybe_pinned(&self, nr: PageNr) -> bool {
         let folio = self.folio(nr);
-        if folio.large {
+        if self.has_pincount(folio.head) {
             folio.pincount > 0
         } else {
             folio.refs >= 1024

@@ -18,24 +18,48 @@ mod memmap;
 mod memory;
 mod seams;
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{
+    Cell,
+    RefCell,
+    RefMut, //
+};
 
 pub use self::{
     audit::Translation,
-    memmap::{Build, Memmap, PageNr, StructPage},
-    memory::{Memory, Table},
-    seams::{State, PAGES_PER_SUBSECTION},
+    memmap::{
+        Build,
+        Memmap,
+        PageNr,
+        StructPage, //
+    },
+    memory::{
+        Memory,
+        Table, //
+    },
+    seams::{
+        State,
+        PAGES_PER_SUBSECTION, //
+    },
 };
 use crate::{
-    encode::{Encode, Page},
+    encode::{
+        Encode,
+        Page, //
+    },
     rival::Rival,
-    walk::{Level, Pfn, Stop},
+    walk::{
+        Level,
+        Pfn,
+        Stop, //
+    },
 };
 
 /// The machine.
 pub struct Machine<F: Encode> {
     memory: RefCell<Memory>,
     memmap: RefCell<Memmap>,
+    /// The tables that the walk has mapped.
+    mapped: RefCell<Vec<Table>>,
     root: Cell<(Table, Level)>,
     context: Cell<F::Context>,
     rival: Cell<Option<Box<Rival<F>>>>,
@@ -55,6 +79,7 @@ impl<F: Encode> Machine<F> {
         Self {
             memory: RefCell::new(memory),
             memmap: RefCell::new(Memmap::new(first, nr_frames)),
+            mapped: RefCell::default(),
             root: Cell::new((table, root)),
             context: Cell::new(context),
             rival: Cell::new(None),
@@ -112,7 +137,7 @@ impl<F: Encode> Machine<F> {
         let (mut table, mut at) = self.root.get();
         let mut memory = self.memory.borrow_mut();
         loop {
-            let index = F::LEVELS[at.index()].index(addr);
+            let index = F::LEVELS[at.index()].index(addr).get();
             if at == level {
                 memory.set(table, index, raw);
                 return (table, index);
@@ -146,7 +171,7 @@ impl<F: Encode> Machine<F> {
     pub fn find(&self, addr: u64, level: Level) -> Option<(Table, usize)> {
         let (mut table, mut at) = self.root.get();
         loop {
-            let index = F::LEVELS[at.index()].index(addr);
+            let index = F::LEVELS[at.index()].index(addr).get();
             if at == level {
                 return Some((table, index));
             }
@@ -202,5 +227,5 @@ impl<F: Encode> Machine<F> {
     }
 }
 
-/// Nothing but what the walker returns, for a machine that does not lead to a table.
+/// Returned where an entry names no table of this machine.
 const NO_TABLE: Stop = Stop::Bad;

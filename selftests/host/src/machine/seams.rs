@@ -2,30 +2,77 @@
 
 //! What the walker sees of the machine.
 
-use super::{Machine, PageNr, Table, NO_TABLE};
+use std::cell::RefCell;
+
+use super::{
+    Machine,
+    PageNr,
+    Table,
+    NO_TABLE, //
+};
 use crate::{
     encode::Encode,
     walk::{
-        format::x86_pae::read_untorn, may_be_referenced, FolioState, Folios, Level, Mapped, Owner,
-        Seen, Stop, Tables,
+        format::x86_pae::read_untorn,
+        may_be_referenced,
+        FolioState,
+        Folios,
+        Index,
+        Level,
+        Mapped,
+        Owner,
+        Seen,
+        Stop,
+        Tables, //
     },
 };
 
-impl<F: Encode> Tables<F> for &Machine<F> {
-    type Table = Table;
+/// A table while it is mapped: as if all of them lay in high memory.
+pub struct Mapping<'m> {
+    table: Table,
+    mapped: &'m RefCell<Vec<Table>>,
+}
+
+impl Drop for Mapping<'_> {
+    fn drop(&mut self) {
+        let mut mapped = self.mapped.borrow_mut();
+        let at = mapped.iter().rposition(|table| *table == self.table);
+        mapped.remove(at.expect("a table is unmapped once"));
+    }
+}
+
+impl<F: Encode> Machine<F> {
+    fn map_table(&self, table: Table) -> Mapping<'_> {
+        self.mapped.borrow_mut().push(table);
+        Mapping {
+            table,
+            mapped: &self.mapped,
+        }
+    }
+}
+
+impl<'m, F: Encode> Tables<F> for &'m Machine<F> {
+    type Table = Mapping<'m>;
+    type Entries = Table;
     type Slot = (Table, usize);
 
-    fn root(self) -> (Table, Level) {
+    fn root(self) -> (Mapping<'m>, Level) {
         let (table, level) = self.root.get();
         let first = self.memory.borrow().get(table, 0);
-        (table, F::root_level(first).unwrap_or(level))
+        (self.map_table(table), F::root_level(first).unwrap_or(level))
     }
 
-    fn slot(self, table: Table, index: usize) -> (Table, usize) {
-        (table, index)
+    fn entries(self, table: &Mapping<'m>) -> Table {
+        table.table
+    }
+
+    fn slot(self, table: Table, index: Index) -> (Table, usize) {
+        (table, index.get())
     }
 
     fn load(self, (table, index): (Table, usize)) -> u64 {
+        let is_mapped = self.mapped.borrow().contains(&table);
+        assert!(is_mapped, "an entry of a table that is not mapped");
         let get = || {
             self.last_load.set(self.nr_points.get());
             self.point();
@@ -43,10 +90,11 @@ impl<F: Encode> Tables<F> for &Machine<F> {
         entry: &Seen<(Table, usize)>,
         level: Level,
         context: &F::Context,
-    ) -> Result<Table, Stop> {
+    ) -> Result<Mapping<'m>, Stop> {
         F::table(entry.raw(), level, context)
             .and_then(Table::found_at)
             .filter(|table| self.memory.borrow().has(*table))
+            .map(|table| self.map_table(table))
             .ok_or(NO_TABLE)
     }
 }
@@ -167,11 +215,16 @@ impl<F: Encode> Folios for &Machine<F> {
         true
     }
 
+    fn has_pincount(self, folio: PageNr) -> bool {
+        self.held(folio, "the order is asked for");
+        self.memmap.borrow().has_pincount(folio)
+    }
+
     fn add_pincount(self, folio: PageNr, n: u32) {
         self.held(folio, "the pin count is changed");
         let mut memmap = self.memmap.borrow_mut();
+        assert!(memmap.has_pincount(folio), "a folio without a pin count");
         let page = memmap.page_mut(folio);
-        assert!(page.large, "the pin count of a small folio");
         page.pincount += n as i32;
         memmap.see_flags();
     }

@@ -14,18 +14,46 @@ use loom::{
     sync::{
         atomic::{
             fence, AtomicBool, AtomicU32, AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+            Ordering::{
+                AcqRel,
+                Acquire,
+                Relaxed,
+                SeqCst, //
+            },
         },
-        Arc,
+        Arc, //
     },
-    thread,
+    thread, //
 };
 use rust_gup_host::{
-    encode::{ro, rw, Encode},
+    encode::{
+        ro,
+        rw,
+        Encode, //
+    },
     tiny::Tiny,
     walk::{
-        Access, FolioState, Folios, Format, Get, Level, Mapped, Owner, PhysAddr, Pin, Progress,
-        RefKind, Run, RunWriter, Seen, ShortRead, ShortWrite, Stop, Tables, Walker,
+        Access,
+        FolioState,
+        Folios,
+        Format,
+        Get,
+        Index,
+        Level,
+        Mapped,
+        Owner,
+        PhysAddr,
+        Pin,
+        Progress,
+        RefKind,
+        Run,
+        RunWriter,
+        Seen,
+        ShortRead,
+        ShortWrite,
+        Stop,
+        Tables,
+        Walker, //
     },
 };
 
@@ -102,14 +130,19 @@ impl Machine {
 
 impl Tables<Tiny> for &Machine {
     type Table = Table;
+    type Entries = Table;
     type Slot = (Table, usize);
 
     fn root(self) -> (Table, Level) {
         (Table::Root, Level::PMD)
     }
 
-    fn slot(self, table: Table, index: usize) -> (Table, usize) {
-        (table, index)
+    fn entries(self, table: &Table) -> Table {
+        *table
+    }
+
+    fn slot(self, table: Table, index: Index) -> (Table, usize) {
+        (table, index.get())
     }
 
     fn load(self, slot: (Table, usize)) -> u64 {
@@ -200,6 +233,10 @@ impl Folios for &Machine {
         let added = self.refs.fetch_update(order, Relaxed, add).is_ok();
         self.full_barrier_of_the_walker();
         added
+    }
+
+    fn has_pincount(self, _folio: usize) -> bool {
+        true
     }
 
     fn add_pincount(self, _folio: usize, n: u32) {

@@ -4,12 +4,32 @@
 
 use proptest::prelude::*;
 use rust_gup_host::{
-    drive::{walk, Ask, Got, Kind},
-    encode::{ro, rw, Encode},
-    machine::{Build, Machine},
+    drive::{
+        walk,
+        Ask,
+        Got,
+        Kind, //
+    },
+    encode::{
+        ro,
+        rw,
+        Encode, //
+    },
+    machine::{
+        Build,
+        Machine, //
+    },
     walk::{
-        format::x86_64::X86_64, Access, Format, Level, Pfn, RangeError, Run, RunWriter, Stop,
-        UserRange,
+        format::x86_64::X86_64,
+        Access,
+        Format,
+        Level,
+        Pfn,
+        RangeError,
+        Run,
+        RunWriter,
+        Stop,
+        UserRange, //
     },
 };
 
@@ -325,7 +345,7 @@ fn the_geometry_of_all_levels_covers_an_address() {
     let addr = 0x01ff_8123_4567_89ab & ((1 << 57) - 1);
     let mut rebuilt = addr & 0xfff;
     for level in X86_64::LEVELS {
-        rebuilt |= (level.index(addr) as u64) << level.shift;
+        rebuilt |= (level.index(addr).get() as u64) << level.shift;
     }
     assert_eq!(rebuilt, addr);
 }

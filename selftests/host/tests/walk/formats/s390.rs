@@ -3,16 +3,44 @@
 //! s390: above all, how many levels there are.
 
 use rust_gup_host::{
-    drive::{Ask, Kind},
-    encode::{ro, rw, Encode},
-    machine::{Build, Machine},
-    rival::{interleave, Program},
+    drive::{
+        Ask,
+        Kind, //
+    },
+    encode::{
+        ro,
+        rw,
+        Encode, //
+    },
+    machine::{
+        Build,
+        Machine, //
+    },
+    rival::{
+        interleave,
+        Program, //
+    },
     walk::{
-        format::s390::S390, Access, Format, Interior, Level, Pfn, PhysAddr, Stop, Tables, UserRange,
+        format::s390::S390,
+        Access,
+        Format,
+        Interior,
+        Level,
+        Pfn,
+        PhysAddr,
+        Stop,
+        Tables,
+        UserRange, //
     },
 };
 
-use super::{a_leaf_is_split_or_pinned, ask, check, refusal, Facts};
+use super::{
+    a_leaf_is_split_or_pinned,
+    ask,
+    check,
+    refusal,
+    Facts, //
+};
 
 #[test]
 fn two_to_five_levels() {
@@ -32,7 +60,9 @@ fn the_first_entry_of_the_root_says_how_many_levels_there_are() {
             level
         );
         let machine = Machine::<S390>::new(level, Pfn::new(0), 1, S390::context(Access::Read));
-        assert_eq!(machine.root(), Tables::<S390>::root(&machine));
+        let (table, level) = Tables::<S390>::root(&machine);
+        let table = Tables::<S390>::entries(&machine, &table);
+        assert_eq!(machine.root(), (table, level));
     }
 }
 
