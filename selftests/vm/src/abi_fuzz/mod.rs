@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `gup-selftest abi-fuzz [OPTION...] [FILTER...]`: calls with hostile arguments, by callers of all kinds.
-//!
-//! ```text
-//! --seed N           where the random numbers begin (a new one, and printed); several are taken in turn
-//! --calls N          how many calls at least (1000000)
-//! --seconds N        for how long instead
-//! --case PERSONA:N   that case again, a few times
-//! ```
+//! `gup-selftest abi-fuzz`: calls with hostile arguments, by callers of all kinds.
 //!
 //! A case is a process: memory of all kinds, open files, one to three threads, and a script that was made from a seed.
 //! A round is many cases of one persona, two at a time, and a test as all others: what [`guard`](crate::harness::guard) and
@@ -36,23 +29,55 @@ mod structure;
 mod tally;
 mod world;
 
-use std::fs;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    process::ExitCode,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use clap::Args;
+use rand::{
+    rngs::SmallRng,
+    Rng,
+    SeedableRng, //
+};
 use rust_gup_uapi::errno_name;
-use rustix::process::{wait, Pid, WaitOptions};
+use rustix::process::{
+    wait,
+    Pid,
+    WaitOptions, //
+};
 
-use self::call::Call;
-use self::maker::make;
-use self::persona::{OpenToAll, Persona};
-use self::tally::Tally;
-use self::world::Special;
-use crate::harness::process::{become_subreaper, kill, succeeded, wait_for, wait_within};
-use crate::harness::runner::{self, Test};
-use crate::harness::seed;
+use self::{
+    call::Call,
+    maker::make,
+    persona::{
+        OpenToAll,
+        Persona, //
+    },
+    tally::Tally,
+    world::Special, //
+};
+use crate::{
+    exit_code,
+    harness::{
+        process::{
+            become_subreaper,
+            kill,
+            succeeded,
+            wait_for,
+            wait_within, //
+        },
+        runner::{
+            self,
+            Test, //
+        },
+        seed, //
+    }, //
+};
 
 /// Cases that run at a time.
 const NR_LANES: u64 = 2;
@@ -75,56 +100,42 @@ enum Extent {
     Time(Duration),
 }
 
-struct Options {
+/// What is asked for on the command line.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Where the random numbers begin; several are taken in turn [a new one, which is printed]
+    #[arg(long = "seed", value_name = "N", value_parser = seed::parse)]
     seeds: Vec<u64>,
+
+    /// How many calls at least
+    #[arg(long = "calls", value_name = "N", default_value_t = 1_000_000)]
     nr_calls: u64,
+
+    /// For how long instead
+    #[arg(long = "seconds", value_name = "N")]
     nr_seconds: Option<u64>,
+
+    /// That case again, a few times
+    #[arg(long, value_name = "PERSONA:N", value_parser = parse_case)]
     case: Option<(Persona, u64)>,
+
+    /// Run only the rounds whose names hold one of these words
+    #[arg(value_name = "FILTER")]
     filters: Vec<String>,
 }
 
-impl Options {
-    fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut options = Self {
-            seeds: Vec::new(),
-            nr_calls: 1_000_000,
-            nr_seconds: None,
-            case: None,
-            filters: Vec::new(),
-        };
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
-            match argument.as_str() {
-                "--seed" => {
-                    let value = value()?;
-                    let seed = seed::parse(value);
-                    options
-                        .seeds
-                        .push(seed.ok_or(format!("{value} is not a seed"))?);
-                }
-                "--calls" => options.nr_calls = number(value()?)?,
-                "--seconds" => options.nr_seconds = Some(number(value()?)?),
-                "--case" => {
-                    let value = value()?;
-                    let (name, seed) = value.split_once(':').ok_or("--case PERSONA:N")?;
-                    let mut all = Persona::ALL.into_iter();
-                    let persona = all.find(|p| p.name() == name);
-                    let persona = persona.ok_or(format!("no persona is called {name}"))?;
-                    options.case = Some((persona, number(seed)?));
-                }
-                _ if argument.starts_with('-') => return Err(format!("unknown option {argument}")),
-                _ => options.filters.push(argument.clone()),
-            }
-        }
-        if options.seeds.is_empty() {
-            options.seeds.push(seed::new());
-        }
-        Ok(options)
-    }
+/// Reads a case as it is printed.
+fn parse_case(text: &str) -> Result<(Persona, u64), String> {
+    let (name, number) = text.split_once(':').ok_or("no number behind a colon")?;
+    let persona = Persona::ALL.into_iter().find(|p| p.name() == name);
+    let persona = persona.ok_or_else(|| format!("no persona is called {name}"))?;
+    let number = seed::parse(number).map_err(|e| e.to_string())?;
+    Ok((persona, number))
+}
 
+impl Options {
     /// The rounds, and what is looked at between and after them.
-    fn tests(&self, tally: &'static Tally) -> Vec<Test> {
+    fn tests(&self, seeds: &[u64], tally: &'static Tally) -> Vec<Test> {
         let test = |name: &str, run: Box<dyn Fn()>| Test::new("abi_fuzz", name, run);
         if let Some((persona, seed)) = self.case {
             let run = move || repeat_case(persona, seed, tally);
@@ -155,7 +166,7 @@ impl Options {
             let persona = Persona::ALL[(round % nr_personas) as usize];
             // Each persona has each of them.
             let nr_turns = round / nr_personas;
-            let seed = self.seeds[nr_turns as usize % self.seeds.len()];
+            let seed = seeds[nr_turns as usize % seeds.len()];
             let seed = mix(seed, round);
             let run = move || run_round(persona, seed, extent, tally);
             tests.push(test(&format!("{}::{round}", persona.name()), Box::new(run)));
@@ -174,14 +185,6 @@ impl Options {
     }
 }
 
-fn number(text: &str) -> Result<u64, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    number.map_err(|_| format!("{text} is not a number"))
-}
-
 /// The seed of a part: one for each pair of a seed and a number.
 fn mix(seed: u64, number: u64) -> u64 {
     let first: u64 = SmallRng::seed_from_u64(seed).random();
@@ -189,36 +192,26 @@ fn mix(seed: u64, number: u64) -> u64 {
 }
 
 /// The program.
-pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let options = match Options::parse(arguments) {
-        Ok(options) => options,
-        Err(why) => {
-            eprintln!("gup-selftest abi-fuzz: {why}");
-            return ExitCode::from(2);
-        }
-    };
-    let seeds = seed::names(&options.seeds);
-    println!("# {seeds}");
+pub(crate) fn main(options: &Options) -> ExitCode {
+    let mut seeds = options.seeds.clone();
+    if seeds.is_empty() {
+        seeds.push(seed::new());
+    }
+    let names = seed::names(&seeds);
+    println!("# {names}");
     let tally = Tally::new();
     let start = Instant::now();
-    let result = runner::run_all(&options.tests(tally), || None);
+    let result = runner::run_all(&options.tests(&seeds, tally), || None);
     for line in tally.lines() {
         println!("# {line}");
     }
     println!(
-        "# figures: {} calls in {} cases, {} s, {seeds}",
+        "# figures: {} calls in {} cases, {} s, {names}",
         tally.nr_calls(),
         tally.nr_cases(),
         start.elapsed().as_secs()
     );
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(e) => {
-            println!("Bail out! {e}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(result)
 }
 
 /// Many cases of one persona.

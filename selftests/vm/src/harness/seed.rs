@@ -3,8 +3,14 @@
 //! Where random numbers begin. Besides a seed that is always the same, which shows at once whether something has become
 //! worse, a run has one that nobody has tried yet. Both are printed, and each can be asked for.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use std::{
+    collections::hash_map::RandomState,
+    hash::{
+        BuildHasher,
+        Hasher, //
+    },
+    num::ParseIntError, //
+};
 
 /// The one that is always the same.
 pub(crate) const FIXED: u64 = 1;
@@ -15,10 +21,10 @@ pub(crate) fn new() -> u64 {
 }
 
 /// Reads one.
-pub(crate) fn parse(text: &str) -> Option<u64> {
+pub(crate) fn parse(text: &str) -> Result<u64, ParseIntError> {
     match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
     }
 }
 
@@ -40,11 +46,11 @@ mod tests {
         let seeds = [1, new()];
         let printed = names(&seeds);
         let words = printed.strip_prefix("seeds ").expect("several");
-        let again: Vec<_> = words.split(", ").filter_map(parse).collect();
+        let again: Vec<_> = words.split(", ").flat_map(parse).collect();
         assert_eq!(again, seeds);
         assert_eq!(names(&[7]), "seed 7");
-        assert_eq!(parse("0x1f"), Some(31));
-        assert_eq!(parse("any"), None);
+        assert_eq!(parse("0x1f"), Ok(31));
+        assert!(parse("any").is_err());
     }
 
     #[test]

@@ -7,10 +7,9 @@
 //! - nothing keeps a reference in the end;
 //! - every operation is done, and every reason to stop and every level of leaves that can be met on memory at rest is met.
 //!
-//! `gup-selftest --random [--cases N] [--seconds N] [--seed N]... [--first N]`. A *case* is one range, taken by both engines.
-//! Cases come in sequences, of each seed in turn: operations that make or change memory, and ranges after each of them. Each sequence runs in a
-//! process of its own, and depends on nothing but the seed and its number. One that fails is made shorter as long as it
-//! fails, and is then printed.
+//! A *case* is one range, taken by both engines. Cases come in sequences, of each seed in turn: operations that make or
+//! change memory, and ranges after each of them. Each sequence runs in a process of its own, and depends on nothing but
+//! the seed and its number. One that fails is made shorter as long as it fails, and is then printed.
 
 mod coverage;
 mod files;
@@ -24,29 +23,59 @@ mod strategy;
 mod take;
 mod world;
 
-use std::cell::RefCell;
-use std::io;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
-
-use proptest::strategy::Strategy;
-use proptest::test_runner::{
-    Config, Reason, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
+use std::{
+    cell::RefCell,
+    io,
+    process::ExitCode,
+    time::{
+        Duration,
+        Instant, //
+    }, //
 };
-use rust_gup_uapi::Stop;
 
-use crate::harness::guard::Guard;
-use crate::harness::khugepaged::Khugepaged;
-use crate::harness::ktap::{Outcome, Reporter};
-use crate::harness::runner::{run_one, Test};
-use crate::harness::seed;
-use coverage::{why_not_doable, why_not_reachable, Coverage};
+use clap::Args;
+use coverage::{
+    why_not_doable,
+    why_not_reachable,
+    Coverage, //
+};
 use files::FileSystems;
+use proptest::{
+    strategy::Strategy,
+    test_runner::{
+        Config,
+        Reason,
+        RngAlgorithm,
+        TestCaseError,
+        TestError,
+        TestRng,
+        TestRunner, //
+    }, //
+};
 use rest::Orphans;
-use step::{Op, Sequence};
+use rust_gup_uapi::Stop;
+use step::{
+    Op,
+    Sequence, //
+};
 
-const USAGE: &str =
-    "usage: gup-selftest --random [--cases N] [--seconds N] [--seed N]... [--first N]";
+use crate::{
+    exit_code,
+    harness::{
+        guard::Guard,
+        khugepaged::Khugepaged,
+        ktap::{
+            Outcome,
+            Reporter, //
+        },
+        runner::{
+            run_one,
+            Test, //
+        },
+        seed, //
+    }, //
+};
+
 /// How long a failing sequence is made shorter.
 const SHRINK_MILLISECONDS: u32 = 120_000;
 const SHRINK_ITERATIONS: u32 = 5_000;
@@ -58,59 +87,36 @@ const NR_CASES_FOR_OPERATIONS: u64 = 100_000;
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// What is asked for on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Options {
-    /// None: without end.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How many cases [without end]
+    #[arg(long = "cases", value_name = "N")]
     nr_cases: Option<u64>,
-    time: Option<Duration>,
+
+    /// For how long [without end]
+    #[arg(long = "seconds", value_name = "N")]
+    nr_seconds: Option<u64>,
+
+    /// Where the random numbers begin; several are taken in turn [1]
+    #[arg(long = "seed", value_name = "N", value_parser = seed::parse)]
     seeds: Vec<u64>,
-    /// Number of the first sequence of each seed.
+
+    /// Number of the first sequence of each seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
     first: u64,
 }
 
-impl Options {
-    fn parse(arguments: &[String]) -> Option<Self> {
-        let mut options = Self {
-            nr_cases: None,
-            time: None,
-            seeds: Vec::new(),
-            first: 0,
-        };
-        for pair in arguments.chunks(2) {
-            let [name, value] = pair else { return None };
-            let number = value.parse();
-            match name.as_str() {
-                "--cases" => options.nr_cases = Some(number.ok()?),
-                "--seconds" => options.time = Some(Duration::from_secs(number.ok()?)),
-                "--seed" => options.seeds.push(seed::parse(value)?),
-                "--first" => options.first = number.ok()?,
-                _ => return None,
-            }
-        }
-        if options.seeds.is_empty() {
-            options.seeds.push(seed::FIXED);
-        }
-        Some(options)
-    }
-}
-
 /// What `gup-selftest --random` does.
-pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let Some(options) = Options::parse(arguments) else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
-    };
-    match run(&options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(e) => {
-            println!("Bail out! {e}");
-            ExitCode::FAILURE
-        }
-    }
+pub(crate) fn main(options: &Options) -> ExitCode {
+    exit_code(run(options))
 }
 
 fn run(options: &Options) -> io::Result<bool> {
+    let time = options.nr_seconds.map(Duration::from_secs);
+    let seeds = match &options.seeds[..] {
+        [] => &[seed::FIXED],
+        seeds => seeds,
+    };
     let _settings = rest::settings();
     let _khugepaged = Khugepaged::sleep();
     rest::allow_huge_pages(false)?;
@@ -129,12 +135,12 @@ fn run(options: &Options) -> io::Result<bool> {
     let started = Instant::now();
     let mut said_at = started;
     let mut nr_sequences = 0;
-    let is_time_over = || options.time.is_some_and(|time| started.elapsed() >= time);
+    let is_time_over = || time.is_some_and(|time| started.elapsed() >= time);
     let is_done = |nr_cases: u64| options.nr_cases.is_some_and(|nr| nr_cases >= nr);
     let mut outcome = Outcome::Pass;
-    let seeds = seed::names(&options.seeds);
-    reporter.note(&seeds)?;
-    let mut numbers = vec![options.first; options.seeds.len()];
+    let names = seed::names(seeds);
+    reporter.note(&names)?;
+    let mut numbers = vec![options.first; seeds.len()];
     let mut nr_cases_of_first = 0;
     while !is_time_over() {
         let mut turn = nr_sequences as usize % numbers.len();
@@ -146,7 +152,7 @@ fn run(options: &Options) -> io::Result<bool> {
             turn = 0;
         }
         let before = sum.nr_cases();
-        if let Err(failure) = one(&mut player, options.seeds[turn], numbers[turn], &mut sum) {
+        if let Err(failure) = one(&mut player, seeds[turn], numbers[turn], &mut sum) {
             reporter.note(&failure)?;
             outcome = Outcome::Fail;
             break;
@@ -162,7 +168,7 @@ fn run(options: &Options) -> io::Result<bool> {
         }
     }
     let done = progress(&sum, nr_sequences, started);
-    reporter.note(&format!("figures: {done}, {seeds}"))?;
+    reporter.note(&format!("figures: {done}, {names}"))?;
     for line in sum.lines() {
         reporter.note(&line)?;
     }
@@ -326,7 +332,7 @@ mod tests {
     use proptest::strategy::{Strategy, ValueTree};
 
     use super::step::{Op, Sequence};
-    use super::{runner_of, strategy, Options};
+    use super::{runner_of, strategy};
 
     fn sequence(seed: u64, number: u64) -> Sequence {
         let tree = strategy::sequence().new_tree(&mut runner_of(seed, number));
@@ -360,23 +366,5 @@ mod tests {
         let groups = (0..2000).flat_map(|number| sequence(4, number).groups);
         let drawn: BTreeSet<String> = groups.map(|group| group.op.name()).collect();
         assert_eq!(drawn, Op::names().collect());
-    }
-
-    #[test]
-    fn options_come_with_their_values() {
-        let parse = |text: &str| {
-            let words: Vec<String> = text.split_whitespace().map(String::from).collect();
-            Options::parse(&words)
-        };
-        let options = parse("--seed 7 --cases 100").expect("known options");
-        assert_eq!(
-            (&options.seeds[..], options.nr_cases, options.first),
-            (&[7][..], Some(100), 0)
-        );
-        let options = parse("--seed 1 --seed 0x10").expect("known options");
-        assert_eq!(options.seeds, [1, 16]);
-        assert_eq!(parse("--seed"), None);
-        assert_eq!(parse("--seed x"), None);
-        assert_eq!(parse("--swap 1"), None);
     }
 }

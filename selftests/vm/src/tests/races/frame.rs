@@ -56,10 +56,10 @@ fn seeds() -> Vec<u64> {
     match env::var("RACE_SEEDS") {
         Ok(text) => {
             let seeds = text.split_whitespace().map(seed::parse);
-            let seeds: Option<Vec<_>> = seeds.collect();
+            let seeds: Result<Vec<_>, _> = seeds.collect();
+            let seeds = seeds.expect("RACE_SEEDS are numbers");
+            assert!(!seeds.is_empty(), "RACE_SEEDS are numbers");
             seeds
-                .filter(|seeds| !seeds.is_empty())
-                .expect("RACE_SEEDS are numbers")
         }
         Err(_) => vec![seed::FIXED, seed::new()],
     }
