@@ -25,7 +25,6 @@ use rust_gup_uapi::{
     StopAt, //
 };
 use serde::{
-    ser::SerializeMap,
     Serialize,
     Serializer, //
 };
@@ -48,24 +47,33 @@ use crate::{
     Verdict, //
 };
 
-/// Sizes of leaves, by level.
-const LEAVES: [&str; RUST_GUP_NR_LEVELS as usize] = ["4K", "2M", "1G", "512G", "256T"];
-
-/// Pages by the level of the leaf that they were found under.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ByLeaf(pub(crate) [u64; RUST_GUP_NR_LEVELS as usize]);
+/// Pages by the leaf that they were found under: the size of the leaf, and how many pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ByLeaf(Vec<(u64, u64)>);
 
 impl ByLeaf {
+    /// `nr_by_level` is what the module counted, for this machine's leaves.
+    pub(crate) fn of(
+        device: &Device,
+        nr_by_level: [u64; RUST_GUP_NR_LEVELS as usize],
+    ) -> io::Result<Self> {
+        let info = device.info()?;
+        let leaves = nr_by_level.into_iter().enumerate();
+        let leaves = leaves.filter_map(|(level, nr)| Some((info.leaf_bytes(level)?, nr)));
+        Ok(Self(leaves.collect()))
+    }
+
     /// Like `512x 4K, 1x 2M`: leaves, or base pages.
-    pub(crate) fn text(self) -> String {
-        let parts: Vec<_> = (0u32..)
-            .zip(self.0)
-            .zip(LEAVES)
-            .filter(|((_, nr_pages), _)| *nr_pages != 0)
-            .map(|((level, nr_pages), leaf)| {
+    pub(crate) fn text(&self) -> String {
+        let page_bytes = self.0.first().map_or(1, |(bytes, _)| *bytes);
+        let parts: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(_, nr_pages)| *nr_pages != 0)
+            .map(|(leaf_bytes, nr_pages)| {
                 // A range may begin or end within a leaf.
-                let nr_leaves = nr_pages.div_ceil(1 << (9 * level));
-                format!("{nr_leaves}x {leaf}")
+                let nr_leaves = nr_pages.div_ceil(leaf_bytes / page_bytes);
+                format!("{nr_leaves}x {}", size::format(*leaf_bytes))
             })
             .collect();
         if parts.is_empty() {
@@ -78,12 +86,8 @@ impl ByLeaf {
 
 impl Serialize for ByLeaf {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        // No architecture has larger leaves.
-        for (nr_pages, leaf) in self.0.iter().zip(LEAVES).take(3) {
-            map.serialize_entry(leaf, nr_pages)?;
-        }
-        map.end()
+        let leaves = self.0.iter();
+        serializer.collect_map(leaves.map(|(bytes, nr_pages)| (size::format(*bytes), nr_pages)))
     }
 }
 
@@ -397,7 +401,11 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
         .access(question.access)
         .how(question.how)
         .fallback(question.fallback);
-    let (compared, first, nr_tries) = match compare_at_rest(device, &request) {
+    let result = compare_at_rest(device, &request).and_then(|(compared, first, nr_tries)| {
+        let by_leaf = ByLeaf::of(device, compared.raw.nr_by_level)?;
+        Ok((compared, first, nr_tries, by_leaf))
+    });
+    let (compared, first, nr_tries, nr_fast_by_leaf) = match result {
         Ok(result) => result,
         Err(err) => {
             return Outcome::Refused {
@@ -421,7 +429,7 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
         nr_pages_kernel: raw.nr_pages_kernel,
         nr_equal: raw.nr_equal,
         nr_fast: raw.nr_fast,
-        nr_fast_by_leaf: ByLeaf(raw.nr_by_level),
+        nr_fast_by_leaf,
         nr_runs: raw.nr_runs,
         stop,
         first,
@@ -558,10 +566,18 @@ mod tests {
 
     #[test]
     fn pages_are_shown_as_leaves() {
-        assert_eq!(ByLeaf([0; 5]).text(), "-");
-        assert_eq!(ByLeaf([512, 0, 0, 0, 0]).text(), "512x 4K");
-        assert_eq!(ByLeaf([3, 1024, 0, 0, 0]).text(), "3x 4K, 2x 2M");
-        assert_eq!(ByLeaf([0, 513, 1 << 18, 0, 0]).text(), "2x 2M, 1x 1G");
+        let text = |nr: [u64; 3]| {
+            let leaves = [4 << 10, 2 << 20, 1 << 30].into_iter().zip(nr);
+            ByLeaf(leaves.collect()).text()
+        };
+        assert_eq!(text([0; 3]), "-");
+        assert_eq!(text([512, 0, 0]), "512x 4K");
+        assert_eq!(text([3, 1024, 0]), "3x 4K, 2x 2M");
+        assert_eq!(text([0, 513, 1 << 18]), "2x 2M, 1x 1G");
+        assert_eq!(
+            ByLeaf(vec![(16 << 10, 2), (32 << 20, 2049)]).text(),
+            "2x 16K, 2x 32M"
+        );
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub(crate) fn run(device: &Device, args: &PinArgs, output: &mut Output) -> io::R
         nr_pages_wanted: mapping.nr_pages(),
         nr_pages: pinned.nr_pages(),
         nr_fast: pinned.nr_fast(),
-        nr_fast_by_leaf: ByLeaf(pinned.nr_by_level()),
+        nr_fast_by_leaf: ByLeaf::of(device, pinned.nr_by_level())?,
         nr_runs: pinned.nr_runs(),
         runs: runs
             .iter()

@@ -11,9 +11,9 @@ use std::{
 use crate::{
     make,
     size::{
-        gigantic_bytes,
         page_bytes,
-        pmd_bytes, //
+        pmd_bytes,
+        pud_bytes, //
     },
     Mapping, //
 };
@@ -135,8 +135,7 @@ impl Kind {
         match self {
             Self::Thp2m | Self::Thp2mSplit | Self::Hugetlb2m | Self::TmpfsHuge => pmd_bytes(),
             Self::Mthp64k => MTHP_BYTES,
-            // Where there are none, this is only what the error names.
-            Self::Hugetlb1g => gigantic_bytes().unwrap_or(1 << 30),
+            Self::Hugetlb1g => pud_bytes(),
             // So that something is left beside the hole.
             Self::Hole => 4 * page_bytes(),
             _ => page_bytes(),

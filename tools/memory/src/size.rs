@@ -26,16 +26,20 @@ pub fn pmd_bytes() -> usize {
     })
 }
 
-/// Size of the largest huge pages that the kernel has a pool for, or `None` if none are larger than [`pmd_bytes`].
-pub fn gigantic_bytes() -> Option<usize> {
-    static GIGANTIC_BYTES: OnceLock<Option<usize>> = OnceLock::new();
-    *GIGANTIC_BYTES.get_or_init(|| {
+/// What one entry of the third level maps: the largest huge pages that the kernel has a pool for.
+///
+/// If it has none, this is the size for tables that have as many entries as the tables of the level below.
+pub fn pud_bytes() -> usize {
+    static PUD_BYTES: OnceLock<usize> = OnceLock::new();
+    *PUD_BYTES.get_or_init(|| {
         fs::read_dir("/sys/kernel/mm/hugepages")
-            .ok()?
+            .into_iter()
+            .flatten()
             .flatten()
             .filter_map(|entry| bytes_of_name(entry.file_name().to_str()?))
             .max()
             .filter(|&bytes| bytes > pmd_bytes())
+            .unwrap_or_else(|| pmd_bytes() * (pmd_bytes() / page_bytes()))
     })
 }
 
@@ -90,6 +94,6 @@ mod tests {
     #[test]
     fn a_huge_page_is_made_of_base_pages() {
         assert_eq!(pmd_bytes() % page_bytes(), 0);
-        assert!(gigantic_bytes().is_none_or(|bytes| bytes % pmd_bytes() == 0));
+        assert_eq!(pud_bytes() % pmd_bytes(), 0);
     }
 }

@@ -17,16 +17,20 @@ use std::{
 };
 
 use libc::c_int;
-use rust_gup_memory::file;
+use rust_gup_memory::{
+    file,
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    }, //
+};
 use rust_gup_uapi::raw;
 use rustix::fs::MemfdFlags;
 
 use crate::harness::{
     fixture::{
         check,
-        pattern,
-        HUGE,
-        PAGE, //
+        pattern, //
     },
     memory::RW, //
 };
@@ -36,8 +40,12 @@ pub(super) const MAX_THREADS: usize = 3;
 const PAGES_PER_THREAD: usize = 64;
 const SHARED: usize = MAX_THREADS * PAGES_PER_THREAD;
 /// Where the huge page begins, in pages: it is aligned to its size.
-const HUGE_AT: usize = HUGE / PAGE;
-const NR_PAGES: usize = 3 * HUGE_AT;
+fn huge_at() -> usize {
+    pmd_bytes() / page_bytes()
+}
+fn arena_pages() -> usize {
+    3 * huge_at()
+}
 
 /// A piece of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,12 +100,12 @@ impl Region {
             Self::Untouched => (SHARED + 24, 8),
             Self::File => (SHARED + 33, 8),
             Self::Secret => (SHARED + 42, 2),
-            Self::Huge => (HUGE_AT, HUGE_AT),
+            Self::Huge => (huge_at(), huge_at()),
         }
     }
 
     pub(super) fn len_bytes(self) -> usize {
-        self.place(0).1 * PAGE
+        self.place(0).1 * page_bytes()
     }
 
     /// Only the thread itself changes it.
@@ -129,10 +137,10 @@ impl Arena {
     /// Maps all but what userfaultfd is needed for.
     pub(super) fn new(nr_threads: usize, with_secret: bool, user_limit: u64) -> Self {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let len_bytes = (NR_PAGES + HUGE_AT) * PAGE;
+        let len_bytes = (arena_pages() + huge_at()) * page_bytes();
         let start = map(0, len_bytes, libc::PROT_NONE, flags | libc::MAP_32BIT, -1);
         let arena = Self {
-            start: start.next_multiple_of(HUGE),
+            start: start.next_multiple_of(pmd_bytes()),
             user_limit,
         };
         for thread in 0..nr_threads {
@@ -143,18 +151,18 @@ impl Arena {
         arena.anonymous(Region::Blocked, 0);
         arena.anonymous(Region::Huge, 0);
         arena.advise(Region::Huge, libc::MADV_HUGEPAGE);
-        for page in (0..Region::Holes.len_bytes() / PAGE).step_by(2) {
-            let addr = arena.addr(0, Region::Holes, page * PAGE);
+        for page in (0..Region::Holes.len_bytes() / page_bytes()).step_by(2) {
+            let addr = arena.addr(0, Region::Holes, page * page_bytes());
             map(
                 addr,
-                PAGE,
+                page_bytes(),
                 RW,
                 flags | libc::MAP_FIXED | libc::MAP_POPULATE,
                 -1,
             );
-            unmap(addr + PAGE, PAGE);
+            unmap(addr + page_bytes(), page_bytes());
         }
-        let file = memfd(4 * PAGE + PAGE / 2);
+        let file = memfd(4 * page_bytes() + page_bytes() / 2);
         arena.shared_file(Region::File, 0, &file, RW);
         if with_secret {
             arena.secret();
@@ -177,8 +185,8 @@ impl Arena {
         }
         self.fill(self.addr(thread, Region::Stable, 0), &stable_bytes(thread));
         let bounce_end = self.addr(thread, Region::Bounce, Region::Bounce.len_bytes());
-        unmap(bounce_end, PAGE);
-        unmap(self.addr(thread, Region::Gone, 0), PAGE);
+        unmap(bounce_end, page_bytes());
+        unmap(self.addr(thread, Region::Gone, 0), page_bytes());
         let file = memfd(Region::Frozen.len_bytes());
         self.shared_file(Region::FrozenAlias, thread, &file, RW);
         let zeroes = vec![0; Region::Frozen.len_bytes()];
@@ -207,7 +215,7 @@ impl Arena {
             .expect("memfd_secret")
             .into();
         self.shared_file(Region::Secret, 0, &file, RW);
-        self.fill(self.addr(0, Region::Secret, 0), &[1; PAGE]);
+        self.fill(self.addr(0, Region::Secret, 0), &vec![1; page_bytes()]);
     }
 
     /// madvise(2) on the whole of a shared region.
@@ -223,7 +231,7 @@ impl Arena {
 
     /// The address of byte `offset` of a region of thread `thread`.
     pub(super) fn addr(&self, thread: usize, region: Region, offset: usize) -> usize {
-        self.start + region.place(thread).0 * PAGE + offset
+        self.start + region.place(thread).0 * page_bytes() + offset
     }
 
     /// The region that a byte lies in, of those of thread `thread` and of all, and its offset there.
@@ -355,7 +363,7 @@ impl Arena {
 
 /// How many pages hold a byte of the range.
 pub(super) fn nr_pages(addr: u64, len_bytes: u64) -> u64 {
-    ((addr % PAGE as u64) + len_bytes).div_ceil(PAGE as u64)
+    ((addr % page_bytes() as u64) + len_bytes).div_ceil(page_bytes() as u64)
 }
 
 /// Nothing is ever mapped below.

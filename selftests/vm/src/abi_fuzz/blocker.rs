@@ -12,15 +12,14 @@ use std::{
     time::Duration, //
 };
 
+use rust_gup_memory::size::page_bytes;
+
 use super::arena::{
     Arena,
     Region, //
 };
 use crate::harness::{
-    fixture::{
-        check,
-        PAGE, //
-    },
+    fixture::check,
     memory::userfaultfd, //
 };
 
@@ -72,10 +71,10 @@ fn answer(file: &OwnedFd) {
         if message[0] as u8 != EVENT_PAGEFAULT {
             continue;
         }
-        let page = message[2] & !(PAGE as u64 - 1);
+        let page = message[2] & !(page_bytes() as u64 - 1);
         thread::sleep(Duration::from_micros(100));
-        let mut zeropage = [page, PAGE as u64, 0, 0];
-        let range = [page, PAGE as u64];
+        let mut zeropage = [page, page_bytes() as u64, 0, 0];
+        let range = [page, page_bytes() as u64];
         // SAFETY: The structures have four and two fields of 64 bits.
         unsafe {
             // It may have been answered, or unmapped, or cannot be answered now. Then who waits has to look again.

@@ -2,25 +2,55 @@
 
 //! A thread that makes calls, and what it knows of the files and handles that are its own.
 
-use std::ptr::from_ref;
-use std::sync::atomic::Ordering::Relaxed;
+use std::{
+    ptr::from_ref,
+    sync::atomic::Ordering::Relaxed, //
+};
 
 use libc::c_int;
-use rust_gup_uapi::{errno_name, raw};
-
-use super::arena::{nr_pages, stable_bytes, Outlook, Region, MAX_THREADS};
-use super::call::{size_of_number, Call};
-use super::check::{self, Outcome};
-use super::ioctl::ioctl;
-use super::script::{
-    Addr, Argument, CallOperation, Fields, File, Handle, Len, Offset, OtherFile, NR_OWN_FILES,
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    errno_name,
+    raw, //
 };
-use super::structure::structure;
-use super::world::World;
-use crate::harness::fixture::PAGE;
+
+use super::{
+    arena::{
+        nr_pages,
+        stable_bytes,
+        Outlook,
+        Region,
+        MAX_THREADS, //
+    },
+    call::{
+        size_of_number,
+        Call, //
+    },
+    check::{
+        self,
+        Outcome, //
+    },
+    ioctl::ioctl,
+    script::{
+        Addr,
+        Argument,
+        CallOperation,
+        Fields,
+        File,
+        Handle,
+        Len,
+        Offset,
+        OtherFile,
+        NR_OWN_FILES, //
+    },
+    structure::structure,
+    world::World, //
+};
 
 /// For the structure of one thread: twice as much as any has.
-const PART: usize = PAGE / MAX_THREADS.next_power_of_two();
+fn part_bytes() -> usize {
+    page_bytes() / MAX_THREADS.next_power_of_two()
+}
 
 /// A thread of a case.
 pub(super) struct Caller<'w> {
@@ -313,9 +343,9 @@ impl<'w> Caller<'w> {
             }
             // Each thread has its part of a page, or one would make the call of another on files of its own.
             Argument::At(Addr::In(region @ (Region::Contested | Region::Blocked), offset)) => {
-                let start = offset - offset % PAGE + self.thread * PART;
+                let start = offset - offset % page_bytes() + self.thread * part_bytes();
                 (
-                    arena.addr(0, region, start + offset % (PART / 2)) as u64,
+                    arena.addr(0, region, start + offset % (part_bytes() / 2)) as u64,
                     false,
                 )
             }

@@ -2,15 +2,26 @@
 
 //! What a call may leave behind: outputs that make sense, nothing of the kernel's, and nothing else changed.
 
-use std::mem::offset_of;
-use std::ops;
+use std::{
+    mem::offset_of,
+    ops, //
+};
 
+use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::raw;
 
-use super::call::Call;
-use super::caller::{Caller, Held, Prepared, Range, Subject, Use};
-use super::structure::from_bytes;
-use crate::harness::fixture::PAGE;
+use super::{
+    call::Call,
+    caller::{
+        Caller,
+        Held,
+        Prepared,
+        Range,
+        Subject,
+        Use, //
+    },
+    structure::from_bytes, //
+};
 
 /// Bytes around a structure or buffer that are watched.
 pub(super) const MARGIN: usize = 64;
@@ -262,7 +273,7 @@ fn info(caller: &Caller<'_>, now: &raw::rust_gup_info) -> Result<(), String> {
     ensure!(
         now.abi_version == raw::RUST_GUP_ABI_VERSION
             && now.format == raw::RUST_GUP_FORMAT_X86_64
-            && now.page_size_bytes as usize == PAGE
+            && now.page_size_bytes as usize == page_bytes()
             && matches!(now.levels, 4 | 5)
             && (1..=65536).contains(&now.window_entries)
             && now.reserved == 0
@@ -304,9 +315,9 @@ fn stop(range: &Range, stop: u32, stop_addr: u64) -> Result<(), String> {
 
 /// Whether this is the address of a page of the range.
 fn is_page_of(range: &Range, addr: u64) -> bool {
-    let first = range.addr & !(PAGE as u64 - 1);
+    let first = range.addr & !(page_bytes() as u64 - 1);
     let end = range.addr.saturating_add(range.len_bytes);
-    (first..end).contains(&addr) && addr % PAGE as u64 == 0
+    (first..end).contains(&addr) && addr % page_bytes() as u64 == 0
 }
 
 /// Numbers of pages that were taken.
@@ -372,8 +383,10 @@ fn pin(
         caller.world.persona.is_admin() || now.nr_runs == now.nr_pages,
         "{now:x?}: the caller may not see how the pages lie"
     );
-    let offset = range.addr % PAGE as u64;
-    let len_bytes = range.len_bytes.min(now.nr_pages * PAGE as u64 - offset);
+    let offset = range.addr % page_bytes() as u64;
+    let len_bytes = range
+        .len_bytes
+        .min(now.nr_pages * page_bytes() as u64 - offset);
     let arena = &caller.world.arena;
     Ok(Outcome::Taken(Held {
         handle: now.handle,

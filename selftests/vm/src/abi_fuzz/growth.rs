@@ -2,13 +2,17 @@
 
 //! Memory that does not come back.
 
-use std::fs;
-use std::sync::atomic::Ordering::Relaxed;
-use std::thread;
-use std::time::Duration;
+use std::{
+    fs,
+    sync::atomic::Ordering::Relaxed,
+    thread,
+    time::Duration, //
+};
+
+use rust_gup_memory::size::page_bytes;
 
 use super::tally::Tally;
-use crate::harness::fixture::{field, PAGE};
+use crate::harness::fixture::field;
 
 /// What the machine does for itself meanwhile: free memory, and slab that cannot be reclaimed, in KiB.
 const BOUNDS_KIB: [u64; 2] = [8192, 2048];
@@ -56,7 +60,9 @@ fn on_cpu_lists_kib() -> u64 {
         .lines()
         .filter_map(|l| l.trim().strip_prefix("count:"));
     counts
-        .map(|nr_pages| nr_pages.trim().parse::<u64>().expect("a number") * PAGE as u64 / 1024)
+        .map(|nr_pages| {
+            nr_pages.trim().parse::<u64>().expect("a number") * page_bytes() as u64 / 1024
+        })
         .sum()
 }
 

@@ -2,68 +2,104 @@
 
 //! Makes scripts: valid operations, with some of their fields replaced by what lies at borders, or beyond.
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::{
+    rngs::SmallRng,
+    Rng,
+    SeedableRng, //
+};
+use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::raw;
 
-use super::arena::{Region, MAX_THREADS};
-use super::call::{Call, SIZE_MAX, SIZE_SHIFT, SLOW_FLAGS};
-use super::script::{
-    Addr, Argument, CallOperation, ChildEnd, End, Fields, File, FileOperation, Handle, Len,
-    MemoryOperation, Offset, Operation, OtherCall, OtherFile, Scope, Script, NR_OWN_FILES,
-    NR_SHARED_FILES,
+use super::{
+    arena::{
+        Region,
+        MAX_THREADS, //
+    },
+    call::{
+        Call,
+        SIZE_MAX,
+        SIZE_SHIFT,
+        SLOW_FLAGS, //
+    },
+    script::{
+        Addr,
+        Argument,
+        CallOperation,
+        ChildEnd,
+        End,
+        Fields,
+        File,
+        FileOperation,
+        Handle,
+        Len,
+        MemoryOperation,
+        Offset,
+        Operation,
+        OtherCall,
+        OtherFile,
+        Scope,
+        Script,
+        NR_OWN_FILES,
+        NR_SHARED_FILES, //
+    }, //
 };
-use crate::harness::fixture::{FLAGS, PAGE};
+use crate::harness::fixture::FLAGS;
 
 /// Operations of a case, of all threads together.
 const NR_OPERATIONS: usize = 1000;
 
 /// Sizes of pages, numbers of bits, and what lies around them.
-const NUMBERS: [u64; 14] = [
-    0,
-    1,
-    2,
-    PAGE as u64 - 1,
-    PAGE as u64,
-    PAGE as u64 + 1,
-    0x7fff_ffff,
-    0xffff_ffff,
-    1 << 32,
-    1 << 44,
-    i64::MAX as u64,
-    1 << 63,
-    u64::MAX - 1,
-    u64::MAX,
-];
+fn numbers() -> [u64; 14] {
+    [
+        0,
+        1,
+        2,
+        page_bytes() as u64 - 1,
+        page_bytes() as u64,
+        page_bytes() as u64 + 1,
+        0x7fff_ffff,
+        0xffff_ffff,
+        1 << 32,
+        1 << 44,
+        i64::MAX as u64,
+        1 << 63,
+        u64::MAX - 1,
+        u64::MAX,
+    ]
+}
 
 /// Ends of address spaces, and addresses of the kernel.
-const ADDRESSES: [u64; 19] = [
-    0,
-    1,
-    PAGE as u64 - 1,
-    PAGE as u64,
-    0xffff,
-    0x7fff_ffff_efff,
-    0x7fff_ffff_f000,
-    0x7fff_ffff_ffff,
-    0x8000_0000_0000,
-    0x00ff_ffff_ffff_efff,
-    0x00ff_ffff_ffff_f000,
-    1 << 56,
-    1 << 63,
-    0xffff_8000_0000_0000,
-    0xffff_8880_0000_0000,
-    0xffff_ffff_8100_0000,
-    0xffff_ffff_ff60_0000,
-    u64::MAX - PAGE as u64,
-    u64::MAX,
-];
+fn addresses(user_limit: u64) -> [u64; 19] {
+    let page = page_bytes() as u64;
+    [
+        0,
+        1,
+        page - 1,
+        page,
+        0xffff,
+        user_limit / 2,
+        user_limit - page - 1,
+        user_limit - page,
+        user_limit - 1,
+        user_limit,
+        user_limit + page - 1,
+        user_limit + page,
+        1 << 63,
+        0xffff_8000_0000_0000,
+        0xffff_8880_0000_0000,
+        0xffff_ffff_8100_0000,
+        0xffff_ffff_ff60_0000,
+        u64::MAX - page,
+        u64::MAX,
+    ]
+}
 
 /// Makes the script of a seed.
-pub(super) fn make(seed: u64, scope: Scope) -> Script {
+pub(super) fn make(seed: u64, scope: Scope, user_limit: u64) -> Script {
     let mut maker = Maker {
         rng: SmallRng::seed_from_u64(seed),
         scope,
+        user_limit,
         alone: true,
     };
     maker.alone = scope.only_calls || maker.one_in(2);
@@ -99,6 +135,7 @@ pub(super) fn make(seed: u64, scope: Scope) -> Script {
 struct Maker {
     rng: SmallRng,
     scope: Scope,
+    user_limit: u64,
     alone: bool,
 }
 
@@ -260,13 +297,13 @@ impl Maker {
         match self.rng.random_range(0..100) {
             0..4 => Argument::AtEnd,
             4..7 => Argument::Crossing(self.rng.random_range(1..call.size())),
-            7..10 => Argument::Scratch(self.small(PAGE)),
-            10..13 => Argument::ReadOnly(self.small(PAGE)),
-            13..15 => Argument::At(Addr::Number(self.pick(&ADDRESSES))),
+            7..10 => Argument::Scratch(self.small(page_bytes())),
+            10..13 => Argument::ReadOnly(self.small(page_bytes())),
+            13..15 => Argument::At(Addr::Number(self.pick(&addresses(self.user_limit)))),
             15 => Argument::At(self.bad_place()),
             // Who does not know whether a handle was made cannot predict the next call.
             16..19 if is_shared || call != Call::Pin => Argument::At(self.changing_place()),
-            _ => Argument::Good(self.small(PAGE)),
+            _ => Argument::Good(self.small(page_bytes())),
         }
     }
 
@@ -289,11 +326,11 @@ impl Maker {
     }
 
     fn within(&mut self, region: Region) -> Addr {
-        let page = self.rng.random_range(0..region.len_bytes() / PAGE) * PAGE;
+        let page = self.rng.random_range(0..region.len_bytes() / page_bytes()) * page_bytes();
         let offset = if self.one_in(2) {
             0
         } else {
-            self.small(PAGE - 1)
+            self.small(page_bytes() - 1)
         };
         Addr::In(region, page + offset)
     }
@@ -326,7 +363,7 @@ impl Maker {
             }
         }
         let addr = match self.rng.random_range(0..100) {
-            0..8 => Addr::Number(self.pick(&ADDRESSES)),
+            0..8 => Addr::Number(self.pick(&addresses(self.user_limit))),
             8..12 => self.bad_place(),
             12..16 => self.within(Region::Frozen),
             16..26 => self.within(Region::Scratch),
@@ -355,11 +392,11 @@ impl Maker {
         };
         let mut rounds = self.rng.random_range(1..=3);
         let mut len = match self.rng.random_range(0..100) {
-            0..5 => Len::Bytes(self.pick(&NUMBERS)),
-            5..7 => Len::UpTo(self.pick(&ADDRESSES)),
-            7..9 => Len::UpToLimit(self.pick(&[-1, 0, 1, PAGE as i64])),
+            0..5 => Len::Bytes(self.pick(&numbers())),
+            5..7 => Len::UpTo(self.pick(&addresses(self.user_limit))),
+            7..9 => Len::UpToLimit(self.pick(&[-1, 0, 1, page_bytes() as i64])),
             9..11 => Len::Bytes(u64::from(self.pick(&[1_u32, 4]) << 10) << 20),
-            _ => Len::Bytes(1 + self.small(16 * PAGE) as u64),
+            _ => Len::Bytes(1 + self.small(16 * page_bytes()) as u64),
         };
         let mut addr = addr;
         if self.one_in(30) {
@@ -370,7 +407,7 @@ impl Maker {
                 u32::MAX,
             ]);
             // Or it would take long.
-            (addr, len) = (self.bad_place(), Len::Bytes(PAGE as u64));
+            (addr, len) = (self.bad_place(), Len::Bytes(page_bytes() as u64));
         }
         if self.one_in(30) {
             flags ^= 1 << self.rng.random_range(0..32);
@@ -423,24 +460,24 @@ impl Maker {
 
     fn of_handle(&mut self, call: Call) -> Fields {
         let handle = match self.rng.random_range(0..100) {
-            0..4 => Handle::Number(self.pick(&NUMBERS)),
+            0..4 => Handle::Number(self.pick(&numbers())),
             4..7 => Handle::Released(self.small(8)),
             7..9 => Handle::OfOther(self.small(8)),
             9 => Handle::Next,
             _ => Handle::Held(self.small(8)),
         };
         let offset = match self.rng.random_range(0..20) {
-            0 => Offset::Bytes(self.pick(&NUMBERS)),
-            1..8 => Offset::FromEnd(self.small(2 * PAGE) as u64),
-            8 => Offset::FromEnd(self.pick(&NUMBERS)),
-            _ => Offset::Bytes(self.small(8 * PAGE) as u64),
+            0 => Offset::Bytes(self.pick(&numbers())),
+            1..8 => Offset::FromEnd(self.small(2 * page_bytes()) as u64),
+            8 => Offset::FromEnd(self.pick(&numbers())),
+            _ => Offset::Bytes(self.small(8 * page_bytes()) as u64),
         };
         Fields::Handle {
             handle,
             offset,
             len: match self.rng.random_range(0..20) {
-                0 => self.pick(&NUMBERS),
-                1..5 => self.small(16 * PAGE) as u64,
+                0 => self.pick(&numbers()),
+                1..5 => self.small(16 * page_bytes()) as u64,
                 _ => self.small(600) as u64,
             },
             // What is written comes from the pattern, so that it goes on holding.
@@ -450,12 +487,12 @@ impl Maker {
                 Region::Bounce
             }),
             first: if self.one_in(3) {
-                self.pick(&NUMBERS)
+                self.pick(&numbers())
             } else {
                 self.small(4) as u64
             },
             capacity: if self.one_in(6) {
-                self.pick(&NUMBERS)
+                self.pick(&numbers())
             } else {
                 self.small(40) as u64
             },
@@ -465,14 +502,14 @@ impl Maker {
     /// Where a copy goes to or comes from; `good` mostly.
     fn buffer(&mut self, good: Region) -> Addr {
         match self.rng.random_range(0..100) {
-            0..3 => Addr::Number(self.pick(&ADDRESSES)),
+            0..3 => Addr::Number(self.pick(&addresses(self.user_limit))),
             3..6 => self.bad_place(),
             6..9 => self.within(Region::Frozen),
             9..14 => self.changing_place(),
             14..17 => self.within(Region::Scratch),
             // Ends where the memory ends, or not quite.
-            17..22 => Addr::In(good, good.len_bytes() - 1 - self.small(2 * PAGE)),
-            _ => Addr::In(good, self.small(PAGE)),
+            17..22 => Addr::In(good, good.len_bytes() - 1 - self.small(2 * page_bytes())),
+            _ => Addr::In(good, self.small(page_bytes())),
         }
     }
 }

@@ -257,7 +257,7 @@ fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally
     tally.count_case();
     // What a case leaves behind when it is killed becomes a child of this process.
     become_subreaper().expect("PR_SET_CHILD_SUBREAPER");
-    let script = make(seed, persona.scope());
+    let script = make(seed, persona.scope(), special.user_limit);
     let again = format!(
         "again: gup-selftest abi-fuzz --case {}:{seed:#x}",
         persona.name()

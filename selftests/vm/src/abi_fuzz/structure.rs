@@ -2,13 +2,19 @@
 
 //! The structures of the ABI as bytes.
 
+use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::raw;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
 
-use super::call::Call;
-use super::caller::Subject;
-use super::script::CallOperation;
-use crate::harness::fixture::{bytes_of, PAGE};
+use super::{
+    call::Call,
+    caller::Subject,
+    script::CallOperation, //
+};
+use crate::harness::fixture::bytes_of;
 
 /// The structure of an operation, as the header has it. Fields that are only for output hold garbage.
 pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8> {
@@ -89,7 +95,7 @@ pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8>
             nr_total: garbage,
         }),
         (Some(call), _) => vec![garbage as u8; call.size()],
-        (None, _) => vec![garbage as u8; PAGE],
+        (None, _) => vec![garbage as u8; page_bytes()],
     }
 }
 

@@ -2,30 +2,73 @@
 
 //! A case: a process with memory, files and threads, that does what a script says and ends.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
-use std::process;
-use std::ptr::{null, null_mut, with_exposed_provenance_mut};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
-use std::thread;
+use std::{
+    ffi::CStr,
+    os::fd::{
+        AsFd,
+        BorrowedFd,
+        IntoRawFd, //
+    },
+    process,
+    ptr::{
+        null,
+        null_mut,
+        with_exposed_provenance_mut, //
+    },
+    sync::atomic::{
+        AtomicI32,
+        AtomicU64,
+        Ordering::Relaxed, //
+    },
+    thread, //
+};
 
 use libc::c_int;
-use rust_gup_uapi::{raw, Device};
-use rustix::process::{getpid, Pid};
-
-use super::arena::{self, Arena, Region};
-use super::blocker;
-use super::caller::Caller;
-use super::persona::Persona;
-use super::script::{
-    ChildEnd, End, FileOperation, MemoryOperation, Operation, OtherCall, Script, NR_OWN_FILES,
-    NR_SHARED_FILES,
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::raw;
+use rustix::process::{
+    getpid,
+    Pid, //
 };
-use super::tally::Tally;
-use crate::harness::fixture::{check, PAGE};
-use crate::harness::memory::RW;
-use crate::harness::process::{
-    exit_at_once, fork, kill, pinned_kib, receive, send, wait_for, Rendezvous,
+
+use super::{
+    arena::{
+        self,
+        Arena,
+        Region, //
+    },
+    blocker,
+    caller::Caller,
+    persona::Persona,
+    script::{
+        ChildEnd,
+        End,
+        FileOperation,
+        MemoryOperation,
+        Operation,
+        OtherCall,
+        Script,
+        NR_OWN_FILES,
+        NR_SHARED_FILES, //
+    },
+    tally::Tally, //
+};
+use crate::harness::{
+    fixture::{
+        check,
+        user_limit, //
+    },
+    memory::RW,
+    process::{
+        exit_at_once,
+        fork,
+        kill,
+        pinned_kib,
+        receive,
+        send,
+        wait_for,
+        Rendezvous, //
+    }, //
 };
 
 /// Handles of a shared file that were seen last.
@@ -72,16 +115,10 @@ impl Special {
             let start = line.and_then(|line| line.split('-').next());
             start.map_or(0, |start| u64::from_str_radix(start, 16).expect("a number"))
         };
-        let levels = Device::open()
-            .and_then(|device| device.info())
-            .expect("INFO")
-            .raw
-            .levels;
-        let bits = if levels == 5 { 56 } else { 47 };
         Self {
             vdso: start_of("[vdso]"),
             vvar: start_of("[vvar]"),
-            user_limit: (1 << bits) - PAGE as u64,
+            user_limit: user_limit() as u64,
         }
     }
 }
@@ -226,7 +263,7 @@ fn interrupt_every(period_us: u32) {
 impl World {
     /// Gives everything back, and looks whether it was.
     fn release_all(&self, callers: &mut [Caller<'_>]) -> Result<(), String> {
-        let locked_pages = || pinned_kib() * 1024 / PAGE as u64;
+        let locked_pages = || pinned_kib() * 1024 / page_bytes() as u64;
         if self.is_alone && locked_pages() != callers[0].nr_held_pages() {
             return Err(format!(
                 "{} pages are charged, {} held",
@@ -327,7 +364,7 @@ impl Caller<'_> {
             MemoryOperation::Collapse => arena.advise(Region::Huge, libc::MADV_COLLAPSE),
             MemoryOperation::BlockAgain => arena.advise(Region::Blocked, libc::MADV_DONTNEED),
             MemoryOperation::CheckLocked => {
-                let nr_locked = pinned_kib() * 1024 / PAGE as u64;
+                let nr_locked = pinned_kib() * 1024 / page_bytes() as u64;
                 let nr_held = self.nr_held_pages();
                 if self.world.is_alone && nr_locked != nr_held {
                     return Err(format!("{nr_locked} pages are charged, {nr_held} held"));
@@ -408,7 +445,7 @@ impl Caller<'_> {
                     libc::ENOTDIR,
                 ),
                 OtherCall::Map => {
-                    let start = libc::mmap(null_mut(), PAGE, RW, libc::MAP_SHARED, fd, 0);
+                    let start = libc::mmap(null_mut(), page_bytes(), RW, libc::MAP_SHARED, fd, 0);
                     (start as isize, libc::ENODEV)
                 }
                 OtherCall::Poll => (libc::poll(&mut poll, 1, 0) as isize, 0),

@@ -31,6 +31,7 @@ use rust_gup_uapi::{
     Engine,
     Fallback,
     How,
+    Info,
     Pinned,
     Request, //
 };
@@ -43,9 +44,17 @@ use zerocopy::{
     IntoBytes, //
 };
 
-pub(crate) const PAGE: usize = 4096;
-/// What one leaf of the second level maps.
-pub(crate) const HUGE: usize = 2 << 20;
+/// What INFO says, asked once. Tests that unload the module, or have no access to it, are forked by a process that knows.
+pub(crate) fn machine() -> &'static Info {
+    static MACHINE: OnceLock<Info> = OnceLock::new();
+    MACHINE.get_or_init(|| open().info().expect("INFO"))
+}
+
+/// First address beyond user space.
+pub(crate) fn user_limit() -> usize {
+    machine().raw.user_limit as usize
+}
+
 /// How the pages of a range can be asked for.
 pub(crate) const HOWS: [How; 3] = [How::Get, How::Pin, How::LongTerm];
 

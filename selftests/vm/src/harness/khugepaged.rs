@@ -3,14 +3,27 @@
 //! khugepaged, which makes huge pages of small ones whenever it comes across them. Tests that look at how memory is
 //! mapped, and at counts, want none of that.
 
-use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_memory::Setting;
+use rust_gup_memory::{
+    size::pmd_bytes,
+    Setting, //
+};
 
-use crate::harness::fixture::{scaled, HUGE};
-use crate::harness::memory::{Map, RW};
+use crate::harness::{
+    fixture::scaled,
+    memory::{
+        Map,
+        RW, //
+    }, //
+};
 
 /// How long it may take to look around once.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -37,9 +50,11 @@ impl Khugepaged {
         }
         let sleep = Setting::set(SLEEP, "4000000000").ok();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let memory = Map::new(0, 2 * HUGE, RW, flags, -1).expect("memory");
-        memory.try_advise(0, 2 * HUGE, libc::MADV_HUGEPAGE).ok()?;
-        memory.advise(0, 2 * HUGE, libc::MADV_DONTFORK);
+        let memory = Map::new(0, 2 * pmd_bytes(), RW, flags, -1).expect("memory");
+        memory
+            .try_advise(0, 2 * pmd_bytes(), libc::MADV_HUGEPAGE)
+            .ok()?;
+        memory.advise(0, 2 * pmd_bytes(), libc::MADV_DONTFORK);
         memory.set(0, 1);
         let deadline = Instant::now() + scaled(LIMIT);
         while fs::read_to_string(FULL_SCANS).ok()? == before {

@@ -2,21 +2,47 @@
 
 //! What the tests share: memory of this process, and what the kernel says about it.
 
-use std::fs;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
-use std::sync::OnceLock;
+use std::{
+    fs,
+    io,
+    os::fd::OwnedFd,
+    ptr::{
+        with_exposed_provenance,
+        with_exposed_provenance_mut, //
+    },
+    sync::OnceLock, //
+};
 
 use libc::c_int;
-use rust_gup_memory::proc::{self, PAGEMAP_PRESENT};
-use rust_gup_memory::{Area, Kind, Mapping, Setting};
-use rust_gup_uapi::{Device, Engine, How, Request};
-
+use rust_gup_memory::{
+    proc::{
+        self,
+        PAGEMAP_PRESENT, //
+    },
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Area,
+    Kind,
+    Mapping,
+    Setting, //
+};
+use rust_gup_uapi::{
+    Device,
+    Engine,
+    How,
+    Request, //
+};
 use rustix::mm::UserfaultfdFlags;
 
-use crate::harness::fixture::{check, pattern, HUGE, PAGE};
-use crate::harness::runner::skip;
+use crate::harness::{
+    fixture::{
+        check,
+        pattern, //
+    },
+    runner::skip, //
+};
 
 pub(crate) const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
 
@@ -129,7 +155,7 @@ impl Map {
     /// Private anonymous memory in small pages, not touched yet.
     pub(crate) fn untouched(nr_pages: usize) -> Self {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let map = Self::new(0, nr_pages * PAGE, RW, flags, -1).expect("anonymous memory");
+        let map = Self::new(0, nr_pages * page_bytes(), RW, flags, -1).expect("anonymous memory");
         // Fails where the kernel has no huge pages, and then it need not succeed.
         let _ = map.try_advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
         map
@@ -158,7 +184,7 @@ impl Map {
 
     /// Private anonymous memory in huge pages, filled with a pattern.
     pub(crate) fn huge(nr_huge: usize) -> Self {
-        let map = Self::of(Kind::Thp2m, nr_huge * HUGE);
+        let map = Self::of(Kind::Thp2m, nr_huge * pmd_bytes());
         map.fill(0);
         map.settle(0, map.len_bytes);
         map
@@ -181,7 +207,7 @@ impl Map {
     }
 
     pub(crate) fn nr_pages(&self) -> usize {
-        self.len_bytes / PAGE
+        self.len_bytes / page_bytes()
     }
 
     /// A request for reading all of it, by a pin.

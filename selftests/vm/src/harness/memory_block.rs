@@ -2,16 +2,30 @@
 
 //! Blocks of memory, which can be taken away and brought back (`Documentation/admin-guide/mm/memory-hotplug.rst`).
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::ops::Range;
-use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::{
+    fs::{
+        self,
+        File, //
+    },
+    io::Write,
+    ops::Range,
+    panic::{
+        catch_unwind,
+        resume_unwind,
+        AssertUnwindSafe, //
+    },
+    path::PathBuf,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
+    thread,
+    time::Duration, //
+};
 
-use crate::harness::fixture::{check, PAGE};
+use rust_gup_memory::size::page_bytes;
+
+use crate::harness::fixture::check;
 
 /// What the kernel says of a page that somebody holds, so that its block cannot go.
 pub(crate) const PAGE_IS_HELD: [&str; 3] = [
@@ -53,7 +67,7 @@ impl Block {
                 return None;
             }
             let nr_bytes = hex(dir.with_file_name("block_size_bytes"))?;
-            let (number, len) = (hex(dir.join("phys_index"))?, nr_bytes / PAGE as u64);
+            let (number, len) = (hex(dir.join("phys_index"))?, nr_bytes / page_bytes() as u64);
             let frames = number * len..(number + 1) * len;
             Some(Self { dir, frames })
         })

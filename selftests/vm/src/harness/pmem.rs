@@ -18,16 +18,16 @@ use std::{
     }, //
 };
 
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
 use rustix::fs::{
     fallocate,
     FallocateFlags, //
 };
 
 use crate::harness::{
-    fixture::{
-        HUGE,
-        PAGE, //
-    },
     memory::{
         Map,
         RW, //
@@ -43,8 +43,6 @@ const MOUNTED: &str = "/tmp/dax";
 /// Whether this test has mounted one there.
 static IS_MOUNTED: AtomicBool = AtomicBool::new(false);
 
-pub(crate) const GIANT: usize = 1 << 30;
-
 /// Whether the machine was given such memory.
 pub(crate) fn is_there() -> bool {
     fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("memmap="))
@@ -59,9 +57,9 @@ pub(crate) enum Fs {
 /// A file, mapped by leaves of 2 MiB. That depends on where the file system puts it, so more than one is tried.
 pub(crate) fn by_pmd(fs: Fs, flags: libc::c_int) -> (File, Map) {
     for _ in 0..8 {
-        let file = file(fs, 2 * HUGE);
-        let map = mapped(&file, 2 * HUGE, flags, 0);
-        if faults(&map, PAGE) == 2 {
+        let file = file(fs, 2 * pmd_bytes());
+        let map = mapped(&file, 2 * pmd_bytes(), flags, 0);
+        if faults(&map, page_bytes()) == 2 {
             return (file, map);
         }
     }
@@ -79,7 +77,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 /// Maps a file of [`file()`] from `offset` on.
 pub(crate) fn mapped(file: &File, len_bytes: usize, flags: libc::c_int, offset: usize) -> Map {
     let place = (file.as_raw_fd(), offset);
-    Map::guarded(len_bytes, HUGE, RW, flags, place).expect("the file is mapped")
+    Map::guarded(len_bytes, pmd_bytes(), RW, flags, place).expect("the file is mapped")
 }
 
 /// A file with all its blocks.
@@ -193,7 +191,8 @@ impl Driver {
 /// The frames of persistent memory, by /proc/iomem.
 pub(crate) fn frames() -> Vec<Range<u64>> {
     let text = fs::read_to_string("/proc/iomem").expect("/proc/iomem");
-    let frame = |addr: &str| u64::from_str_radix(addr, 16).expect("an address") / PAGE as u64;
+    let frame =
+        |addr: &str| u64::from_str_radix(addr, 16).expect("an address") / page_bytes() as u64;
     text.lines()
         .filter_map(|line| line.trim().split_once(" : "))
         .filter(|(_, name)| name.starts_with("Persistent Memory"))

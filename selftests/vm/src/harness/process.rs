@@ -2,32 +2,84 @@
 
 //! What the tests share: other processes.
 
-use std::fs;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
-use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::process::exit;
-use std::time::Duration;
+use std::{
+    fs,
+    io::{
+        self,
+        IoSlice,
+        IoSliceMut,
+        Read,
+        Write, //
+    },
+    mem::MaybeUninit,
+    net::Shutdown,
+    os::{
+        fd::{
+            AsFd,
+            OwnedFd, //
+        },
+        unix::net::UnixStream, //
+    },
+    panic::{
+        catch_unwind,
+        AssertUnwindSafe, //
+    },
+    process::exit,
+    time::Duration, //
+};
 
-use rustix::event::{pause, poll, PollFd, PollFlags, Timespec};
-use rustix::net::{
-    recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
-};
-use rustix::process::{
-    getpid, kill_process, pidfd_open, set_child_subreaper, setrlimit, waitpid, Pid, PidfdFlags,
-    Resource, Rlimit, Signal, WaitOptions, WaitStatus,
-};
-use rustix::thread::{
-    capabilities, set_capabilities, set_capabilities_secure_bits, unshare_unsafe,
-    CapabilitiesSecureBits, CapabilitySet, UnshareFlags,
+use rust_gup_memory::size::page_bytes;
+use rustix::{
+    event::{
+        pause,
+        poll,
+        PollFd,
+        PollFlags,
+        Timespec, //
+    },
+    net::{
+        recvmsg,
+        sendmsg,
+        RecvAncillaryBuffer,
+        RecvAncillaryMessage,
+        RecvFlags,
+        SendAncillaryBuffer,
+        SendAncillaryMessage,
+        SendFlags, //
+    },
+    process::{
+        getpid,
+        kill_process,
+        pidfd_open,
+        set_child_subreaper,
+        setrlimit,
+        waitpid,
+        Pid,
+        PidfdFlags,
+        Resource,
+        Rlimit,
+        Signal,
+        WaitOptions,
+        WaitStatus, //
+    },
+    thread::{
+        capabilities,
+        set_capabilities,
+        set_capabilities_secure_bits,
+        unshare_unsafe,
+        CapabilitiesSecureBits,
+        CapabilitySet,
+        UnshareFlags, //
+    }, //
 };
 
-use crate::harness::fixture::{check, field, PAGE};
-use crate::harness::memory::pagemap_of;
+use crate::harness::{
+    fixture::{
+        check,
+        field, //
+    },
+    memory::pagemap_of, //
+};
 
 /// User and group without any privilege.
 pub(crate) const NOBODY: u32 = 65534;
@@ -258,7 +310,7 @@ pub(crate) fn drop_capabilities(dropped: CapabilitySet) {
 
 /// Sets RLIMIT_MEMLOCK, for good without privileges.
 pub(crate) fn limit_locked_memory(nr_pages: usize) {
-    let bytes = Some((nr_pages * PAGE) as u64);
+    let bytes = Some((nr_pages * page_bytes()) as u64);
     let limit = Rlimit {
         current: bytes,
         maximum: bytes,

@@ -2,17 +2,27 @@
 
 //! What the kernel says that pages are.
 
-use std::fs::{self, File};
-use std::io;
-use std::mem::size_of;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::{
+    fs::{
+        self,
+        File, //
+    },
+    io,
+    mem::size_of,
+    ops::Range,
+    os::unix::fs::FileExt, //
+};
 
-use rust_gup_memory::proc::smaps;
+use rust_gup_memory::proc::{
+    smaps,
+    PAGEMAP_PRESENT, //
+};
 
-use rust_gup_memory::proc::PAGEMAP_PRESENT;
-
-use crate::harness::memory::{frames, pagemap, Map};
+use crate::harness::memory::{
+    frames,
+    pagemap,
+    Map, //
+};
 
 /// Bits of /proc/kpageflags, `include/uapi/linux/kernel-page-flags.h`.
 pub(crate) mod kpf {

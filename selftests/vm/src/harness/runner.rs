@@ -106,6 +106,8 @@ pub(crate) fn run_all(
     last_line: impl FnOnce() -> Option<String>,
 ) -> io::Result<bool> {
     fixture::stats().map_err(|e| io::Error::other(format!("is the module loaded? {e}")))?;
+    // Before there are other processes.
+    fixture::machine();
     become_subreaper()?;
     let _khugepaged = Khugepaged::sleep();
     let mut reporter = Reporter::start(io::stdout(), tests.len())?;

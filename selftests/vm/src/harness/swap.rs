@@ -2,11 +2,18 @@
 
 //! Swap.
 
-use std::ffi::CStr;
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::{
+    ffi::CStr,
+    fs::{
+        self,
+        OpenOptions, //
+    },
+    os::unix::fs::FileExt, //
+};
 
-use crate::harness::fixture::{check, PAGE};
+use rust_gup_memory::size::page_bytes;
+
+use crate::harness::fixture::check;
 
 /// Memory that pages are swapped out to, as long as the result lives. Every machine has it.
 pub(crate) fn swap() -> Swap {
@@ -27,10 +34,10 @@ pub(crate) fn swap() -> Swap {
         .open("/dev/zram0")
         .expect("/dev/zram0");
     // The header of mkswap(8): version 1, number of the last page, no bad pages.
-    let mut header = vec![0; PAGE];
+    let mut header = vec![0; page_bytes()];
     header[1024] = 1;
-    header[1028..1032].copy_from_slice(&((64_u32 << 20) / PAGE as u32 - 1).to_ne_bytes());
-    header[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
+    header[1028..1032].copy_from_slice(&((64_u32 << 20) / page_bytes() as u32 - 1).to_ne_bytes());
+    header[page_bytes() - 10..].copy_from_slice(b"SWAPSPACE2");
     disk.write_all_at(&header, 0)
         .expect("the header of the swap area");
     drop(disk);

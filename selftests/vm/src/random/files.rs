@@ -14,7 +14,10 @@ use std::{
     sync::OnceLock, //
 };
 
-use rust_gup_memory::file;
+use rust_gup_memory::{
+    file,
+    size::page_bytes, //
+};
 use rustix::{
     fs::MemfdFlags,
     mount::{
@@ -35,10 +38,7 @@ use super::{
 };
 use crate::harness::{
     disks::Disk,
-    fixture::{
-        check,
-        PAGE, //
-    }, //
+    fixture::check, //
 };
 
 /// Large enough for a few files as long as the arena.
@@ -74,7 +74,7 @@ impl FileSystems {
 /// A file of 1 GiB whose only page is there already: to clear it takes seconds.
 fn giant() -> io::Result<File> {
     let file = file::memfd(MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB, 0)?;
-    file.set_len((Place::Giant.nr_pages() * PAGE) as u64)?;
+    file.set_len((Place::Giant.nr_pages() * page_bytes()) as u64)?;
     let flags = libc::MAP_SHARED;
     let piece = Piece::of(Place::Giant);
     super::world::map_file(piece, &file, Rights::ReadWrite, flags)?;
@@ -108,7 +108,7 @@ pub(super) fn file_of(memory: Memory, nr_pages: usize) -> io::Result<File> {
         None if memory == Memory::Secret => file::secret(0)?,
         None => file::memfd(MemfdFlags::empty(), 0)?,
     };
-    file.set_len((nr_pages * PAGE) as u64)?;
+    file.set_len((nr_pages * page_bytes()) as u64)?;
     Ok(file)
 }
 

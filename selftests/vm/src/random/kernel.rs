@@ -2,11 +2,20 @@
 
 //! What the kernel says about pages and mappings.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::{
+    fs::{
+        self,
+        File, //
+    },
+    os::fd::AsRawFd, //
+};
 
-use crate::harness::fixture::{check, PAGE};
-use crate::harness::proof::kpageflags;
+use rust_gup_memory::size::page_bytes;
+
+use crate::harness::{
+    fixture::check,
+    proof::kpageflags, //
+};
 
 /// Whether a frame has one of these flags in /proc/kpageflags.
 pub(super) fn has_flag(frame: u64, wanted: u64) -> bool {
@@ -20,7 +29,7 @@ pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
     let file = File::open("/proc/self/pagemap").expect("/proc/self/pagemap");
     let mut region = [0_u64; 3];
     let vec = region.as_mut_ptr().expose_provenance() as u64;
-    let (start, end) = (addr as u64, (addr + PAGE) as u64);
+    let (start, end) = (addr as u64, (addr + page_bytes()) as u64);
     // Size and flags; the range and how far it went; the list and its length, without a limit for pages; categories that
     // are inverted, wanted, wanted by choice, and told.
     let mut scan = [

@@ -3,19 +3,30 @@
 //! Accesses of the owner to memory that may not be there, or not allow it: by way of system calls, which say EFAULT
 //! where a load or a store would kill. For the CPU they are accesses of user space as any other.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::ptr::with_exposed_provenance_mut;
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::fs::FileExt, //
+    },
+    ptr::with_exposed_provenance_mut, //
+};
 
-use libc::{c_void, iovec};
-use rust_gup_memory::{file, word};
+use libc::{
+    c_void,
+    iovec, //
+};
+use rust_gup_memory::{
+    file,
+    size::page_bytes,
+    word, //
+};
 use rust_gup_uapi::Access;
 use rustix::fs::MemfdFlags;
 
 use super::step::Piece;
-use crate::harness::fixture::{check, PAGE};
+use crate::harness::fixture::check;
 
 /// How much of a page is touched.
 const WORD: usize = 8;
@@ -49,7 +60,7 @@ impl Owner {
             .step_by(stride)
             .map(|page| iovec {
                 // Not all at the same offset.
-                iov_base: pointer(piece.addr() + page * PAGE + (page % 8) * 64),
+                iov_base: pointer(piece.addr() + page * page_bytes() + (page % 8) * 64),
                 iov_len: WORD,
             })
             .collect();

@@ -2,20 +2,29 @@
 
 //! Where memory is made: the two ends of user space, and an arena on the border of two entries of the root.
 
-use std::fmt;
-use std::io;
-use std::sync::OnceLock;
+use std::{
+    fmt,
+    io, //
+};
 
-use crate::harness::fixture::{open, HUGE, PAGE};
-use crate::harness::memory::Map;
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes,
+    pud_bytes, //
+};
+
+use crate::harness::{
+    fixture::{
+        machine,
+        user_limit, //
+    },
+    memory::Map, //
+};
 
 /// Leaves of the second level in the arena.
 const NR_LEAVES: usize = 4;
 /// Pages at either end of user space.
 const NR_AT_ENDS: usize = 16;
-/// An entry of the root maps so many bytes with four levels, one of the table below with five.
-const ROOT_ENTRY: usize = 1 << 39;
-const GIGANTIC: usize = 1 << 30;
 
 /// A part of the address space that a sequence may do with as it likes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,28 +47,30 @@ impl Place {
 
     pub(super) fn nr_pages(self) -> usize {
         match self {
-            Self::Arena => NR_LEAVES * HUGE / PAGE,
+            Self::Arena => NR_LEAVES * pmd_bytes() / page_bytes(),
             Self::Bottom | Self::Top => NR_AT_ENDS,
-            Self::Giant => GIGANTIC / PAGE,
+            Self::Giant => pud_bytes() / page_bytes(),
             Self::Vdso => 8,
         }
     }
 
     pub(super) fn addr(self) -> usize {
         match self {
-            Self::Arena => ROOT_ENTRY - NR_LEAVES / 2 * HUGE,
+            Self::Arena => fourth_level_entry() - NR_LEAVES / 2 * pmd_bytes(),
             Self::Bottom => 0,
-            Self::Top => user_limit() - NR_AT_ENDS * PAGE,
-            Self::Giant => 2 * ROOT_ENTRY,
+            Self::Top => user_limit() - NR_AT_ENDS * page_bytes(),
+            Self::Giant => 2 * fourth_level_entry(),
             // SAFETY: Takes no pointers.
-            Self::Vdso => unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) as usize - 6 * PAGE },
+            Self::Vdso => unsafe {
+                libc::getauxval(libc::AT_SYSINFO_EHDR) as usize - 6 * page_bytes()
+            },
         }
     }
 
     /// The place and page of an address.
     pub(super) fn of(addr: usize) -> Option<(Self, usize)> {
         Self::OURS.into_iter().chain([Self::Vdso]).find_map(|p| {
-            let page = addr.checked_sub(p.addr())? / PAGE;
+            let page = addr.checked_sub(p.addr())? / page_bytes();
             (page < p.nr_pages()).then_some((p, page))
         })
     }
@@ -86,7 +97,7 @@ pub(super) struct Spot {
 
 impl Spot {
     pub(super) fn addr(self) -> usize {
-        self.place.addr() + self.page * PAGE
+        self.place.addr() + self.page * page_bytes()
     }
 }
 
@@ -96,20 +107,16 @@ impl fmt::Debug for Spot {
     }
 }
 
-/// The end of user space (`TASK_SIZE_MAX`).
-pub(super) fn user_limit() -> usize {
-    static LIMIT: OnceLock<usize> = OnceLock::new();
-    *LIMIT.get_or_init(|| {
-        let levels = open().info().expect("INFO").raw.levels;
-        (1 << if levels == 5 { 56 } else { 47 }) - PAGE
-    })
+/// How many bytes an entry of the fourth level maps: of the root with four levels, of the table below with five.
+fn fourth_level_entry() -> usize {
+    1 << machine().raw.entry_shift[3]
 }
 
 /// Whether nothing is mapped where memory is to be made: sequences map over what is there.
 pub(super) fn all_free() -> io::Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     for place in Place::OURS {
-        let len = place.nr_pages() * PAGE;
+        let len = place.nr_pages() * page_bytes();
         let flags = flags | libc::MAP_FIXED_NOREPLACE;
         Map::new(place.addr(), len, libc::PROT_NONE, flags, -1)
             .map_err(|e| io::Error::new(e.kind(), format!("{place:?} is in use: {e}")))?;

@@ -4,10 +4,19 @@
 
 use std::fmt;
 
-use rust_gup_uapi::{Access, Engine, Fallback, How, Request};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    Access,
+    Engine,
+    Fallback,
+    How,
+    Request, //
+};
 
-use super::place::{Place, Spot};
-use crate::harness::fixture::PAGE;
+use super::place::{
+    Place,
+    Spot, //
+};
 
 /// Whole pages of a place.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,11 +37,11 @@ impl Piece {
     }
 
     pub(super) fn addr(self) -> usize {
-        self.place.addr() + self.page * PAGE
+        self.place.addr() + self.page * page_bytes()
     }
 
     pub(super) fn len_bytes(self) -> usize {
-        self.nr_pages * PAGE
+        self.nr_pages * page_bytes()
     }
 }
 
@@ -349,7 +358,7 @@ impl fmt::Debug for Take {
             len_bytes,
             ..
         } = self;
-        let (page, byte) = (offset / PAGE, offset % PAGE);
+        let (page, byte) = (offset / page_bytes(), offset % page_bytes());
         write!(f, "{place:?}[page {page} byte {byte}, {len_bytes} bytes]")?;
         write!(f, " {:?} {:?}", self.how, self.access)?;
         if self.fallback == Fallback::Never {

@@ -7,18 +7,58 @@
 
 use std::fmt::Debug;
 
-use proptest::collection::vec;
-use proptest::prelude::{any, prop_oneof, Strategy};
-use proptest::sample::{select, Select};
-use rust_gup_uapi::{Access, Engine, Fallback, How};
-
-use super::place::{Place, Spot};
-use super::step::{
-    Advice, By, Denies, Group, Memory, Notice, Op, Piece, Rights, Sequence, Sizes, Take,
+use proptest::{
+    collection::vec,
+    prelude::{
+        any,
+        prop_oneof,
+        Strategy, //
+    },
+    sample::{
+        select,
+        Select, //
+    }, //
 };
-use crate::harness::fixture::{ACCESSES, HOWS, HUGE, PAGE};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+use rust_gup_uapi::{
+    Access,
+    Engine,
+    Fallback,
+    How, //
+};
 
-const PAGES_A_LEAF: usize = HUGE / PAGE;
+use super::{
+    place::{
+        Place,
+        Spot, //
+    },
+    step::{
+        Advice,
+        By,
+        Denies,
+        Group,
+        Memory,
+        Notice,
+        Op,
+        Piece,
+        Rights,
+        Sequence,
+        Sizes,
+        Take, //
+    }, //
+};
+use crate::harness::fixture::{
+    ACCESSES,
+    HOWS, //
+};
+
+fn pages_a_leaf() -> usize {
+    pmd_bytes() / page_bytes()
+}
+
 const NR_LEAVES: usize = 4;
 /// Sizes of pieces and ranges are drawn from 0 up to this one, and cut to what is wanted.
 const ANY: usize = 1 << 24;
@@ -56,11 +96,11 @@ fn arena_page() -> impl Strategy<Value = usize> {
     // Where in a leaf, and how far from there on.
     let within = weighted(&[
         (4, (0, 12)),
-        (3, (0, PAGES_A_LEAF)),
-        (2, (PAGES_A_LEAF - 8, 8)),
+        (3, (0, pages_a_leaf())),
+        (2, (pages_a_leaf() - 8, 8)),
     ]);
     (0..NR_LEAVES, within, 0..ANY)
-        .prop_map(|(leaf, (from, span), at)| leaf * PAGES_A_LEAF + from + at % span)
+        .prop_map(|(leaf, (from, span), at)| leaf * pages_a_leaf() + from + at % span)
 }
 
 /// Mostly in the arena.
@@ -86,7 +126,7 @@ fn piece() -> impl Strategy<Value = Piece> {
     let sizes = weighted(&[
         (4, (9, 0)),
         (4, (130, 0)),
-        (1, (2 * PAGES_A_LEAF, 0)),
+        (1, (2 * pages_a_leaf(), 0)),
         (3, (0, 1)),
         (1, (0, 2)),
     ]);
@@ -95,8 +135,8 @@ fn piece() -> impl Strategy<Value = Piece> {
             (spot.page, 1 + nr % nr_max)
         } else {
             (
-                spot.page / PAGES_A_LEAF * PAGES_A_LEAF,
-                nr_leaves * PAGES_A_LEAF,
+                spot.page / pages_a_leaf() * pages_a_leaf(),
+                nr_leaves * pages_a_leaf(),
             )
         };
         Piece {
@@ -219,15 +259,15 @@ fn take() -> impl Strategy<Value = Take> {
         (1, Place::Giant),
         (1, Place::Vdso),
     ]);
-    let byte = weighted(&[(2, 1), (1, PAGE)]);
+    let byte = weighted(&[(2, 1), (1, page_bytes())]);
     // At most so many bytes, in steps of so many.
     let len = weighted(&[
-        (14, (2 * PAGE, 1)),
-        (14, (17 * PAGE, 1)),
-        (8, (40 * PAGE, PAGE)),
-        (4, (130 * PAGE, 1)),
-        (1, (2 * HUGE, 1)),
-        (1, (2 * HUGE, HUGE)),
+        (14, (2 * page_bytes(), 1)),
+        (14, (17 * page_bytes(), 1)),
+        (8, (40 * page_bytes(), page_bytes())),
+        (4, (130 * page_bytes(), 1)),
+        (1, (2 * pmd_bytes(), 1)),
+        (1, (2 * pmd_bytes(), pmd_bytes())),
     ]);
     let fallback = weighted(&[(3, Fallback::Slow), (1, Fallback::Never)]);
     let what = (select(&HOWS[..]), access(), fallback, by());
@@ -241,7 +281,7 @@ fn take() -> impl Strategy<Value = Take> {
             };
             Take {
                 place: spot.place,
-                offset: spot.page * PAGE + number / 8 % byte,
+                offset: spot.page * page_bytes() + number / 8 % byte,
                 len_bytes: (1 + number % max).next_multiple_of(step),
                 how,
                 access,

@@ -9,22 +9,60 @@
 //! - what is read through the pages is what the owner reads, and what is written through them the owner reads;
 //! - what the owner writes is read through them, where GUP promises that.
 
-use std::rc::Rc;
-use std::sync::OnceLock;
-
-use rust_gup_uapi::{
-    errno_of, raw, Access, Compared, Device, Engine, Fallback, How, Pinned, Request, Stop, StopAt,
+use std::{
+    rc::Rc,
+    sync::OnceLock, //
 };
 
-use super::coverage::why_not_reachable;
-use super::kernel::{has_flag, is_under_huge_leaf, is_write_only};
-use super::place::{user_limit, Place};
-use super::step::{By, Take};
-use super::world::{at, World};
-use crate::harness::fixture::frames_of;
-use crate::harness::fixture::{errno, store, PAGE};
-use crate::harness::memory::{frames, has_movable_memory};
-use crate::harness::proof::{kpageflags, kpf};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    errno_of,
+    raw,
+    Access,
+    Compared,
+    Device,
+    Engine,
+    Fallback,
+    How,
+    Pinned,
+    Request,
+    Stop,
+    StopAt, //
+};
+
+use super::{
+    coverage::why_not_reachable,
+    kernel::{
+        has_flag,
+        is_under_huge_leaf,
+        is_write_only, //
+    },
+    place::Place,
+    step::{
+        By,
+        Take, //
+    },
+    world::{
+        at,
+        World, //
+    }, //
+};
+use crate::harness::{
+    fixture::{
+        errno,
+        frames_of,
+        store,
+        user_limit, //
+    },
+    memory::{
+        frames,
+        has_movable_memory, //
+    },
+    proof::{
+        kpageflags,
+        kpf, //
+    }, //
+};
 
 /// How many bytes are looked at, at either end of a range.
 const LOOK: usize = 8;
@@ -96,14 +134,14 @@ impl World {
         let request = take.request();
         let [by_kernel, by_rust] =
             [Engine::Kernel, Engine::Rust].map(|engine| self.marked(&request, engine));
-        let first = request.addr / PAGE * PAGE;
+        let first = request.addr / page_bytes() * page_bytes();
         let mut nr_different = 0;
         for (page, (kernel, rust)) in by_kernel.into_iter().zip(by_rust).enumerate() {
             if kernel == rust {
                 continue;
             }
             nr_different += 1;
-            let addr = first + page * PAGE;
+            let addr = first + page * page_bytes();
             let is_meant =
                 has_flag(frames(addr, 1)[0], kpf::UNEVICTABLE) || is_under_huge_leaf(addr);
             if !is_meant {
@@ -200,7 +238,7 @@ impl World {
             self.nothing_follows(device, take, engine, nr_pages);
         }
         if nr_pages != 0 {
-            let first = request.addr / PAGE * PAGE;
+            let first = request.addr / page_bytes() * page_bytes();
             let expected = frames(first, nr_pages);
             let found = frames_of(&pinned);
             if let Some(page) = (0..nr_pages).find(|&i| found.get(i) != expected.get(i)) {
@@ -237,7 +275,7 @@ impl World {
     /// it for all that follow, the walk in Rust goes on fast.
     fn ends_at_write_only(&mut self, take: &Take, nr_pages: u64) -> bool {
         let request = take.request();
-        let addr = request.addr / PAGE * PAGE + nr_pages as usize * PAGE;
+        let addr = request.addr / page_bytes() * page_bytes() + nr_pages as usize * page_bytes();
         let ends = take.access == Access::Read
             && take.fallback == Fallback::Slow
             && (nr_pages as usize) < nr_pages_of(&request)
@@ -251,7 +289,7 @@ impl World {
     /// A short count ends where the kernel gives nothing.
     fn nothing_follows(&mut self, device: &Device, take: &Take, engine: Engine, nr_pages: usize) {
         let request = take.request();
-        let addr = request.addr / PAGE * PAGE + nr_pages * PAGE;
+        let addr = request.addr / page_bytes() * page_bytes() + nr_pages * page_bytes();
         let next = Request {
             addr,
             len_bytes: 1,
@@ -268,12 +306,14 @@ impl World {
     /// Looks at both ends of what was taken, as the owner and through the pages.
     fn look(&mut self, take: &Take, engine: Engine, pinned: &Pinned<'_>, frames: &[u64]) {
         let request = take.request();
-        let offset = request.addr % PAGE;
-        let nr_bytes = (frames.len() * PAGE - offset).min(request.len_bytes);
+        let offset = request.addr % page_bytes();
+        let nr_bytes = (frames.len() * page_bytes() - offset).min(request.len_bytes);
         for at in [0, nr_bytes.saturating_sub(LOOK)] {
-            let page = (offset + at) / PAGE;
+            let page = (offset + at) / page_bytes();
             // Up to the end of the page.
-            let len = LOOK.min(nr_bytes - at).min(PAGE - (offset + at) % PAGE);
+            let len = LOOK
+                .min(nr_bytes - at)
+                .min(page_bytes() - (offset + at) % page_bytes());
             let addr = request.addr + at;
             let what = format!("take {take:?} by {engine:?}, byte {at}");
             if let Some(data) = self.owner.read(addr, len) {
@@ -331,7 +371,7 @@ fn is_promised(take: &Take, frame: u64) -> bool {
 }
 
 fn nr_pages_of(request: &Request) -> usize {
-    (request.addr % PAGE + request.len_bytes).div_ceil(PAGE)
+    (request.addr % page_bytes() + request.len_bytes).div_ceil(page_bytes())
 }
 
 /// With which error a call is refused before anything is taken.
@@ -351,7 +391,7 @@ fn in_words(request: &Request, compared: &Compared) -> String {
     let c = &compared.raw;
     let page = c.diff_addr as usize;
     let place = Place::of(page).map_or_else(String::new, |(place, nr)| {
-        let of_range = (page - request.addr / PAGE * PAGE) / PAGE;
+        let of_range = (page - request.addr / page_bytes() * page_bytes()) / page_bytes();
         format!(", {place:?}[{nr}], page {of_range} of the range")
     });
     let stop = Stop::from_number(c.stop).name();

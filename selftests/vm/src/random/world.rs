@@ -3,25 +3,68 @@
 //! Carries out operations, in a process of their own. One that the kernel refuses changes nothing, and is counted as
 //! refused: most combinations of memory and operation are refused, and which are is not the point.
 
-use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::ptr::with_exposed_provenance_mut;
-use std::rc::Rc;
+use std::{
+    collections::VecDeque,
+    fs::{
+        self,
+        File,
+        OpenOptions, //
+    },
+    io,
+    os::fd::{
+        AsRawFd,
+        RawFd, //
+    },
+    ptr::with_exposed_provenance_mut,
+    rc::Rc, //
+};
 
 use libc::c_void;
-use rust_gup_uapi::{raw, Access, Device};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    Device, //
+};
 
-use super::coverage::Coverage;
-use super::files::{file_of, giant_file};
-use super::notices::Notices;
-use super::owner::Owner;
-use super::place::{Place, Spot};
-use super::rest::allow_huge_pages;
-use super::step::{Advice, Denies, Memory, Op, Piece, Rights, Sequence, Sizes};
-use crate::harness::fixture::{call, check, open, HUGE, PAGE};
-use crate::harness::process::{Child, Rendezvous};
+use super::{
+    coverage::Coverage,
+    files::{
+        file_of,
+        giant_file, //
+    },
+    notices::Notices,
+    owner::Owner,
+    place::{
+        Place,
+        Spot, //
+    },
+    rest::allow_huge_pages,
+    step::{
+        Advice,
+        Denies,
+        Memory,
+        Op,
+        Piece,
+        Rights,
+        Sequence,
+        Sizes, //
+    }, //
+};
+use crate::harness::{
+    fixture::{
+        call,
+        check,
+        open, //
+    },
+    process::{
+        Child,
+        Rendezvous, //
+    }, //
+};
 
 /// Where the first MiB of physical memory has a hole for a display adapter.
 const DEVICE_MEMORY: i64 = 0xa0000;
@@ -149,7 +192,7 @@ impl World {
             Op::FolioSizes(sizes) => set_sizes(sizes),
             Op::Truncate { nr_pages } => {
                 let file = self.files.last().ok_or(io::ErrorKind::NotFound)?;
-                file.set_len((nr_pages * PAGE) as u64)
+                file.set_len((nr_pages * page_bytes()) as u64)
             }
             Op::Release => self.release(),
         }
@@ -292,7 +335,11 @@ fn map(piece: Piece, rights: Rights, flags: i32, fd: RawFd, offset: i64) -> io::
 /// ends there. `wp_huge_pmd()` (`mm/memory.c:6391`) zaps the leaf, to unshare the page below it, and `do_read_fault()`
 /// maps it again.
 fn small_if_private(piece: Piece, shared: bool) -> Piece {
-    let nr_max = if shared { usize::MAX } else { HUGE / PAGE - 1 };
+    let nr_max = if shared {
+        usize::MAX
+    } else {
+        pmd_bytes() / page_bytes() - 1
+    };
     Piece {
         nr_pages: piece.nr_pages.min(nr_max),
         ..piece

@@ -8,16 +8,42 @@
 //!
 //! What both engines do with each kind of memory is in the matrix.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_uapi::raw::{RUST_GUP_STOP_ABSENT, RUST_GUP_STOP_NONE, RUST_GUP_STOP_OFF};
-use rust_gup_uapi::{raw, Access, Compared, Engine, How};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw::{
+        self,
+        RUST_GUP_STOP_ABSENT,
+        RUST_GUP_STOP_NONE,
+        RUST_GUP_STOP_OFF, //
+    },
+    Access,
+    Compared,
+    Engine,
+    How, //
+};
 
-use crate::harness::fixture::{fast_only, open, scaled, walk_is_off, PAGE};
-use crate::harness::memory::Map;
-use crate::harness::runner::tests;
+use crate::harness::{
+    fixture::{
+        fast_only,
+        open,
+        scaled,
+        walk_is_off, //
+    },
+    memory::Map,
+    runner::tests, //
+};
 
 tests![
     as_it_is_found,
@@ -71,7 +97,7 @@ fn as_it_is_found() {
         assert_eq!(first(&compared), (NR_PAGES, 0, nr_fast, none), "{how:?}");
     }
     let map = Map::untouched(1);
-    map.unmap(0, PAGE);
+    map.unmap(0, page_bytes());
     let compared = device.compare(&map.request()).expect("COMPARE");
     assert_eq!(first(&compared), (0, libc::EFAULT, 0, absent));
     assert!(compared.is_equal(), "{:x?}", compared.raw);
@@ -124,12 +150,12 @@ fn other_pages_then() {
     let forbid = || {
         rights
             .iter()
-            .for_each(|&r| map.protect(256 * PAGE, PAGE, r))
+            .for_each(|&r| map.protect(256 * page_bytes(), page_bytes(), r))
     };
     disturbed(&map, forbid, |c| {
         c.differences & raw::RUST_GUP_DIFF_FIRST != 0
             && c.nr_pages_first != 512
-            && c.diff_addr as usize == map.addr + 256 * PAGE
+            && c.diff_addr as usize == map.addr + 256 * page_bytes()
     });
 }
 

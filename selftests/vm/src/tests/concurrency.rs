@@ -8,19 +8,46 @@
 //! - read counters that never run backwards;
 //! - may be killed in the midst of it.
 
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Barrier;
-use std::thread;
-
-use rust_gup_uapi::{raw, Device};
-
-use crate::harness::fixture::{
-    call, call_fd, check, holds, open, pattern, pin, store, writable, HOWS, PAGE, PINS,
+use std::{
+    os::fd::{
+        AsFd,
+        AsRawFd, //
+    },
+    sync::{
+        atomic::{
+            AtomicBool,
+            AtomicUsize,
+            Ordering, //
+        },
+        Barrier, //
+    },
+    thread, //
 };
-use crate::harness::memory::Map;
-use crate::harness::process::Child;
-use crate::harness::runner::tests;
+
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw,
+    Device, //
+};
+
+use crate::harness::{
+    fixture::{
+        call,
+        call_fd,
+        check,
+        holds,
+        open,
+        pattern,
+        pin,
+        store,
+        writable,
+        HOWS,
+        PINS, //
+    },
+    memory::Map,
+    process::Child,
+    runner::tests, //
+};
 
 tests![
     threads_share_a_device,
@@ -49,8 +76,8 @@ fn threads_share_a_device() {
     in_threads(NR_THREADS, |thread| {
         let map = Map::anon(6);
         for round in 0..100 {
-            let start = round * 37 % PAGE;
-            let len = 4 * PAGE + thread;
+            let start = round * 37 % page_bytes();
+            let len = 4 * page_bytes() + thread;
             let request = writable(map.addr + start, len).how(PINS[round % 2]);
             let pinned = pin(&device, &request);
             let data = pattern(thread * 1000 + round, len);
@@ -237,7 +264,9 @@ fn killed_in_the_midst() {
             let device = open();
             in_threads(3, |thread| loop {
                 let map = Map::untouched(64);
-                (0..64).step_by(3).for_each(|page| map.set(page * PAGE, 1));
+                (0..64)
+                    .step_by(3)
+                    .for_each(|page| map.set(page * page_bytes(), 1));
                 let request = writable(map.addr, map.len_bytes).how(HOWS[thread]);
                 std::mem::forget(pin(&device, &request));
                 drop(pin(&device, &request));

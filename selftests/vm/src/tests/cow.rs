@@ -8,16 +8,45 @@
 //! - it holds in the child as well, for what the child pins;
 //! - pages that the owner gave back (MADV_DONTNEED) stay as they were for the holder, and the owner gets new ones.
 
-use rust_gup_memory::Kind;
-use rust_gup_memory::Setting;
-use rust_gup_uapi::{raw, Access, How, Pinned, Request};
-
-use crate::harness::fixture::{
-    fast_only, holds, open, pattern, pin, store, ACCESSES, HOWS, PAGE, PINS,
+use rust_gup_memory::{
+    size::page_bytes,
+    Kind,
+    Setting, //
 };
-use crate::harness::memory::{has_movable_memory, hugetlb_pool, Map};
-use crate::harness::process::{Child, Rendezvous};
-use crate::harness::runner::{skip, Test};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    How,
+    Pinned,
+    Request, //
+};
+
+use crate::harness::{
+    fixture::{
+        fast_only,
+        holds,
+        open,
+        pattern,
+        pin,
+        store,
+        ACCESSES,
+        HOWS,
+        PINS, //
+    },
+    memory::{
+        has_movable_memory,
+        hugetlb_pool,
+        Map, //
+    },
+    process::{
+        Child,
+        Rendezvous, //
+    },
+    runner::{
+        skip,
+        Test, //
+    }, //
+};
 
 const KINDS: [Kind; 5] = [
     Kind::Anon4k,
@@ -64,7 +93,7 @@ fn pool(kind: Kind) -> Option<Setting> {
 }
 
 fn memory(kind: Kind) -> Map {
-    let map = Map::of(kind, 8 * PAGE);
+    let map = Map::of(kind, 8 * page_bytes());
     map.settle(0, map.len_bytes);
     map
 }
@@ -106,7 +135,7 @@ impl Witness {
 
 /// Fails unless owner and holder see each other's bytes, at both ends and in the middle; `seed` makes them new.
 fn together(map: &Map, pinned: &Pinned<'_>, at: usize, len: usize, seed: usize) {
-    let nr = len.min(PAGE + 10);
+    let nr = len.min(page_bytes() + 10);
     for (i, offset) in [0, (len - nr) / 2, len - nr].into_iter().enumerate() {
         let by_owner = pattern(seed + 2 * i, nr);
         map.store(at + offset, &by_owner);
@@ -240,7 +269,7 @@ fn part_pinned_before_fork(kind: Kind) {
     for how in PINS {
         let map = memory(kind);
         let old = map.fill(5);
-        let (at, len) = (3 * PAGE + 100, 2 * PAGE);
+        let (at, len) = (3 * page_bytes() + 100, 2 * page_bytes());
         let request = Request::new(map.addr + at, len)
             .how(how)
             .access(Access::Write);

@@ -8,19 +8,55 @@
 //! - meanwhile the pages hold what they held, and no more of them are to be had;
 //! - no run of device memory goes over a border at which another page map may begin.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-use rust_gup_uapi::{Engine, How, Request};
-
-use crate::harness::fixture::{errno, holds, open, punch, scaled, HOWS, HUGE, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::pmem::{
-    self, by_pmd, file, mapped, new_device, open_device, Driver, Fs, GIANT,
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    thread::{
+        self,
+        JoinHandle, //
+    },
+    time::{
+        Duration,
+        Instant, //
+    }, //
 };
-use crate::harness::runner::Test;
+
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes,
+    pud_bytes, //
+};
+use rust_gup_uapi::{
+    Engine,
+    How,
+    Request, //
+};
+
+use crate::harness::{
+    fixture::{
+        errno,
+        holds,
+        open,
+        punch,
+        scaled,
+        HOWS, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    pmem::{
+        self,
+        by_pmd,
+        file,
+        mapped,
+        new_device,
+        open_device,
+        Driver,
+        Fs, //
+    },
+    runner::Test, //
+};
 
 /// As long as something that should wait is watched.
 const A_WHILE: Duration = Duration::from_millis(300);
@@ -41,9 +77,9 @@ pub(crate) fn tests() -> Vec<Test> {
         test("xfs_waits_for_huge_pages", || files(Fs::Xfs, true)),
     ];
     let logging = [
-        test("device_of_4k_waits", || devices(PAGE)),
-        test("device_of_2m_waits", || devices(HUGE)),
-        test("device_of_1g_waits", || devices(GIANT)),
+        test("device_of_4k_waits", || devices(page_bytes())),
+        test("device_of_2m_waits", || devices(pmd_bytes())),
+        test("device_of_1g_waits", || devices(pud_bytes())),
         test("runs_of_a_device", runs),
         test("file_system_waits", file_system),
     ];
@@ -89,7 +125,7 @@ fn waits(map: &Map, (how, engine): (How, Engine), run: impl FnOnce() + Send + 's
     let device = open();
     let hold = |request: Request| device.pin(&request.how(how), engine).expect("PIN");
     let all = hold(map.request());
-    let last = hold(Request::new(map.end() - PAGE, PAGE));
+    let last = hold(Request::new(map.end() - page_bytes(), page_bytes()));
     assert_eq!(all.nr_pages(), map.nr_pages() as u64, "{what}");
     let data = map.load(0, map.len_bytes);
 
@@ -98,7 +134,7 @@ fn waits(map: &Map, (how, engine): (How, Engine), run: impl FnOnce() + Send + 's
     holds(&all, 0, &data);
     drop(all);
     waiting.still(&format!("{what}, one of two released"));
-    holds(&last, 0, &data[map.len_bytes - PAGE..]);
+    holds(&last, 0, &data[map.len_bytes - page_bytes()..]);
     drop(last);
     waiting.ends(&what);
 }
@@ -117,12 +153,12 @@ fn devices(align: usize) {
     drop(new_device(align));
     for way in ways(true) {
         let device = open_device();
-        let len_bytes = align.max(HUGE);
+        let len_bytes = align.max(pmd_bytes());
         let place = (device.as_raw_fd(), 0);
         let map = Map::guarded(len_bytes, len_bytes, RW, libc::MAP_SHARED, place);
         let map = map.expect("the device is mapped");
         // Not all of the largest leaf, for time's sake.
-        let part = map.part(map.len_bytes - HUGE, HUGE);
+        let part = map.part(map.len_bytes - pmd_bytes(), pmd_bytes());
         part.fill(1);
         waits(&part, way, || Driver::DeviceDax.unbind());
         nothing_left(&part, way);
@@ -138,8 +174,8 @@ fn filled(fs: Fs, huge: bool) -> (File, Map) {
     let (file, map) = if huge {
         by_pmd(fs, flags)
     } else {
-        let file = file(fs, 2 * HUGE);
-        let map = mapped(&file, HUGE, flags, PAGE);
+        let file = file(fs, 2 * pmd_bytes());
+        let map = mapped(&file, pmd_bytes(), flags, page_bytes());
         (file, map)
     };
     map.fill(1);
@@ -154,7 +190,7 @@ fn files(fs: Fs, huge: bool) {
         nothing_left(&map, way);
 
         let (file, map) = filled(fs, huge);
-        waits(&map, way, move || punch(&file, (0, 2 * HUGE)));
+        waits(&map, way, move || punch(&file, (0, 2 * pmd_bytes())));
         assert!(map.load(0, map.len_bytes).iter().all(|byte| *byte == 0));
     }
 }
@@ -176,11 +212,12 @@ fn file_system() {
 
 /// Runs of memory that lies in one piece.
 fn runs() {
-    const PAGES: u64 = (HUGE / PAGE) as u64;
-    for align in [PAGE, HUGE] {
+    let pages_a_leaf = (pmd_bytes() / page_bytes()) as u64;
+    for align in [page_bytes(), pmd_bytes()] {
         let file = new_device(align);
         let place = (file.as_raw_fd(), 0);
-        let map = Map::guarded(4 * HUGE, HUGE, RW, libc::MAP_SHARED, place).expect("mmap");
+        let map =
+            Map::guarded(4 * pmd_bytes(), pmd_bytes(), RW, libc::MAP_SHARED, place).expect("mmap");
         map.fill(1);
         let device = open();
         for (how, engine) in ways(true) {
@@ -194,12 +231,13 @@ fn runs() {
             assert_eq!(runs.len(), 4, "{what}");
             assert!(
                 runs.iter()
-                    .all(|&(pfn, nr)| pfn % PAGES == 0 && nr == PAGES),
+                    .all(|&(pfn, nr)| pfn % pages_a_leaf == 0 && nr == pages_a_leaf),
                 "{what}"
             );
             let ends = runs.windows(2);
             assert!(
-                ends.into_iter().all(|pair| pair[0].0 + PAGES == pair[1].0),
+                ends.into_iter()
+                    .all(|pair| pair[0].0 + pages_a_leaf == pair[1].0),
                 "{what}: one piece"
             );
         }

@@ -7,18 +7,48 @@
 //!
 //! and that a handle of plain references, which cannot promise either, refuses to be written to.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::{
+    fs::{
+        self,
+        File,
+        OpenOptions, //
+    },
+    os::{
+        fd::AsRawFd,
+        unix::fs::FileExt, //
+    },
+    path::Path, //
+};
 
-use rust_gup_uapi::{Engine, How, Pinned, Request};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    Engine,
+    How,
+    Pinned,
+    Request, //
+};
 
-use crate::harness::disks::Disk;
-use crate::harness::fixture::{holds, open, pattern, pin, refused, store, writable, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::process::{Child, Rendezvous};
-use crate::harness::runner::tests;
+use crate::harness::{
+    disks::Disk,
+    fixture::{
+        holds,
+        open,
+        pattern,
+        pin,
+        refused,
+        store,
+        writable, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    process::{
+        Child,
+        Rendezvous, //
+    },
+    runner::tests, //
+};
 
 tests![
     written_to_a_file,
@@ -27,7 +57,9 @@ tests![
     memory_by_plain_references,
 ];
 
-const LEN: usize = 4 * PAGE;
+fn len_bytes() -> usize {
+    4 * page_bytes()
+}
 const ENGINES: [Engine; 2] = [Engine::Rust, Engine::Kernel];
 
 /// A file on a disk that is mapped to be written to, and is clean.
@@ -42,19 +74,20 @@ impl CleanFile {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true);
         let file = options.open(path).expect("a file");
-        file.write_all_at(&pattern(0, LEN), 0).expect("write");
-        let map = Map::new(0, LEN, RW, libc::MAP_SHARED, file.as_raw_fd()).expect("mmap");
+        file.write_all_at(&pattern(0, len_bytes()), 0)
+            .expect("write");
+        let map = Map::new(0, len_bytes(), RW, libc::MAP_SHARED, file.as_raw_fd()).expect("mmap");
         Self { file, map }
     }
 
     fn request(&self, how: How) -> Request {
-        writable(self.map.addr, LEN).how(how)
+        writable(self.map.addr, len_bytes()).how(how)
     }
 
     /// Has the file system write the file out and give up all that it can of it.
     fn clean(&self) {
         self.file.sync_all().expect("fsync");
-        self.map.advise(0, LEN, libc::MADV_PAGEOUT);
+        self.map.advise(0, len_bytes(), libc::MADV_PAGEOUT);
     }
 
     /// What the disk holds.
@@ -63,7 +96,7 @@ impl CleanFile {
         self.file.sync_all().expect("fsync");
         // Clean pages are forgotten, and read again.
         fs::write("/proc/sys/vm/drop_caches", "1").expect("drop_caches");
-        let mut found = vec![0; LEN];
+        let mut found = vec![0; len_bytes()];
         self.file.read_exact_at(&mut found, 0).expect("read");
         found
     }
@@ -71,7 +104,7 @@ impl CleanFile {
 
 fn refuses_to_be_written_to(taken: &Pinned<'_>) {
     // SAFETY: Nobody holds a reference to the memory, which is not to be written to either.
-    let result = unsafe { taken.write(0, &pattern(1, LEN)) };
+    let result = unsafe { taken.write(0, &pattern(1, len_bytes())) };
     refused(result, libc::EACCES, "WRITE by plain references");
 }
 
@@ -83,7 +116,7 @@ fn written_to_a_file() {
         let pinned = device.pin(&file.request(How::Pin), engine).expect("PIN");
         // From here on the file system is told of no write.
         file.clean();
-        let new = pattern(1, LEN);
+        let new = pattern(1, len_bytes());
         store(&pinned, 0, &new);
         drop(pinned);
         assert!(
@@ -101,9 +134,12 @@ fn file_by_plain_references() {
         let taken = device.pin(&file.request(How::Get), engine).expect("GET");
         file.clean();
         refuses_to_be_written_to(&taken);
-        holds(&taken, 0, &pattern(0, LEN));
+        holds(&taken, 0, &pattern(0, len_bytes()));
         drop(taken);
-        assert!(file.read_from_disk() == pattern(0, LEN), "{engine:?}");
+        assert!(
+            file.read_from_disk() == pattern(0, len_bytes()),
+            "{engine:?}"
+        );
     }
 }
 
@@ -125,9 +161,12 @@ fn written_before_a_fork() {
     for how in [How::Pin, How::LongTerm] {
         let map = Map::anon(4);
         map.fill(3);
-        let pinned = pin(&device, &writable(map.addr, LEN).how(how));
-        child_sees_nothing(&map, || store(&pinned, 0, &pattern(4, LEN)));
-        assert!(map.load(0, LEN) == pattern(4, LEN), "the owner sees it");
+        let pinned = pin(&device, &writable(map.addr, len_bytes()).how(how));
+        child_sees_nothing(&map, || store(&pinned, 0, &pattern(4, len_bytes())));
+        assert!(
+            map.load(0, len_bytes()) == pattern(4, len_bytes()),
+            "the owner sees it"
+        );
     }
 }
 
@@ -135,7 +174,7 @@ fn memory_by_plain_references() {
     let device = open();
     let map = Map::anon(4);
     map.fill(3);
-    let taken = pin(&device, &writable(map.addr, LEN).how(How::Get));
+    let taken = pin(&device, &writable(map.addr, len_bytes()).how(How::Get));
     child_sees_nothing(&map, || refuses_to_be_written_to(&taken));
-    holds(&taken, 0, &map.load(0, LEN));
+    holds(&taken, 0, &map.load(0, len_bytes()));
 }

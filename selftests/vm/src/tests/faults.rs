@@ -10,20 +10,53 @@
 //!
 //! See Documentation/fault-injection/fault-injection.rst of the kernel, fail-nth and make-it-fail.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{
+        self,
+        File,
+        OpenOptions, //
+    },
+    io,
+    os::unix::fs::FileExt,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_memory::Kind;
-use rust_gup_memory::Setting;
-use rust_gup_uapi::{raw, Access, Device, Engine, How, Request};
+use rust_gup_memory::{
+    size::page_bytes,
+    Kind,
+    Setting, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    Device,
+    Engine,
+    How,
+    Request, //
+};
 
-use crate::harness::fixture::{call, errno, open, pin, scaled, stats, writable, HOWS, PAGE};
-use crate::harness::memory::Map;
-use crate::harness::process::pinned_kib;
-use crate::harness::runner::{skip, Test};
+use crate::harness::{
+    fixture::{
+        call,
+        errno,
+        open,
+        pin,
+        scaled,
+        stats,
+        writable,
+        HOWS, //
+    },
+    memory::Map,
+    process::pinned_kib,
+    runner::{
+        skip,
+        Test, //
+    }, //
+};
 
 /// One test that says what is missing, where nothing can be made to fail.
 pub(crate) fn tests() -> Vec<Test> {
@@ -231,7 +264,7 @@ fn pin_of_the_zero_page() {
 
 /// A list of several pieces.
 fn pin_of_many_runs() {
-    let map = Map::of(Kind::Anon4kScattered, 1100 * PAGE);
+    let map = Map::of(Kind::Anon4kScattered, 1100 * page_bytes());
     each_pin(
         "scattered",
         || (),
@@ -274,7 +307,7 @@ fn copies() {
                 let mut copy = raw::rust_gup_copy {
                     handle,
                     offset: 1,
-                    len_bytes: 3 * PAGE as u64,
+                    len_bytes: 3 * page_bytes() as u64,
                     buf: buffer.borrow().addr as u64,
                 };
                 call(&device, number, &mut copy)

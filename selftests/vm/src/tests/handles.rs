@@ -9,14 +9,37 @@
 //! - bytes beyond those asked for, and beyond those taken, are out of reach (EINVAL), and nothing is copied then;
 //! - the pages stay when their owner unmaps them.
 
-use rust_gup_uapi::{raw, Device, Engine, How, Pinned};
-
-use crate::harness::fixture::{
-    call, handle_answers, holds, open, pattern, pin, refused, stats, store, walk_is_off, writable,
-    HANDLE_CALLS, HOWS, HUGE, PAGE,
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
 };
-use crate::harness::memory::Map;
-use crate::harness::runner::tests;
+use rust_gup_uapi::{
+    raw,
+    Device,
+    Engine,
+    How,
+    Pinned, //
+};
+
+use crate::harness::{
+    fixture::{
+        call,
+        handle_answers,
+        holds,
+        open,
+        pattern,
+        pin,
+        refused,
+        stats,
+        store,
+        walk_is_off,
+        writable,
+        HANDLE_CALLS,
+        HOWS, //
+    },
+    memory::Map,
+    runner::tests, //
+};
 
 tests![
     released_twice,
@@ -69,7 +92,7 @@ fn never_given_out() {
     ] {
         unknown(&device, handle);
     }
-    holds(&pinned, 0, &map.load(0, PAGE));
+    holds(&pinned, 0, &map.load(0, page_bytes()));
 }
 
 fn of_another_open_file() {
@@ -84,7 +107,7 @@ fn of_another_open_file() {
         unknown(&device, theirs.handle());
     }
     drop(theirs);
-    holds(&pinned, 0, &map.load(0, PAGE));
+    holds(&pinned, 0, &map.load(0, page_bytes()));
 }
 
 fn never_reused() {
@@ -135,12 +158,12 @@ fn owner_and_handle_see_the_same() {
         for engine in [Engine::Rust, Engine::Kernel] {
             for (start, len) in [
                 (0, map.len_bytes),
-                (PAGE, PAGE),
+                (page_bytes(), page_bytes()),
                 (1, 1),
-                (PAGE - 1, 2),
-                (17, 3 * PAGE),
-                (2 * PAGE + 4095, 4 * PAGE + 1),
-                (8 * PAGE - 3, 3),
+                (page_bytes() - 1, 2),
+                (17, 3 * page_bytes()),
+                (2 * page_bytes() + 4095, 4 * page_bytes() + 1),
+                (8 * page_bytes() - 3, 3),
             ] {
                 let before = map.fill(how as usize);
                 let request = writable(map.addr + start, len).how(how);
@@ -163,13 +186,17 @@ fn pages_of_the_slow_path() {
     for (first, nr_pages) in [(0, 8), (3, 5), (7, 1)] {
         // The first pages are there, the others are not.
         let map = Map::untouched(8);
-        map.store(0, &pattern(0, first * PAGE));
+        map.store(0, &pattern(0, first * page_bytes()));
         let pinned = pin(&device, &writable(map.addr, map.len_bytes));
         assert_eq!(pinned.nr_pages(), 8);
         let nr_fast = if walk_is_off() { 0 } else { first };
         assert_eq!(pinned.nr_fast(), nr_fast as u64);
-        holds(&pinned, 0, &pattern(0, first * PAGE));
-        holds(&pinned, first * PAGE, &vec![0; nr_pages * PAGE]);
+        holds(&pinned, 0, &pattern(0, first * page_bytes()));
+        holds(
+            &pinned,
+            first * page_bytes(),
+            &vec![0; nr_pages * page_bytes()],
+        );
         same_bytes(&map, &pinned, 0, map.len_bytes);
     }
 }
@@ -178,11 +205,11 @@ fn across_huge_pages() {
     let device = open();
     let map = Map::huge(2);
     for (start, len) in [
-        (0, 2 * HUGE),
-        (HUGE - 1, 2),
-        (HUGE - 3 * PAGE - 5, 6 * PAGE),
-        (HUGE + 123, HUGE - 123),
-        (5 * PAGE, 1),
+        (0, 2 * pmd_bytes()),
+        (pmd_bytes() - 1, 2),
+        (pmd_bytes() - 3 * page_bytes() - 5, 6 * page_bytes()),
+        (pmd_bytes() + 123, pmd_bytes() - 123),
+        (5 * page_bytes(), 1),
     ] {
         let pinned = pin(&device, &writable(map.addr + start, len));
         assert_eq!(pinned.nr_by_level()[1], pinned.nr_pages());
@@ -195,7 +222,7 @@ fn read_only_handle() {
     let map = Map::anon(2);
     for how in HOWS {
         let pinned = pin(&device, &map.request().how(how));
-        for (offset, len) in [(0, 1), (PAGE as u64 - 1, 2), (0, 2 * PAGE)] {
+        for (offset, len) in [(0, 1), (page_bytes() as u64 - 1, 2), (0, 2 * page_bytes())] {
             // SAFETY: Nobody holds a reference to the memory, which is not to be written to either.
             let result = unsafe { pinned.write(offset, &vec![0xff; len]) };
             refused(
@@ -205,7 +232,7 @@ fn read_only_handle() {
             );
         }
         assert!(
-            map.load(0, 2 * PAGE) == pattern(0, 2 * PAGE),
+            map.load(0, 2 * page_bytes()) == pattern(0, 2 * page_bytes()),
             "it was written to"
         );
     }
@@ -215,7 +242,7 @@ fn read_only_handle() {
 fn out_of_reach(device: &Device, pinned: &Pinned<'_>, map: &Map, ranges: &[(u64, u64)]) {
     let buffer = Map::anon(8);
     let data = buffer.fill(9);
-    let nr_bytes = pinned.nr_pages() as usize * PAGE;
+    let nr_bytes = pinned.nr_pages() as usize * page_bytes();
     let before = map.load(0, nr_bytes);
     for (offset, len_bytes) in ranges {
         for number in [raw::RUST_GUP_IOC_READ, raw::RUST_GUP_IOC_WRITE] {
@@ -245,13 +272,13 @@ fn out_of_range() {
     let device = open();
     let map = Map::anon(4);
     // Ends in the midst of a page, begins in the midst of another.
-    let len = 2 * PAGE as u64 + 100;
+    let len = 2 * page_bytes() as u64 + 100;
     let pinned = pin(&device, &writable(map.addr + 50, len as usize));
     let ranges = [
         (len, 1),
         (len - 1, 2),
         (0, len + 1),
-        (0, 3 * PAGE as u64),
+        (0, 3 * page_bytes() as u64),
         (1 << 20, 1),
         (u64::MAX, 1),
         (u64::MAX, u64::MAX),
@@ -271,13 +298,13 @@ fn out_of_range() {
 fn short_handle_ends_where_it_ends() {
     let device = open();
     let map = Map::anon(6);
-    map.unmap(3 * PAGE, PAGE);
+    map.unmap(3 * page_bytes(), page_bytes());
     for how in HOWS {
-        let pinned = pin(&device, &writable(map.addr + 10, 5 * PAGE).how(how));
+        let pinned = pin(&device, &writable(map.addr + 10, 5 * page_bytes()).how(how));
         assert_eq!(pinned.nr_pages(), 3);
-        let end = 3 * PAGE - 10;
-        holds(&pinned, end - 1, &map.load(3 * PAGE - 1, 1));
-        let ranges = [(end, 1), (end - 1, 2), (0, end + 1), (4 * PAGE, 1)]
+        let end = 3 * page_bytes() - 10;
+        holds(&pinned, end - 1, &map.load(3 * page_bytes() - 1, 1));
+        let ranges = [(end, 1), (end - 1, 2), (0, end + 1), (4 * page_bytes(), 1)]
             .map(|(offset, len)| (offset as u64, len as u64));
         out_of_reach(&device, &pinned, &map, &ranges);
     }

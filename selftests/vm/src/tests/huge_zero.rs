@@ -8,15 +8,45 @@
 
 use std::fs;
 
-use rust_gup_uapi::{Device, Engine, How, Request};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+use rust_gup_uapi::{
+    Device,
+    Engine,
+    How,
+    Request, //
+};
 
-use crate::harness::fixture::{fast_only, field, open, pin, HUGE, PAGE};
-use crate::harness::memory::{frames, Map};
-use crate::harness::process::{Child, Rendezvous};
-use crate::harness::proof::{kpageflags, kpf, settle_lists};
-use crate::harness::runner::tests;
-use crate::tests::matrix::huge::untouched;
-use crate::tests::matrix::situation::touch;
+use crate::{
+    harness::{
+        fixture::{
+            fast_only,
+            field,
+            open,
+            pin, //
+        },
+        memory::{
+            frames,
+            Map, //
+        },
+        process::{
+            Child,
+            Rendezvous, //
+        },
+        proof::{
+            kpageflags,
+            kpf,
+            settle_lists, //
+        },
+        runner::tests, //
+    },
+    tests::matrix::{
+        huge::untouched,
+        situation::touch, //
+    }, //
+};
 
 tests![pinned, compared, measured];
 
@@ -32,7 +62,7 @@ pub(crate) fn come_and_go(what: &str, call: impl Fn(&Map)) {
     // The shrinker took it each time, whoever had references left.
     assert_eq!(nr_made() - nr_made_before, NR_ROUNDS, "{what}: made");
     let lost_kib = free_before_kib.saturating_sub(free_kib());
-    let huge_kib = (HUGE >> 10) as u64;
+    let huge_kib = (pmd_bytes() >> 10) as u64;
     assert!(
         nr_kept == 0 && lost_kib < NR_ROUNDS * huge_kib / 2,
         "{what}: of {NR_ROUNDS} huge zero pages {nr_kept} stayed; {lost_kib} KiB less are free"
@@ -78,10 +108,10 @@ fn free_kib() -> u64 {
 /// All of it, a page in the middle, and bytes across a border of pages, as a reference and as a pin.
 fn requests(map: &Map) -> Vec<Request> {
     [
-        (0, HUGE),
-        (100 * PAGE, PAGE),
-        (7 * PAGE - 3, 3 * PAGE),
-        (HUGE - PAGE, PAGE),
+        (0, pmd_bytes()),
+        (100 * page_bytes(), page_bytes()),
+        (7 * page_bytes() - 3, 3 * page_bytes()),
+        (pmd_bytes() - page_bytes(), page_bytes()),
     ]
     .into_iter()
     .flat_map(|(at, len)| [How::Get, How::Pin].map(|how| Request::new(map.addr + at, len).how(how)))
@@ -133,7 +163,7 @@ fn measured() {
     for engine in Engine::ALL {
         come_and_go(&format!("MEASURE, {engine:?}"), |map| {
             each(map, |device, request| {
-                for pages_per_call in [100, 512] {
+                for pages_per_call in [100, map.nr_pages() as u32] {
                     let engines = [engine, Engine::Rust];
                     let measured = device.measure(request, engines, 2, pages_per_call);
                     measured.expect("MEASURE");

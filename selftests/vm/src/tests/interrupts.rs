@@ -6,17 +6,39 @@
 //! A clock interrupts what runs, and says where. With interrupts off it has to wait, so that the loop of the walk, a
 //! function that is called in a window alone, is never where it strikes.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::ops::Range;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io::{
+        BufRead,
+        BufReader, //
+    },
+    ops::Range,
+    os::fd::{
+        AsRawFd,
+        FromRawFd,
+        OwnedFd, //
+    },
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
+use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::Engine;
 
-use crate::harness::fixture::{check, open, scaled, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::runner::tests;
+use crate::harness::{
+    fixture::{
+        check,
+        open,
+        scaled, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    runner::tests, //
+};
 
 tests![none_in_a_window];
 
@@ -134,7 +156,7 @@ impl Clock {
         let fd = check(fd).expect("perf_event_open");
         // SAFETY: It was opened just now and belongs to nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        let len_bytes = (1 + NR_DATA_PAGES) * PAGE;
+        let len_bytes = (1 + NR_DATA_PAGES) * page_bytes();
         let ring = Map::new(0, len_bytes, RW, libc::MAP_SHARED, fd.as_raw_fd());
         Self {
             _fd: fd,
@@ -151,7 +173,7 @@ impl Clock {
                 .map(|word| u64::from_ne_bytes(word.expect("eight bytes")))
                 .collect::<Vec<_>>()
         };
-        let records = words(PAGE, words(DATA_HEAD, 8)[0] as usize);
+        let records = words(page_bytes(), words(DATA_HEAD, 8)[0] as usize);
         let samples = records.chunks_exact(2).filter(|record| {
             assert_eq!(record[0] >> 48, RECORD as u64, "size of a record");
             record[0] as u32 == PERF_RECORD_SAMPLE

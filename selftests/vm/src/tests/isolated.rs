@@ -3,16 +3,45 @@
 //! Verify that of memory that is being taken away (`MIGRATE_ISOLATE`) the fast walk takes no page for long, and takes it
 //! for short; and that it takes it for long again if the memory stays.
 
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_uapi::{raw, Access, How, Request};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw,
+    Access,
+    How,
+    Request, //
+};
 
-use crate::harness::fixture::{fast_only, open, pin, scaled, PAGE};
-use crate::harness::memory::{available_kib, frames, Map};
-use crate::harness::memory_block::{Block, HELD_PAGE_DUMPS, PAGE_IS_HELD};
-use crate::harness::runner::{skip, Test};
+use crate::harness::{
+    fixture::{
+        fast_only,
+        open,
+        pin,
+        scaled, //
+    },
+    memory::{
+        available_kib,
+        frames,
+        Map, //
+    },
+    memory_block::{
+        Block,
+        HELD_PAGE_DUMPS,
+        PAGE_IS_HELD, //
+    },
+    runner::{
+        skip,
+        Test, //
+    }, //
+};
 
 /// All memory of the machine is touched.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -50,7 +79,7 @@ fn is_isolated_and_seen(block: &Block) -> bool {
     assert!(!others.is_empty(), "one page is in the block");
 
     let device = open();
-    let page = Request::new(map.addr + held * PAGE, 1).access(Access::Write);
+    let page = Request::new(map.addr + held * page_bytes(), 1).access(Access::Write);
     let longterm = fast_only(page.how(How::LongTerm));
     assert_eq!(pin(&device, &longterm).nr_pages(), 1, "before");
     let _reference = pin(&device, &page.how(How::Get));
@@ -79,12 +108,12 @@ fn is_isolated_and_seen(block: &Block) -> bool {
 /// Memory of which some pages are in a block, and which ones. What the kernel was given last it gives last.
 fn memory_in(block: &Block) -> (Map, Vec<usize>) {
     const STEP: usize = 1024;
-    let map = Map::untouched(available_kib() as usize * 1024 / PAGE);
+    let map = Map::untouched(available_kib() as usize * 1024 / page_bytes());
     for first in (0..map.nr_pages() - STEP).step_by(STEP) {
         for page in first..first + STEP {
-            map.set(page * PAGE, 1);
+            map.set(page * page_bytes(), 1);
         }
-        let frames = frames(map.addr + first * PAGE, STEP);
+        let frames = frames(map.addr + first * page_bytes(), STEP);
         let pages = (first..)
             .zip(frames)
             .filter(|(_, f)| block.frames.contains(f));
@@ -97,7 +126,9 @@ fn memory_in(block: &Block) -> (Map, Vec<usize>) {
 }
 
 fn is_in(block: &Block, map: &Map, page: usize) -> bool {
-    block.frames.contains(&frames(map.addr + page * PAGE, 1)[0])
+    block
+        .frames
+        .contains(&frames(map.addr + page * page_bytes(), 1)[0])
 }
 
 fn wait_until(mut is_so: impl FnMut() -> bool) {

@@ -10,13 +10,44 @@
 
 use std::cmp::Ordering;
 
-use rust_gup_memory::{Kind, Mapping};
-use rust_gup_uapi::{Access, Compared, Device, Engine, How, Request};
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Kind,
+    Mapping, //
+};
+use rust_gup_uapi::{
+    Access,
+    Compared,
+    Device,
+    Engine,
+    How,
+    Request, //
+};
 
-use crate::harness::fixture::frames_of;
-use crate::harness::fixture::{fast_only, open, pattern, pin, refused, ACCESSES, HOWS, HUGE, PAGE};
-use crate::harness::memory::{frames, hugetlb_pool, Map};
-use crate::harness::runner::{skip, Test};
+use crate::harness::{
+    fixture::{
+        fast_only,
+        frames_of,
+        open,
+        pattern,
+        pin,
+        refused,
+        ACCESSES,
+        HOWS, //
+    },
+    memory::{
+        frames,
+        hugetlb_pool,
+        Map, //
+    },
+    runner::{
+        skip,
+        Test, //
+    }, //
+};
 
 /// What is to be expected of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +117,7 @@ fn make(kind: Kind, len_bytes: usize) -> Mapping {
 /// Ranges of interest in a mapping: all of it, its ends, single bytes, and what lies across borders of pages and
 /// leaves. Of the largest leaves only parts, for time's sake.
 fn ranges(len_bytes: usize) -> Vec<(usize, usize)> {
-    let whole = len_bytes.min(2 * HUGE);
+    let whole = len_bytes.min(2 * pmd_bytes());
     let middle = len_bytes / 2;
     let mut ranges = vec![
         (0, whole),
@@ -94,25 +125,28 @@ fn ranges(len_bytes: usize) -> Vec<(usize, usize)> {
         (0, 1),
         (len_bytes - 1, 1),
         (1, whole - 2),
-        (PAGE - 1, 2),
+        (page_bytes() - 1, 2),
         (middle - 1, 2),
-        (middle - PAGE - 7, 2 * PAGE),
-        (PAGE + 5, 3 * PAGE),
+        (middle - page_bytes() - 7, 2 * page_bytes()),
+        (page_bytes() + 5, 3 * page_bytes()),
     ];
-    if len_bytes > HUGE {
-        ranges.extend([(HUGE - 1, 2), (HUGE - 3 * PAGE, 7 * PAGE + 1)]);
+    if len_bytes > pmd_bytes() {
+        ranges.extend([
+            (pmd_bytes() - 1, 2),
+            (pmd_bytes() - 3 * page_bytes(), 7 * page_bytes() + 1),
+        ]);
     }
     ranges.retain(|(at, len)| at + len <= len_bytes);
     ranges
 }
 
 fn nr_pages_of(addr: usize, len: usize) -> u64 {
-    ((addr + len - 1) / PAGE - addr / PAGE + 1) as u64
+    ((addr + len - 1) / page_bytes() - addr / page_bytes() + 1) as u64
 }
 
 fn one_kind(kind: Kind, ways: &[(How, Access)]) {
     let _pool = (kind == Kind::Hugetlb2m).then(|| hugetlb_pool(6));
-    let len_bytes = (3 * kind.granule_bytes()).clamp(16 * PAGE, 4 * HUGE);
+    let len_bytes = (3 * kind.granule_bytes()).clamp(16 * page_bytes(), 4 * pmd_bytes());
     let mut mapping = make(kind, len_bytes);
     let device = open();
     for (how, access) in ways {
@@ -130,13 +164,16 @@ fn one_kind(kind: Kind, ways: &[(How, Access)]) {
 /// How many pages of `request` are to be taken, and how.
 fn outlook(mapping: &Mapping, request: &Request) -> (Expected, u64) {
     let all = nr_pages_of(request.addr, request.len_bytes);
-    let hole = mapping.addr() + mapping.nr_pages() / 2 * PAGE;
+    let hole = mapping.addr() + mapping.nr_pages() / 2 * page_bytes();
     match expected(mapping.kind(), request.how, request.access) {
         Expected::Refused => (Expected::Refused, 0),
         Expected::Half => {
-            let first = request.addr / PAGE * PAGE;
+            let first = request.addr / page_bytes() * page_bytes();
             match first.cmp(&hole) {
-                Ordering::Less => (Expected::Fast(0), all.min(((hole - first) / PAGE) as u64)),
+                Ordering::Less => (
+                    Expected::Fast(0),
+                    all.min(((hole - first) / page_bytes()) as u64),
+                ),
                 Ordering::Equal => (Expected::Refused, 0),
                 Ordering::Greater => (Expected::Fast(0), all),
             }
@@ -215,7 +252,7 @@ fn taken(device: &Device, mapping: &mut Mapping, at: usize, request: &Request, w
             "{what}: fast"
         );
     }
-    let first = request.addr / PAGE * PAGE;
+    let first = request.addr / page_bytes() * page_bytes();
     assert_eq!(
         frames_of(&taken),
         frames(first, nr_pages as usize),
@@ -223,7 +260,7 @@ fn taken(device: &Device, mapping: &mut Mapping, at: usize, request: &Request, w
     );
 
     // A few bytes at either end.
-    let end = (nr_pages as usize * PAGE - (request.addr - first)).min(request.len_bytes);
+    let end = (nr_pages as usize * page_bytes() - (request.addr - first)).min(request.len_bytes);
     let nr = end.min(100);
     for offset in [0, end - nr] {
         let mut by_owner = vec![0; nr];
@@ -243,7 +280,7 @@ fn taken(device: &Device, mapping: &mut Mapping, at: usize, request: &Request, w
 }
 
 fn scattered_frames() {
-    let mapping = make(Kind::Anon4kScattered, 4 * HUGE);
+    let mapping = make(Kind::Anon4kScattered, 4 * pmd_bytes());
     let device = open();
     let pinned = device
         .pin(&Request::from(&mapping).how(How::Pin), Engine::Rust)
@@ -260,10 +297,10 @@ fn scattered_frames() {
 fn runs_of_large_folios() {
     let device = open();
     for (kind, leaf) in [
-        (Kind::Thp2m, HUGE),
-        (Kind::Thp2mSplit, HUGE),
-        (Kind::Hugetlb2m, HUGE),
-        (Kind::TmpfsHuge, HUGE),
+        (Kind::Thp2m, pmd_bytes()),
+        (Kind::Thp2mSplit, pmd_bytes()),
+        (Kind::Hugetlb2m, pmd_bytes()),
+        (Kind::TmpfsHuge, pmd_bytes()),
         (Kind::Mthp64k, 64 << 10),
     ] {
         let _pool = (kind == Kind::Hugetlb2m).then(|| hugetlb_pool(6));
@@ -289,7 +326,8 @@ fn runs_of_large_folios() {
                 "{kind}: {} runs for 2 folios",
                 pinned.nr_runs()
             );
-            let across = Request::new(mapping.addr() + leaf - PAGE, 2 * PAGE).how(how);
+            let across =
+                Request::new(mapping.addr() + leaf - page_bytes(), 2 * page_bytes()).how(how);
             assert_eq!(pin(&device, &across).nr_pages(), 2);
         }
     }
@@ -300,22 +338,23 @@ fn every_small_range() {
     let map = Map::untouched(8);
     // Present, absent, read-only and unmapped pages; each range over them.
     for page in [0, 1, 3, 4, 5, 7] {
-        map.set(page * PAGE, 1);
+        map.set(page * page_bytes(), 1);
     }
-    map.settle(0, 2 * PAGE);
-    map.settle(3 * PAGE, 3 * PAGE);
-    map.settle(7 * PAGE, PAGE);
-    map.protect(4 * PAGE, PAGE, libc::PROT_READ);
-    map.unmap(6 * PAGE, PAGE);
+    map.settle(0, 2 * page_bytes());
+    map.settle(3 * page_bytes(), 3 * page_bytes());
+    map.settle(7 * page_bytes(), page_bytes());
+    map.protect(4 * page_bytes(), page_bytes(), libc::PROT_READ);
+    map.unmap(6 * page_bytes(), page_bytes());
     for first in 0..8 {
         for nr_pages in 1..=8 - first {
             for how in HOWS {
                 for access in ACCESSES {
                     // What the ranges before faulted in is absent again.
-                    map.advise(2 * PAGE, PAGE, libc::MADV_DONTNEED);
-                    let request = Request::new(map.addr + first * PAGE, nr_pages * PAGE)
-                        .how(how)
-                        .access(access);
+                    map.advise(2 * page_bytes(), page_bytes(), libc::MADV_DONTNEED);
+                    let request =
+                        Request::new(map.addr + first * page_bytes(), nr_pages * page_bytes())
+                            .how(how)
+                            .access(access);
                     let fast = pin(&device, &fast_only(request)).nr_pages() as usize;
                     let usable = |page: usize| match page {
                         2 | 6 => false,

@@ -11,11 +11,28 @@
 
 use std::mem::size_of;
 
-use rust_gup_uapi::{raw, Device};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw,
+    Device, //
+};
 
-use crate::harness::fixture::{bytes_of, call, call_at, open, pin, stats, writable, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::runner::tests;
+use crate::harness::{
+    fixture::{
+        bytes_of,
+        call,
+        call_at,
+        open,
+        pin,
+        stats,
+        writable, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    runner::tests, //
+};
 
 tests![
     larger_with_zeros,
@@ -204,7 +221,7 @@ fn nr_handles() -> u64 {
 
 fn larger_with_zeros() {
     for c in &CALLS {
-        for extra in [1, 8, PAGE, MAX_SIZE - c.size()] {
+        for extra in [1, 8, page_bytes(), MAX_SIZE - c.size()] {
             let scene = Scene::new();
             let mut structure = (c.argument)(&scene);
             let asked = structure.clone();
@@ -225,7 +242,12 @@ fn larger_with_zeros() {
 
 fn larger_with_unknown_bytes() {
     for c in &CALLS {
-        for (extra, at) in [(1, 0), (8, 7), (PAGE, PAGE - 1), (PAGE, 1)] {
+        for (extra, at) in [
+            (1, 0),
+            (8, 7),
+            (page_bytes(), page_bytes() - 1),
+            (page_bytes(), 1),
+        ] {
             let scene = Scene::new();
             let before = nr_handles();
             let mut structure = (c.argument)(&scene);
@@ -286,8 +308,8 @@ fn as_small_as_the_first() {
 /// Puts the structure of `c` into memory of which `room` bytes are followed by a hole; the memory, and where it is.
 fn before_a_hole(c: &Call, scene: &Scene, room: usize) -> (Map, usize) {
     let map = Map::anon(3);
-    map.unmap(2 * PAGE, PAGE);
-    let at = 2 * PAGE - room;
+    map.unmap(2 * page_bytes(), page_bytes());
+    let at = 2 * page_bytes() - room;
     let structure = (c.argument)(scene);
     map.store(at, &structure[..room.min(structure.len())]);
     let addr = map.addr + at;
@@ -364,7 +386,7 @@ fn read_only_memory() {
         let before = nr_handles();
         let map = Map::anon(1);
         map.store(0, &(c.argument)(&scene));
-        map.protect(0, PAGE, libc::PROT_READ);
+        map.protect(0, page_bytes(), libc::PROT_READ);
         let expected = if c.writes() { libc::EFAULT } else { 0 };
         assert_eq!(scene.call(c.number, map.addr), expected, "{}", c.name);
         if c.writes() {
@@ -375,15 +397,15 @@ fn read_only_memory() {
                 c.name
             );
         }
-        map.protect(0, PAGE, RW);
+        map.protect(0, page_bytes(), RW);
     }
 }
 
 fn bad_buffers() {
     let scene = Scene::new();
     let hole = Map::anon(2);
-    hole.unmap(PAGE, PAGE);
-    let straddling = [hole.addr + PAGE - 8];
+    hole.unmap(page_bytes(), page_bytes());
+    let straddling = [hole.addr + page_bytes() - 8];
     for addr in BAD_ADDRESSES.into_iter().chain(straddling) {
         let buf = addr as u64;
         for number in [raw::RUST_GUP_IOC_READ, raw::RUST_GUP_IOC_WRITE] {

@@ -8,20 +8,53 @@
 //! - the pages outlive the process that owned them, for whoever has the open file: by inheritance, by dup(2), or by
 //!   having been sent it.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use rust_gup_uapi::{raw, Device};
-
-use crate::harness::fixture::{
-    call_fd, holds, open, pattern, pin, scaled, stats, store, writable, HOWS, PAGE,
+use std::{
+    os::fd::{
+        AsFd,
+        OwnedFd, //
+    },
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
 };
-use crate::harness::memory::{Map, RW};
-use crate::harness::process::{
-    become_subreaper, exit_at_once, receive, send, succeeded, wait_for, Child, Rendezvous,
+
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw,
+    Device, //
 };
-use crate::harness::runner::tests;
+
+use crate::harness::{
+    fixture::{
+        call_fd,
+        holds,
+        open,
+        pattern,
+        pin,
+        scaled,
+        stats,
+        store,
+        writable,
+        HOWS, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    process::{
+        become_subreaper,
+        exit_at_once,
+        receive,
+        send,
+        succeeded,
+        wait_for,
+        Child,
+        Rendezvous, //
+    },
+    runner::tests, //
+};
 
 tests![
     close_releases,
@@ -97,10 +130,10 @@ fn kill_of_a_busy_process_releases() {
             loop {
                 // Both paths, and both ways of ending it.
                 let map = Map::untouched(64);
-                map.store(0, &pattern(0, 32 * PAGE));
+                map.store(0, &pattern(0, 32 * page_bytes()));
                 let pinned = pin(&device, &writable(map.addr, map.len_bytes));
-                holds(&pinned, 0, &pattern(0, 32 * PAGE));
-                if std::hint::black_box(map.addr) & PAGE != 0 {
+                holds(&pinned, 0, &pattern(0, 32 * page_bytes()));
+                if std::hint::black_box(map.addr) & page_bytes() != 0 {
                     pinned.into_handle();
                 }
                 if device.stats().expect("STATS").raw.nr_handles > 50 {
@@ -227,7 +260,7 @@ fn child_reads_after_the_owner_is_gone() {
                     holds(pinned, 0, &data);
                     if last {
                         theirs.wait();
-                        holds(pinned, PAGE, &data[PAGE..]);
+                        holds(pinned, page_bytes(), &data[page_bytes()..]);
                     }
                     // As the end of a process does: without a release.
                     exit_at_once(0);
@@ -256,7 +289,7 @@ fn child_reads_after_the_owner_is_gone() {
 
 fn receiver_of_the_descriptor_reads() {
     let (ours, theirs) = Rendezvous::pair();
-    let data = pattern(4, NR_PAGES * PAGE);
+    let data = pattern(4, NR_PAGES * page_bytes());
     let expected = data.clone();
     let receiver = Child::run(move || {
         let (fd, handle) = receive(&theirs);

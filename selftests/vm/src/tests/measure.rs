@@ -10,12 +10,31 @@
 //! - refuses senseless numbers with EINVAL, and a range that cannot be taken as a whole with EAGAIN;
 //! - holds nothing in the end and writes no sample beyond those asked for.
 
-use rust_gup_memory::Kind;
-use rust_gup_uapi::{raw, Access, Engine, How, Measured, Request};
+use rust_gup_memory::{
+    size::page_bytes,
+    Kind, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    Engine,
+    How,
+    Measured,
+    Request, //
+};
 
-use crate::harness::fixture::{call, open, pattern, stats, ACCESSES, HOWS, PAGE};
-use crate::harness::memory::Map;
-use crate::harness::runner::tests;
+use crate::harness::{
+    fixture::{
+        call,
+        open,
+        pattern,
+        stats,
+        ACCESSES,
+        HOWS, //
+    },
+    memory::Map,
+    runner::tests, //
+};
 
 tests![
     engines_against_each_other,
@@ -132,9 +151,10 @@ fn list_of_a_huge_page() {
     let device = open();
     let huge = Map::huge(1);
     let engines = [Engine::Rust, Engine::Kernel];
-    let measured = device.measure(&huge.request(), engines, 1, 512);
+    let nr_pages = huge.nr_pages() as u32;
+    let measured = device.measure(&huge.request(), engines, 1, nr_pages);
     let raw = measured.expect("MEASURE").raw;
-    // One run against 512 pointers.
+    // One run against a pointer for each page.
     assert!(
         raw.bookkeeping_a_bytes < raw.bookkeeping_b_bytes,
         "a list of one run takes {} bytes, an array of its pages {}",
@@ -145,7 +165,10 @@ fn list_of_a_huge_page() {
 
 fn cut_into_calls() {
     // In one run, and in as many runs as pages, where the last call has a shorter list than those before.
-    for map in [Map::anon(20), Map::of(Kind::Anon4kScattered, 20 * PAGE)] {
+    for map in [
+        Map::anon(20),
+        Map::of(Kind::Anon4kScattered, 20 * page_bytes()),
+    ] {
         for pages_per_call in [1, 3, 7, 12, 19, 20, 21, 512, 1 << 20] {
             cut_into(&map, pages_per_call);
         }
@@ -154,9 +177,14 @@ fn cut_into_calls() {
 
 fn cut_into(map: &Map, pages_per_call: u32) {
     let device = open();
-    for (start, len) in [(0, 20 * PAGE), (100, 19 * PAGE), (PAGE - 1, 2), (5, 1)] {
+    for (start, len) in [
+        (0, 20 * page_bytes()),
+        (100, 19 * page_bytes()),
+        (page_bytes() - 1, 2),
+        (5, 1),
+    ] {
         let request = Request::new(map.addr + start, len);
-        let nr_pages = (start + len - 1) / PAGE - start / PAGE + 1;
+        let nr_pages = (start + len - 1) / page_bytes() - start / page_bytes() + 1;
         let engines = [Engine::Rust, Engine::Kernel];
         let measured = device
             .measure(&request, engines, 2, pages_per_call)
@@ -206,7 +234,7 @@ fn senseless_numbers() {
 fn not_resident() {
     let device = open();
     let map = Map::anon(8);
-    map.unmap(5 * PAGE, PAGE);
+    map.unmap(5 * page_bytes(), page_bytes());
     let engines = [Engine::Rust, Engine::Kernel];
     for pages_per_call in [1, 8] {
         for how in [How::Get, How::Pin] {
@@ -229,10 +257,10 @@ fn samples_stay_in_their_buffer() {
     let map = Map::anon(2);
     // Followed by a page that is not there: one more sample would be an error.
     let buffer = Map::anon(2);
-    buffer.unmap(PAGE, PAGE);
+    buffer.unmap(page_bytes(), page_bytes());
     for rounds in [1, 3] {
         let size = rounds as usize * size_of::<raw::rust_gup_sample>();
-        let before = pattern(0, PAGE);
+        let before = pattern(0, page_bytes());
         buffer.store(0, &before);
         let mut measure = raw::rust_gup_measure {
             addr: map.addr as u64,
@@ -240,13 +268,13 @@ fn samples_stay_in_their_buffer() {
             rounds,
             engine_b: raw::RUST_GUP_ENGINE_KERNEL,
             pages_per_call: 2,
-            samples: (buffer.addr + PAGE - size) as u64,
+            samples: (buffer.addr + page_bytes() - size) as u64,
             ..Default::default()
         };
         assert_eq!(call(&device, raw::RUST_GUP_IOC_MEASURE, &mut measure), 0);
         assert_eq!(measure.rounds_done, u64::from(rounds));
         assert!(
-            buffer.load(0, PAGE - size) == before[..PAGE - size],
+            buffer.load(0, page_bytes() - size) == before[..page_bytes() - size],
             "bytes before the samples"
         );
     }

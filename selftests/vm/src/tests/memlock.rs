@@ -12,21 +12,46 @@
 //! - the charge goes back to the user and the process that were charged, whoever closes the file;
 //! - comparing and measuring obey the limit as well, and leave no charge.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{
+    AsRawFd,
+    FromRawFd,
+    OwnedFd, //
+};
 
-use rust_gup_uapi::{raw, Device, Engine, Request};
-
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw,
+    Device,
+    Engine,
+    Request, //
+};
 use rustix::thread::CapabilitySet;
 
-use crate::harness::fixture::{
-    check, errno, fast_only, open, pin, refused, stats, HOWS, LASTING, PAGE,
+use crate::harness::{
+    fixture::{
+        check,
+        errno,
+        fast_only,
+        open,
+        pin,
+        refused,
+        stats,
+        HOWS,
+        LASTING, //
+    },
+    memory::Map,
+    process::{
+        become_root_of_a_namespace,
+        become_user,
+        drop_capabilities,
+        limit_locked_memory,
+        pinned_kib,
+        Child,
+        Rendezvous,
+        NOBODY, //
+    },
+    runner::tests, //
 };
-use crate::harness::memory::Map;
-use crate::harness::process::{
-    become_root_of_a_namespace, become_user, drop_capabilities, limit_locked_memory, pinned_kib,
-    Child, Rendezvous, NOBODY,
-};
-use crate::harness::runner::tests;
 
 tests![
     charge_is_what_was_taken,
@@ -55,10 +80,10 @@ fn charge_is_what_was_taken() {
     for how in HOWS {
         for engine in [Engine::Rust, Engine::Kernel] {
             for (start, len, nr_pages) in [
-                (0, 16 * PAGE, 16),
+                (0, 16 * page_bytes(), 16),
                 (0, 1, 1),
-                (PAGE - 1, 2, 2),
-                (3 * PAGE + 1, PAGE, 2),
+                (page_bytes() - 1, 2, 2),
+                (3 * page_bytes() + 1, page_bytes(), 2),
             ] {
                 let request = Request::new(map.addr + start, len).how(how);
                 let pinned = device.pin(&request, engine).expect("PIN");
@@ -77,7 +102,7 @@ fn charge_is_what_was_taken() {
 fn charge_of_a_short_count() {
     let device = open();
     let map = Map::anon(9);
-    map.unmap(4 * PAGE, PAGE);
+    map.unmap(4 * page_bytes(), page_bytes());
     for how in HOWS {
         for request in [map.request().how(how), fast_only(map.request().how(how))] {
             let pinned = pin(&device, &request);
@@ -127,7 +152,7 @@ fn limit_without_privilege() {
             (raw.nr_handles, raw.nr_held_pages)
         };
         let before = held();
-        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
         for how in LASTING {
             for engine in [Engine::Rust, Engine::Kernel] {
                 let try_pin = |nr_pages| device.pin(&part(nr_pages).how(how), engine);
@@ -171,7 +196,7 @@ fn limit_of_all_files_together() {
     let files = [(); 3].map(|()| open());
     limited(8, |_| {
         let map = Map::anon(4);
-        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
         let held = [3, 3, 2].map(&part);
         let held: Vec<_> = files
             .iter()
@@ -190,7 +215,7 @@ fn limit_of_all_files_together() {
 fn limit_of_all_processes_together() {
     limited(4, |device| {
         let map = Map::anon(4);
-        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
         let ours = pin(device, &part(3));
         let (we, they) = Rendezvous::pair();
         let child = Child::run(|| {
@@ -214,7 +239,7 @@ fn limit_of_all_processes_together() {
 fn limit_of_what_the_dead_left() {
     limited(4, |device| {
         let map = Map::anon(4);
-        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
         let (we, they) = Rendezvous::pair();
         let child = Child::run(|| they.send(pin(device, &part(3)).into_handle()));
         let handle = we.receive();
@@ -250,7 +275,7 @@ fn limit_of_each_user() {
 fn limit_of_an_open_file() {
     let device = open();
     let map = Map::anon(4);
-    let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+    let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
     // What callers without a limit hold is not counted.
     let _by_root = pin(&device, &map.request());
     let left: Vec<_> = (0..2)
@@ -291,16 +316,17 @@ fn limit_of_all_mechanisms_together() {
     // Of a user that no other test is: io_uring gives back what its rings cost some time after they are closed.
     limited_as(1003, 16, |device| {
         let map = Map::anon(12);
-        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
         let held = pin(device, &part(8));
         let ring = Ring::new();
         assert_eq!(
-            ring.register_buffer(map.addr, 12 * PAGE),
+            ring.register_buffer(map.addr, 12 * page_bytes()),
             Err(libc::ENOMEM),
             "io_uring, together with what is held"
         );
         drop(held);
-        ring.register_buffer(map.addr, 12 * PAGE).expect("a buffer");
+        ring.register_buffer(map.addr, 12 * page_bytes())
+            .expect("a buffer");
         refused(
             device.pin(&part(8), Engine::Rust),
             libc::ENOMEM,
@@ -321,7 +347,7 @@ fn limit_without_the_capability() {
             give_up();
             let map = Map::anon(3);
             for how in LASTING {
-                let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE).how(how);
+                let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes()).how(how);
                 refused(device.pin(&part(3), Engine::Rust), libc::ENOMEM, "PIN");
                 refused(device.compare(&part(3)), libc::ENOMEM, "COMPARE");
                 drop(pin(&device, &part(2)));
@@ -396,7 +422,7 @@ fn charge_returns_when_another_closes() {
 fn comparing_and_measuring() {
     limited(4, |device| {
         let map = Map::anon(5);
-        let part = |nr_pages| Request::new(map.addr, nr_pages * PAGE);
+        let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
         let engines = [Engine::Rust, Engine::Kernel];
         for how in HOWS {
             // Both engines in turn: never more at a time than what was asked for.

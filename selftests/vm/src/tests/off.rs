@@ -7,14 +7,34 @@
 //!
 //! The machine is a paravirtualized guest of Xen, whose page tables hold frames of the machine, not its own.
 
-use rust_gup_memory::Kind;
+use rust_gup_memory::{
+    size::page_bytes,
+    Kind, //
+};
 use rust_gup_uapi::raw;
 
-use crate::harness::fixture::frames_of;
-use crate::harness::fixture::{holds, open, pin, stats, walk_is_off, PAGE};
-use crate::harness::memory::{frames, Map};
-use crate::harness::runner::Test;
-use crate::tests::stops::{all_ways, stopped, stops};
+use crate::{
+    harness::{
+        fixture::{
+            frames_of,
+            holds,
+            open,
+            pin,
+            stats,
+            walk_is_off, //
+        },
+        memory::{
+            frames,
+            Map, //
+        },
+        runner::Test, //
+    },
+    tests::stops::{
+        all_ways,
+        stopped,
+        stops, //
+    }, //
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     // Another machine has no such tests.
@@ -31,7 +51,7 @@ pub(crate) fn tests() -> Vec<Test> {
 fn slow_path_alone() {
     let device = open();
     let before = stats().expect("STATS");
-    for map in [Map::anon(16), Map::of(Kind::Memfd, 16 * PAGE)] {
+    for map in [Map::anon(16), Map::of(Kind::Memfd, 16 * page_bytes())] {
         let data = map.load(0, map.len_bytes);
         for request in all_ways(&map) {
             stops(&device, &request, 0, raw::RUST_GUP_STOP_OFF);

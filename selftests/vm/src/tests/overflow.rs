@@ -16,7 +16,13 @@ use std::{
     time::Duration, //
 };
 
-use rust_gup_memory::file::memfd;
+use rust_gup_memory::{
+    file::memfd,
+    size::{
+        page_bytes,
+        pud_bytes, //
+    }, //
+};
 use rust_gup_uapi::{
     raw,
     Device,
@@ -35,8 +41,7 @@ use crate::harness::{
         pattern,
         pin,
         refused,
-        LASTING,
-        PAGE, //
+        LASTING, //
     },
     memory::{
         Map,
@@ -74,7 +79,7 @@ const MAX_REFS: usize = 1 << 29;
 /// Holds a folio by `request`, again and again, until no page of it can be had, which has to be after so many handles, and
 /// looks what is still possible.
 fn fill(device: &Device, request: &Request, nr_handles: usize) {
-    let nr_pages = (request.len_bytes / PAGE) as u64;
+    let nr_pages = (request.len_bytes / page_bytes()) as u64;
     let mut held: Vec<Pinned<'_>> = Vec::new();
     loop {
         let taken = pin(device, &fast_only(*request));
@@ -103,7 +108,7 @@ fn fill(device: &Device, request: &Request, nr_handles: usize) {
         }
     }
     // To others it is a page like any other.
-    let page = Request::new(request.addr, PAGE).how(How::Pin);
+    let page = Request::new(request.addr, page_bytes()).how(How::Pin);
     let measured = device.measure(&page, [Engine::Kernel; 2], 1, 1);
     measured.expect("the kernel takes it and gives it back");
 
@@ -117,11 +122,12 @@ fn fill(device: &Device, request: &Request, nr_handles: usize) {
 fn huge_page() {
     // Not of the kinds of memory, which are filled: that takes much longer than all the rest.
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    let huge = libc::MAP_HUGETLB | libc::MAP_HUGE_1GB;
-    let Ok(map) = Map::new(0, 1 << 30, RW, private | huge, -1) else {
+    let size = (pud_bytes().ilog2() as libc::c_int) << libc::MAP_HUGE_SHIFT;
+    let huge = libc::MAP_HUGETLB | size;
+    let Ok(map) = Map::new(0, pud_bytes(), RW, private | huge, -1) else {
         skip("this machine has no huge pages of 1 GiB: boot with hugepagesz=1G hugepages=1");
     };
-    let data = pattern(5, PAGE);
+    let data = pattern(5, page_bytes());
     map.store(0, &data);
     let device = open();
     for how in [How::Get, How::Pin] {
@@ -135,9 +141,9 @@ fn mapped_often(fd: i32, nr: usize) -> Map {
     let map = Map::untouched(nr);
     for page in 0..nr {
         let flags = libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_POPULATE;
-        let at = std::ptr::with_exposed_provenance_mut(map.addr + page * PAGE);
+        let at = std::ptr::with_exposed_provenance_mut(map.addr + page * page_bytes());
         // SAFETY: The pages that it replaces belong to `map`, and nobody refers to them.
-        let got = unsafe { libc::mmap(at, PAGE, libc::PROT_READ, flags, fd, 0) };
+        let got = unsafe { libc::mmap(at, page_bytes(), libc::PROT_READ, flags, fd, 0) };
         assert_eq!(got, at, "mmap of page {page}");
     }
     map
@@ -147,12 +153,13 @@ fn mapped_often(fd: i32, nr: usize) -> Map {
 fn small_page() {
     const NR_PAGES: usize = 1024;
     let file = memfd(MemfdFlags::empty(), 0).expect("a memfd");
-    file.write_all_at(&pattern(3, PAGE), 0).expect("write");
+    file.write_all_at(&pattern(3, page_bytes()), 0)
+        .expect("write");
     let map = mapped_often(file.as_raw_fd(), NR_PAGES);
     let device = open();
     let request = map.request().how(How::Pin);
     fill(&device, &request, MAX_REFS / 1024 / NR_PAGES);
-    holds(&pin(&device, &map.request()), 0, &map.load(0, PAGE));
+    holds(&pin(&device, &map.request()), 0, &map.load(0, page_bytes()));
 }
 
 /// A file that everybody may read, one page of it mapped almost as often as the limit allows.
@@ -165,7 +172,7 @@ fn page_of_a_file_of_others() -> Map {
 fn zeros() -> Map {
     let map = Map::untouched(LIMIT_PAGES);
     let _ = map.try_advise(0, map.len_bytes, libc::MADV_HUGEPAGE);
-    for at in (0..map.len_bytes).step_by(PAGE) {
+    for at in (0..map.len_bytes).step_by(page_bytes()) {
         assert_eq!(map.get(at), 0);
     }
     map

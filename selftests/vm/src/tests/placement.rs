@@ -20,6 +20,10 @@ use std::{
 };
 
 use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
     Kind,
     Setting, //
 };
@@ -45,9 +49,7 @@ use crate::{
             open,
             pin,
             ACCESSES,
-            HOWS,
-            HUGE,
-            PAGE, //
+            HOWS, //
         },
         guard::pin_counters,
         memory::{
@@ -105,7 +107,9 @@ pub(crate) fn need_movable_memory() {
 /// move_pages(2): moves each page to the node that `to` says; on which node each is afterwards.
 fn move_pages(map: &Map, to: Option<&[i32]>) -> Vec<i32> {
     const MPOL_MF_MOVE: i32 = 2;
-    let pages: Vec<usize> = (0..map.nr_pages()).map(|i| map.addr + i * PAGE).collect();
+    let pages: Vec<usize> = (0..map.nr_pages())
+        .map(|i| map.addr + i * page_bytes())
+        .collect();
     let nodes = to.map_or(std::ptr::null(), <[i32]>::as_ptr);
     let mut status = vec![-1; pages.len()];
     // SAFETY: The lists are as long as the call is told, and live as long as it.
@@ -138,13 +142,17 @@ pub(crate) fn move_to(map: &Map, node: impl Fn(usize) -> i32) {
 /// The kinds of memory that are moved here, in base pages and in a huge one.
 fn maps() -> [Map; 3] {
     need_two_nodes();
-    [Map::anon(64), Map::huge(1), Map::of(Kind::Memfd, 16 * PAGE)]
+    [
+        Map::anon(64),
+        Map::huge(1),
+        Map::of(Kind::Memfd, 16 * page_bytes()),
+    ]
 }
 
 fn moved_between_takes() {
     let device = open();
     for map in maps() {
-        let is_huge = map.nr_pages() == HUGE / PAGE;
+        let is_huge = map.nr_pages() == pmd_bytes() / page_bytes();
         for request in all_ways(&map) {
             let mut before = Vec::new();
             for node in [1, 0, 1] {
@@ -234,7 +242,7 @@ fn event(name: &str) -> u64 {
 fn nr_not_hinted(map: &Map) -> usize {
     let device = open();
     let is_taken = |page: &usize| {
-        let page = Request::new(map.addr + page * PAGE, PAGE).how(How::Get);
+        let page = Request::new(map.addr + page * page_bytes(), page_bytes()).how(How::Get);
         let taken = device.pin(&fast_only(page), Engine::Kernel);
         taken.expect("PIN").nr_pages() != 0
     };
@@ -372,8 +380,8 @@ pub(crate) fn movable_frames() -> Vec<Range<u64>> {
             .split_once(" MiB at 0x")
             .expect("a size and an address");
         let mib: u64 = mib.parse().expect("a size");
-        let at = u64::from_str_radix(at.trim(), 16).expect("an address") / PAGE as u64;
-        found.push(at..at + (mib << 20) / PAGE as u64);
+        let at = u64::from_str_radix(at.trim(), 16).expect("an address") / page_bytes() as u64;
+        found.push(at..at + (mib << 20) / page_bytes() as u64);
     }
     found.retain(|range| !range.is_empty());
     found
@@ -411,11 +419,11 @@ type Make = fn() -> Map;
 pub(crate) const MOVABLE: [(&str, Make); 3] = [
     ("anon", || filled(Map::untouched(16))),
     ("huge", || {
-        let map = Map::of(Kind::Thp2m, HUGE);
-        map.advise(0, HUGE, libc::MADV_DONTNEED);
+        let map = Map::of(Kind::Thp2m, pmd_bytes());
+        map.advise(0, pmd_bytes(), libc::MADV_DONTNEED);
         filled(map)
     }),
-    ("memfd", || Map::of(Kind::Memfd, 16 * PAGE)),
+    ("memfd", || Map::of(Kind::Memfd, 16 * page_bytes())),
 ];
 
 fn filled(map: Map) -> Map {

@@ -10,22 +10,49 @@
 //!   those who were given it;
 //! - the counters are those of all.
 
-use std::fs;
-use std::os::unix::fs::{chown, FileTypeExt, MetadataExt, PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{
+        chown,
+        FileTypeExt,
+        MetadataExt,
+        PermissionsExt, //
+    }, //
+};
 
-use rust_gup_uapi::{raw, Device, Engine};
-
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw,
+    Device,
+    Engine, //
+};
 use rustix::thread::CapabilitySet;
 
-use crate::harness::fixture::{
-    call_fd, check, handle_answers, holds, open, pin, refused, store, writable, LASTING, PAGE,
+use crate::harness::{
+    fixture::{
+        call_fd,
+        check,
+        handle_answers,
+        holds,
+        open,
+        pin,
+        refused,
+        store,
+        writable,
+        LASTING, //
+    },
+    memory::Map,
+    process::{
+        become_nobody,
+        become_root_of_a_namespace,
+        drop_capabilities,
+        receive,
+        send,
+        Child,
+        Rendezvous, //
+    },
+    runner::tests, //
 };
-use crate::harness::memory::Map;
-use crate::harness::process::{
-    become_nobody, become_root_of_a_namespace, drop_capabilities, Child, Rendezvous,
-};
-use crate::harness::process::{receive, send};
-use crate::harness::runner::tests;
 
 tests![
     device_node,
@@ -73,8 +100,8 @@ fn sees_no_frames(device: &Device) {
         "features"
     );
     holds(&pinned, 0, &map.load(0, map.len_bytes));
-    store(&pinned, PAGE, &[1, 2, 3]);
-    assert_eq!(map.load(PAGE, 3), [1, 2, 3]);
+    store(&pinned, page_bytes(), &[1, 2, 3]);
+    assert_eq!(map.load(page_bytes(), 3), [1, 2, 3]);
     let compared = device.compare(&map.request()).expect("COMPARE").raw;
     assert_eq!((compared.differences, compared.nr_equal), (0, 5));
 }

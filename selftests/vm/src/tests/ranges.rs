@@ -11,12 +11,36 @@
 
 use std::time::Duration;
 
-use rust_gup_uapi::{raw, Device, Engine, How, Request};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw,
+    Device,
+    Engine,
+    How,
+    Request, //
+};
 
-use crate::harness::fixture::{call, fast_only, open, pin, refused, within, PAGE};
-use crate::harness::memory::{available_kib, Map, RW};
-use crate::harness::process::pinned_kib;
-use crate::harness::runner::{skip, tests};
+use crate::harness::{
+    fixture::{
+        call,
+        fast_only,
+        open,
+        pin,
+        refused,
+        user_limit,
+        within, //
+    },
+    memory::{
+        available_kib,
+        Map,
+        RW, //
+    },
+    process::pinned_kib,
+    runner::{
+        skip,
+        tests, //
+    }, //
+};
 
 tests![
     no_bytes,
@@ -111,7 +135,7 @@ fn no_bytes() {
 }
 
 fn wrap_around() {
-    let page = PAGE as u64;
+    let page = page_bytes() as u64;
     for (addr, len_bytes) in [
         (page, u64::MAX),
         (u64::MAX, 2),
@@ -139,12 +163,12 @@ fn wrap_around() {
 }
 
 fn beyond_user_space() {
-    let page = PAGE as u64;
+    let page = page_bytes() as u64;
     for addr in [
-        (1 << 47) - page,
-        1 << 47,
-        (1 << 56) - page,
-        1 << 56,
+        // A hole, and what comes behind the last page.
+        user_limit() as u64 / 2 & !(page - 1),
+        user_limit() as u64,
+        user_limit() as u64 + page,
         1 << 62,
         1 << 63,
         0xffff_7fff_ffff_f000,
@@ -170,8 +194,17 @@ fn beyond_user_space() {
         }
     }
     // It begins in user space, with memory that is there.
-    let map = Map::anon(1);
-    for end in [1 << 47, (1 << 56) + 1, 1 << 63, u64::MAX] {
+    let map = Map::guarded(
+        page_bytes(),
+        page_bytes(),
+        RW,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        (-1, 0),
+    );
+    let map = map.expect("memory with nothing behind it");
+    map.set(0, 1);
+    let limit = user_limit() as u64;
+    for end in [limit, limit + 1, 1 << 63, u64::MAX] {
         let device = open();
         let mut request = Request::new(map.addr, end as usize - map.addr);
         for engine in ENGINES {
@@ -181,12 +214,10 @@ fn beyond_user_space() {
     }
 }
 
-/// The end of user space: with five levels an end of 1 << 47 lies within, and the count comes out short.
+/// A range of user space comes out short, one that ends beyond it is refused.
 fn refused_beyond(device: &Device, request: &Request, engine: Engine, end: u64) {
-    let levels = device.info().expect("INFO").raw.levels;
-    let task_size = (1_u64 << if levels == 5 { 56 } else { 47 }) - PAGE as u64;
     let result = device.pin(request, engine);
-    if end > task_size {
+    if end > user_limit() as u64 {
         refused(
             result,
             libc::EFAULT,
@@ -199,17 +230,19 @@ fn refused_beyond(device: &Device, request: &Request, engine: Engine, end: u64) 
 
 fn last_page_of_user_space() {
     let device = open();
-    let levels = device.info().expect("INFO").raw.levels;
-    let task_size = (1_usize << if levels == 5 { 56 } else { 47 }) - PAGE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let Ok(map) = Map::new(task_size - PAGE, PAGE, RW, flags, -1) else {
+    let Ok(map) = Map::new(user_limit() - page_bytes(), page_bytes(), RW, flags, -1) else {
         skip("the last page of user space is in use: boot with norandmaps left out");
     };
     map.fill(3);
     for engine in ENGINES {
         let taken = device.pin(&map.request(), engine).expect("the last page");
         assert_eq!(taken.nr_pages(), 1);
-        for (addr, len_bytes) in [(map.addr, PAGE + 1), (map.end() - 1, 2), (map.end(), 1)] {
+        for (addr, len_bytes) in [
+            (map.addr, page_bytes() + 1),
+            (map.end() - 1, 2),
+            (map.end(), 1),
+        ] {
             refused(
                 device.pin(&Request::new(addr, len_bytes), engine),
                 libc::EFAULT,
@@ -224,10 +257,26 @@ fn last_page_of_user_space() {
 fn pages_of_a_range() {
     let device = open();
     let map = Map::anon(8);
-    for offset in [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE - 1] {
-        for len_bytes in [1, 2, 3, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE, 4 * PAGE + 2] {
-            let first = offset / PAGE;
-            let last = (offset + len_bytes - 1) / PAGE;
+    for offset in [
+        0,
+        1,
+        page_bytes() - 1,
+        page_bytes(),
+        page_bytes() + 1,
+        3 * page_bytes() - 1,
+    ] {
+        for len_bytes in [
+            1,
+            2,
+            3,
+            page_bytes() - 1,
+            page_bytes(),
+            page_bytes() + 1,
+            2 * page_bytes(),
+            4 * page_bytes() + 2,
+        ] {
+            let first = offset / page_bytes();
+            let last = (offset + len_bytes - 1) / page_bytes();
             let expected = (last - first + 1) as u64;
             let request = Request::new(map.addr + offset, len_bytes);
             for engine in ENGINES {
@@ -270,7 +319,7 @@ fn absurdly_long() {
         }
     });
     reserved.set(0, 1);
-    reserved.set(PAGE, 2);
+    reserved.set(page_bytes(), 2);
     cheap(|| {
         assert_eq!(
             pin(&device, &fast_only(Request::new(start, TIB).how(How::Pin))).nr_pages(),
@@ -302,8 +351,8 @@ fn absurdly_long() {
         );
     });
     let first = Map::anon(3);
-    first.unmap(2 * PAGE, PAGE);
-    let len_bytes = (1 << 47) - 2 * PAGE - first.addr;
+    first.unmap(2 * page_bytes(), page_bytes());
+    let len_bytes = user_limit() - page_bytes() - first.addr;
     cheap(|| {
         assert_eq!(
             pin(&device, &fast_only(Request::new(first.addr, len_bytes))).nr_pages(),
@@ -333,17 +382,17 @@ fn absurdly_long_by_the_kernel() {
 fn no_cut_to_32_bits() {
     let device = open();
     let map = Map::anon(4);
-    map.unmap(3 * PAGE, PAGE);
+    map.unmap(3 * page_bytes(), page_bytes());
     for nr_pages in [(1_usize << 32) + 1, (1 << 31) + 2, (1 << 32) - 1, 1 << 32] {
-        let request = Request::new(map.addr, nr_pages * PAGE).how(How::Pin);
-        if map.addr + nr_pages * PAGE >= (1 << 47) - PAGE {
+        let request = Request::new(map.addr, nr_pages * page_bytes()).how(How::Pin);
+        if map.addr + nr_pages * page_bytes() >= user_limit() {
             // Too near to the end of user space: a lower place for the same.
             let low = 16 * TIB;
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-            let map = Map::new(low, 3 * PAGE, RW, flags, -1).expect("low memory");
+            let map = Map::new(low, 3 * page_bytes(), RW, flags, -1).expect("low memory");
             map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
             map.fill(0);
-            let request = Request::new(low, nr_pages * PAGE).how(How::Pin);
+            let request = Request::new(low, nr_pages * page_bytes()).how(How::Pin);
             assert_eq!(
                 pin(&device, &fast_only(request)).nr_pages(),
                 3,

@@ -6,11 +6,32 @@
 //! - adds up to the pages taken;
 //! - names the frames that /proc/self/pagemap names, with each engine.
 
-use rust_gup_uapi::{raw, Access, Device, Engine};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    Device,
+    Engine, //
+};
 
-use crate::harness::fixture::{call, frames_of, open, pin, writable, HOWS, HUGE, PAGE};
-use crate::harness::memory::{frames, Map};
-use crate::harness::runner::tests;
+use crate::harness::{
+    fixture::{
+        call,
+        frames_of,
+        open,
+        pin,
+        writable,
+        HOWS, //
+    },
+    memory::{
+        frames,
+        Map, //
+    },
+    runner::tests, //
+};
 
 tests![in_pieces, name_the_frames];
 
@@ -55,7 +76,7 @@ fn in_pieces() {
     // Pages that others lie between.
     let maps: Vec<Map> = (0..4).map(|_| Map::untouched(100)).collect();
     for page in 0..100 {
-        maps.iter().for_each(|m| m.set(page * PAGE, 1));
+        maps.iter().for_each(|m| m.set(page * page_bytes(), 1));
     }
     let pinned = pin(&device, &maps[2].request());
     let (whole, nr_total) = list(&device, pinned.handle(), 0, 200);
@@ -93,10 +114,10 @@ fn name_the_frames() {
     let huge = Map::huge(2);
     for (addr, len) in [
         (small.addr, small.len_bytes),
-        (small.addr + 5 * PAGE + 9, 7 * PAGE),
+        (small.addr + 5 * page_bytes() + 9, 7 * page_bytes()),
         (huge.addr, huge.len_bytes),
-        (huge.addr + HUGE - PAGE, 2 * PAGE),
-        (huge.addr + 33 * PAGE, 100 * PAGE),
+        (huge.addr + pmd_bytes() - page_bytes(), 2 * page_bytes()),
+        (huge.addr + 33 * page_bytes(), 100 * page_bytes()),
     ] {
         for how in HOWS {
             for access in [Access::Read, Access::Write] {
@@ -107,7 +128,7 @@ fn name_the_frames() {
                     let what = format!("{request:x?} by {engine:?}");
                     assert_eq!(
                         frames_of(&pinned),
-                        frames(addr / PAGE * PAGE, nr_pages),
+                        frames(addr / page_bytes() * page_bytes(), nr_pages),
                         "{what}"
                     );
                 }

@@ -7,13 +7,36 @@
 //! - NOFAULT takes what is there, and neither faults anything in nor copies it;
 //! - PCI_P2PDMA is not for pins that last.
 
-use rust_gup_memory::Kind;
-use rust_gup_uapi::{raw, Access, Engine, How, Request};
+use rust_gup_memory::{
+    size::page_bytes,
+    Kind, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    Engine,
+    How,
+    Request, //
+};
 
-use crate::harness::fixture::{open, pin, refused, store, HOWS, PAGE};
-use crate::harness::memory::{frames, Map};
-use crate::harness::process::{become_nobody, Child};
-use crate::harness::runner::tests;
+use crate::harness::{
+    fixture::{
+        open,
+        pin,
+        refused,
+        store,
+        HOWS, //
+    },
+    memory::{
+        frames,
+        Map, //
+    },
+    process::{
+        become_nobody,
+        Child, //
+    },
+    runner::tests, //
+};
 
 tests![
     engines_agree,
@@ -45,7 +68,7 @@ fn read_only() -> Map {
 fn with_holes() -> Map {
     let map = Map::untouched(4);
     map.set(0, 1);
-    map.set(2 * PAGE, 1);
+    map.set(2 * page_bytes(), 1);
     map
 }
 
@@ -53,7 +76,7 @@ fn with_holes() -> Map {
 fn zeros() -> Map {
     let map = Map::untouched(4);
     for page in 0..4 {
-        assert_eq!(map.get(page * PAGE), 0);
+        assert_eq!(map.get(page * page_bytes()), 0);
     }
     map
 }
@@ -68,9 +91,9 @@ fn engines_agree() {
         || read_only_of(zeros()),
         zeros,
         with_holes,
-        || Map::of(Kind::Memfd, 4 * PAGE),
-        || read_only_of(Map::of(Kind::Memfd, 4 * PAGE)),
-        || read_only_of(Map::of(Kind::FilePrivate, 4 * PAGE)),
+        || Map::of(Kind::Memfd, 4 * page_bytes()),
+        || read_only_of(Map::of(Kind::Memfd, 4 * page_bytes())),
+        || read_only_of(Map::of(Kind::FilePrivate, 4 * page_bytes())),
         || read_only_of(Map::huge(1)),
     ];
     for flags in 0..1 << FLAGS.len() {
@@ -85,7 +108,7 @@ fn engines_agree() {
                 for access in [Access::Read, Access::Write] {
                     // A part before all: the pages beside it are met as they were.
                     let map = memory();
-                    let part = Request::new(map.addr + 2 * PAGE - 1, 2);
+                    let part = Request::new(map.addr + 2 * page_bytes() - 1, 2);
                     for request in [part, map.request()] {
                         let request = request.how(how).access(access).slow_only(flags);
                         let compared = device.compare(&request).expect("COMPARE");
@@ -106,14 +129,14 @@ fn force_writes_to_what_is_read_only() {
     let memory: [fn() -> Map; 4] = [
         read_only,
         || read_only_of(Map::untouched(4)),
-        || read_only_of(Map::of(Kind::FilePrivate, 4 * PAGE)),
+        || read_only_of(Map::of(Kind::FilePrivate, 4 * page_bytes())),
         || read_only_of(Map::huge(1)),
     ];
     for how in HOWS {
         for engine in [Engine::Rust, Engine::Kernel] {
             for make in memory {
                 let map = make();
-                let part = Request::new(map.addr + 2 * PAGE - 1, 2);
+                let part = Request::new(map.addr + 2 * page_bytes() - 1, 2);
                 for (nr_pages, request) in [(2, part), (map.nr_pages(), map.request())] {
                     let request = request.how(how).access(Access::Write);
                     refused(device.pin(&request, engine), libc::EFAULT, "without FORCE");
@@ -127,7 +150,7 @@ fn force_writes_to_what_is_read_only() {
                 }
             }
             // What is shared stays as it is.
-            let map = read_only_of(Map::of(Kind::Memfd, 4 * PAGE));
+            let map = read_only_of(Map::of(Kind::Memfd, 4 * page_bytes()));
             let request = map.request().how(how).access(Access::Write);
             let forced = request.slow_only(raw::RUST_GUP_FORCE);
             refused(device.pin(&forced, engine), libc::EFAULT, "shared memory");
@@ -162,8 +185,8 @@ fn nofault_faults_nothing_in() {
             map.set(0, 1);
             let taken = device.pin(&request, engine).expect("PIN");
             assert_eq!(taken.nr_pages(), 1, "up to what is not there");
-            map.set(2 * PAGE, 1);
-            let part = Request::new(map.addr + 3 * PAGE - 1, 2).how(how);
+            map.set(2 * page_bytes(), 1);
+            let part = Request::new(map.addr + 3 * page_bytes() - 1, 2).how(how);
             let part = part.slow_only(raw::RUST_GUP_NOFAULT);
             let taken = device.pin(&part, engine).expect("PIN");
             assert_eq!(taken.nr_pages(), 1, "the other one there is");

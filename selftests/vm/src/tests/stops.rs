@@ -8,12 +8,39 @@
 
 use std::fs;
 
-use rust_gup_uapi::{raw, Access, Device, How, Pinned, Request};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    Device,
+    How,
+    Pinned,
+    Request, //
+};
 
-use crate::harness::fixture::{fast_only, open, pin, stats, ACCESSES, HOWS, PAGE};
-use crate::harness::memory::{frames, Map, RW};
-use crate::harness::process::{Child, Rendezvous};
-use crate::harness::runner::tests;
+use crate::harness::{
+    fixture::{
+        fast_only,
+        open,
+        pin,
+        stats,
+        ACCESSES,
+        HOWS, //
+    },
+    memory::{
+        frames,
+        Map,
+        RW, //
+    },
+    process::{
+        Child,
+        Rendezvous, //
+    },
+    runner::tests, //
+};
 
 tests![
     absent,
@@ -54,7 +81,7 @@ pub(crate) fn stopped(pinned: &Pinned<'_>, request: &Request, nr_pages: usize, r
         (nr_pages, name(reason)),
         "{request:x?}"
     );
-    let page = request.addr / PAGE * PAGE + nr_pages * PAGE;
+    let page = request.addr / page_bytes() * page_bytes() + nr_pages * page_bytes();
     assert_eq!(
         stop.expect("a stop").addr,
         page as u64,
@@ -82,7 +109,7 @@ fn absent() {
         stops(&device, &request, 0, raw::RUST_GUP_STOP_ABSENT);
     }
     let given_back = Map::anon(4);
-    given_back.advise(0, 4 * PAGE, libc::MADV_DONTNEED);
+    given_back.advise(0, 4 * page_bytes(), libc::MADV_DONTNEED);
     for request in all_ways(&given_back) {
         stops(&device, &request, 0, raw::RUST_GUP_STOP_ABSENT);
         refused_or_taken(&device, &Map::anon(1));
@@ -97,11 +124,13 @@ fn refused_or_taken(device: &Device, map: &Map) {
 
 fn absent_in_the_middle() {
     let device = open();
-    let map = Map::untouched(1100);
-    for last in [1, 5, 511, 512, 513, 1024] {
+    let map = Map::untouched(2 * pmd_bytes() / page_bytes() + 76);
+    // Around the end of a table of base pages.
+    let nr = pmd_bytes() / page_bytes();
+    for last in [1, 5, nr - 1, nr, nr + 1, 2 * nr] {
         map.advise(0, map.len_bytes, libc::MADV_DONTNEED);
-        (0..last).for_each(|page| map.set(page * PAGE, 1));
-        map.settle(0, last * PAGE);
+        (0..last).for_each(|page| map.set(page * page_bytes(), 1));
+        map.settle(0, last * page_bytes());
         for request in all_ways(&map) {
             stops(&device, &request, last, raw::RUST_GUP_STOP_ABSENT);
         }
@@ -123,7 +152,7 @@ fn read_only() {
         }
     }
     let map = Map::anon(4);
-    map.protect(2 * PAGE, PAGE, libc::PROT_READ);
+    map.protect(2 * page_bytes(), page_bytes(), libc::PROT_READ);
     let request = map.request().access(Access::Write);
     stops(&device, &request, 2, raw::RUST_GUP_STOP_READ_ONLY);
 }
@@ -174,7 +203,7 @@ fn what_it_may_not_keep() {
             ours.signal();
             child.join();
             // A reference that stayed would have the owner get a copy.
-            (0..map.nr_pages()).for_each(|page| map.set(page * PAGE, 1));
+            (0..map.nr_pages()).for_each(|page| map.set(page * page_bytes(), 1));
             let now = frames(map.addr, map.nr_pages());
             assert!(now == before, "{how:?}: the owner writes to a copy");
         }

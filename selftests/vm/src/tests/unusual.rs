@@ -7,17 +7,45 @@
 //!
 //! and that the slow path does as the kernel's.
 
-use std::fs;
-use std::thread;
-use std::time::Duration;
+use std::{
+    fs,
+    thread,
+    time::Duration, //
+};
 
-use rust_gup_memory::Setting;
-use rust_gup_uapi::{raw, Access, How};
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Setting, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    How, //
+};
 
-use crate::harness::fixture::{fast_only, holds, open, pin, HOWS, HUGE, PAGE};
-use crate::harness::memory::{has_movable_memory, Map};
-use crate::harness::runner::{skip, Test};
-use crate::tests::stops::stops;
+use crate::{
+    harness::{
+        fixture::{
+            fast_only,
+            holds,
+            open,
+            pin,
+            HOWS, //
+        },
+        memory::{
+            has_movable_memory,
+            Map, //
+        },
+        runner::{
+            skip,
+            Test, //
+        }, //
+    },
+    tests::stops::stops, //
+};
 
 /// ksmd takes its time, above all on an emulated machine.
 const MERGE_LIMIT: Duration = Duration::from_secs(90);
@@ -35,7 +63,7 @@ fn movable() {
     }
     let device = open();
     let huge = Map::huge(1);
-    huge.advise(0, HUGE, libc::MADV_DONTNEED);
+    huge.advise(0, pmd_bytes(), libc::MADV_DONTNEED);
     for map in [Map::untouched(64), huge] {
         map.fill(0);
         let writing = map.request().access(Access::Write).how(How::Pin);
@@ -84,7 +112,7 @@ fn merged() {
     let before = nr_sharing();
     let maps = HOWS.map(|how| {
         let map = Map::anon(NR_PAGES);
-        let same = vec![how as u8 + 1; NR_PAGES * PAGE];
+        let same = vec![how as u8 + 1; NR_PAGES * page_bytes()];
         map.store(0, &same);
         if map
             .try_advise(0, map.len_bytes, libc::MADV_MERGEABLE)
@@ -114,9 +142,9 @@ fn merged() {
             stops(&device, &reading, 0, raw::RUST_GUP_STOP_UNSHARE);
             let pinned = pin(&device, &reading);
             holds(&pinned, 0, &same);
-            map.set(PAGE, 99);
-            holds(&pinned, PAGE, &[99]);
-            holds(&pinned, 0, &same[..PAGE]);
+            map.set(page_bytes(), 99);
+            holds(&pinned, page_bytes(), &[99]);
+            holds(&pinned, 0, &same[..page_bytes()]);
         }
         let compared = device.compare(&writing).expect("COMPARE").raw;
         assert_eq!(

@@ -4,7 +4,10 @@
 
 use std::io;
 
-use rust_gup_memory::Kind;
+use rust_gup_memory::{
+    size::page_bytes,
+    Kind, //
+};
 use rust_gup_uapi::{
     Engine,
     How, //
@@ -232,7 +235,12 @@ impl Point<'_> {
 
     /// 1 GiB of a kind, taken by one call.
     fn is_long_of(&self, kind: Kind) -> bool {
-        self.is(kind, Engine::Rust, LONG_BYTES, (LONG_BYTES >> 12) as u32)
+        self.is(
+            kind,
+            Engine::Rust,
+            LONG_BYTES,
+            (LONG_BYTES / page_bytes() as u64) as u32,
+        )
     }
 
     /// Large folios that are taken as a whole.

@@ -16,10 +16,11 @@ use plotters::{
             Ranged,
             ValueFormatter, //
         },
-        Shift,
+        Shift, //
     },
-    prelude::*,
+    prelude::*, //
 };
+use rust_gup_memory::size::page_bytes;
 
 use super::report::{
     Report,
@@ -112,9 +113,9 @@ struct CostBySize {
 impl CostBySize {
     fn of(rows: &[&Row], kind: &str) -> Self {
         let mut chart = Self::default();
-        let of_kind = rows
-            .iter()
-            .filter(|row| row.kind == kind && u64::from(row.pages_per_call) << 12 >= row.len_bytes);
+        let of_kind = rows.iter().filter(|row| {
+            row.kind == kind && u64::from(row.pages_per_call) * page_bytes() as u64 >= row.len_bytes
+        });
         for row in of_kind {
             let Some((kernel, other)) = row.sides() else {
                 continue;

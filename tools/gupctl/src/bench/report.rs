@@ -172,8 +172,8 @@ pub(super) mod tests {
             engine: engine.into(),
             pages_per_call,
             outcome: Outcome::Measured {
-                nr_pages: len_bytes >> 12,
-                nr_fast: len_bytes >> 12,
+                nr_pages: len_bytes / 4096,
+                nr_fast: len_bytes / 4096,
                 nr_rounds: 4,
                 overhead_cycles: 0,
                 kernel: side(kernel),

@@ -13,6 +13,7 @@ use std::{
     }, //
 };
 
+use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::edu::{
     raw,
     Buffer,
@@ -42,8 +43,7 @@ use crate::harness::{
         pin,
         refused,
         scaled,
-        stats,
-        PAGE, //
+        stats, //
     },
     memory::{
         frames,
@@ -114,14 +114,16 @@ fn both_sizes() -> [Map; 2] {
 }
 
 /// Where that is: across two pages.
-pub(super) const AT: usize = PAGE - 1000;
+pub(super) fn at_border() -> usize {
+    page_bytes() - 1000
+}
 
 pub(super) fn unregister_while_at_work() {
     let edu = edu();
     let (map, mut expected, data) = scene(&edu);
     let buffer = register(&edu, &map, 0, map.len_bytes);
     let handle = buffer.raw().handle;
-    let (result, ()) = while_at_work(&buffer, AT, &data, || {
+    let (result, ()) = while_at_work(&buffer, at_border(), &data, || {
         let mut unregister = raw::edu_dma_unregister {
             handle,
             ..Default::default()
@@ -130,7 +132,7 @@ pub(super) fn unregister_while_at_work() {
         unsafe { edu.ioctl(raw::EDU_DMA_IOC_UNREGISTER, &mut unregister) }.expect("UNREGISTER");
     });
     result.expect("the transfer goes on");
-    expected[AT..AT + data.len()].copy_from_slice(&data);
+    expected[at_border()..at_border() + data.len()].copy_from_slice(&data);
     is(&map, &expected);
     refused(buffer.unregister(), libc::ENOENT, "the buffer is gone");
 }
@@ -142,7 +144,7 @@ pub(super) fn fork_and_write() {
         let buffer = register(&edu, &map, 0, map.len_bytes);
         let frames_before = frames(map.addr, map.nr_pages());
         let (ours, theirs) = Rendezvous::pair();
-        let (result, child) = while_at_work(&buffer, AT, &data, || {
+        let (result, child) = while_at_work(&buffer, at_border(), &data, || {
             let child = Child::run(|| {
                 let seen = map.load(0, map.len_bytes);
                 theirs.wait();
@@ -154,13 +156,13 @@ pub(super) fn fork_and_write() {
             });
             // Where the pages were shared, the owner would get a copy now, and the device write to the other one.
             map.set(0, 0xaa);
-            map.set(PAGE + 3000, 0xbb);
+            map.set(page_bytes() + 3000, 0xbb);
             child
         });
         result.expect("TRANSFER");
-        expected[AT..AT + data.len()].copy_from_slice(&data);
+        expected[at_border()..at_border() + data.len()].copy_from_slice(&data);
         expected[0] = 0xaa;
-        expected[PAGE + 3000] = 0xbb;
+        expected[page_bytes() + 3000] = 0xbb;
         is(&map, &expected);
         assert_eq!(frames(map.addr, map.nr_pages()), frames_before);
         ours.signal();
@@ -173,14 +175,14 @@ pub(super) fn fork_and_child_writes() {
     for map in both_sizes() {
         let (map, mut expected, data) = scene_in(&edu, map);
         let buffer = register(&edu, &map, 0, map.len_bytes);
-        let (result, ()) = while_at_work(&buffer, AT, &data, || {
+        let (result, ()) = while_at_work(&buffer, at_border(), &data, || {
             Child::run(|| {
                 map.store(0, &vec![0xcc; map.len_bytes]);
             })
             .join();
         });
         result.expect("TRANSFER");
-        expected[AT..AT + data.len()].copy_from_slice(&data);
+        expected[at_border()..at_border() + data.len()].copy_from_slice(&data);
         is(&map, &expected);
     }
 }
@@ -190,12 +192,12 @@ pub(super) fn mprotect() {
     for prot in [libc::PROT_READ, libc::PROT_NONE] {
         let (map, mut expected, data) = scene(&edu);
         let buffer = register(&edu, &map, 0, map.len_bytes);
-        let (result, ()) = while_at_work(&buffer, AT, &data, || {
+        let (result, ()) = while_at_work(&buffer, at_border(), &data, || {
             map.protect(0, map.len_bytes, prot);
         });
         result.expect("TRANSFER");
         map.protect(0, map.len_bytes, RW);
-        expected[AT..AT + data.len()].copy_from_slice(&data);
+        expected[at_border()..at_border() + data.len()].copy_from_slice(&data);
         is(&map, &expected);
     }
 }
@@ -207,7 +209,7 @@ pub(super) fn munmap() {
     let device = open();
     let pinned = pin(&device, &map.request());
     let buffer = register(&edu, &map, 0, map.len_bytes);
-    let (result, other) = while_at_work(&buffer, AT, &data, || {
+    let (result, other) = while_at_work(&buffer, at_border(), &data, || {
         map.unmap(0, map.len_bytes);
         // What takes its place must not get anything of it.
         let other = Map::anon(64);
@@ -215,7 +217,7 @@ pub(super) fn munmap() {
         other
     });
     result.expect("TRANSFER");
-    expected[AT..AT + data.len()].copy_from_slice(&data);
+    expected[at_border()..at_border() + data.len()].copy_from_slice(&data);
     holds(&pinned, 0, &expected);
     is(&other, &pattern(9, other.len_bytes));
 }
@@ -226,14 +228,14 @@ pub(super) fn migration_and_swap() {
         let (map, mut expected, data) = scene_in(&edu, map);
         let buffer = register(&edu, &map, 0, map.len_bytes);
         let before = frames(map.addr, map.nr_pages());
-        let (result, ()) = while_at_work(&buffer, AT, &data, || {
+        let (result, ()) = while_at_work(&buffer, at_border(), &data, || {
             // Each of these would like to.
             let _ = map.try_advise(0, map.len_bytes, libc::MADV_PAGEOUT);
             fs::write("/proc/sys/vm/compact_memory", "1").expect("compact_memory");
             let _ = map.try_advise(0, map.len_bytes, libc::MADV_COLD);
         });
         result.expect("TRANSFER");
-        expected[AT..AT + data.len()].copy_from_slice(&data);
+        expected[at_border()..at_border() + data.len()].copy_from_slice(&data);
         is(&map, &expected);
         assert_eq!(frames(map.addr, map.nr_pages()), before, "they stayed");
     }
@@ -247,7 +249,7 @@ pub(super) fn killed() {
         let buffer = register(&edu, &map, 0, map.len_bytes);
         theirs.signal();
         loop {
-            from_device(&buffer, AT, 4096, 0).expect("TRANSFER");
+            from_device(&buffer, at_border(), 4096, 0).expect("TRANSFER");
         }
     });
     ours.wait();
@@ -267,7 +269,7 @@ pub(super) fn closed_without_unregister() {
     let edu = edu();
     let map = Map::anon(16);
     std::mem::forget(register(&edu, &map, 0, map.len_bytes));
-    std::mem::forget(register(&edu, &map, PAGE, 2 * PAGE));
+    std::mem::forget(register(&edu, &map, page_bytes(), 2 * page_bytes()));
     assert_eq!(stats().expect("STATS").nr_held_pages, 18);
     drop(edu);
     nothing_is_held();

@@ -7,6 +7,7 @@ use std::{
     thread, //
 };
 
+use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::edu::{
     Buffer,
     Edu,
@@ -16,8 +17,8 @@ use rust_gup_uapi::edu::{
 
 use super::{
     at_work::{
-        scene,
-        AT, //
+        at_border,
+        scene, //
     },
     edu,
     from_device,
@@ -40,8 +41,7 @@ use crate::harness::{
     fixture::{
         pattern,
         refused,
-        stats,
-        PAGE, //
+        stats, //
     },
     memory::{
         frames,
@@ -54,7 +54,7 @@ use crate::harness::{
 fn until_it_is_gone(buffer: &Buffer<'_>, data: &[u8], go: impl FnOnce()) {
     let error = thread::scope(|scope| {
         let transfers = scope.spawn(|| loop {
-            if let Err(error) = from_device(buffer, AT, data.len(), 0) {
+            if let Err(error) = from_device(buffer, at_border(), data.len(), 0) {
                 break error;
             }
         });
@@ -69,7 +69,7 @@ fn until_it_is_gone(buffer: &Buffer<'_>, data: &[u8], go: impl FnOnce()) {
 fn useless(edu: &Edu, buffer: &Buffer<'_>, map: &Map) {
     refused(buffer.copy_to_device(0, 1, 0), libc::ENODEV, "TRANSFER");
     refused(
-        edu.register(map.addr, PAGE, Use::Read, Method::Runs),
+        edu.register(map.addr, page_bytes(), Use::Read, Method::Runs),
         libc::ENODEV,
         "REGISTER",
     );
@@ -83,8 +83,8 @@ pub(super) fn unbind_while_at_work() {
     until_it_is_gone(&buffer, &data, unbind);
     // Of what the device wrote, nothing is half-done: chunks are whole or not there.
     let now = map.load(0, map.len_bytes);
-    assert!(now[..AT] == expected[..AT]);
-    assert!(now[AT + data.len()..] == expected[AT + data.len()..]);
+    assert!(now[..at_border()] == expected[..at_border()]);
+    assert!(now[at_border() + data.len()..] == expected[at_border() + data.len()..]);
     assert_eq!(
         stats().expect("STATS").nr_held_pages,
         4,
@@ -136,10 +136,10 @@ pub(super) fn what_is_not_mapped() {
     let (stale, physical) = {
         let edu = edu();
         preset(&edu, &data);
-        let buffer = register(&edu, &map, 0, PAGE);
+        let buffer = register(&edu, &map, 0, page_bytes());
         let addr = buffer.raw().dma_addr;
         assert_ne!(addr, 0, "root may see it");
-        (addr, frames(map.addr, 1)[0] * PAGE as u64)
+        (addr, frames(map.addr, 1)[0] * page_bytes() as u64)
     };
     unbind();
     let registers = Registers::open();

@@ -2,18 +2,40 @@
 
 //! Each byte arrives.
 
-use rust_gup_memory::Kind;
-use rust_gup_uapi::edu::{Method, Use};
-use rust_gup_uapi::raw::RUST_GUP_STOP_LONGTERM;
+use rust_gup_memory::{
+    size::page_bytes,
+    Kind, //
+};
+use rust_gup_uapi::{
+    edu::{
+        Method,
+        Use, //
+    },
+    raw::RUST_GUP_STOP_LONGTERM, //
+};
 
-use super::{edu, from_device, is, register, round_trips};
-use crate::harness::fixture::PAGE;
-use crate::harness::memory::{frames, hugetlb_pool, Map};
-use crate::tests::placement::{movable_frames, need_movable_memory};
+use super::{
+    edu,
+    from_device,
+    is,
+    register,
+    round_trips, //
+};
+use crate::{
+    harness::memory::{
+        frames,
+        hugetlb_pool,
+        Map, //
+    },
+    tests::placement::{
+        movable_frames,
+        need_movable_memory, //
+    }, //
+};
 
 pub(super) fn integrity(kind: Kind) {
     let _pool = (kind == Kind::Hugetlb2m).then(|| hugetlb_pool(4));
-    let map = Map::of(kind, (2 * kind.granule_bytes()).max(8 * PAGE));
+    let map = Map::of(kind, (2 * kind.granule_bytes()).max(8 * page_bytes()));
     round_trips(&edu(), &map, Method::Runs);
 }
 
@@ -86,18 +108,18 @@ pub(super) fn written_while_registered() {
         map.fill(1);
         let buffer = register(&edu, &map, 0, map.len_bytes);
         if is_bounced() {
-            let physical = frames(map.addr, 1)[0] * PAGE as u64;
+            let physical = frames(map.addr, 1)[0] * page_bytes() as u64;
             assert_ne!(buffer.raw().dma_addr, physical, "other memory");
         }
         let mut expected = map.fill(2);
         buffer.copy_to_device(100, 500, 0).expect("to the device");
-        from_device(&buffer, PAGE + 7, 500, 0).expect("from the device");
-        expected.copy_within(100..600, PAGE + 7);
+        from_device(&buffer, page_bytes() + 7, 500, 0).expect("from the device");
+        expected.copy_within(100..600, page_bytes() + 7);
         is(&map, &expected);
-        map.set(PAGE + 6, 0xaa);
-        map.set(2 * PAGE, 0xbb);
-        expected[PAGE + 6] = 0xaa;
-        expected[2 * PAGE] = 0xbb;
+        map.set(page_bytes() + 6, 0xaa);
+        map.set(2 * page_bytes(), 0xbb);
+        expected[page_bytes() + 6] = 0xaa;
+        expected[2 * page_bytes()] = 0xbb;
         buffer.unregister().expect("UNREGISTER");
         is(&map, &expected);
     }

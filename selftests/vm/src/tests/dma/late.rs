@@ -2,16 +2,42 @@
 
 //! Interrupts that come late, or for nothing, and copies that do not end in time.
 
-use std::thread;
-use std::time::Duration;
+use std::{
+    thread,
+    time::Duration, //
+};
 
-use rust_gup_uapi::edu::{Buffer, Edu};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::edu::{
+    Buffer,
+    Edu, //
+};
 
-use super::at_work::{scene, while_at_work};
-use super::machine::{bind, unbind, Driver, Line, Registers};
-use super::{edu, from_device, is, register, works};
-use crate::harness::fixture::{errno, refused, PAGE};
-use crate::harness::memory::Map;
+use super::{
+    at_work::{
+        scene,
+        while_at_work, //
+    },
+    edu,
+    from_device,
+    is,
+    machine::{
+        bind,
+        unbind,
+        Driver,
+        Line,
+        Registers, //
+    },
+    register,
+    works, //
+};
+use crate::harness::{
+    fixture::{
+        errno,
+        refused, //
+    },
+    memory::Map, //
+};
 
 /// What the driver logs of a device that does not end.
 pub(super) const NO_END: &[&str] = &["no end of a copy"];
@@ -45,9 +71,11 @@ pub(super) fn interrupt_for_nothing() {
     let (map, mut expected, data) = scene(&edu);
     let buffer = register(&edu, &map, 0, map.len_bytes);
     let registers = Registers::open();
-    let (result, ()) = while_at_work(&buffer, PAGE, &data[..2000], || registers.interrupt());
+    let (result, ()) = while_at_work(&buffer, page_bytes(), &data[..2000], || {
+        registers.interrupt()
+    });
     result.expect("TRANSFER");
-    expected[PAGE..PAGE + 2000].copy_from_slice(&data[..2000]);
+    expected[page_bytes()..page_bytes() + 2000].copy_from_slice(&data[..2000]);
     is(&map, &expected);
 }
 

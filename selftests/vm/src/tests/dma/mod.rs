@@ -22,16 +22,34 @@ mod late;
 mod machine;
 mod refused;
 
-use std::io;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_memory::Kind;
-use rust_gup_uapi::edu::{Buffer, Edu, Method, Use};
+use rust_gup_memory::{
+    size::page_bytes,
+    Kind, //
+};
+use rust_gup_uapi::edu::{
+    Buffer,
+    Edu,
+    Method,
+    Use, //
+};
 
-use crate::harness::fixture::{scaled, stats, PAGE};
-use crate::harness::memory::Map;
-use crate::harness::runner::Test;
+use crate::harness::{
+    fixture::{
+        scaled,
+        stats, //
+    },
+    memory::Map,
+    runner::Test, //
+};
 
 /// What the kernel logs when the IOMMU stops the device.
 const FAULTS: &[&str] = &["DMAR:"];
@@ -134,7 +152,7 @@ fn from_device(buffer: &Buffer<'_>, offset: usize, len: usize, at: u32) -> io::R
 
 /// Leaves `data` in the device's memory.
 fn preset(edu: &Edu, data: &[u8]) {
-    let map = Map::anon(data.len().div_ceil(PAGE));
+    let map = Map::anon(data.len().div_ceil(page_bytes()));
     map.store(0, data);
     let buffer = edu.register(map.addr, data.len(), Use::Read, Method::Runs);
     buffer
@@ -166,7 +184,7 @@ fn round_trips(edu: &Edu, map: &Map, method: Method) {
     // From, to, length: within a page, across pages and chunks, the first bytes and the last ones.
     let moves = [
         (0, len - 100, 100),
-        (PAGE - 700 - SKIPPED, len / 2 - 900, 3000),
+        (page_bytes() - 700 - SKIPPED, len / 2 - 900, 3000),
         (len - 33, 1, 33),
     ];
     for (from, to, nr) in moves {

@@ -2,25 +2,58 @@
 
 //! What the driver refuses, and what it does not tell.
 
-use std::fs::OpenOptions;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::ptr::with_exposed_provenance_mut;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::OpenOptions,
+    os::{
+        fd::AsRawFd,
+        unix::fs::FileExt, //
+    },
+    path::Path,
+    ptr::with_exposed_provenance_mut,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_uapi::edu::{raw, Edu, Method, Use};
-use rust_gup_uapi::raw::RUST_GUP_STOP_PROT_NONE;
-
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    edu::{
+        raw,
+        Edu,
+        Method,
+        Use, //
+    },
+    raw::RUST_GUP_STOP_PROT_NONE, //
+};
 use rustix::thread::CapabilitySet;
 
-use super::{edu, from_device, is, register, round_trips};
-use crate::harness::disks::Disk;
-use crate::harness::fixture::{errno, pattern, refused, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::process::{
-    become_nobody, drop_capabilities, limit_locked_memory, pinned_kib, Child,
+use super::{
+    edu,
+    from_device,
+    is,
+    register,
+    round_trips, //
+};
+use crate::harness::{
+    disks::Disk,
+    fixture::{
+        errno,
+        pattern,
+        refused, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    process::{
+        become_nobody,
+        drop_capabilities,
+        limit_locked_memory,
+        pinned_kib,
+        Child, //
+    }, //
 };
 
 pub(super) fn bounds() {
@@ -48,9 +81,9 @@ pub(super) fn bounds() {
     }
 
     // Why and where is said all the same.
-    map.protect(2 * PAGE, PAGE, libc::PROT_NONE);
+    map.protect(2 * page_bytes(), page_bytes(), libc::PROT_NONE);
     let mut request = raw::edu_dma_register {
-        addr: (map.addr + 2 * PAGE) as u64,
+        addr: (map.addr + 2 * page_bytes()) as u64,
         len_bytes: 1,
         ..Default::default()
     };
@@ -59,7 +92,7 @@ pub(super) fn bounds() {
     refused(result, libc::EFAULT, "no access");
     assert_eq!(request.stop, RUST_GUP_STOP_PROT_NONE);
     assert_eq!(request.stop_addr, request.addr);
-    map.protect(2 * PAGE, PAGE, RW);
+    map.protect(2 * page_bytes(), page_bytes(), RW);
 
     let buffer = register(map.len_bytes).expect("REGISTER");
     let device_bytes = raw::EDU_DMA_DEVICE_BYTES as usize;
@@ -81,9 +114,9 @@ pub(super) fn bounds() {
     is(&map, &data);
     // All of the device's memory at once, which QEMU 7.2 would not survive in one piece.
     buffer.copy_to_device(0, device_bytes, 0).expect("whole");
-    from_device(&buffer, 2 * PAGE, device_bytes, 0).expect("whole");
+    from_device(&buffer, 2 * page_bytes(), device_bytes, 0).expect("whole");
     let mut expected = data;
-    expected.copy_within(0..device_bytes, 2 * PAGE);
+    expected.copy_within(0..device_bytes, 2 * page_bytes());
     is(&map, &expected);
 
     for handle in [0, 2, u64::MAX] {
@@ -104,8 +137,8 @@ pub(super) fn bounds() {
     // Each in a page of its own: CONFIG_DMA_API_DEBUG takes the eighth mapping of one for a leak.
     let map = Map::anon(raw::EDU_DMA_MAX_BUFFERS as usize);
     let register = |page: usize| {
-        let addr = map.addr + page * PAGE;
-        edu.register(addr, PAGE, Use::ReadWrite, Method::Runs)
+        let addr = map.addr + page * page_bytes();
+        edu.register(addr, page_bytes(), Use::ReadWrite, Method::Runs)
     };
     let buffers: Vec<_> = (0..map.nr_pages())
         .map(|page| register(page).expect("REGISTER"))
@@ -121,7 +154,7 @@ pub(super) fn read_only_buffer() {
     let data = map.fill(3);
     map.protect(0, map.len_bytes, libc::PROT_READ);
     refused(
-        edu.register(map.addr, PAGE, Use::ReadWrite, Method::Runs),
+        edu.register(map.addr, page_bytes(), Use::ReadWrite, Method::Runs),
         libc::EFAULT,
         "memory that is only readable",
     );
@@ -139,7 +172,7 @@ pub(super) fn read_only_buffer() {
 
     let other = Map::anon(2);
     let mut expected = other.fill(4);
-    from_device(&register(&edu, &other, 0, PAGE), 1, 500, 0).expect("from the device");
+    from_device(&register(&edu, &other, 0, page_bytes()), 1, 500, 0).expect("from the device");
     expected[1..501].copy_from_slice(&data[10..510]);
     is(&other, &expected);
 }
@@ -154,8 +187,9 @@ pub(super) fn shared_file_refused() {
         .truncate(true)
         .open(path)
         .expect("a file");
-    file.write_all_at(&pattern(0, 4 * PAGE), 0).expect("write");
-    let map = Map::new(0, 4 * PAGE, RW, libc::MAP_SHARED, file.as_raw_fd()).expect("mmap");
+    file.write_all_at(&pattern(0, 4 * page_bytes()), 0)
+        .expect("write");
+    let map = Map::new(0, 4 * page_bytes(), RW, libc::MAP_SHARED, file.as_raw_fd()).expect("mmap");
     map.set(0, map.get(0));
     let edu = edu();
     // Write-back could not know what the device writes.
@@ -174,7 +208,7 @@ pub(super) fn shared_file_refused() {
     drop(buffer);
     drop(map);
     // A private copy of its pages is the process' own.
-    let map = Map::new(0, 4 * PAGE, RW, libc::MAP_PRIVATE, file.as_raw_fd()).expect("mmap");
+    let map = Map::new(0, 4 * page_bytes(), RW, libc::MAP_PRIVATE, file.as_raw_fd()).expect("mmap");
     round_trips(&edu, &map, Method::Runs);
 }
 
@@ -185,7 +219,7 @@ pub(super) fn limit_of_locked_memory() {
         become_nobody();
         let map = Map::anon(9);
         let register = |nr_pages: usize, method| {
-            edu.register(map.addr, nr_pages * PAGE, Use::ReadWrite, method)
+            edu.register(map.addr, nr_pages * page_bytes(), Use::ReadWrite, method)
         };
         for method in Method::ALL {
             let name = method.name();
@@ -243,7 +277,7 @@ pub(super) fn layout_is_hidden() {
     // How long a transfer takes says where the pages end, and not whether the next one follows on it.
     let map = Map::huge(1);
     let buffer = register(&edu, &map, 0, map.len_bytes);
-    let ns = buffer.copy_to_device(PAGE - 500, 1000, 0);
+    let ns = buffer.copy_to_device(page_bytes() - 500, 1000, 0);
     let ms = ns.expect("TRANSFER") / 1_000_000;
     assert!(ms > 190, "a chunk for each page, but it took {ms} ms");
 }
@@ -253,17 +287,17 @@ pub(super) fn layout_is_hidden() {
 pub(super) fn handle_that_cannot_be_told() {
     let edu = edu();
     let map = Map::anon(2);
-    let own = || edu.register(map.addr, PAGE, Use::Read, Method::Runs);
+    let own = || edu.register(map.addr, page_bytes(), Use::Read, Method::Runs);
     // Can be read, and not be written to.
     let argument = Map::anon(1);
     let request = raw::edu_dma_register {
-        addr: (map.addr + PAGE) as u64,
-        len_bytes: PAGE as u64,
+        addr: (map.addr + page_bytes()) as u64,
+        len_bytes: page_bytes() as u64,
         ..Default::default()
     };
     // SAFETY: The mapping is larger, and aligned.
     unsafe { with_exposed_provenance_mut::<raw::edu_dma_register>(argument.addr).write(request) };
-    argument.protect(0, PAGE, libc::PROT_READ);
+    argument.protect(0, page_bytes(), libc::PROT_READ);
     let deadline = Instant::now() + Duration::from_secs(2);
     thread::scope(|scope| {
         scope.spawn(|| {

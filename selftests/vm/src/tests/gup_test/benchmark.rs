@@ -11,14 +11,25 @@
 //!   know are refused with EOPNOTSUPP;
 //! - DUMP_USER_PAGES_TEST dumps the pages that it is asked for, and says which there were not.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::{
+    fs::OpenOptions,
+    io::{
+        Read,
+        Seek,
+        SeekFrom, //
+    },
+    os::unix::fs::OpenOptionsExt, //
+};
 
-use rust_gup_memory::Kind;
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Kind, //
+};
 
 use super::*;
-use crate::harness::fixture::HUGE;
 
 pub(super) fn tests() -> Vec<Test> {
     let tests: [(&str, fn()); 9] = [
@@ -52,7 +63,7 @@ fn fast_is_the_walk() {
         Kind::Tmpfs,
         Kind::Memfd,
     ] {
-        let map = Map::of(kind, 2 * HUGE);
+        let map = Map::of(kind, 2 * pmd_bytes());
         map.settle(0, map.len_bytes);
         for (command, flags) in [
             (GUP_FAST_BENCHMARK, 0),
@@ -123,7 +134,7 @@ fn fallback() {
 fn where_it_ends() {
     with_each(|file| {
         let map = Map::anon(8);
-        map.unmap(4 * PAGE, PAGE);
+        map.unmap(4 * page_bytes(), page_bytes());
         for command in COMMANDS {
             // The piece in which the fifth page is missing counts, if a page of it was had.
             for (nr_per_call, nr_pages) in [(1, 4), (2, 4), (3, 6), (4, 4), (5, 5), (8, 8), (99, 8)]
@@ -137,7 +148,7 @@ fn where_it_ends() {
             }
             // A piece that ends within a page takes the whole pages of it, and ends there.
             let mut test = GupTest::of(&map, 8, 0);
-            test.size = bytes(2) + PAGE as u64 / 2;
+            test.size = bytes(2) + page_bytes() as u64 / 2;
             let done = file.run(command, test);
             assert_eq!(done.size, test.size, "{command:#x}: size");
             // An address within a page means that page.
@@ -161,7 +172,7 @@ fn where_it_ends() {
         assert_eq!(done.size, 0, "{command:#x}: no pages a call");
         // What is left is less than a page.
         let mut test = GupTest::of(&map, 1, 0);
-        test.size = bytes(2) + PAGE as u64 / 2;
+        test.size = bytes(2) + page_bytes() as u64 / 2;
         let done = file.run(command, test);
         assert_eq!(done.size, bytes(2), "{command:#x}: half a page");
     }

@@ -2,8 +2,9 @@
 
 //! Verify that each command gives back what it takes of the huge zero page.
 
+use rust_gup_memory::size::pmd_bytes;
+
 use super::*;
-use crate::harness::fixture::HUGE;
 use crate::tests::huge_zero::come_and_go;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -22,13 +23,13 @@ fn goes() {
         }
         come_and_go(&format!("{command:#x}"), |map| {
             let file = GupFile::ours();
-            for nr_per_call in [1, 100, 512] {
+            for nr_per_call in [1, 100, map.nr_pages()] {
                 let mut asked = GupTest::of(map, nr_per_call, 0);
                 // Not each time, or the kernel's log would not hold it.
-                asked.which_pages[0] = u32::from(nr_per_call == 512);
+                asked.which_pages[0] = u32::from(nr_per_call == map.nr_pages());
                 for test_flags in [0, 1] {
                     asked.test_flags = test_flags;
-                    assert_eq!(file.run(command, asked).size, HUGE as u64);
+                    assert_eq!(file.run(command, asked).size, pmd_bytes() as u64);
                 }
             }
         });

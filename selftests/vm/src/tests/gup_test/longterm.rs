@@ -9,11 +9,23 @@
 //!   process is killed;
 //! - nothing is charged to the limit of locked memory.
 
-use rust_gup_memory::Kind;
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Kind, //
+};
 
 use super::*;
-use crate::harness::guard::pin_counters;
-use crate::harness::process::{pinned_kib, Child, Rendezvous};
+use crate::harness::{
+    guard::pin_counters,
+    process::{
+        pinned_kib,
+        Child,
+        Rendezvous, //
+    }, //
+};
 
 const USE_WRITE: u32 = 1;
 const USE_FAST: u32 = 2;
@@ -133,13 +145,13 @@ fn all_or_nothing() {
     with_each(|file| {
         for flags in 0..4 {
             let hole = Map::anon(700);
-            hole.unmap(600 * PAGE, PAGE);
+            hole.unmap(600 * page_bytes(), page_bytes());
             assert_eq!(file.start(&hole, flags), libc::EFAULT, "flags {flags}");
             assert_eq!(nr_pinned(), 0, "flags {flags}");
             assert_eq!(file.read_to(0), libc::EINVAL, "flags {flags}");
 
             let read_only = Map::anon(9);
-            read_only.protect(3 * PAGE, PAGE, libc::PROT_READ);
+            read_only.protect(3 * page_bytes(), page_bytes(), libc::PROT_READ);
             let expected = if flags & USE_WRITE != 0 {
                 libc::EFAULT
             } else {
@@ -156,14 +168,18 @@ fn all_or_nothing() {
 fn who_serves() {
     let file = GupFile::ours();
     for kind in [Kind::Anon4k, Kind::Thp2m, Kind::Mthp64k, Kind::Memfd] {
-        let map = Map::of(kind, 2 << 20);
+        let map = Map::of(kind, pmd_bytes());
         map.settle(0, map.len_bytes);
         for flags in 0..4 {
             let locked = pinned_kib();
             let taken = taken_by(|| assert_eq!(file.start(&map, flags), 0, "{kind}"));
             assert_eq!(pinned_kib(), locked, "{kind}: VmPin");
-            assert_eq!(nr_pinned(), 512, "{kind}, flags {flags}");
-            let fast = if flags & USE_FAST != 0 { 512 } else { 0 };
+            assert_eq!(nr_pinned(), map.nr_pages() as u64, "{kind}, flags {flags}");
+            let fast = if flags & USE_FAST != 0 {
+                map.nr_pages() as u64
+            } else {
+                0
+            };
             assert_eq!(taken, (fast, 0), "{kind}, flags {flags}: fast and slow");
             assert_eq!(file.stop(), 0);
         }

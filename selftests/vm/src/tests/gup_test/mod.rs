@@ -9,14 +9,28 @@ mod file;
 mod huge_zero;
 mod longterm;
 
-use std::fs::{File, OpenOptions};
-use std::mem::size_of;
-use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::{
+    fs::{
+        File,
+        OpenOptions, //
+    },
+    mem::size_of,
+    os::fd::AsRawFd,
+    path::Path, //
+};
 
-use crate::harness::fixture::{call_fd, check, errno, stats, PAGE};
-use crate::harness::memory::Map;
-use crate::harness::runner::Test;
+use rust_gup_memory::size::page_bytes;
+
+use crate::harness::{
+    fixture::{
+        call_fd,
+        check,
+        errno,
+        stats, //
+    },
+    memory::Map,
+    runner::Test, //
+};
 
 /// What the module makes.
 const OURS: &str = "/sys/kernel/debug/rust_gup_test";
@@ -136,7 +150,7 @@ fn taken_by(body: impl FnOnce()) -> (u64, u64) {
 }
 
 fn bytes(nr_pages: usize) -> u64 {
-    (nr_pages * PAGE) as u64
+    (nr_pages * page_bytes()) as u64
 }
 
 pub(crate) fn tests() -> Vec<Test> {

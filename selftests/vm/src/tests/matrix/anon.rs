@@ -4,19 +4,44 @@
 
 use std::fs;
 
-use rust_gup_memory::proc::PAGEMAP_PRESENT;
-use rust_gup_uapi::raw::{
-    RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
-    RUST_GUP_STOP_SPECIAL as SPECIAL,
+use rust_gup_memory::{
+    proc::PAGEMAP_PRESENT,
+    size::page_bytes, //
 };
-use rust_gup_uapi::How;
+use rust_gup_uapi::{
+    raw::{
+        RUST_GUP_STOP_ABSENT as ABSENT,
+        RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+        RUST_GUP_STOP_SPECIAL as SPECIAL, //
+    },
+    How, //
+};
 
-use super::situation::{fill, touch, Way};
-use super::{Page, Scene, Situation};
-use crate::harness::fixture::{check, open, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::proof::{kpf, pm};
-use crate::harness::runner::skip;
+use super::{
+    situation::{
+        fill,
+        touch,
+        Way, //
+    },
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    fixture::{
+        check,
+        user_limit, //
+    },
+    memory::{
+        Map,
+        RW, //
+    },
+    proof::{
+        kpf,
+        pm, //
+    },
+    runner::skip, //
+};
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("anon_4k", anon_4k),
@@ -36,7 +61,8 @@ const EXCLUSIVE: u64 = PAGEMAP_PRESENT | pm::EXCLUSIVE;
 /// Private anonymous memory in small pages, not touched yet.
 pub(super) fn untouched(nr_pages: usize) -> Map {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    let map = Map::guarded(nr_pages * PAGE, PAGE, RW, flags, (-1, 0)).expect("anonymous memory");
+    let map = Map::guarded(nr_pages * page_bytes(), page_bytes(), RW, flags, (-1, 0))
+        .expect("anonymous memory");
     // Fails where the kernel has no huge pages, and then it need not succeed.
     let _ = map.try_advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
     map
@@ -93,8 +119,8 @@ fn zero_page() -> Scene {
 
 fn hole() -> Scene {
     let (map, words) = filled(NR_PAGES);
-    map.unmap(NR_PAGES / 2 * PAGE, PAGE);
-    map.prove_smaps("Rss", map.len_bytes - PAGE);
+    map.unmap(NR_PAGES / 2 * page_bytes(), page_bytes());
+    map.prove_smaps("Rss", map.len_bytes - page_bytes());
     Scene::new(map, words, |_, page| {
         if page == NR_PAGES / 2 {
             Page::refused(ABSENT, libc::EFAULT)
@@ -131,10 +157,11 @@ fn soft_dirty_cleared() -> Scene {
 /// Below what is in use of it.
 fn stack() -> Scene {
     let here = 0_u8;
-    let top = std::ptr::from_ref(&here).expose_provenance() / PAGE * PAGE - (256 << 10);
+    let top =
+        std::ptr::from_ref(&here).expose_provenance() / page_bytes() * page_bytes() - (256 << 10);
     let stack = Map::of_kernel("[stack]").expect("[stack] in /proc/self/maps");
     assert!(stack.end() > top, "a test runs on the first stack");
-    let map = Map::borrowed(top - NR_PAGES * PAGE, NR_PAGES * PAGE);
+    let map = Map::borrowed(top - NR_PAGES * page_bytes(), NR_PAGES * page_bytes());
     // It grows.
     let words = fill(&map);
     let stack = Map::of_kernel("[stack]").expect("[stack] in /proc/self/maps");
@@ -144,10 +171,8 @@ fn stack() -> Scene {
 }
 
 fn last_page() -> Scene {
-    let levels = open().info().expect("INFO").raw.levels;
-    let task_size = (1_usize << if levels == 5 { 56 } else { 47 }) - PAGE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let Ok(map) = Map::new(task_size - PAGE, PAGE, RW, flags, -1) else {
+    let Ok(map) = Map::new(user_limit() - page_bytes(), page_bytes(), RW, flags, -1) else {
         skip("the last page of user space is in use: boot with norandmaps left out");
     };
     let words = fill(&map);
@@ -158,8 +183,8 @@ fn last_page() -> Scene {
 fn dev_zero_private() -> Scene {
     let file = fs::File::open("/dev/zero").expect("/dev/zero");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
-    let len = NR_PAGES * PAGE;
-    let map = Map::guarded(len, PAGE, RW, libc::MAP_PRIVATE, (fd, 0)).expect("mmap");
+    let len = NR_PAGES * page_bytes();
+    let map = Map::guarded(len, page_bytes(), RW, libc::MAP_PRIVATE, (fd, 0)).expect("mmap");
     let words = fill(&map);
     prove(&map);
     Scene::new(map, words, |_, _| Page::fast(0))

@@ -4,38 +4,84 @@
 //!
 //! The machine needs an NVMe disk with a controller memory buffer, and ivshmem with 1 GiB behind an IOMMU.
 
-use std::fs::{self, File};
-use std::io;
-use std::ops::Range;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-
-use rust_gup_uapi::raw::{
-    RUST_GUP_PCI_P2PDMA, RUST_GUP_STOP_DEVICE as DEVICE, RUST_GUP_STOP_NO_MAPPING as NO_MAPPING,
-    RUST_GUP_STOP_SPECIAL as SPECIAL,
+use std::{
+    fs::{
+        self,
+        File, //
+    },
+    io,
+    ops::Range,
+    os::fd::{
+        AsRawFd,
+        FromRawFd,
+        OwnedFd, //
+    },
+    path::{
+        Path,
+        PathBuf, //
+    },
+    sync::OnceLock, //
 };
-use rust_gup_uapi::{Access, Engine, How, Request};
 
-use super::situation::fill;
-use super::special::unowned_is_fast;
-use super::{Page, Scene, Situation};
-use crate::harness::fixture::frames_of;
-use crate::harness::fixture::{check, fast_only, holds, open, pin, store, ACCESSES, HUGE, PAGE};
-use crate::harness::memory::{frames, Map, RW};
-use crate::harness::proof::faults;
-use crate::harness::runner::Test;
-use crate::tests::stops::{stopped, stops};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes,
+    pud_bytes, //
+};
+use rust_gup_uapi::{
+    raw::{
+        RUST_GUP_PCI_P2PDMA,
+        RUST_GUP_STOP_DEVICE as DEVICE,
+        RUST_GUP_STOP_NO_MAPPING as NO_MAPPING,
+        RUST_GUP_STOP_SPECIAL as SPECIAL, //
+    },
+    Access,
+    Engine,
+    How,
+    Request, //
+};
+
+use super::{
+    situation::fill,
+    special::unowned_is_fast,
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::{
+    harness::{
+        fixture::{
+            check,
+            fast_only,
+            frames_of,
+            holds,
+            open,
+            pin,
+            store,
+            ACCESSES, //
+        },
+        memory::{
+            frames,
+            Map,
+            RW, //
+        },
+        proof::faults,
+        runner::Test, //
+    },
+    tests::stops::{
+        stopped,
+        stops, //
+    }, //
+};
 
 const SITUATIONS: &[Situation] = &[
     Situation::new("p2pdma", p2pdma),
     Situation::new("bar_by_sysfs", by_sysfs),
-    Situation::new("bar_by_vfio_pte", || by_vfio(PAGE)),
-    Situation::new("bar_by_vfio_pmd", || by_vfio(HUGE)),
-    Situation::new("bar_by_vfio_pud", || by_vfio(GIANT)),
+    Situation::new("bar_by_vfio_pte", || by_vfio(page_bytes())),
+    Situation::new("bar_by_vfio_pmd", || by_vfio(pmd_bytes())),
+    Situation::new("bar_by_vfio_pud", || by_vfio(pud_bytes())),
 ];
 
-const GIANT: usize = 1 << 30;
 /// The BAR of ivshmem that is the memory.
 const BAR: usize = 2;
 
@@ -87,7 +133,7 @@ fn bars(device: &Path) -> Vec<Range<u64>> {
         .filter_map(|line| {
             let (start, rest) = line.split_once(' ')?;
             let (end, _) = rest.split_once(' ')?;
-            Some(hex(start)? / PAGE as u64..(hex(end)? + 1) / PAGE as u64)
+            Some(hex(start)? / page_bytes() as u64..(hex(end)? + 1) / page_bytes() as u64)
         })
         .filter(|range| !range.is_empty())
         .collect()
@@ -105,7 +151,8 @@ fn p2pdma() -> Scene {
         .open(disk.join("p2pmem/allocate"));
     let file = file.expect("memory of the disk");
     let place = (file.as_raw_fd(), 0);
-    let map = Map::guarded(16 * PAGE, PAGE, RW, libc::MAP_SHARED, place).expect("it is mapped");
+    let map = Map::guarded(16 * page_bytes(), page_bytes(), RW, libc::MAP_SHARED, place)
+        .expect("it is mapped");
     assert_eq!(lent.bytes(), map.len_bytes as u64, "what is lent");
     let words = fill(&map);
     map.prove_frames(&bars(&disk));
@@ -160,13 +207,13 @@ fn p2pdma_allowed() {
             let all = map.nr_pages();
             let expected = frames(map.addr, all);
             let mut data = map.load(0, map.len_bytes);
-            let part = Request::new(map.addr + 5 * PAGE - 3, 2 * PAGE);
+            let part = Request::new(map.addr + 5 * page_bytes() - 3, 2 * page_bytes());
             for request in [map.request(), part] {
                 let request = request.how(how).access(access);
                 let request = request.slow_only(RUST_GUP_PCI_P2PDMA);
                 let what = format!("{request:x?}");
-                let first = (request.addr - map.addr) / PAGE;
-                let nr = (request.addr % PAGE + request.len_bytes).div_ceil(PAGE);
+                let first = (request.addr - map.addr) / page_bytes();
+                let nr = (request.addr % page_bytes() + request.len_bytes).div_ceil(page_bytes());
                 for engine in [Engine::Kernel, Engine::Rust] {
                     let taken = device.pin(&request, engine).expect("PIN");
                     assert_eq!(frames_of(&taken), expected[first..first + nr], "{what}");
@@ -224,7 +271,8 @@ fn by_sysfs() -> Scene {
         .open(device.join(format!("resource{BAR}")));
     let file = file.expect("the BAR");
     let place = (file.as_raw_fd(), 0);
-    let map = Map::guarded(16 * PAGE, PAGE, RW, libc::MAP_SHARED, place).expect("it is mapped");
+    let map = Map::guarded(16 * page_bytes(), page_bytes(), RW, libc::MAP_SHARED, place)
+        .expect("it is mapped");
     let words = fill(&map);
     map.prove_vm_flag("pf");
     Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
@@ -232,24 +280,25 @@ fn by_sysfs() -> Scene {
 
 /// Entries come with the first access, the largest that fit: of 1 GiB if address and offset are multiples of that.
 fn by_vfio(leaf_bytes: usize) -> Scene {
-    let offset = match leaf_bytes {
-        PAGE => PAGE,
-        HUGE => HUGE,
-        _ => 0,
+    let offset = if leaf_bytes == pud_bytes() {
+        0
+    } else {
+        leaf_bytes
     };
-    let len_bytes = leaf_bytes.max(2 * HUGE);
+    let len_bytes = leaf_bytes.max(2 * pmd_bytes());
     let device = vfio_device();
     let place = (device.fd.as_raw_fd(), device.bar + offset);
-    let map = Map::guarded(len_bytes, GIANT, RW, libc::MAP_SHARED, place).expect("it is mapped");
+    let map =
+        Map::guarded(len_bytes, pud_bytes(), RW, libc::MAP_SHARED, place).expect("it is mapped");
     map.prove_vm_flag("pf");
-    let step = (leaf_bytes / 512).max(PAGE);
+    let step = (leaf_bytes * page_bytes() / pmd_bytes()).max(page_bytes());
     let nr_leaves = (len_bytes / leaf_bytes) as u64;
     assert_eq!(
         faults(&map, step),
         nr_leaves,
         "leaves of {leaf_bytes:#x} bytes"
     );
-    let part = map.part(HUGE, HUGE);
+    let part = map.part(pmd_bytes(), pmd_bytes());
     let words = fill(&part);
     let scene = Scene::new(part, words, |_, _| Page::refused(SPECIAL, libc::EFAULT));
     scene.unguarded().keep(map)
@@ -333,7 +382,7 @@ impl VfioDevice {
             DEVICE_GET_REGION_INFO,
             (&raw mut info).expose_provenance(),
         )?;
-        assert_eq!(info.size, GIANT as u64, "bytes of the BAR");
+        assert_eq!(info.size, pud_bytes() as u64, "bytes of the BAR");
         Ok(Self {
             fd: device,
             bar: info.offset as usize,

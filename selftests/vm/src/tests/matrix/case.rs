@@ -2,14 +2,40 @@
 
 //! One range of a scene, taken in one way, and what to expect of that.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    sync::atomic::{
+        AtomicU64,
+        Ordering, //
+    }, //
+};
 
-use rust_gup_uapi::{raw, Access, Compared, Device, Engine, How, Pinned, Request};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    raw,
+    Access,
+    Compared,
+    Device,
+    Engine,
+    How,
+    Pinned,
+    Request, //
+};
 
-use super::situation::{word_at, words, Page, Parity, Scene, Walk, Way};
-use crate::harness::fixture::{errno, store, PAGE};
+use super::situation::{
+    word_at,
+    words,
+    Page,
+    Parity,
+    Scene,
+    Walk,
+    Way, //
+};
+use crate::harness::fixture::{
+    errno,
+    store, //
+};
 
 /// How often a comparison of this test looked again, because reference counts alone differed.
 pub(super) static NR_RETRIES: AtomicU64 = AtomicU64::new(0);
@@ -33,7 +59,7 @@ pub(super) struct Outlook {
 
 impl Outlook {
     pub(super) fn of(scene: &Scene, way: Way, (at, len): Bytes, state: State) -> Self {
-        let page = PAGE as isize;
+        let page = page_bytes() as isize;
         let (first, last) = (
             at.div_euclid(page),
             (at + len as isize - 1).div_euclid(page),
@@ -163,8 +189,8 @@ impl<'a> Case<'a> {
         let found = (raw_stop != raw::RUST_GUP_STOP_NONE).then(|| reason(raw_stop));
         assert_eq!(found, outlook.stop().map(reason), "{what}: why it stopped");
         if found.is_some() {
-            let first = self.request().addr / PAGE * PAGE;
-            let page = (addr as usize - first) / PAGE;
+            let first = self.request().addr / page_bytes() * page_bytes();
+            let page = (addr as usize - first) / page_bytes();
             assert_eq!(page as u64, outlook.nr_fast(), "{what}: where it stopped");
         }
     }
@@ -180,14 +206,15 @@ impl<'a> Case<'a> {
         let Ok(begin) = usize::try_from(at) else {
             unreachable!("{what}: taken from before the beginning")
         };
-        let end = (begin + len).min(begin / PAGE * PAGE + pinned.nr_pages() as usize * PAGE);
+        let end = (begin + len)
+            .min(begin / page_bytes() * page_bytes() + pinned.nr_pages() as usize * page_bytes());
 
         // Words, as they are known.
-        let whole = begin.div_ceil(PAGE)..(end.saturating_sub(7)).div_ceil(PAGE);
+        let whole = begin.div_ceil(page_bytes())..(end.saturating_sub(7)).div_ceil(page_bytes());
         let sample = sample(whole.clone());
         let new = words(2 + at as u64, map.nr_pages());
         for &page in &sample {
-            let offset = page * PAGE - begin;
+            let offset = page * page_bytes() - begin;
             let mut seen = [0; 8];
             pinned
                 .read(offset as u64, &mut seen)

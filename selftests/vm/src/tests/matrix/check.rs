@@ -2,16 +2,49 @@
 
 //! Comparing the engines in a situation.
 
-use rust_gup_uapi::{Device, Engine, How};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+use rust_gup_uapi::{
+    Device,
+    Engine,
+    How, //
+};
 
-use super::case::{Bytes, Case, State};
-use super::first::first_touch;
-use super::left::{self, Met, Refs};
-use super::pins::{counted, Watch};
-use super::situation::{Effort, Scene, Situation, Way};
-use crate::harness::fixture::frames_of;
-use crate::harness::fixture::{fast_only, open, ACCESSES, HOWS, HUGE, PAGE};
-use crate::harness::memory::frames;
+use super::{
+    case::{
+        Bytes,
+        Case,
+        State, //
+    },
+    first::first_touch,
+    left::{
+        self,
+        Met,
+        Refs, //
+    },
+    pins::{
+        counted,
+        Watch, //
+    },
+    situation::{
+        Effort,
+        Scene,
+        Situation,
+        Way, //
+    }, //
+};
+use crate::harness::{
+    fixture::{
+        fast_only,
+        frames_of,
+        open,
+        ACCESSES,
+        HOWS, //
+    },
+    memory::frames, //
+};
 
 /// All ways of taking memory.
 fn ways() -> impl Iterator<Item = Way> {
@@ -23,8 +56,8 @@ fn ways() -> impl Iterator<Item = Way> {
 /// Of very much memory only parts, for time's sake.
 fn ranges(scene: &Scene) -> Vec<Bytes> {
     let len = scene.map.len_bytes;
-    let all = len.min(2 * HUGE);
-    let (page, end, middle) = (PAGE as isize, len as isize, (len / 2) as isize);
+    let all = len.min(2 * pmd_bytes());
+    let (page, end, middle) = (page_bytes() as isize, len as isize, (len / 2) as isize);
     let mut ranges = vec![
         (0, all),
         ((len - all) as isize, all),
@@ -33,22 +66,22 @@ fn ranges(scene: &Scene) -> Vec<Bytes> {
         (middle, 1),
         (end - 1, 1),
         (page - 1, 2),
-        (page + 5, 3 * PAGE),
+        (page + 5, 3 * page_bytes()),
         (middle - 1, 2),
-        (middle - page - 7, 2 * PAGE),
+        (middle - page - 7, 2 * page_bytes()),
     ];
-    if len > HUGE {
-        let leaf = HUGE as isize;
-        ranges.extend([(leaf - 1, 2), (leaf - 3 * page, 7 * PAGE + 1)]);
+    if len > pmd_bytes() {
+        let leaf = pmd_bytes() as isize;
+        ranges.extend([(leaf - 1, 2), (leaf - 3 * page, 7 * page_bytes() + 1)]);
     }
     ranges.retain(|&(at, nr)| at >= 0 && at as usize + nr <= len);
     if scene.is_guarded {
         ranges.extend([
-            (end - page - 1, PAGE + 2),
+            (end - page - 1, page_bytes() + 2),
             (end - 1, 2),
             (end, 1),
             (-1, 2),
-            (-page, PAGE + all),
+            (-page, page_bytes() + all),
         ]);
     }
     ranges.sort_unstable();
@@ -92,7 +125,7 @@ pub(super) fn all(situation: &Situation) -> u64 {
 fn found(device: &Device, situation: &Situation, way: Way) -> u64 {
     let scene = situation.scene();
     let met = Met::of(&scene);
-    let bytes = (0, scene.map.len_bytes.min(2 * HUGE));
+    let bytes = (0, scene.map.len_bytes.min(2 * pmd_bytes()));
     let case = Case {
         scene: &scene,
         way,
@@ -179,7 +212,7 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way, with_counters: bool) ->
                         let nr = held.as_ref().map_or(0, |held| held.nr_given_back);
                         assert_eq!(nr, 0, "{what}: pins given back");
                     }
-                    let first = request.addr / PAGE * PAGE;
+                    let first = request.addr / page_bytes() * page_bytes();
                     if scene.is_visible {
                         assert_eq!(
                             frames_of(&pinned),

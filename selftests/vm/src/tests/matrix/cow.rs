@@ -13,6 +13,7 @@ use std::{
 
 use rust_gup_memory::{
     proc::PAGEMAP_PRESENT,
+    size::page_bytes,
     Setting, //
 };
 use rust_gup_uapi::raw::{
@@ -32,10 +33,7 @@ use super::{
     Situation, //
 };
 use crate::harness::{
-    fixture::{
-        scaled,
-        PAGE, //
-    },
+    fixture::scaled,
     memory::Map,
     process::{
         exit_at_once,
@@ -113,7 +111,7 @@ fn merged() -> Scene {
     let seed = map.addr as u64 ^ u64::from(std::process::id()) << 48;
     let same = vec![words(seed, 1)[0]; NR_PAGES];
     for page in 0..NR_PAGES {
-        map.store(page * PAGE, &same[0].to_ne_bytes());
+        map.store(page * page_bytes(), &same[0].to_ne_bytes());
     }
     if map
         .try_advise(0, map.len_bytes, libc::MADV_MERGEABLE)

@@ -5,22 +5,51 @@
 //!
 //! The machine needs two pieces of it: /dev/pmem0 for file systems, and namespace1.0 for ndctl to make a device of.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::sync::OnceLock;
-
-use rust_gup_uapi::raw::{
-    RUST_GUP_STOP_FILE_LONGTERM as FILE_LONGTERM, RUST_GUP_STOP_LONGTERM as LONGTERM,
-    RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    sync::OnceLock, //
 };
-use rust_gup_uapi::How;
 
-use super::situation::{fill, touch};
-use super::{Page, Scene, Situation};
-use crate::harness::fixture::{HUGE, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::pmem::{self, by_pmd, file, mapped, new_device, Fs, GIANT, LOG};
-use crate::harness::proof::faults;
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes,
+    pud_bytes, //
+};
+use rust_gup_uapi::{
+    raw::{
+        RUST_GUP_STOP_FILE_LONGTERM as FILE_LONGTERM,
+        RUST_GUP_STOP_LONGTERM as LONGTERM,
+        RUST_GUP_STOP_READ_ONLY as READ_ONLY, //
+    },
+    How, //
+};
+
+use super::{
+    situation::{
+        fill,
+        touch, //
+    },
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    memory::{
+        Map,
+        RW, //
+    },
+    pmem::{
+        self,
+        by_pmd,
+        file,
+        mapped,
+        new_device,
+        Fs,
+        LOG, //
+    },
+    proof::faults, //
+};
 
 const SITUATIONS: &[Situation] = &[
     Situation::new("fsdax_ext4_pte", || fsdax(Fs::Ext4, Leaf::Pte)),
@@ -32,9 +61,9 @@ const SITUATIONS: &[Situation] = &[
     Situation::new("fsdax_xfs_pmd_by_pte", || fsdax(Fs::Xfs, Leaf::PmdByPte)),
     Situation::new("fsdax_xfs_sync", || fsdax(Fs::Xfs, Leaf::SyncPmd)),
     Situation::new("fsdax_private", fsdax_private),
-    Situation::new("devdax_4k", || devdax(PAGE)).logs(LOG),
-    Situation::new("devdax_2m", || devdax(HUGE)).logs(LOG),
-    Situation::new("devdax_1g", || devdax(GIANT)).logs(LOG),
+    Situation::new("devdax_4k", || devdax(page_bytes())).logs(LOG),
+    Situation::new("devdax_2m", || devdax(pmd_bytes())).logs(LOG),
+    Situation::new("devdax_1g", || devdax(pud_bytes())).logs(LOG),
 ];
 
 /// None where the machine was not given such memory.
@@ -70,16 +99,24 @@ fn fsdax(fs: Fs, leaf: Leaf) -> Scene {
     let (map, page) = match leaf {
         // An offset that is no multiple of 2 MiB at an address that is one: base pages it is.
         Leaf::Pte => {
-            let file = file(fs, 2 * HUGE);
-            let map = mapped(&file, HUGE, flags, PAGE);
-            assert_eq!(faults(&map, PAGE), map.nr_pages() as u64, "base pages");
+            let file = file(fs, 2 * pmd_bytes());
+            let map = mapped(&file, pmd_bytes(), flags, page_bytes());
+            assert_eq!(
+                faults(&map, page_bytes()),
+                map.nr_pages() as u64,
+                "base pages"
+            );
             (map, BASE_PAGES)
         }
         Leaf::Pmd | Leaf::SyncPmd => (by_pmd(fs, flags).1, HUGE_LEAF),
         Leaf::PmdByPte => {
             let (file, _) = by_pmd(fs, flags);
-            let map = mapped(&file, HUGE, flags, PAGE);
-            assert_eq!(faults(&map, PAGE), map.nr_pages() as u64, "base pages");
+            let map = mapped(&file, pmd_bytes(), flags, page_bytes());
+            assert_eq!(
+                faults(&map, page_bytes()),
+                map.nr_pages() as u64,
+                "base pages"
+            );
             (map, BASE_PAGES)
         }
     };
@@ -102,9 +139,9 @@ fn refused_for_long(stop: u32) -> Page {
 
 /// Private memory of a file that was not written to: the device's own pages, read-only, until they are copied.
 fn fsdax_private() -> Scene {
-    let file = file(Fs::Ext4, 2 * HUGE);
-    let words = fill(&mapped(&file, HUGE, libc::MAP_SHARED, PAGE));
-    let map = mapped(&file, HUGE, libc::MAP_PRIVATE, PAGE);
+    let file = file(Fs::Ext4, 2 * pmd_bytes());
+    let words = fill(&mapped(&file, pmd_bytes(), libc::MAP_SHARED, page_bytes()));
+    let map = mapped(&file, pmd_bytes(), libc::MAP_PRIVATE, page_bytes());
     assert_eq!(touch(&map), words);
     map.prove_frames(&pmem::frames());
     Scene::new(map, words, |way, _| match (way.how, way.is_write()) {
@@ -124,29 +161,31 @@ fn device(align: usize) -> &'static File {
 /// The device as one piece of memory, under leaves of `align` bytes.
 fn devdax(align: usize) -> Scene {
     let device = device(align);
-    let len_bytes = align.max(4 * HUGE);
+    let len_bytes = align.max(4 * pmd_bytes());
     let flags = libc::MAP_SHARED;
     let map = Map::guarded(
         len_bytes,
-        align.max(HUGE),
+        align.max(pmd_bytes()),
         RW,
         flags,
         (device.as_raw_fd(), 0),
     );
     let map = map.expect("the device is mapped");
-    let step = (align / 512).max(PAGE);
+    let step = (align * page_bytes() / pmd_bytes()).max(page_bytes());
     let nr_leaves = (len_bytes / align) as u64;
     assert_eq!(faults(&map, step), nr_leaves, "leaves of {align:#x} bytes");
     // Not of the largest leaf: the kernel takes it away when it is looked at, `mm/pagewalk.c:233`.
-    if align < GIANT {
+    if align < pud_bytes() {
         map.prove_frames(&pmem::frames());
     }
-    let part = map.part(HUGE, 2 * HUGE);
+    let part = map.part(pmd_bytes(), 2 * pmd_bytes());
     let words = fill(&part);
-    let page = match align {
-        PAGE => BASE_PAGES,
-        HUGE => HUGE_LEAF,
-        _ => GIANT_LEAF,
+    let page = if align == page_bytes() {
+        BASE_PAGES
+    } else if align == pmd_bytes() {
+        HUGE_LEAF
+    } else {
+        GIANT_LEAF
     };
     let scene = Scene::new(part, words, move |way, _| {
         if way.how == How::LongTerm && way.is_write() {
@@ -157,7 +196,7 @@ fn devdax(align: usize) -> Scene {
         }
     });
     let scene = scene.unguarded().keep(map);
-    if align < GIANT {
+    if align < pud_bytes() {
         scene
     } else {
         scene.invisible()

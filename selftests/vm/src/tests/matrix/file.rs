@@ -18,7 +18,11 @@ use std::{
 use libc::c_int;
 use rust_gup_memory::{
     file::memfd,
-    proc::PAGEMAP_PRESENT, //
+    proc::PAGEMAP_PRESENT,
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    }, //
 };
 use rust_gup_uapi::{
     raw::{
@@ -47,11 +51,7 @@ use super::{
 };
 use crate::harness::{
     disks,
-    fixture::{
-        check,
-        HUGE,
-        PAGE, //
-    },
+    fixture::check,
     memory::{
         Map,
         RW, //
@@ -98,7 +98,9 @@ pub(super) const SITUATIONS: &[Situation] = &[
 ];
 
 const NR_PAGES: usize = 16;
-const LEN: usize = NR_PAGES * PAGE;
+fn len_bytes() -> usize {
+    NR_PAGES * page_bytes()
+}
 
 /// Where a file lies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,14 +143,19 @@ impl Fs {
         fs::write("/proc/sys/vm/dirty_writeback_centisecs", "0").expect("no flusher");
         let file = self.file();
         let words = words(1, NR_PAGES);
-        let mut bytes = vec![0; LEN];
-        for (page, word) in bytes.chunks_exact_mut(PAGE).zip(&words) {
+        let mut bytes = vec![0; len_bytes()];
+        for (page, word) in bytes.chunks_exact_mut(page_bytes()).zip(&words) {
             page[..8].copy_from_slice(&word.to_ne_bytes());
         }
         // What is written in one piece comes to lie in one folio, if the file system knows large ones.
-        let piece = if folios == Folios::Small { PAGE } else { LEN };
+        let piece = if folios == Folios::Small {
+            page_bytes()
+        } else {
+            len_bytes()
+        };
         for (i, piece) in bytes.chunks(piece).enumerate() {
-            file.write_all_at(piece, (i * PAGE) as u64).expect("a file");
+            file.write_all_at(piece, (i * page_bytes()) as u64)
+                .expect("a file");
         }
         file.sync_all().expect("fsync");
         (file, words)
@@ -167,14 +174,14 @@ impl Folios {
 }
 
 fn map_file(file: &File, len: usize, prot: c_int, flags: c_int) -> Map {
-    Map::guarded(len, PAGE, prot, flags, (file.as_raw_fd(), 0)).expect("mmap")
+    Map::guarded(len, page_bytes(), prot, flags, (file.as_raw_fd(), 0)).expect("mmap")
 }
 
 /// A shared mapping that was written to: its entries are writable.
 fn shared_dirty(fs: Fs) -> Scene {
     let file = fs.file();
-    file.set_len(LEN as u64).expect("its length");
-    let map = map_file(&file, LEN, RW, libc::MAP_SHARED);
+    file.set_len(len_bytes() as u64).expect("its length");
+    let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
     let words = fill(&map);
     Folios::Small.prove(&map);
     map.prove_state(PAGEMAP_PRESENT | pm::FILE, PAGEMAP_PRESENT | pm::FILE);
@@ -193,7 +200,7 @@ fn writable(fs: Fs, way: Way) -> Page {
 /// The same of folios of more than one page.
 fn dirty_large(fs: Fs) -> Scene {
     let (file, _) = fs.filled(Folios::Large);
-    let map = map_file(&file, LEN, RW, libc::MAP_SHARED);
+    let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
     let words = fill(&map);
     Folios::Large.prove(&map);
     map.prove_kind(kpf::DIRTY, kpf::DIRTY);
@@ -213,7 +220,7 @@ fn shared_read_only(way: Way) -> Page {
 /// A shared mapping of a clean file, which was read so far.
 fn shared_clean(fs: Fs, folios: Folios) -> Scene {
     let (file, words) = fs.filled(folios);
-    let map = map_file(&file, LEN, RW, libc::MAP_SHARED);
+    let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
     assert_eq!(touch(&map), words);
     folios.prove(&map);
     Scene::new(map, words, move |way, _| match (way.is_write(), way.how) {
@@ -226,7 +233,7 @@ fn shared_clean(fs: Fs, folios: Folios) -> Scene {
 /// A shared mapping that may only be read.
 fn read_only(fs: Fs, folios: Folios) -> Scene {
     let (file, words) = fs.filled(folios);
-    let map = map_file(&file, LEN, libc::PROT_READ, libc::MAP_SHARED);
+    let map = map_file(&file, len_bytes(), libc::PROT_READ, libc::MAP_SHARED);
     assert_eq!(touch(&map), words);
     folios.prove(&map);
     Scene::new(map, words, |way, _| {
@@ -241,7 +248,7 @@ fn read_only(fs: Fs, folios: Folios) -> Scene {
 /// A private mapping that was only read so far: the file's own pages.
 fn private(fs: Fs, folios: Folios) -> Scene {
     let (file, words) = fs.filled(folios);
-    let map = map_file(&file, LEN, RW, libc::MAP_PRIVATE);
+    let map = map_file(&file, len_bytes(), RW, libc::MAP_PRIVATE);
     assert_eq!(touch(&map), words);
     folios.prove(&map);
     Scene::new(map, words, |way, _| {
@@ -258,7 +265,7 @@ fn private(fs: Fs, folios: Folios) -> Scene {
 /// A private mapping that was written to: copies.
 fn private_cow(fs: Fs, folios: Folios) -> Scene {
     let (file, _) = fs.filled(folios);
-    let map = map_file(&file, LEN, RW, libc::MAP_PRIVATE);
+    let map = map_file(&file, len_bytes(), RW, libc::MAP_PRIVATE);
     touch(&map);
     folios.prove(&map);
     let words = fill(&map);
@@ -270,10 +277,11 @@ fn private_cow(fs: Fs, folios: Folios) -> Scene {
 fn truncated() -> Scene {
     const LEFT: usize = NR_PAGES / 2;
     let (file, words) = Fs::Tmpfs.filled(Folios::Small);
-    let map = map_file(&file, LEN, RW, libc::MAP_SHARED);
+    let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
     assert_eq!(touch(&map), words);
-    file.set_len((LEFT * PAGE) as u64).expect("its new length");
-    let lost = map.part(LEFT * PAGE, LEN - LEFT * PAGE);
+    file.set_len((LEFT * page_bytes()) as u64)
+        .expect("its new length");
+    let lost = map.part(LEFT * page_bytes(), len_bytes() - LEFT * page_bytes());
     lost.prove_state(PAGEMAP_PRESENT, 0);
     Scene::new(map, words, |_, page| {
         if page < LEFT {
@@ -290,12 +298,14 @@ fn huge_map(nr_huge: usize) -> (File, Map, Vec<u64>) {
         skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE, a processor with leaves of 2 MiB");
     }
     let file = disks::unnamed(&disks::mount("tmpfs", "tmpfs", "huge=always"));
-    file.set_len((nr_huge * HUGE) as u64).expect("its length");
+    file.set_len((nr_huge * pmd_bytes()) as u64)
+        .expect("its length");
     let at = (file.as_raw_fd(), 0);
-    let map = Map::guarded(nr_huge * HUGE, HUGE, RW, libc::MAP_SHARED, at).expect("mmap");
+    let map =
+        Map::guarded(nr_huge * pmd_bytes(), pmd_bytes(), RW, libc::MAP_SHARED, at).expect("mmap");
     let words = fill(&map);
     map.prove_smaps("ShmemPmdMapped", map.len_bytes);
-    map.prove_folios(HUGE / PAGE);
+    map.prove_folios(pmd_bytes() / page_bytes());
     (file, map, words)
 }
 
@@ -308,17 +318,24 @@ fn tmpfs_huge() -> Scene {
 fn tmpfs_huge_pte() -> Scene {
     let (file, _, words) = huge_map(1);
     let at = (file.as_raw_fd(), 0);
-    let map = Map::guarded_at(HUGE, (HUGE, PAGE), RW, libc::MAP_SHARED, at).expect("mmap");
+    let map = Map::guarded_at(
+        pmd_bytes(),
+        (pmd_bytes(), page_bytes()),
+        RW,
+        libc::MAP_SHARED,
+        at,
+    )
+    .expect("mmap");
     assert_eq!(touch(&map), words);
     map.prove_smaps("ShmemPmdMapped", 0);
-    map.prove_folios(HUGE / PAGE);
+    map.prove_folios(pmd_bytes() / page_bytes());
     Scene::new(map, words, |_, _| Page::fast(0))
 }
 
 fn dev_zero_shared() -> Scene {
     let options = OpenOptions::new().read(true).write(true).open("/dev/zero");
     let file = options.expect("/dev/zero");
-    let map = map_file(&file, LEN, RW, libc::MAP_SHARED);
+    let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
     let words = fill(&map);
     Folios::Small.prove(&map);
     Scene::new(map, words, |_, _| Page::fast(0))
@@ -327,7 +344,7 @@ fn dev_zero_shared() -> Scene {
 /// Shared memory of System V that may not be swapped: unevictable like secret memory, but on a tmpfs.
 fn shm_locked() -> Scene {
     // SAFETY: Takes no pointers.
-    let id = check(unsafe { libc::shmget(libc::IPC_PRIVATE, LEN, 0o600) });
+    let id = check(unsafe { libc::shmget(libc::IPC_PRIVATE, len_bytes(), 0o600) });
     let Ok(id) = id else {
         skip("no shared memory of System V: CONFIG_SYSVIPC");
     };
@@ -348,8 +365,8 @@ fn shm_locked() -> Scene {
 
 fn ramfs() -> Scene {
     let file = disks::unnamed(&disks::mount("ramfs", "ramfs", ""));
-    file.set_len(LEN as u64).expect("its length");
-    let map = map_file(&file, LEN, RW, libc::MAP_SHARED);
+    file.set_len(len_bytes() as u64).expect("its length");
+    let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
     let words = fill(&map);
     Folios::Small.prove(&map);
     Scene::new(map, words, |way, _| {

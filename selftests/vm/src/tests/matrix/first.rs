@@ -2,16 +2,42 @@
 
 //! The first touch: memory that is changed by being taken is made anew for each engine.
 
-use rust_gup_uapi::{Device, Engine, Pinned};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    Device,
+    Engine,
+    Pinned, //
+};
 
-use super::case::{Bytes, Case, State};
-use super::left::Met;
-use super::pins::{counted, Watch};
-use super::situation::{Scene, Situation, Way};
-use crate::harness::fixture::frames_of;
-use crate::harness::fixture::PAGE;
-use crate::harness::memory::{frames, pagemap};
-use crate::harness::proof::{kpageflags, kpf, pm};
+use super::{
+    case::{
+        Bytes,
+        Case,
+        State, //
+    },
+    left::Met,
+    pins::{
+        counted,
+        Watch, //
+    },
+    situation::{
+        Scene,
+        Situation,
+        Way, //
+    }, //
+};
+use crate::harness::{
+    fixture::frames_of,
+    memory::{
+        frames,
+        pagemap, //
+    },
+    proof::{
+        kpageflags,
+        kpf,
+        pm, //
+    }, //
+};
 
 /// What an engine did with a range.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,7 +159,10 @@ fn take(
     } else {
         kpf::KIND
     };
-    let mapped = case.scene.is_visible.then_some(request.addr / PAGE * PAGE);
+    let mapped = case
+        .scene
+        .is_visible
+        .then_some(request.addr / page_bytes() * page_bytes());
     let pages = look(&pinned, mapped, mask);
     let held = watch.map(|watch| watch.taken(&pinned, case.way, &what));
     let nr_given_back = held.as_ref().map(|held| held.nr_given_back);

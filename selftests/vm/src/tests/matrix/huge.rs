@@ -4,21 +4,48 @@
 
 use std::path::Path;
 
-use rust_gup_memory::proc::PAGEMAP_PRESENT;
-use rust_gup_memory::Setting;
-use rust_gup_uapi::raw::{
-    RUST_GUP_STOP_ABSENT as ABSENT, RUST_GUP_STOP_READ_ONLY as READ_ONLY,
-    RUST_GUP_STOP_SPECIAL as SPECIAL, RUST_GUP_STOP_UNSHARE as UNSHARE,
+use rust_gup_memory::{
+    proc::PAGEMAP_PRESENT,
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Setting, //
 };
-use rust_gup_uapi::How;
+use rust_gup_uapi::{
+    raw::{
+        RUST_GUP_STOP_ABSENT as ABSENT,
+        RUST_GUP_STOP_READ_ONLY as READ_ONLY,
+        RUST_GUP_STOP_SPECIAL as SPECIAL,
+        RUST_GUP_STOP_UNSHARE as UNSHARE, //
+    },
+    How, //
+};
 
-use super::situation::{fill, touch};
-use super::{Page, Scene, Situation};
-use crate::harness::fixture::{HUGE, PAGE};
-use crate::harness::memory::{Map, RW};
-use crate::harness::process::{Child, Sharer};
-use crate::harness::proof::{kpf, pm};
-use crate::harness::runner::skip;
+use super::{
+    situation::{
+        fill,
+        touch, //
+    },
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    memory::{
+        Map,
+        RW, //
+    },
+    process::{
+        Child,
+        Sharer, //
+    },
+    proof::{
+        kpf,
+        pm, //
+    },
+    runner::skip, //
+};
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("thp_pmd", thp_pmd),
@@ -36,7 +63,9 @@ pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("mixed_sizes", mixed_sizes),
 ];
 
-const PAGES_OF_HUGE: usize = HUGE / PAGE;
+fn pages_of_huge() -> usize {
+    pmd_bytes() / page_bytes()
+}
 
 /// Private anonymous memory for huge pages, not touched yet.
 pub(crate) fn untouched(nr_huge: usize) -> Map {
@@ -45,7 +74,8 @@ pub(crate) fn untouched(nr_huge: usize) -> Map {
     if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
         skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE, a processor with leaves of 2 MiB");
     }
-    let map = Map::guarded(nr_huge * HUGE, HUGE, RW, flags, (-1, 0)).expect("anonymous memory");
+    let map = Map::guarded(nr_huge * pmd_bytes(), pmd_bytes(), RW, flags, (-1, 0))
+        .expect("anonymous memory");
     map.advise(0, map.len_bytes, libc::MADV_HUGEPAGE);
     map
 }
@@ -56,7 +86,7 @@ pub(super) fn filled(nr_huge: usize) -> (Map, Vec<u64>) {
     let words = fill(&map);
     map.prove_smaps("AnonHugePages", map.len_bytes);
     map.prove_kind(kpf::THP | kpf::ANON, kpf::THP | kpf::ANON);
-    map.prove_folios(PAGES_OF_HUGE);
+    map.prove_folios(pages_of_huge());
     (map, words)
 }
 
@@ -65,12 +95,12 @@ fn filled_by_pte(nr_huge: usize) -> (Map, Vec<u64>) {
     let (map, words) = filled(nr_huge);
     // Now khugepaged leaves it alone.
     map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
-    for offset in (0..map.len_bytes).step_by(HUGE) {
-        map.protect(offset, PAGE, libc::PROT_READ);
+    for offset in (0..map.len_bytes).step_by(pmd_bytes()) {
+        map.protect(offset, page_bytes(), libc::PROT_READ);
     }
     map.protect(0, map.len_bytes, RW);
     map.prove_smaps("AnonHugePages", 0);
-    map.prove_folios(PAGES_OF_HUGE);
+    map.prove_folios(pages_of_huge());
     (map, words)
 }
 
@@ -82,7 +112,7 @@ fn thp_pmd() -> Scene {
 fn thp_never_touched() -> Scene {
     let map = untouched(1);
     map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, 0);
-    Scene::new(map, vec![0; PAGES_OF_HUGE], |way, _| {
+    Scene::new(map, vec![0; pages_of_huge()], |way, _| {
         if way.is_write() || way.how == How::LongTerm {
             Page::readied(ABSENT, 1)
         } else {
@@ -118,9 +148,9 @@ const PART: std::ops::Range<usize> = 100..356;
 fn thp_partly_unmapped() -> Scene {
     let (map, words) = filled(1);
     map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
-    map.unmap(PART.start * PAGE, PART.len() * PAGE);
+    map.unmap(PART.start * page_bytes(), PART.len() * page_bytes());
     map.prove_smaps("AnonHugePages", 0);
-    map.prove_smaps("Rss", map.len_bytes - PART.len() * PAGE);
+    map.prove_smaps("Rss", map.len_bytes - PART.len() * page_bytes());
     Scene::new(map, words, |_, page| {
         if PART.contains(&page) {
             Page::refused(ABSENT, libc::EFAULT)
@@ -133,10 +163,14 @@ fn thp_partly_unmapped() -> Scene {
 fn thp_partly_given_back() -> Scene {
     let (map, mut words) = filled(1);
     map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
-    map.advise(PART.start * PAGE, PART.len() * PAGE, libc::MADV_DONTNEED);
+    map.advise(
+        PART.start * page_bytes(),
+        PART.len() * page_bytes(),
+        libc::MADV_DONTNEED,
+    );
     words[PART].fill(0);
     map.prove_smaps("AnonHugePages", 0);
-    map.prove_smaps("Rss", map.len_bytes - PART.len() * PAGE);
+    map.prove_smaps("Rss", map.len_bytes - PART.len() * page_bytes());
     Scene::new(map, words, |way, page| {
         if PART.contains(&page) {
             super::anon::absent(way)
@@ -177,7 +211,7 @@ fn partly_exclusive() -> Scene {
     let (map, words) = filled_with_folios(16);
     Child::run(|| ()).join();
     for page in (0..map.nr_pages()).filter(|page| page % 16 < NR_EXCLUSIVE) {
-        map.store(page * PAGE, &words[page].to_ne_bytes());
+        map.store(page * page_bytes(), &words[page].to_ne_bytes());
     }
     map.protect(0, map.len_bytes, libc::PROT_READ);
     // Nothing was copied: the pages were there to be used again.
@@ -228,25 +262,25 @@ fn mthp(nr: usize) -> Scene {
 /// Small pages, a huge page, folios of 64 KiB, and a huge page under entries of small pages, in a row.
 fn mixed_sizes() -> Scene {
     let map = untouched(4);
-    let part = |nr: usize| map.part(nr * HUGE, HUGE);
-    part(0).advise(0, HUGE, libc::MADV_NOHUGEPAGE);
+    let part = |nr: usize| map.part(nr * pmd_bytes(), pmd_bytes());
+    part(0).advise(0, pmd_bytes(), libc::MADV_NOHUGEPAGE);
     let mut words = fill(&part(0));
     words.extend(fill(&part(1)));
     words.extend(fill_with_folios(&part(2), 16));
     words.extend(fill(&part(3)));
     let split = part(3);
-    split.advise(0, HUGE, libc::MADV_NOHUGEPAGE);
-    split.protect(0, PAGE, libc::PROT_READ);
-    split.protect(0, HUGE, RW);
-    for (nr, folio) in [1, PAGES_OF_HUGE, 16, PAGES_OF_HUGE]
+    split.advise(0, pmd_bytes(), libc::MADV_NOHUGEPAGE);
+    split.protect(0, page_bytes(), libc::PROT_READ);
+    split.protect(0, pmd_bytes(), RW);
+    for (nr, folio) in [1, pages_of_huge(), 16, pages_of_huge()]
         .into_iter()
         .enumerate()
     {
         part(nr).prove_folios(folio);
     }
-    part(1).prove_smaps("AnonHugePages", HUGE);
+    part(1).prove_smaps("AnonHugePages", pmd_bytes());
     part(3).prove_smaps("AnonHugePages", 0);
     Scene::new(map, words, |_, page| {
-        Page::fast(usize::from(page / PAGES_OF_HUGE == 1))
+        Page::fast(usize::from(page / pages_of_huge() == 1))
     })
 }

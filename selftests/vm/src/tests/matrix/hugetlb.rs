@@ -9,7 +9,13 @@ use std::{
 
 use rust_gup_memory::{
     file,
-    proc::PAGEMAP_PRESENT, //
+    proc::PAGEMAP_PRESENT,
+    size::{
+        folder_name,
+        page_bytes,
+        pmd_bytes,
+        pud_bytes, //
+    }, //
 };
 use rust_gup_uapi::raw::{
     RUST_GUP_STOP_ABSENT as ABSENT,
@@ -25,10 +31,6 @@ use super::{
     Situation, //
 };
 use crate::harness::{
-    fixture::{
-        HUGE,
-        PAGE, //
-    },
     memory::{
         hugetlb_pool,
         Map,
@@ -43,24 +45,26 @@ use crate::harness::{
 };
 
 pub(super) const SITUATIONS: &[Situation] = &[
-    Situation::new("hugetlb_2m_private", || filled(HUGE, 2, libc::MAP_PRIVATE)),
-    Situation::new("hugetlb_2m_shared", || filled(HUGE, 2, libc::MAP_SHARED)),
+    Situation::new("hugetlb_2m_private", || {
+        filled(pmd_bytes(), 2, libc::MAP_PRIVATE)
+    }),
+    Situation::new("hugetlb_2m_shared", || {
+        filled(pmd_bytes(), 2, libc::MAP_SHARED)
+    }),
     Situation::new("hugetlb_2m_never_touched", never_touched),
     Situation::new("hugetlb_2m_forked", forked),
     Situation::new("hugetlb_2m_memfd", memfd),
     Situation::dear("hugetlb_1g_private", || {
-        filled(GIGANTIC, 1, libc::MAP_PRIVATE)
+        filled(pud_bytes(), 1, libc::MAP_PRIVATE)
     }),
     Situation::dear("hugetlb_1g_shared", || {
-        filled(GIGANTIC, 1, libc::MAP_SHARED)
+        filled(pud_bytes(), 1, libc::MAP_SHARED)
     }),
 ];
 
-const GIGANTIC: usize = 1 << 30;
-
 /// Skips the test if the machine has not so many huge pages.
-fn need(page_bytes: usize, nr: usize) {
-    let pool = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", page_bytes >> 10);
+fn need(leaf_bytes: usize, nr: usize) {
+    let pool = format!("/sys/kernel/mm/hugepages/{}", folder_name(leaf_bytes));
     let Ok(free) = fs::read_to_string(format!("{pool}/free_hugepages")) else {
         skip(&format!(
             "no {pool}: a processor with 1 GiB pages (pdpe1gb)"
@@ -74,37 +78,34 @@ fn need(page_bytes: usize, nr: usize) {
 }
 
 /// Anonymous memory in huge pages, not touched yet.
-fn untouched(page_bytes: usize, nr: usize, flags: libc::c_int) -> Map {
-    need(page_bytes, nr);
-    let size = match page_bytes {
-        GIGANTIC => libc::MAP_HUGE_1GB,
-        _ => libc::MAP_HUGE_2MB,
-    };
+fn untouched(leaf_bytes: usize, nr: usize, flags: libc::c_int) -> Map {
+    need(leaf_bytes, nr);
+    let size = (leaf_bytes.ilog2() as libc::c_int) << libc::MAP_HUGE_SHIFT;
     let flags = flags | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | size;
-    let map = Map::guarded(nr * page_bytes, page_bytes, RW, flags, (-1, 0));
+    let map = Map::guarded(nr * leaf_bytes, leaf_bytes, RW, flags, (-1, 0));
     map.expect("memory of huge pages")
 }
 
 /// Fails unless it is what it says.
-fn prove(map: &Map, page_bytes: usize) {
-    map.prove_smaps("KernelPageSize", page_bytes);
+fn prove(map: &Map, leaf_bytes: usize) {
+    map.prove_smaps("KernelPageSize", leaf_bytes);
     map.prove_kind(kpf::HUGE, kpf::HUGE);
-    map.prove_folios(page_bytes / PAGE);
+    map.prove_folios(leaf_bytes / page_bytes());
 }
 
-fn filled(page_bytes: usize, nr: usize, flags: libc::c_int) -> Scene {
-    let pool = (page_bytes == HUGE).then(|| hugetlb_pool(2 * nr));
-    let map = untouched(page_bytes, nr, flags);
+fn filled(leaf_bytes: usize, nr: usize, flags: libc::c_int) -> Scene {
+    let pool = (leaf_bytes == pmd_bytes()).then(|| hugetlb_pool(2 * nr));
+    let map = untouched(leaf_bytes, nr, flags);
     let words = fill(&map);
-    prove(&map, page_bytes);
-    let level = if page_bytes == GIGANTIC { 2 } else { 1 };
+    prove(&map, leaf_bytes);
+    let level = if leaf_bytes == pud_bytes() { 2 } else { 1 };
     Scene::new(map, words, move |_, _| Page::fast(level)).keep(pool)
 }
 
 fn never_touched() -> Scene {
     let pool = hugetlb_pool(2);
-    let map = untouched(HUGE, 1, libc::MAP_PRIVATE);
-    map.prove_smaps("KernelPageSize", HUGE);
+    let map = untouched(pmd_bytes(), 1, libc::MAP_PRIVATE);
+    map.prove_smaps("KernelPageSize", pmd_bytes());
     map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, 0);
     let words = vec![0; map.nr_pages()];
     Scene::new(map, words, |_, _| Page::readied(ABSENT, 1)).keep(pool)
@@ -112,10 +113,10 @@ fn never_touched() -> Scene {
 
 fn forked() -> Scene {
     let pool = hugetlb_pool(4);
-    let map = untouched(HUGE, 1, libc::MAP_PRIVATE);
+    let map = untouched(pmd_bytes(), 1, libc::MAP_PRIVATE);
     let words = fill(&map);
     let child = Sharer::fork();
-    prove(&map, HUGE);
+    prove(&map, pmd_bytes());
     map.prove_state(PAGEMAP_PRESENT | pm::EXCLUSIVE, PAGEMAP_PRESENT);
     Scene::new(map, words, |way, _| {
         if way.is_write() {
@@ -132,12 +133,14 @@ fn forked() -> Scene {
 
 fn memfd() -> Scene {
     let pool = hugetlb_pool(2);
-    need(HUGE, 2);
-    let file = file::memfd(MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB, 2 * HUGE);
+    need(pmd_bytes(), 2);
+    let huge_flag = MemfdFlags::from_bits_retain(pmd_bytes().ilog2() << libc::MFD_HUGE_SHIFT);
+    let file = file::memfd(MemfdFlags::HUGETLB | huge_flag, 2 * pmd_bytes());
     let file = file.expect("memfd_create");
     let place = (file.as_raw_fd(), 0);
-    let map = Map::guarded(2 * HUGE, HUGE, RW, libc::MAP_SHARED, place).expect("mmap");
+    let map =
+        Map::guarded(2 * pmd_bytes(), pmd_bytes(), RW, libc::MAP_SHARED, place).expect("mmap");
     let words = fill(&map);
-    prove(&map, HUGE);
+    prove(&map, pmd_bytes());
     Scene::new(map, words, |_, _| Page::fast(1)).keep(pool)
 }

@@ -10,25 +10,62 @@
 //! does a device go as long as there are such (`dax_break_layout_final()`, `memunmap_pages()`): closing the file, or the test
 //! after it, would never end. What a disk lends is counted by its driver, see [`bars`](super::bars).
 
-use std::collections::BTreeSet;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_memory::proc::PAGEMAP_PRESENT;
-use rust_gup_memory::Kind;
-use rust_gup_uapi::{Engine, How, Request};
+use rust_gup_memory::{
+    proc::PAGEMAP_PRESENT,
+    size::{
+        page_bytes,
+        pud_bytes, //
+    },
+    Kind, //
+};
+use rust_gup_uapi::{
+    Engine,
+    How,
+    Request, //
+};
 
-use super::situation::{touch, Page, Scene};
-use super::struct_page::{head, MemoryMap};
-use crate::harness::fixture::{open, scaled, HOWS, PAGE};
-use crate::harness::memory::{frames, pagemap, Map};
-use crate::harness::process::Sharer;
-use crate::harness::proof::{kpageflags, kpf, pm, settle_lists};
+use super::{
+    situation::{
+        touch,
+        Page,
+        Scene, //
+    },
+    struct_page::{
+        head,
+        MemoryMap, //
+    }, //
+};
+use crate::harness::{
+    fixture::{
+        open,
+        scaled,
+        HOWS, //
+    },
+    memory::{
+        frames,
+        pagemap,
+        Map, //
+    },
+    process::Sharer,
+    proof::{
+        kpageflags,
+        kpf,
+        pm,
+        settle_lists, //
+    }, //
+};
 
 /// How long the kernel may take to let go of what it holds itself.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pages of 4 KiB in one of 1 GiB.
-const GIGANTIC: usize = 1 << 18;
 
 /// First frames of the folios that a scene consists of.
 pub(super) struct Met(BTreeSet<u64>);
@@ -155,7 +192,7 @@ fn not_pinned(scene: &Scene, what: &str) {
     // `pt_share_count` of ptdesc (mm/hugetlb.c:4962), which only tables of PMDs have; in those of PUDs it is what the page
     // was before. A pinned one would make fork() fail, which had to copy it: there is no second one.
     let is_lost =
-        |page: usize| map.nr_pages() >= GIGANTIC && states_of_child[page] & PAGEMAP_PRESENT == 0;
+        |page: usize| map.len_bytes >= pud_bytes() && states_of_child[page] & PAGEMAP_PRESENT == 0;
     for page in private {
         let state = states[page];
         assert!(
@@ -172,7 +209,7 @@ pub(super) fn what_is_held_is_seen() {
     let kinds: [fn() -> Map; 3] = [
         || Map::anon(1),
         || Map::huge(1),
-        || Map::of(Kind::Memfd, PAGE),
+        || Map::of(Kind::Memfd, page_bytes()),
     ];
     for how in HOWS {
         for make in kinds {

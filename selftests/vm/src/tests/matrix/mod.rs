@@ -39,13 +39,26 @@ pub(crate) mod situation;
 mod special;
 mod struct_page;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::{
+    sync::{
+        atomic::{
+            AtomicU64,
+            Ordering, //
+        },
+        OnceLock, //
+    },
+    time::Duration, //
+};
 
-use crate::harness::fixture::PAGE;
-use crate::harness::memory::{Map, RW};
-use crate::harness::runner::Test;
+use rust_gup_memory::size::page_bytes;
+
+use crate::harness::{
+    memory::{
+        Map,
+        RW, //
+    },
+    runner::Test, //
+};
 
 pub(crate) use situation::{Page, Parity, Scene, Situation};
 
@@ -106,7 +119,7 @@ fn tally() -> &'static [AtomicU64; 3] {
     static TALLY: OnceLock<usize> = OnceLock::new();
     let addr = *TALLY.get_or_init(|| {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        let map = Map::new(0, PAGE, RW, flags, -1).expect("shared memory");
+        let map = Map::new(0, page_bytes(), RW, flags, -1).expect("shared memory");
         let addr = map.addr;
         std::mem::forget(map);
         addr

@@ -2,13 +2,33 @@
 
 //! What taking and releasing a range adds to the counters of pins in /proc/vmstat.
 
-use rust_gup_uapi::{Engine, Pinned};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    Engine,
+    Pinned, //
+};
 
-use super::case::{Bytes, Outlook, State};
-use super::situation::{Scene, Way};
-use crate::harness::fixture::PAGE;
-use crate::harness::guard::{pin_counters, PinCounters};
-use crate::harness::proof::{kpageflags, kpf};
+use super::{
+    case::{
+        Bytes,
+        Outlook,
+        State, //
+    },
+    situation::{
+        Scene,
+        Way, //
+    }, //
+};
+use crate::harness::{
+    guard::{
+        pin_counters,
+        PinCounters, //
+    },
+    proof::{
+        kpageflags,
+        kpf, //
+    }, //
+};
 
 /// The range whose pins are counted, which takes its time: the one of which most pages can be had.
 pub(super) fn counted(scene: &Scene, way: Way, engine: Engine, ranges: &[Bytes]) -> Option<Bytes> {
@@ -19,7 +39,7 @@ pub(super) fn counted(scene: &Scene, way: Way, engine: Engine, ranges: &[Bytes])
         .filter(|bytes| nr_pages(*bytes) != 0)
         .max_by_key(|bytes| nr_pages(*bytes));
     let mut pages = 0..scene.words.len();
-    let can_be_had = pages.any(|page| nr_pages(((page * PAGE) as isize, 1)) != 0);
+    let can_be_had = pages.any(|page| nr_pages(((page * page_bytes()) as isize, 1)) != 0);
     assert_eq!(counted.is_some(), can_be_had, "{way:?}: a range to be had");
     counted
 }

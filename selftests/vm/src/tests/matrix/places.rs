@@ -2,14 +2,28 @@
 
 //! Memory that differs in where it lies: on other nodes, and where nothing may stay for long.
 
-use rust_gup_uapi::raw::RUST_GUP_STOP_LONGTERM as LONGTERM;
-use rust_gup_uapi::How;
+use rust_gup_memory::size::pmd_bytes;
+use rust_gup_uapi::{
+    raw::RUST_GUP_STOP_LONGTERM as LONGTERM,
+    How, //
+};
 
-use super::situation::touch;
-use super::{Page, Scene, Situation};
-use crate::harness::fixture::HUGE;
-use crate::harness::memory::Map;
-use crate::tests::placement::{in_movable, move_to, need_movable_memory, need_two_nodes, MOVABLE};
+use super::{
+    situation::touch,
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::{
+    harness::memory::Map,
+    tests::placement::{
+        in_movable,
+        move_to,
+        need_movable_memory,
+        need_two_nodes,
+        MOVABLE, //
+    }, //
+};
 
 const NODES: &[Situation] = &[
     Situation::new("node_1", || on_nodes(|| Map::anon(16), 0, |_| 1)),
@@ -41,7 +55,7 @@ fn on_nodes(make: fn() -> Map, level: usize, node: impl Fn(usize) -> i32) -> Sce
 fn movable(which: usize) -> Scene {
     need_movable_memory();
     let (map, is_movable) = in_movable(MOVABLE[which].1);
-    let level = usize::from(map.len_bytes == HUGE);
+    let level = usize::from(map.len_bytes == pmd_bytes());
     let words = touch(&map);
     Scene::new(map, words, move |way, page| {
         if way.how == How::LongTerm && is_movable[page] {

@@ -2,16 +2,38 @@
 
 //! Memory on its way out, out, and back again.
 
-use rust_gup_memory::proc::PAGEMAP_PRESENT;
+use rust_gup_memory::{
+    proc::PAGEMAP_PRESENT,
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    }, //
+};
 use rust_gup_uapi::raw::RUST_GUP_STOP_ABSENT as ABSENT;
 
-use super::anon;
-use super::situation::{fill, touch};
-use super::{huge, Page, Scene, Situation};
-use crate::harness::fixture::{HUGE, PAGE};
-use crate::harness::memory::{frames, Map};
-use crate::harness::proof::{kpf, pm, settle_lists};
-use crate::harness::swap::swap;
+use super::{
+    anon,
+    huge,
+    situation::{
+        fill,
+        touch, //
+    },
+    Page,
+    Scene,
+    Situation, //
+};
+use crate::harness::{
+    memory::{
+        frames,
+        Map, //
+    },
+    proof::{
+        kpf,
+        pm,
+        settle_lists, //
+    },
+    swap::swap, //
+};
 
 /// What the kernel says of a page that it gives up because it was told so.
 const POISON_LOG: &[&str] = &["Memory failure: ", "Injecting memory failure"];
@@ -72,16 +94,17 @@ fn freed_dirty_again() -> Scene {
 fn poison(map: &Map, page: usize) {
     extern "C" fn survive(_: libc::c_int) {}
 
-    let frame = frames(map.addr + page * PAGE, 1)[0];
+    let frame = frames(map.addr + page * page_bytes(), 1)[0];
     let survive = survive as extern "C" fn(libc::c_int);
     // SAFETY: The handler does nothing. It is called because of the call in between alone.
     unsafe { libc::signal(libc::SIGBUS, survive as libc::sighandler_t) };
-    map.advise(page * PAGE, PAGE, libc::MADV_HWPOISON);
+    map.advise(page * page_bytes(), page_bytes(), libc::MADV_HWPOISON);
     // SAFETY: As above.
     unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
     let flags = crate::harness::proof::kpageflags(frame, 1)[0];
     assert_ne!(flags & kpf::HWPOISON, 0, "/proc/kpageflags is {flags:#x}");
-    map.part(page * PAGE, PAGE).prove_state(PAGEMAP_PRESENT, 0);
+    map.part(page * page_bytes(), page_bytes())
+        .prove_state(PAGEMAP_PRESENT, 0);
 }
 
 fn poisoned() -> Scene {
@@ -100,7 +123,7 @@ fn poisoned() -> Scene {
 fn poisoned_in_thp() -> Scene {
     const POISONED: usize = 300;
     let (map, words) = huge::filled(1);
-    map.advise(0, HUGE, libc::MADV_NOHUGEPAGE);
+    map.advise(0, pmd_bytes(), libc::MADV_NOHUGEPAGE);
     poison(&map, POISONED);
     map.prove_smaps("AnonHugePages", 0);
     Scene::new(map, words, |_, page| {

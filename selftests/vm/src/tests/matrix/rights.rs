@@ -12,7 +12,10 @@ use std::{
 };
 
 use libc::c_int;
-use rust_gup_memory::proc::PAGEMAP_PRESENT;
+use rust_gup_memory::{
+    proc::PAGEMAP_PRESENT,
+    size::page_bytes, //
+};
 use rust_gup_uapi::raw::{
     RUST_GUP_STOP_ABSENT as ABSENT,
     RUST_GUP_STOP_PKEY as PKEY,
@@ -32,10 +35,7 @@ use super::{
     Situation, //
 };
 use crate::harness::{
-    fixture::{
-        check,
-        PAGE, //
-    },
+    fixture::check,
     memory::{
         userfaultfd,
         Map,
@@ -156,7 +156,7 @@ fn execute_only() -> Scene {
 fn alternating_rights() -> Scene {
     let (map, words) = filled(NR_PAGES);
     for page in (1..NR_PAGES).step_by(2) {
-        map.protect(page * PAGE, PAGE, libc::PROT_READ);
+        map.protect(page * page_bytes(), page_bytes(), libc::PROT_READ);
     }
     Scene::new(map, words, |way, page| {
         if way.is_write() && page % 2 == 1 {
@@ -211,7 +211,7 @@ fn pkey((map, words): (Map, Vec<u64>), level: usize, denied: u32) -> Scene {
         skip("no protection keys: a CPU with them, qemu -cpu max");
     };
     let half = map.nr_pages() / 2;
-    key.protect(&map, half * PAGE, half * PAGE);
+    key.protect(&map, half * page_bytes(), half * page_bytes());
     if level == 1 {
         map.prove_smaps("AnonHugePages", map.len_bytes);
     }
@@ -262,7 +262,7 @@ impl Uffd {
 fn write_protected((map, words): (Map, Vec<u64>), level: usize) -> Scene {
     const MODE_WP: u64 = 2;
     let half = map.nr_pages() / 2;
-    let protected = map.part(half * PAGE, half * PAGE);
+    let protected = map.part(half * page_bytes(), half * page_bytes());
     let uffd = Uffd::register(&map, MODE_WP);
     uffd.protect(&protected);
     protected.prove_state(pm::UFFD_WP | PAGEMAP_PRESENT, pm::UFFD_WP | PAGEMAP_PRESENT);
@@ -284,10 +284,10 @@ fn missing() -> Scene {
     const MODE_MISSING: u64 = 1;
     let map = untouched(NR_PAGES);
     let half = NR_PAGES / 2;
-    let mut words = super::situation::fill(&map.part(0, half * PAGE));
+    let mut words = super::situation::fill(&map.part(0, half * page_bytes()));
     words.resize(NR_PAGES, 0);
     let uffd = Uffd::register(&map, MODE_MISSING);
-    map.part(half * PAGE, half * PAGE)
+    map.part(half * page_bytes(), half * page_bytes())
         .prove_state(PAGEMAP_PRESENT | pm::SWAPPED, 0);
     Scene::new(map, words, move |_, page| {
         if page < half {
@@ -304,12 +304,12 @@ fn guard_pages() -> Scene {
     const FIRST: usize = 6;
     let (map, words) = filled(NR_PAGES);
     if map
-        .try_advise(FIRST * PAGE, 2 * PAGE, MADV_GUARD_INSTALL)
+        .try_advise(FIRST * page_bytes(), 2 * page_bytes(), MADV_GUARD_INSTALL)
         .is_err()
     {
         skip("no guard pages: Linux 6.13 or newer");
     }
-    map.part(FIRST * PAGE, 2 * PAGE)
+    map.part(FIRST * page_bytes(), 2 * page_bytes())
         .prove_state(pm::GUARD | PAGEMAP_PRESENT, pm::GUARD);
     Scene::new(map, words, |_, page| {
         if (FIRST..FIRST + 2).contains(&page) {

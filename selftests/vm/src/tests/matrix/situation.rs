@@ -2,15 +2,29 @@
 
 //! What a situation is, and what is to be expected of it.
 
-use std::any::Any;
-use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+use std::{
+    any::Any,
+    ptr::{
+        with_exposed_provenance,
+        with_exposed_provenance_mut, //
+    }, //
+};
 
-use rust_gup_memory::word;
-use rust_gup_uapi::{raw, Access, How};
+use rust_gup_memory::{
+    size::page_bytes,
+    word, //
+};
+use rust_gup_uapi::{
+    raw,
+    Access,
+    How, //
+};
 
-use crate::harness::fixture::{walk_is_off, PAGE};
-use crate::harness::memory::Map;
-use crate::harness::proof::settle_lists;
+use crate::harness::{
+    fixture::walk_is_off,
+    memory::Map,
+    proof::settle_lists, //
+};
 
 /// A kind of memory, in a state.
 pub(crate) struct Situation {
@@ -329,7 +343,8 @@ pub(crate) fn fill(map: &Map) -> Vec<u64> {
     for (page, word) in words.iter().enumerate() {
         // SAFETY: The word lies in the mapping, of which no reference exists.
         unsafe {
-            with_exposed_provenance_mut::<u64>(map.addr + page * PAGE).write_volatile(*word);
+            with_exposed_provenance_mut::<u64>(map.addr + page * page_bytes())
+                .write_volatile(*word);
         }
     }
     words
@@ -344,5 +359,5 @@ pub(crate) fn touch(map: &Map) -> Vec<u64> {
 pub(crate) fn word_at(map: &Map, page: usize) -> u64 {
     assert!(page < map.nr_pages());
     // SAFETY: The word lies in the mapping.
-    unsafe { with_exposed_provenance::<u64>(map.addr + page * PAGE).read_volatile() }
+    unsafe { with_exposed_provenance::<u64>(map.addr + page * page_bytes()).read_volatile() }
 }

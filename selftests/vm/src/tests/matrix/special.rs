@@ -14,7 +14,10 @@ use std::{
 };
 
 use libc::c_int;
-use rust_gup_memory::file;
+use rust_gup_memory::{
+    file,
+    size::page_bytes, //
+};
 use rust_gup_uapi::{
     raw::{
         RUST_GUP_STOP_NO_MAPPING as NO_MAPPING,
@@ -50,8 +53,7 @@ use crate::harness::{
         open,
         refused,
         ACCESSES,
-        HOWS,
-        PAGE, //
+        HOWS, //
     },
     memory::{
         Map,
@@ -87,12 +89,12 @@ pub(super) fn owned(fd: c_int) -> File {
 }
 
 fn secret() -> Scene {
-    let Ok(file) = file::secret(NR_PAGES * PAGE) else {
+    let Ok(file) = file::secret(NR_PAGES * page_bytes()) else {
         skip("no secret memory: boot with secretmem.enable=1, CONFIG_SECRETMEM");
     };
     let map = Map::guarded(
-        NR_PAGES * PAGE,
-        PAGE,
+        NR_PAGES * page_bytes(),
+        page_bytes(),
         RW,
         libc::MAP_SHARED,
         (file.as_raw_fd(), 0),
@@ -130,7 +132,7 @@ fn vvar() -> Scene {
     let Some(map) = Map::of_kernel("[vvar]") else {
         skip("no mapping [vvar] in /proc/self/maps: boot without vdso=0");
     };
-    let map = map.part(0, PAGE);
+    let map = map.part(0, page_bytes());
     let words = touch(&map);
     // Until 7.3 it also counted as memory of a device (VM_IO), lib/vdso/datastore.c.
     let is_fast = unowned_is_fast();
@@ -157,7 +159,7 @@ fn pages_of_a_driver() -> Scene {
     let file = owned(fd as c_int);
     // It chooses the place by itself.
     let at = (file.as_raw_fd(), OFFSET_SQES);
-    let map = Map::with_offset(0, PAGE, RW, libc::MAP_SHARED, at).expect("mmap");
+    let map = Map::with_offset(0, page_bytes(), RW, libc::MAP_SHARED, at).expect("mmap");
     let words = fill(&map);
     map.prove_kind(kpf::ANON | kpf::COMPOUND_HEAD | kpf::COMPOUND_TAIL, 0);
     let is_fast = unowned_is_fast();
@@ -178,7 +180,7 @@ fn udmabuf() -> Scene {
     let Ok(device) = OpenOptions::new().write(true).open("/dev/udmabuf") else {
         skip("no /dev/udmabuf: CONFIG_UDMABUF");
     };
-    let len = NR_PAGES * PAGE;
+    let len = NR_PAGES * page_bytes();
     let memfd = file::memfd(MemfdFlags::ALLOW_SEALING, len).expect("a memfd");
     fcntl_add_seals(&memfd, SealFlags::SHRINK).expect("a seal");
     let mut create = [memfd.as_raw_fd() as u64, 0, len as u64];
@@ -193,7 +195,7 @@ fn udmabuf() -> Scene {
     let buffer = owned(fd.expect("UDMABUF_CREATE"));
     let shared = |file: &File| {
         let at = (file.as_raw_fd(), 0);
-        Map::guarded(len, PAGE, RW, libc::MAP_SHARED, at).expect("mmap")
+        Map::guarded(len, page_bytes(), RW, libc::MAP_SHARED, at).expect("mmap")
     };
     let (pages, map) = (shared(&memfd), shared(&buffer));
     let words = fill(&map);
@@ -212,7 +214,14 @@ fn dev_mem() -> Scene {
         skip("no /dev/mem: CONFIG_DEVMEM");
     };
     let at = (file.as_raw_fd(), FIRMWARE);
-    let map = Map::guarded(NR_PAGES * PAGE, PAGE, RW, libc::MAP_SHARED, at).expect("mmap");
+    let map = Map::guarded(
+        NR_PAGES * page_bytes(),
+        page_bytes(),
+        RW,
+        libc::MAP_SHARED,
+        at,
+    )
+    .expect("mmap");
     let words = touch(&map);
     map.prove_vm_flag("pf");
     Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))

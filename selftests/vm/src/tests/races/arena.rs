@@ -5,26 +5,49 @@
 //! The first word of a page is its stamp: the owner writes it, and nobody else. Further on each taker has words of its
 //! own, so that none of them has to wait for another one.
 
-use std::io;
-use std::ops::Range;
-use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
-use std::sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::{
+    io,
+    ops::Range,
+    ptr::{
+        with_exposed_provenance,
+        with_exposed_provenance_mut, //
+    },
+    sync::atomic::{
+        fence,
+        AtomicBool,
+        AtomicU32,
+        AtomicU64,
+        Ordering, //
+    }, //
+};
 
 use libc::c_int;
+use rand::{
+    rngs::SmallRng,
+    Rng, //
+};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
 
-use rand::rngs::SmallRng;
-use rand::Rng;
-
-use crate::harness::fixture::{HUGE, PAGE};
-use crate::harness::memory::{frames, Map, RW};
+use crate::harness::memory::{
+    frames,
+    Map,
+    RW, //
+};
 
 const OWN: u64 = 0x5eed << 48;
 pub(super) const PRIVATE: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
 
 /// Where the owner writes while others look at other words.
-pub(super) const SCRATCH: usize = PAGE / 2;
+pub(super) fn scratch() -> usize {
+    page_bytes() / 2
+}
 /// Where children write: nothing of that is ever in a page of this process.
-pub(super) const CHILDREN: usize = SCRATCH + 8;
+pub(super) fn children() -> usize {
+    scratch() + 8
+}
 
 /// How long takers hold what they took. What is held cannot be disturbed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,7 +93,7 @@ impl Arena {
 
     /// The same before it is touched, for who wants other pages.
     pub(super) fn untouched(nr_pages: usize) -> Self {
-        let arena = Self::of(nr_pages * PAGE, HUGE, PRIVATE, -1);
+        let arena = Self::of(nr_pages * page_bytes(), pmd_bytes(), PRIVATE, -1);
         let _ = arena
             .map
             .try_advise(0, arena.map.len_bytes, libc::MADV_NOHUGEPAGE);
@@ -82,9 +105,9 @@ impl Arena {
         let map = reserve(len, align);
         map_over(map.addr, len, RW, flags, fd).expect("mmap");
         Self {
-            versions: (0..len / PAGE).map(|_| AtomicU32::new(0)).collect(),
-            contents: (0..len / PAGE).map(|_| AtomicU32::new(1)).collect(),
-            pins: (0..len / PAGE).map(|_| AtomicU64::new(0)).collect(),
+            versions: (0..len / page_bytes()).map(|_| AtomicU32::new(0)).collect(),
+            contents: (0..len / page_bytes()).map(|_| AtomicU32::new(1)).collect(),
+            pins: (0..len / page_bytes()).map(|_| AtomicU64::new(0)).collect(),
             map,
             alike: false,
             may_be_zeroed: false,
@@ -138,9 +161,9 @@ impl Arena {
 
     /// Writes the stamps of a range, as the owner, to whom it is mapped.
     pub(super) fn stamp(&self, offset: usize, len: usize) {
-        for at in (offset..offset + len).step_by(PAGE) {
-            self.write(at, self.stamp_of(at / PAGE));
-            let contents = &self.contents[at / PAGE];
+        for at in (offset..offset + len).step_by(page_bytes()) {
+            self.write(at, self.stamp_of(at / page_bytes()));
+            let contents = &self.contents[at / page_bytes()];
             if contents.load(Ordering::SeqCst) % 2 == 1 {
                 contents.fetch_add(1, Ordering::SeqCst);
             }
@@ -149,7 +172,7 @@ impl Arena {
 
     /// From here on the contents of a range may go: until they are stamped again, its pages may be zero.
     pub(super) fn give_up(&self, (offset, len): (usize, usize)) {
-        for contents in &self.contents[offset / PAGE..(offset + len) / PAGE] {
+        for contents in &self.contents[offset / page_bytes()..(offset + len) / page_bytes()] {
             if contents.load(Ordering::SeqCst) % 2 == 0 {
                 contents.fetch_add(1, Ordering::SeqCst);
             }
@@ -190,7 +213,7 @@ impl Arena {
             [1, 4, 32, 300]
         }[random.random_range(0..4)];
         let nr = 1 + random.random_range(0..most.min(self.nr_pages() - first));
-        (first * PAGE, nr * PAGE)
+        (first * page_bytes(), nr * page_bytes())
     }
 
     /// Runs `body`, which puts other pages, or none, in the place of a range. What they held is gone.
@@ -201,7 +224,7 @@ impl Arena {
 
     /// The same, if no page is ever seen there without what it held.
     pub(super) fn displace(&self, (offset, len): (usize, usize), body: impl FnOnce()) {
-        let pages = &self.versions[offset / PAGE..(offset + len) / PAGE];
+        let pages = &self.versions[offset / page_bytes()..(offset + len) / page_bytes()];
         for version in pages {
             version.fetch_add(1, Ordering::SeqCst);
         }
@@ -229,14 +252,14 @@ impl Arena {
 
     /// How many pages of a range are not present.
     pub(super) fn nr_absent(&self, (offset, len): (usize, usize)) -> usize {
-        let frames = frames(self.map.addr + offset, len / PAGE);
+        let frames = frames(self.map.addr + offset, len / page_bytes());
         frames.into_iter().filter(|frame| *frame == 0).count()
     }
 
     fn frames_around(&self, (offset, len): (usize, usize), body: impl FnOnce()) -> [Vec<u64>; 2] {
-        let before = frames(self.map.addr + offset, len / PAGE);
+        let before = frames(self.map.addr + offset, len / page_bytes());
         body();
-        [before, frames(self.map.addr + offset, len / PAGE)]
+        [before, frames(self.map.addr + offset, len / page_bytes())]
     }
 
     /// Which page is there: the answer is the same later on if it was not replaced since; none while it is replaced.
@@ -286,7 +309,7 @@ impl Arena {
         let nr_pages = self.nr_pages();
         let pins: Vec<_> = (0..nr_pages).map(|page| self.pinned(page)).collect();
         let before = frames(self.map.addr, nr_pages);
-        (0..nr_pages).for_each(|page| self.write(page * PAGE + SCRATCH, page as u64));
+        (0..nr_pages).for_each(|page| self.write(page * page_bytes() + scratch(), page as u64));
         let after = frames(self.map.addr, nr_pages);
         for page in 0..nr_pages {
             if pins[page].is_some() && self.pinned(page) == pins[page] && before[page] != 0 {
@@ -300,9 +323,9 @@ impl Arena {
 
     /// Fails if a page of a range is pinned and nothing is mapped there, while nobody takes pages away.
     pub(super) fn check_places(&self, (offset, len): (usize, usize)) {
-        let pages = offset / PAGE..(offset + len) / PAGE;
+        let pages = offset / page_bytes()..(offset + len) / page_bytes();
         let before: Vec<_> = pages.clone().map(|page| self.pinned(page)).collect();
-        let frames = frames(self.map.addr + offset, len / PAGE);
+        let frames = frames(self.map.addr + offset, len / page_bytes());
         for (page, (before, frame)) in pages.zip(before.iter().zip(frames)) {
             if before.is_some() && self.pinned(page) == *before {
                 assert_ne!(frame, 0, "page {page} is pinned, and was taken away");
@@ -345,17 +368,17 @@ mod tests {
     fn pages_have_stamps_until_they_are_given_up() {
         let arena = Arena::untouched(4);
         assert_eq!(arena.stamped(1), None, "nobody has stamped it yet");
-        arena.stamp(0, 4 * PAGE);
+        arena.stamp(0, 4 * page_bytes());
         let before = arena.stamped(1);
         assert!(before.is_some());
-        arena.displace((PAGE, PAGE), || ());
+        arena.displace((page_bytes(), page_bytes()), || ());
         assert_eq!(arena.stamped(1), before, "it was only moved");
-        arena.replace((PAGE, 2 * PAGE), || {
+        arena.replace((page_bytes(), 2 * page_bytes()), || {
             assert_eq!(arena.stamped(1), None, "it goes");
         });
         assert_eq!(arena.stamped(1), None, "it has not come back");
         assert_eq!(arena.stamped(3), before, "it was none of them");
-        arena.stamp(PAGE, PAGE);
+        arena.stamp(page_bytes(), page_bytes());
         assert!(arena.stamped(1).is_some());
         assert_ne!(arena.stamped(1), before, "it was away");
         assert_eq!(arena.stamped(2), None, "that one was not stamped");

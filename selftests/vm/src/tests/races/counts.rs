@@ -5,19 +5,49 @@
 //! A page that is mapped and has too many cannot be moved; one that is not mapped any more is never freed. The counters
 //! of pins and of handles are looked at after each test by [`guard`](crate::harness::guard).
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::OnceLock;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{
+        self,
+        File, //
+    },
+    io,
+    os::unix::fs::FileExt,
+    sync::{
+        atomic::{
+            AtomicU64,
+            Ordering, //
+        },
+        OnceLock, //
+    },
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use super::arena::Arena;
-use super::{huge, shared};
-use crate::harness::fixture::{self, field, HUGE, PAGE};
-use crate::harness::memory::{frames, Map, RW};
-use crate::harness::proof::kpf;
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+
+use super::{
+    arena::Arena,
+    huge,
+    shared, //
+};
+use crate::harness::{
+    fixture::{
+        self,
+        field, //
+    },
+    memory::{
+        frames,
+        Map,
+        RW, //
+    },
+    proof::kpf, //
+};
 
 /// How long the kernel may take to let go of what it holds itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,11 +56,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn no_reference_left(arena: &Arena) {
     huge::need_huge_pages();
     let map = &arena.map;
-    assert_eq!(map.len_bytes % HUGE, 0, "what no huge page can be made of");
+    assert_eq!(
+        map.len_bytes % pmd_bytes(),
+        0,
+        "what no huge page can be made of"
+    );
     map.protect(0, map.len_bytes, RW);
     arena.stamp(0, map.len_bytes);
-    for at in (0..map.len_bytes).step_by(HUGE) {
-        let before = frames(map.addr + at, HUGE / PAGE);
+    for at in (0..map.len_bytes).step_by(pmd_bytes()) {
+        let before = frames(map.addr + at, pmd_bytes() / page_bytes());
         // It would stay as it is, if it was a huge page already, whoever has it.
         huge::split_mapping(arena, at);
         let made = make_huge(map, at, |_| true);
@@ -42,7 +76,7 @@ pub(super) fn no_reference_left(arena: &Arena) {
             };
             panic!("{why}: collapsing those from {at:#x} on: {e}");
         }
-        let after = frames(map.addr + at, HUGE / PAGE);
+        let after = frames(map.addr + at, pmd_bytes() / page_bytes());
         let is_huge = after[0] % after.len() as u64 == 0
             && (after[0]..).zip(&after).all(|(frame, now)| frame == *now);
         let all_moved = before.iter().zip(&after).all(|(before, now)| before != now);

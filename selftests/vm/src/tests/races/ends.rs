@@ -12,6 +12,10 @@ use std::{
     time::Duration, //
 };
 
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
 use rust_gup_uapi::{
     raw,
     Device, //
@@ -40,9 +44,7 @@ use crate::harness::{
         refused,
         stats,
         writable,
-        HOWS,
-        HUGE,
-        PAGE, //
+        HOWS, //
     },
     memory::Map,
     module::{
@@ -100,7 +102,7 @@ fn against(end: End) {
             let map = Map::anon(NR_PAGES);
             let pages = pin(&device, &writable(map.addr, map.len_bytes).how(how));
             for page in 0..NR_PAGES {
-                map.store(page * PAGE, &word.to_ne_bytes());
+                map.store(page * page_bytes(), &word.to_ne_bytes());
             }
             let handle = pages.into_handle();
             thread::scope(|scope| {
@@ -123,7 +125,7 @@ fn against(end: End) {
         child.join();
         (0..16).for_each(|_| squatter.turn());
         for page in 0..NR_PAGES {
-            let found = read(&device, handle, page * PAGE);
+            let found = read(&device, handle, page * page_bytes());
             assert_eq!(
                 found, word,
                 "process {process}, {how:?}, page {page} after its end by {end:?}"
@@ -204,7 +206,7 @@ fn read(device: &Device, handle: u64, offset: usize) -> u64 {
 
 /// Nobody can take the module away from those who use it.
 fn against_unloading() {
-    let arena = Arena::small(2 * HUGE / PAGE);
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes());
     // The takers may not have opened theirs yet.
     let device = open();
     Race::new(&arena, 375).run(|_| {

@@ -11,6 +11,10 @@ use std::{
 use rand::Rng;
 use rust_gup_memory::{
     file::memfd,
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
     Setting, //
 };
 use rust_gup_uapi::{
@@ -45,9 +49,7 @@ use crate::harness::{
         pin,
         punch,
         writable,
-        HOWS,
-        HUGE,
-        PAGE, //
+        HOWS, //
     },
     memory::{
         Map,
@@ -72,7 +74,9 @@ races![
     against_dax_on_xfs,
 ];
 
-const LEN: usize = 2 * HUGE;
+fn len_bytes() -> usize {
+    2 * pmd_bytes()
+}
 
 /// A file without a name, of `len` bytes that are not there yet.
 pub(super) fn file(len: usize, flags: MemfdFlags) -> File {
@@ -81,8 +85,9 @@ pub(super) fn file(len: usize, flags: MemfdFlags) -> File {
 
 /// A file that is mapped.
 fn arena(file: &File) -> Arena {
-    let arena = Arena::of(LEN, HUGE, libc::MAP_SHARED, file.as_raw_fd()).may_be_absent();
-    arena.stamp(0, LEN);
+    let arena =
+        Arena::of(len_bytes(), pmd_bytes(), libc::MAP_SHARED, file.as_raw_fd()).may_be_absent();
+    arena.stamp(0, len_bytes());
     arena
 }
 
@@ -107,20 +112,20 @@ fn make_hole(arena: &Arena, file: &File, piece: (usize, usize)) {
 
 /// Makes the file shorter, and as long as it was.
 fn cut_off(arena: &Arena, file: &File, at: usize) {
-    arena.replace((at, LEN - at), || {
+    arena.replace((at, len_bytes() - at), || {
         file.set_len(at as u64).expect("ftruncate");
-        file.set_len(LEN as u64).expect("ftruncate");
+        file.set_len(len_bytes() as u64).expect("ftruncate");
     });
-    let end = (at + 64 * PAGE).min(LEN);
+    let end = (at + 64 * page_bytes()).min(len_bytes());
     arena.stamp(at, end - at);
 }
 
 fn file_references_are_noticed() {
     for how in HOWS {
-        let file = file(LEN, MemfdFlags::empty());
+        let file = file(len_bytes(), MemfdFlags::empty());
         let device = open();
         let arena = arena(&file);
-        let pages = pin(&device, &writable(arena.map.addr, PAGE).how(how));
+        let pages = pin(&device, &writable(arena.map.addr, page_bytes()).how(how));
         drop(arena);
         assert!(!seal(&file), "{how:?}: a held page was not noticed");
         drop(pages);
@@ -129,7 +134,7 @@ fn file_references_are_noticed() {
 }
 
 fn against_truncation() {
-    let file = file(LEN, MemfdFlags::empty());
+    let file = file(len_bytes(), MemfdFlags::empty());
     let arena = arena(&file);
     Race::new(&arena, 100).taking_away().run(|turn| {
         cut_off(&arena, &file, turn.piece().0);
@@ -138,7 +143,7 @@ fn against_truncation() {
 }
 
 fn against_holes() {
-    let file = file(LEN, MemfdFlags::empty());
+    let file = file(len_bytes(), MemfdFlags::empty());
     let arena = arena(&file);
     Race::new(&arena, 200).taking_away().run(|turn| {
         make_hole(&arena, &file, turn.piece());
@@ -154,13 +159,13 @@ fn against_holes_in_large_folios() {
     ) else {
         skip("no huge pages on tmpfs: CONFIG_TRANSPARENT_HUGEPAGE");
     };
-    let file = file(LEN, MemfdFlags::empty());
+    let file = file(len_bytes(), MemfdFlags::empty());
     let arena = arena(&file).may_be_zeroed();
     let race = Race::new(&arena, 50).taking_away();
     race.evidence("thp_file_alloc").run(|turn| {
         let piece = match turn.round % 3 {
             // All of a folio, and a new one.
-            0 => (HUGE * turn.random.random_range(0..2), HUGE),
+            0 => (pmd_bytes() * turn.random.random_range(0..2), pmd_bytes()),
             _ => turn.piece(),
         };
         make_hole(&arena, &file, piece);
@@ -211,21 +216,21 @@ fn against_dax(fs: Fs) {
     if !pmem::is_there() {
         skip("no persistent memory: see selftests/vm/profiles");
     }
-    let file = pmem::file(fs, LEN);
+    let file = pmem::file(fs, len_bytes());
     let arena = arena(&file).with_grip(Grip::Brief);
     let race = Race::new(&arena, 30).evidence_of("pages were taken away", || arena.nr_taken_away());
     let refusal = libc::EOPNOTSUPP;
     let race = race.refusing(How::LongTerm, Access::Read, refusal);
     let race = race.refusing(How::LongTerm, Access::Write, refusal);
     race.run(|turn| {
-        arena.map.protect(0, LEN, libc::PROT_NONE);
+        arena.map.protect(0, len_bytes(), libc::PROT_NONE);
         let (at, len) = match turn.round % 3 {
             // All of it is free at once, and comes back in huge pages.
-            0 => (0, LEN),
+            0 => (0, len_bytes()),
             1 => turn.piece(),
             _ => {
                 let at = turn.piece().0;
-                (at, LEN - at)
+                (at, len_bytes() - at)
             }
         };
         arena.replace((at, len), || {
@@ -233,9 +238,9 @@ fn against_dax(fs: Fs) {
                 punch(&file, (at, len));
             } else {
                 file.set_len(at as u64).expect("ftruncate");
-                file.set_len(LEN as u64).expect("ftruncate");
+                file.set_len(len_bytes() as u64).expect("ftruncate");
             }
-            arena.map.protect(0, LEN, RW);
+            arena.map.protect(0, len_bytes(), RW);
         });
         arena.stamp(at, len);
     });
@@ -251,7 +256,7 @@ fn disk_references_are_noticed() {
         let arena = arena(&file);
         let pages = pin(
             &device,
-            &writable(arena.map.addr + PAGE, PAGE).how(How::Pin),
+            &writable(arena.map.addr + page_bytes(), page_bytes()).how(How::Pin),
         );
         drop(arena);
         assert_ne!(nr_kept(&file), 0, "{fs}: a held page was not noticed");
@@ -262,7 +267,7 @@ fn disk_references_are_noticed() {
 
 fn file_on(fs: &str) -> File {
     let file = disks::unnamed_on(fs);
-    file.set_len(LEN as u64).expect("ftruncate");
+    file.set_len(len_bytes() as u64).expect("ftruncate");
     file
 }
 
@@ -278,13 +283,13 @@ fn nr_kept(file: &File) -> usize {
     file.sync_all().expect("fsync");
     fadvise(file, 0, None, Advice::DontNeed).expect("posix_fadvise");
     let place = file.as_raw_fd();
-    let map = Map::new(0, LEN, libc::PROT_READ, libc::MAP_SHARED, place).expect("mmap");
-    let mut pages = [0_u8; LEN / PAGE];
+    let map = Map::new(0, len_bytes(), libc::PROT_READ, libc::MAP_SHARED, place).expect("mmap");
+    let mut pages = vec![0_u8; len_bytes() / page_bytes()];
     // SAFETY: There is a byte for each page of the range.
     check(unsafe {
         libc::mincore(
             with_exposed_provenance_mut(map.addr),
-            LEN,
+            len_bytes(),
             pages.as_mut_ptr(),
         )
     })

@@ -17,7 +17,13 @@ use std::{
 };
 
 use rand::Rng;
-use rust_gup_memory::Kind;
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Kind, //
+};
 use rust_gup_uapi::{
     raw,
     Engine,
@@ -26,10 +32,10 @@ use rust_gup_uapi::{
 
 use super::{
     arena::{
+        children,
+        scratch,
         Arena,
-        Grip,
-        CHILDREN,
-        SCRATCH, //
+        Grip, //
     },
     counts::no_reference_left,
     frame::{
@@ -51,9 +57,7 @@ use crate::harness::{
         open,
         pin,
         stats,
-        writable,
-        HUGE,
-        PAGE, //
+        writable, //
     },
     memory::{
         frames,
@@ -97,9 +101,10 @@ pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
     let Some(pid) = fork().expect("fork") else {
         let is_copy = |(before, now): &(_, _)| *before != 0 && before != now;
         let nr_copies = before.into_iter().zip(frames()).filter(is_copy).count();
-        pages.map(|page| arena.write(page + CHILDREN, MARK));
+        pages.map(|page| arena.write(page + children(), MARK));
         let is_right = |page: &usize| {
-            arena.read(page + CHILDREN) == MARK && arena.read(*page) == arena.stamp_of(page / PAGE)
+            arena.read(page + children()) == MARK
+                && arena.read(*page) == arena.stamp_of(page / page_bytes())
         };
         let status = if pages.iter().all(is_right) {
             nr_copies.min(MOST) as i32
@@ -109,7 +114,7 @@ pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
         exit_at_once(status);
     };
     for page in pages {
-        arena.write(page + SCRATCH, pid.as_raw_nonzero().get() as u64);
+        arena.write(page + scratch(), pid.as_raw_nonzero().get() as u64);
     }
     if arena.is_swept() {
         arena.check_copies();
@@ -120,14 +125,19 @@ pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
         panic!("a child does not find what it wrote, or its parent's stamp: {status:?}")
     });
     for page in pages {
-        let found = arena.read(page + CHILDREN);
-        assert_eq!(found, 0, "page {}: a child has written to it", page / PAGE);
+        let found = arena.read(page + children());
+        assert_eq!(
+            found,
+            0,
+            "page {}: a child has written to it",
+            page / page_bytes()
+        );
     }
     turn.note(nr_copies as usize);
 }
 
 fn against_fork() {
-    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Greedy);
+    let arena = Arena::small(pmd_bytes() / page_bytes()).with_grip(Grip::Greedy);
     let race = Race::new(&arena, 37).noting(COPIES);
     race.run(|turn| arena.sweep(|| fork_and_write(turn)));
     no_reference_left(&arena);
@@ -136,12 +146,12 @@ fn against_fork() {
 /// The kernel looks at the pins of all pages of a folio, and write-protects all of them after that.
 fn against_fork_of_large_folios() {
     huge::need_huge_pages();
-    let arena = Arena::small(2 * HUGE / PAGE)
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes())
         .with_grip(Grip::Rare)
         .may_be_absent();
     let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
     race.noting(COPIES).run(|turn| {
-        let half = HUGE * (turn.round % 2);
+        let half = pmd_bytes() * (turn.round % 2);
         if turn.round % 8 < 2 {
             // Only of pages that nobody holds.
             huge::collapse(&arena, half);
@@ -156,12 +166,12 @@ fn against_fork_of_large_folios() {
 
 fn against_collapse_and_fork() {
     huge::need_huge_pages();
-    let arena = Arena::small(2 * HUGE / PAGE)
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes())
         .with_grip(Grip::Rare)
         .may_be_absent();
     let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
     race.noting(COPIES).run(|turn| match turn.round % 4 {
-        0 => huge::collapse(&arena, HUGE * turn.random.random_range(0..2)),
+        0 => huge::collapse(&arena, pmd_bytes() * turn.random.random_range(0..2)),
         1 => fork_and_write(turn),
         2 => huge::split(&arena, turn.random),
         _ => {
@@ -257,9 +267,11 @@ fn first_pin(process: usize, pins: &FirstPins) {
             std::hint::spin_loop();
         }
         for page in 0..NR {
-            map.set(page * PAGE, page as u8);
+            map.set(page * page_bytes(), page as u8);
             let mut found = [0];
-            pages.read((page * PAGE) as u64, &mut found).expect("READ");
+            pages
+                .read((page * page_bytes()) as u64, &mut found)
+                .expect("READ");
             assert_eq!(
                 found[0], page as u8,
                 "process {process}, page {page}: what the owner wrote"
@@ -274,11 +286,11 @@ fn first_pin(process: usize, pins: &FirstPins) {
 fn against_fork_in_a_window() {
     huge::need_huge_pages();
     // Long windows, which most forks begin in, and short ones, which most forks begin between.
-    let maps = [(Kind::Thp2mSplit, NR_PAGES, 200), (Kind::Thp2m, 1, 5000)].map(
+    let maps = [(Kind::Thp2mSplit, nr_pages(), 200), (Kind::Thp2m, 1, 5000)].map(
         |(kind, nr_entries, nr_rounds)| {
-            let map = Map::of(kind, HUGE);
+            let map = Map::of(kind, pmd_bytes());
             // Not copied by fork, so that nothing else disturbs the walk.
-            map.advise(0, HUGE, libc::MADV_DONTFORK);
+            map.advise(0, pmd_bytes(), libc::MADV_DONTFORK);
             (map, nr_entries, nr_rounds)
         },
     );
@@ -305,7 +317,9 @@ fn against_fork_in_a_window() {
 
 /// How long it may take until forks and windows have met.
 const PATIENCE: Duration = Duration::from_secs(20);
-const NR_PAGES: u32 = (HUGE / PAGE) as u32;
+fn nr_pages() -> u32 {
+    (pmd_bytes() / page_bytes()) as u32
+}
 
 /// How forks and windows met.
 #[derive(Debug, Default)]
@@ -323,8 +337,8 @@ impl Met {
         let nr_windows = u64::from(nr_entries.div_ceil(info.window_entries));
         let engines = [Engine::Rust; 2];
         let before = stats().expect("STATS");
-        let request = writable(map.addr, HUGE).how(How::Pin);
-        let measured = device.measure(&request, engines, nr_rounds, NR_PAGES);
+        let request = writable(map.addr, pmd_bytes()).how(How::Pin);
+        let measured = device.measure(&request, engines, nr_rounds, nr_pages());
         measured.expect("all is taken, whatever fork does");
         let after = stats().expect("STATS");
 

@@ -2,20 +2,44 @@
 
 //! Races against memory and CPUs that go and come back.
 
-use std::fs;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    sync::atomic::Ordering,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use super::arena::{Arena, Grip};
-use super::counts::no_reference_left;
-use super::frame::Race;
-use super::migration::need_nodes;
-use super::race;
-use crate::harness::fixture::{check, HUGE, PAGE};
-use crate::harness::memory::frames;
-use crate::harness::memory_block::{Block, HELD_PAGE_DUMPS, PAGE_IS_HELD};
-use crate::harness::runner::{skip, Test};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+
+use super::{
+    arena::{
+        Arena,
+        Grip, //
+    },
+    counts::no_reference_left,
+    frame::Race,
+    migration::need_nodes,
+    race, //
+};
+use crate::harness::{
+    fixture::check,
+    memory::frames,
+    memory_block::{
+        Block,
+        HELD_PAGE_DUMPS,
+        PAGE_IS_HELD, //
+    },
+    runner::{
+        skip,
+        Test, //
+    }, //
+};
 
 pub(super) fn races() -> Vec<Test> {
     vec![
@@ -35,7 +59,7 @@ fn against_cpu_hotplug() {
     let Some(online) = cpu else {
         skip("no CPU that can be taken away: two CPUs, and CONFIG_HOTPLUG_CPU");
     };
-    let arena = Arena::small(2 * HUGE / PAGE);
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes());
     let race = Race::new(&arena, 4).noting("CPUs went or came");
     race.run(|turn| {
         fs::write(&online, if turn.round % 2 == 0 { "0" } else { "1" }).expect("CPU hotplug");
@@ -83,7 +107,7 @@ fn against_memory_hotplug() {
     if blocks.len() < 2 {
         skip("no memory that can be taken away: the machine \"races\" has some");
     }
-    let arena = Arena::untouched(HUGE / PAGE).with_grip(Grip::Rare);
+    let arena = Arena::untouched(pmd_bytes() / page_bytes()).with_grip(Grip::Rare);
     bind(&arena, 1);
     arena.stamp(0, arena.map.len_bytes);
     let mut nr_held = 0;

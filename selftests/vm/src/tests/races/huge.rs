@@ -13,7 +13,13 @@ use rand::{
     rngs::SmallRng,
     Rng, //
 };
-use rust_gup_memory::Setting;
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Setting, //
+};
 use rust_gup_uapi::Request;
 use rustix::process::{
     getpriority_process,
@@ -38,9 +44,7 @@ use crate::harness::{
     fixture::{
         open,
         pin,
-        HOWS,
-        HUGE,
-        PAGE, //
+        HOWS, //
     },
     memory::{
         Map,
@@ -72,15 +76,15 @@ pub(super) fn collapse(arena: &Arena, at: usize) {
 
 /// Makes a huge page.
 pub(super) fn try_collapse(map: &Map, at: usize) -> io::Result<()> {
-    map.try_advise(at, HUGE, libc::MADV_HUGEPAGE)?;
-    map.try_advise(at, HUGE, libc::MADV_COLLAPSE)
+    map.try_advise(at, pmd_bytes(), libc::MADV_HUGEPAGE)?;
+    map.try_advise(at, pmd_bytes(), libc::MADV_COLLAPSE)
 }
 
 /// Write-protects a page for a moment, which splits a huge page's mapping. Its owner and requests for writing are refused
 /// meanwhile, so the arena [may be absent](Arena::may_be_absent).
 fn write_protect(arena: &Arena, at: usize) {
-    arena.map.protect(at, PAGE, libc::PROT_READ);
-    arena.map.protect(at, PAGE, RW);
+    arena.map.protect(at, page_bytes(), libc::PROT_READ);
+    arena.map.protect(at, page_bytes(), RW);
 }
 
 /// Splits the mapping of a huge page, and not the page.
@@ -90,24 +94,28 @@ pub(super) fn split_mapping(arena: &Arena, at: usize) {
 
 /// Splits a huge page, first its mapping and then the page itself.
 pub(super) fn split(arena: &Arena, random: &mut SmallRng) {
-    let page = PAGE * random.random_range(0..arena.nr_pages());
+    let page = page_bytes() * random.random_range(0..arena.nr_pages());
     write_protect(arena, page);
-    split_folios(arena, page / HUGE * HUGE, 0);
+    split_folios(arena, page / pmd_bytes() * pmd_bytes(), 0);
 }
 
 /// Splits the folios of a leaf of the second level into such of an order. Only if nobody holds a page of them.
 fn split_folios(arena: &Arena, at: usize, order: usize) {
     let at = arena.map.addr + at;
-    let command = format!("{},{at:#x},{:#x},{order}", std::process::id(), at + HUGE);
+    let command = format!(
+        "{},{at:#x},{:#x},{order}",
+        std::process::id(),
+        at + pmd_bytes()
+    );
     // Only with debugfs.
     let _ = fs::write("/sys/kernel/debug/split_huge_pages", command);
 }
 
 fn references_are_noticed() {
     need_huge_pages();
-    let arena = Arena::small(2 * HUGE / PAGE);
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes());
     let device = open();
-    let one = Request::new(arena.map.addr + 77 * PAGE, 1);
+    let one = Request::new(arena.map.addr + 77 * page_bytes(), 1);
     for how in HOWS {
         let pinned = pin(&device, &one.how(how));
         let made = make_huge(&arena.map, 0, |e| !is_held(e));
@@ -123,13 +131,13 @@ fn references_are_noticed() {
 
 fn against_collapse() {
     need_huge_pages();
-    let arena = Arena::small(2 * HUGE / PAGE)
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes())
         .with_grip(Grip::Rare)
         .may_be_absent();
     let race = Race::new(&arena, 30).evidence("thp_collapse_alloc");
     race.evidence("thp_split_pmd").run(|turn| {
         if turn.round % 2 == 0 {
-            collapse(&arena, HUGE * turn.random.random_range(0..2));
+            collapse(&arena, pmd_bytes() * turn.random.random_range(0..2));
         } else {
             split(&arena, turn.random);
         }
@@ -140,13 +148,13 @@ fn against_collapse() {
 /// Folios become smaller and smaller while runs of their pages are taken.
 fn against_splitting() {
     need_huge_pages();
-    let arena = Arena::small(2 * HUGE / PAGE)
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes())
         .with_grip(Grip::Rare)
         .may_be_absent();
     Race::new(&arena, 37)
         .evidence("thp_split_page")
         .run(|turn| {
-            let half = HUGE * (turn.round % 2);
+            let half = pmd_bytes() * (turn.round % 2);
             match turn.round / 2 % 4 {
                 0 => collapse(&arena, half),
                 1 => {
@@ -230,7 +238,7 @@ fn against_khugepaged() {
     const COLLAPSED: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged/pages_collapsed";
     need_huge_pages();
     let _settings = busy_khugepaged();
-    let arena = Arena::small(4 * HUGE / PAGE)
+    let arena = Arena::small(4 * pmd_bytes() / page_bytes())
         .with_grip(Grip::Rare)
         .may_be_absent();
     arena
@@ -267,7 +275,7 @@ fn against_mthp() {
     let _busy = busy_khugepaged();
     let made = format!("{THP}/hugepages-64kB/stats/anon_fault_alloc");
     let collapsed = format!("{THP}/hugepages-64kB/stats/collapse_alloc");
-    let arena = Arena::untouched(HUGE / PAGE).with_grip(Grip::Brief);
+    let arena = Arena::untouched(pmd_bytes() / page_bytes()).with_grip(Grip::Brief);
     arena
         .map
         .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);
@@ -283,12 +291,14 @@ fn against_mthp() {
         let piece = match turn.round % 4 {
             // Some pages of one folio, or of two.
             0 => {
-                let first = turn.random.random_range(0..8) * PAGE;
-                (block + first, 8 * PAGE)
+                let first = turn.random.random_range(0..8) * page_bytes();
+                (block + first, 8 * page_bytes())
             }
             1 => {
-                arena.map.protect(block, 4 * PAGE, RW | libc::PROT_EXEC);
-                arena.map.protect(block, 4 * PAGE, RW);
+                arena
+                    .map
+                    .protect(block, 4 * page_bytes(), RW | libc::PROT_EXEC);
+                arena.map.protect(block, 4 * page_bytes(), RW);
                 if turn.random.random_ratio(1, 4) {
                     split_folios(&arena, 0, 0);
                 }

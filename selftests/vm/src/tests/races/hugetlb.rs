@@ -16,6 +16,11 @@ use std::{
 use rand::Rng;
 use rust_gup_memory::{
     proc::PAGEMAP_PRESENT,
+    size::{
+        page_bytes,
+        pmd_bytes,
+        pud_bytes, //
+    },
     Setting, //
 };
 use rustix::fs::MemfdFlags;
@@ -34,9 +39,7 @@ use super::{
 use crate::harness::{
     fixture::{
         field,
-        punch,
-        HUGE,
-        PAGE, //
+        punch, //
     },
     memory::{
         frames,
@@ -56,8 +59,6 @@ races![against_huge_faults, against_unsharing];
 const NR_HUGE: usize = 4;
 /// So many that none is missing while all takers keep what they have.
 const NR_POOL: usize = 72;
-const GIB: usize = 1 << 30;
-
 /// Huge pages of 2 MiB that are free and not promised to anybody.
 fn nr_free() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
@@ -77,20 +78,23 @@ fn against_huge_faults() {
     let _pool = pool();
     let before = nr_free();
     let flags = PRIVATE | libc::MAP_HUGETLB;
-    let arena = Arena::of(NR_HUGE * HUGE, HUGE, flags, -1);
+    let arena = Arena::of(NR_HUGE * pmd_bytes(), pmd_bytes(), flags, -1);
     arena.stamp(0, arena.map.len_bytes);
     // Who gets what the arena gives back.
-    let others = Arena::of(NR_HUGE * HUGE, HUGE, flags, -1);
+    let others = Arena::of(NR_HUGE * pmd_bytes(), pmd_bytes(), flags, -1);
     Race::new(&arena, 37).taking_away().run(|turn| {
-        let piece = (HUGE * turn.random.random_range(0..NR_HUGE), HUGE);
+        let piece = (
+            pmd_bytes() * turn.random.random_range(0..NR_HUGE),
+            pmd_bytes(),
+        );
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
-            for page in (0..HUGE).step_by(PAGE) {
+            for page in (0..pmd_bytes()).step_by(page_bytes()) {
                 others.write(piece.0 + page, Squatter::mark_of(page));
             }
         });
         arena.stamp(piece.0, piece.1);
-        for page in (0..HUGE).step_by(PAGE) {
+        for page in (0..pmd_bytes()).step_by(page_bytes()) {
             let found = others.map.load(piece.0 + page, 8);
             assert_eq!(
                 found,
@@ -124,19 +128,19 @@ fn is_table_shared(addr: usize) -> bool {
 fn against_unsharing() {
     let _pool = pool();
     let before = nr_free();
-    let file = file(GIB, MemfdFlags::HUGETLB);
+    let file = file(pud_bytes(), MemfdFlags::HUGETLB);
     let flags = libc::MAP_SHARED | libc::MAP_HUGETLB | libc::MAP_NORESERVE;
-    let arena = Arena::of(GIB, GIB, flags, file.as_raw_fd())
-        .first(NR_HUGE * HUGE / PAGE)
+    let arena = Arena::of(pud_bytes(), pud_bytes(), flags, file.as_raw_fd())
+        .first(NR_HUGE * pmd_bytes() / page_bytes())
         .may_be_absent();
-    let len = NR_HUGE * HUGE;
+    let len = NR_HUGE * pmd_bytes();
     arena.stamp(0, len);
     let (ours, theirs) = Rendezvous::pair();
     let other = Child::run(|| {
         // Has the table for itself, and fills it, each time that the other side has let go of it.
         while theirs.wait_for_more() {
             for huge in 0..NR_HUGE {
-                arena.map.get(huge * HUGE);
+                arena.map.get(huge * pmd_bytes());
             }
             theirs.signal();
         }
@@ -145,23 +149,24 @@ fn against_unsharing() {
     race.taking_away().run(|turn| {
         ours.signal();
         ours.wait();
-        let is_shared = (0..NR_HUGE).any(|huge| is_table_shared(arena.map.addr + huge * HUGE));
+        let is_shared =
+            (0..NR_HUGE).any(|huge| is_table_shared(arena.map.addr + huge * pmd_bytes()));
         turn.note(usize::from(is_shared));
-        let huge = HUGE * turn.random.random_range(0..NR_HUGE);
+        let huge = pmd_bytes() * turn.random.random_range(0..NR_HUGE);
         match turn.round % 4 {
             // Each of these needs a table of its own.
             0 => {
-                arena.map.protect(huge, HUGE, libc::PROT_READ);
-                arena.map.protect(huge, HUGE, RW);
+                arena.map.protect(huge, pmd_bytes(), libc::PROT_READ);
+                arena.map.protect(huge, pmd_bytes(), RW);
             }
-            1 => arena.map.advise(huge, HUGE, libc::MADV_DONTNEED),
-            2 => arena.replace((huge, HUGE), || punch(&file, (huge, HUGE))),
+            1 => arena.map.advise(huge, pmd_bytes(), libc::MADV_DONTNEED),
+            2 => arena.replace((huge, pmd_bytes()), || punch(&file, (huge, pmd_bytes()))),
             // The file keeps what they hold.
             _ => arena.displace((0, len), || {
-                map_over(arena.map.addr, GIB, RW, flags, file.as_raw_fd()).expect("mmap");
+                map_over(arena.map.addr, pud_bytes(), RW, flags, file.as_raw_fd()).expect("mmap");
             }),
         }
-        arena.stamp(huge, HUGE);
+        arena.stamp(huge, pmd_bytes());
     });
     ours.end();
     other.join();

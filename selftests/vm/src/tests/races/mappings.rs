@@ -3,21 +3,39 @@
 //! Races against the owner, who maps other memory in the place of what is there, gives it back, moves it to another
 //! address, and takes the right to write away.
 
-use std::io;
-use std::ptr::with_exposed_provenance_mut;
-use std::thread;
-use std::time::Duration;
+use std::{
+    io,
+    ptr::with_exposed_provenance_mut,
+    thread,
+    time::Duration, //
+};
 
 use rand::Rng;
-use rust_gup_memory::Setting;
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Setting, //
+};
 use rust_gup_uapi::raw;
 
-use super::arena::{map_over, Arena, Grip, PRIVATE};
-use super::counts::no_reference_left;
-use super::frame::Race;
-use super::{huge, races};
-use crate::harness::fixture::{HUGE, PAGE};
-use crate::harness::memory::{frames, RW};
+use super::{
+    arena::{
+        map_over,
+        Arena,
+        Grip,
+        PRIVATE, //
+    },
+    counts::no_reference_left,
+    frame::Race,
+    huge,
+    races, //
+};
+use crate::harness::memory::{
+    frames,
+    RW, //
+};
 
 races![
     against_other_mappings,
@@ -27,19 +45,21 @@ races![
     against_protection,
 ];
 
-const NR_PAGES: usize = 2 * HUGE / PAGE;
+fn nr_pages() -> usize {
+    2 * pmd_bytes() / page_bytes()
+}
 
 fn against_other_mappings() {
     huge::need_huge_pages();
     // Mappings become one again only if they are alike from the first moment on.
     let _setting = Setting::set("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
-    let arena = Arena::of(NR_PAGES * PAGE, HUGE, PRIVATE, -1).may_be_absent();
+    let arena = Arena::of(nr_pages() * page_bytes(), pmd_bytes(), PRIVATE, -1).may_be_absent();
     arena.stamp(0, arena.map.len_bytes);
     Race::new(&arena, 100).taking_away().run(|turn| {
         let mut piece = turn.piece();
         if turn.random.random_ratio(1, 8) {
             // With the table: it is freed.
-            piece = (HUGE * turn.random.random_range(0..2), HUGE);
+            piece = (pmd_bytes() * turn.random.random_range(0..2), pmd_bytes());
         }
         arena.replace(piece, || {
             for prot in [libc::PROT_NONE, RW] {
@@ -52,14 +72,14 @@ fn against_other_mappings() {
 }
 
 fn against_giving_back() {
-    let arena = Arena::small(NR_PAGES);
+    let arena = Arena::small(nr_pages());
     Race::new(&arena, 250).taking_away().run(|turn| {
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
         });
-        for at in (piece.0..piece.0 + piece.1).step_by(2 * PAGE) {
-            arena.stamp(at, PAGE);
+        for at in (piece.0..piece.0 + piece.1).step_by(2 * page_bytes()) {
+            arena.stamp(at, page_bytes());
         }
     });
     no_reference_left(&arena);
@@ -67,7 +87,9 @@ fn against_giving_back() {
 
 /// All takers are at the very pages that go.
 fn against_giving_back_of_few() {
-    let arena = Arena::small(HUGE / PAGE).first(4).with_grip(Grip::Brief);
+    let arena = Arena::small(pmd_bytes() / page_bytes())
+        .first(4)
+        .with_grip(Grip::Brief);
     Race::new(&arena, 500).taking_away().run(|turn| {
         let piece = turn.piece();
         arena.replace(piece, || {
@@ -79,8 +101,8 @@ fn against_giving_back_of_few() {
 }
 
 fn against_moving() {
-    let arena = Arena::small(NR_PAGES).may_be_absent();
-    let elsewhere = Arena::of(HUGE, HUGE, PRIVATE, -1);
+    let arena = Arena::small(nr_pages()).may_be_absent();
+    let elsewhere = Arena::of(pmd_bytes(), pmd_bytes(), PRIVATE, -1);
     let move_to = |from: usize, to: usize, len: usize| {
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         let [from, to] = [from, to].map(with_exposed_provenance_mut);
@@ -91,13 +113,13 @@ fn against_moving() {
     let race = Race::new(&arena, 200).noting("pages were moved");
     race.outlived().run(|turn| {
         // A whole table is moved as it is; of a part the entries are moved.
-        let len = [HUGE, 16 * PAGE][turn.random.random_range(0..2)];
-        let piece = (HUGE, len);
-        let [here, there] = [arena.map.addr + HUGE, elsewhere.map.addr];
-        let before = frames(here, len / PAGE);
+        let len = [pmd_bytes(), 16 * page_bytes()][turn.random.random_range(0..2)];
+        let piece = (pmd_bytes(), len);
+        let [here, there] = [arena.map.addr + pmd_bytes(), elsewhere.map.addr];
+        let before = frames(here, len / page_bytes());
         arena.displace(piece, || {
             move_to(here, there, len);
-            let pages = before.iter().zip(frames(there, len / PAGE));
+            let pages = before.iter().zip(frames(there, len / page_bytes()));
             let is_moved = |(before, now): &(&_, _)| **before != 0 && *before == now;
             turn.note(pages.filter(is_moved).count());
             move_to(there, here, len);
@@ -109,7 +131,7 @@ fn against_moving() {
 }
 
 fn against_protection() {
-    let arena = Arena::small(NR_PAGES).may_be_absent();
+    let arena = Arena::small(nr_pages()).may_be_absent();
     let race = Race::new(&arena, 150).stopping(raw::RUST_GUP_STOP_READ_ONLY);
     let race = race.stopping(raw::RUST_GUP_STOP_PROT_NONE);
     race.run(|turn| {

@@ -9,7 +9,13 @@ use std::{
     time::Duration, //
 };
 
-use rust_gup_memory::Setting;
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Setting, //
+};
 use rust_gup_uapi::raw;
 use rustix::thread::{
     sched_setaffinity,
@@ -26,11 +32,7 @@ use super::{
     races, //
 };
 use crate::harness::{
-    fixture::{
-        check,
-        HUGE,
-        PAGE, //
-    },
+    fixture::check,
     runner::{
         skip,
         Test, //
@@ -55,7 +57,7 @@ fn against_compaction() {
     if fs::write(COMPACT, "1").is_err() {
         skip("no /proc/sys/vm/compact_memory: CONFIG_COMPACTION");
     }
-    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes()).with_grip(Grip::Rare);
     let race = Race::new(&arena, 30).noting("pages were moved");
     race.run(|turn| {
         // Leaves holes that pages can be moved to.
@@ -73,7 +75,9 @@ fn against_compaction() {
 /// Moves pages to a node, those that nobody holds.
 fn move_to_node(addr: usize, nr_pages: usize, node: i32) {
     const MPOL_MF_MOVE: i32 = 1 << 1;
-    let pages: Vec<usize> = (0..nr_pages).map(|page| addr + page * PAGE).collect();
+    let pages: Vec<usize> = (0..nr_pages)
+        .map(|page| addr + page * page_bytes())
+        .collect();
     let nodes = vec![node; nr_pages];
     let mut status = vec![-1; nr_pages];
     // SAFETY: The three lists have an element for each page.
@@ -93,12 +97,12 @@ fn move_to_node(addr: usize, nr_pages: usize, node: i32) {
 
 fn against_moving_between_nodes() {
     need_nodes();
-    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes()).with_grip(Grip::Rare);
     let race = Race::new(&arena, 100).noting("pages were moved");
     race.run(|turn| {
         let (at, len) = turn.piece();
         let node = turn.round as i32 % 2;
-        let moving = || move_to_node(arena.map.addr + at, len / PAGE, node);
+        let moving = || move_to_node(arena.map.addr + at, len / page_bytes(), node);
         turn.note(arena.moved_by((at, len), moving));
     });
     no_reference_left(&arena);
@@ -138,7 +142,7 @@ fn against_numa_balancing() {
         .iter()
         .filter_map(|(path, value)| Setting::set(path, value).ok())
         .collect();
-    let arena = Arena::small(2 * HUGE / PAGE).with_grip(Grip::Rare);
+    let arena = Arena::small(2 * pmd_bytes() / page_bytes()).with_grip(Grip::Rare);
     let race = Race::new(&arena, 30).evidence("numa_pte_updates");
     let race = race.stopping(raw::RUST_GUP_STOP_PROT_NONE);
     race.evidence("numa_hint_faults").run(|turn| {
@@ -166,11 +170,11 @@ pub(super) fn noisy_races() -> Vec<Test> {
 
 fn against_soft_offline() {
     const MADV_SOFT_OFFLINE: libc::c_int = 101;
-    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Rare);
+    let arena = Arena::small(pmd_bytes() / page_bytes()).with_grip(Grip::Rare);
     let race = Race::new(&arena, 10).noting("pages went");
     race.run(|turn| {
         let (at, _) = turn.piece();
-        match arena.map.try_advise(at, PAGE, MADV_SOFT_OFFLINE) {
+        match arena.map.try_advise(at, page_bytes(), MADV_SOFT_OFFLINE) {
             Ok(()) => turn.note(1),
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
                 skip("no MADV_SOFT_OFFLINE: CONFIG_MEMORY_FAILURE");

@@ -2,17 +2,26 @@
 
 //! Races against the kernel, which takes pages away to have memory.
 
-use super::arena::{Arena, Grip};
-use super::counts::no_reference_left;
-use super::frame::Race;
-use super::races;
-use crate::harness::fixture::{HUGE, PAGE};
+use rust_gup_memory::size::{
+    page_bytes,
+    pmd_bytes, //
+};
+
+use super::{
+    arena::{
+        Arena,
+        Grip, //
+    },
+    counts::no_reference_left,
+    frame::Race,
+    races, //
+};
 
 races![against_swap, against_throwing_away];
 
 fn against_swap() {
     let _swap = crate::harness::swap::swap();
-    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Brief);
+    let arena = Arena::small(pmd_bytes() / page_bytes()).with_grip(Grip::Brief);
     let race = Race::new(&arena, 50).evidence("pswpout");
     race.noting("pages were taken away").run(|turn| {
         let (at, len) = turn.piece();
@@ -27,7 +36,7 @@ fn against_swap() {
 /// count, freezes it, and only then has other CPUs forget the entry: between the two looks of the walk.
 fn against_throwing_away() {
     let _swap = crate::harness::swap::swap();
-    let arena = Arena::small(HUGE / PAGE).with_grip(Grip::Greedy);
+    let arena = Arena::small(pmd_bytes() / page_bytes()).with_grip(Grip::Greedy);
     let race = Race::new(&arena, 30).evidence("pglazyfreed");
     race.noting("pages were thrown away").run(|turn| {
         // In one go: takers and the kernel pass each other in the midst of it.

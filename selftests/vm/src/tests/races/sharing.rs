@@ -11,7 +11,13 @@ use std::{
     }, //
 };
 
-use rust_gup_memory::Setting;
+use rust_gup_memory::{
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
+    Setting, //
+};
 use rust_gup_uapi::raw;
 
 use super::{
@@ -25,11 +31,7 @@ use super::{
     races, //
 };
 use crate::harness::{
-    fixture::{
-        check,
-        HUGE,
-        PAGE, //
-    },
+    fixture::check,
     memory::userfaultfd,
     runner::skip, //
 };
@@ -49,8 +51,10 @@ fn against_ksm() {
         ("/sys/kernel/mm/ksm/smart_scan", "0"),
         ("/sys/kernel/mm/ksm/run", "1"),
     ];
-    let arena = Arena::small(HUGE / PAGE).first(HUGE / PAGE / 4).alike();
-    let len = arena.nr_pages() * PAGE;
+    let arena = Arena::small(pmd_bytes() / page_bytes())
+        .first(pmd_bytes() / page_bytes() / 4)
+        .alike();
+    let len = arena.nr_pages() * page_bytes();
     let settings: Vec<_> = FILES
         .iter()
         .filter_map(|(path, value)| Setting::set(path, value).ok())
@@ -130,7 +134,7 @@ impl Uffd {
 }
 
 fn against_write_protection() {
-    let arena = Arena::small(HUGE / PAGE);
+    let arena = Arena::small(pmd_bytes() / page_bytes());
     let uffd = Uffd::new(uffd::FEATURE_WP_ASYNC);
     uffd.register(&arena, uffd::WP);
     let race = Race::new(&arena, 375).stopping(raw::RUST_GUP_STOP_READ_ONLY);
@@ -148,11 +152,11 @@ fn against_write_protection() {
 /// Pages are moved to another address, unless they are pinned. The kernel clears the entry, looks at the count, and does
 /// not have other CPUs forget the entry in between: between the two looks of the walk.
 fn against_userfaultfd_move() {
-    let arena = Arena::small(HUGE / PAGE)
+    let arena = Arena::small(pmd_bytes() / page_bytes())
         .may_be_absent()
         .with_grip(Grip::Greedy);
     let len = arena.map.len_bytes;
-    let elsewhere = Arena::of(len, HUGE, PRIVATE, -1);
+    let elsewhere = Arena::of(len, pmd_bytes(), PRIVATE, -1);
     let [here, there] = [arena.map.addr, elsewhere.map.addr];
     let uffd = Uffd::new(uffd::FEATURE_MOVE | uffd::FEATURE_SIGBUS);
     uffd.register(&arena, uffd::MISSING);
@@ -165,7 +169,7 @@ fn against_userfaultfd_move() {
         while at < len {
             let moved = arena.sweep(|| {
                 let moved = uffd.move_pages(here + at, there + at, len - at);
-                for page in at / PAGE..(at + moved) / PAGE {
+                for page in at / page_bytes()..(at + moved) / page_bytes() {
                     let pinned = arena.pinned(page);
                     let round = turn.round;
                     assert_eq!(pinned, None, "round {round}: page {page} was moved");
@@ -174,10 +178,10 @@ fn against_userfaultfd_move() {
             });
             if moved == 0 {
                 nr_refused += 1;
-                at += PAGE;
+                at += page_bytes();
                 continue;
             }
-            turn.note(moved / PAGE);
+            turn.note(moved / page_bytes());
             move_back(&uffd, there + at, here + at, moved);
             at += moved;
         }
@@ -189,8 +193,8 @@ fn against_userfaultfd_move() {
 
 /// Pages that are given back come from somebody else, ready: a page that is there is never without its stamp.
 fn against_userfaultfd_copy() {
-    let arena = Arena::small(HUGE / PAGE).may_be_absent();
-    let model = Arena::small(HUGE / PAGE);
+    let arena = Arena::small(pmd_bytes() / page_bytes()).may_be_absent();
+    let model = Arena::small(pmd_bytes() / page_bytes());
     let uffd = Uffd::new(uffd::FEATURE_SIGBUS);
     uffd.register(&arena, uffd::MISSING);
     let race = Race::new(&arena, 150).noting("pages were copied to their place");
@@ -203,7 +207,7 @@ fn against_userfaultfd_copy() {
             let errno = uffd.call(uffd::COPY, &mut args);
             assert_eq!((errno, args[4]), (0, len as u64), "UFFDIO_COPY");
         });
-        turn.note(len / PAGE);
+        turn.note(len / page_bytes());
     });
     drop(uffd);
     no_reference_left(&arena);

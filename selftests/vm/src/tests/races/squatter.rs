@@ -7,7 +7,8 @@
 
 use std::ptr::with_exposed_provenance_mut;
 
-use crate::harness::fixture::PAGE;
+use rust_gup_memory::size::page_bytes;
+
 use crate::harness::memory::Map;
 
 /// Present, writable, accessible to users, accessed and dirty.
@@ -43,7 +44,7 @@ impl Squatter {
     /// Takes pages, those first that this CPU has freed last. Now and then gives back all: seldom, because the other CPUs
     /// have to be asked to forget them.
     pub(super) fn turn(&mut self) {
-        let part = NR_AT_ONCE * PAGE;
+        let part = NR_AT_ONCE * page_bytes();
         self.mark(self.turn * part, part);
         self.turn += 1;
         if self.turn == NR_PARTS {

@@ -2,22 +2,59 @@
 
 //! Who takes pages, without asking anybody, and what has to be true of what it gets.
 
-use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    sync::atomic::{
+        AtomicU64,
+        Ordering, //
+    },
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
-use rust_gup_uapi::{errno_of, Access, Device, Engine, Fallback, How, Pinned, Request};
+use rand::{
+    rngs::SmallRng,
+    Rng,
+    SeedableRng, //
+};
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::{
+    errno_of,
+    Access,
+    Device,
+    Engine,
+    Fallback,
+    How,
+    Pinned,
+    Request, //
+};
 
-use super::arena::{Arena, Grip, CHILDREN};
-use super::owner::Owner;
-use super::squatter::Squatter;
-use super::ways::{Rules, Way, Ways};
-use crate::harness::fixture::{fast_only, store, writable, PAGE};
-use crate::harness::memory::frames;
+use super::{
+    arena::{
+        children,
+        Arena,
+        Grip, //
+    },
+    owner::Owner,
+    squatter::Squatter,
+    ways::{
+        Rules,
+        Way,
+        Ways, //
+    }, //
+};
+use crate::harness::{
+    fixture::{
+        fast_only,
+        store,
+        writable, //
+    },
+    memory::frames, //
+};
 
 /// How many handles a taker keeps at a time.
 const NR_KEPT: usize = 6;
@@ -137,8 +174,8 @@ impl<'a> Taker<'a> {
         let (offset, len) = self.arena.piece(&mut self.random);
         let request = self.choose(offset, len);
         // Before the pages are taken: they are those of this version, if it is still the same afterwards.
-        let first = offset / PAGE;
-        let before: Vec<_> = (first..first + len / PAGE)
+        let first = offset / page_bytes();
+        let before: Vec<_> = (first..first + len / page_bytes())
             .map(|page| Before {
                 version: self.arena.version(page),
                 stamped: self.arena.stamped(page),
@@ -192,7 +229,7 @@ impl<'a> Taker<'a> {
         let Some(pages) = self.take(&request) else {
             return;
         };
-        let pins = offset / PAGE..offset / PAGE + pages.nr_pages() as usize;
+        let pins = offset / page_bytes()..offset / page_bytes() + pages.nr_pages() as usize;
         self.arena.note_pins(pins.clone());
         let deadline = Instant::now() + Duration::from_millis(100);
         while self.arena.is_swept() && Instant::now() < deadline {
@@ -296,7 +333,10 @@ impl<'a> Taker<'a> {
     }
 
     fn look(&self, pages: &Pinned<'_>, request: &Request, look: &mut Look, slot: usize) {
-        let (at, addr) = (look.nth * PAGE, self.arena.map.addr + look.page * PAGE);
+        let (at, addr) = (
+            look.nth * page_bytes(),
+            self.arena.map.addr + look.page * page_bytes(),
+        );
         let [by_handle, by_owner] = self.words(slot);
         let word = 0x7a6e << 48 | (self.number as u64) << 40 | self.operation << 8;
         look.stamp = read(pages, at);
@@ -366,9 +406,9 @@ impl<'a> Taker<'a> {
         if version.is_some() && self.arena.version(look.page) != version {
             self.tally.outlived.fetch_add(1, Ordering::Relaxed);
         }
-        let stamp = read(pages, look.nth * PAGE);
+        let stamp = read(pages, look.nth * page_bytes());
         self.check_stamp(request, look, stamp);
-        let found = read(pages, look.nth * PAGE + CHILDREN);
+        let found = read(pages, look.nth * page_bytes() + children());
         assert_eq!(
             found,
             0,
@@ -386,7 +426,7 @@ impl<'a> Taker<'a> {
             self.whose(request, Some(look))
         );
         if let Some(written) = look.written {
-            let found = read(pages, look.nth * PAGE + self.words(slot)[0]);
+            let found = read(pages, look.nth * page_bytes() + self.words(slot)[0]);
             assert_eq!(
                 found,
                 written,
@@ -430,7 +470,7 @@ impl<'a> Taker<'a> {
             return;
         }
         let word = self.words(slot)[1];
-        let page_at = |nth: usize| request.addr + nth * PAGE;
+        let page_at = |nth: usize| request.addr + nth * page_bytes();
         for nth in 0..before.len() {
             let stored = self.owner.store(page_at(nth) + word, self.operation);
             self.as_owner(stored, request);
@@ -441,7 +481,7 @@ impl<'a> Taker<'a> {
             let first = run.pfn.expect("this is root");
             first..first + run.nr_pages
         });
-        let first = (request.addr - self.arena.map.addr) / PAGE;
+        let first = (request.addr - self.arena.map.addr) / page_bytes();
         for (nth, (held, mapped)) in held.zip(mapped).enumerate() {
             let version = self.arena.version(first + nth);
             // What is about to be moved is not there for a moment.
