@@ -3,7 +3,9 @@
 //! Generates the Rust types of the ABI from its C header, with the options that the module's own build uses.
 
 use std::{
-    env, fs, io,
+    env,
+    fs,
+    io,
     path::{
         Path,
         PathBuf, //
@@ -11,7 +13,7 @@ use std::{
     process::{
         exit,
         Command, //
-    },
+    }, //
 };
 
 fn main() {

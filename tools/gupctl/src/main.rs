@@ -33,7 +33,7 @@ use crate::{
     output::{
         Format,
         Output, //
-    },
+    }, //
 };
 
 /// What a command found out.

@@ -5,8 +5,8 @@
 use std::io;
 
 use rust_gup_memory::{
-    size::page_bytes, //
-    Mapping,
+    size::page_bytes,
+    Mapping, //
 };
 use rust_gup_uapi::{
     Access,

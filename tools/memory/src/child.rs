@@ -14,7 +14,7 @@ use rustix::{
         Pid,
         Signal,
         WaitOptions, //
-    },
+    }, //
 };
 
 /// Runs `body` in a child process, which ends with it. This process may have threads, so `body` must do nothing but

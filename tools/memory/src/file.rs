@@ -10,7 +10,7 @@ use std::{
         FromRawFd,
         OwnedFd,
         RawFd, //
-    },
+    }, //
 };
 
 use rust_gup_uapi::{
@@ -33,7 +33,7 @@ use rustix::{
         FsMountFlags,
         FsOpenFlags,
         MountAttrFlags, //
-    },
+    }, //
 };
 
 use crate::unavailable;

@@ -23,7 +23,8 @@ pub(crate) const MTHP_BYTES: usize = 64 << 10;
 
 /// A kind of memory.
 ///
-/// Names and texts give the sizes of a machine with base pages of 4 KiB; [`Kind::granule_bytes`] is the size on this one.
+/// Names and texts give the sizes of a machine with base pages of 4 KiB; [`Kind::granule_bytes`] is the size on this
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Anonymous memory in base pages, whose frames lie as the kernel gives them: next to each other, mostly.

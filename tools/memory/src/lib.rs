@@ -2,12 +2,13 @@
 
 //! Kinds of memory that a page-table walk distinguishes.
 //!
-//! - A [`Mapping`] is memory of a [`Kind`], filled with data and checked: it never claims a kind that the kernel did not
-//!   give. If a machine cannot make a kind, [`Kind::map`] fails with [`std::io::ErrorKind::Unsupported`], and the error
-//!   says what to do about it.
+//! - A [`Mapping`] is memory of a [`Kind`], filled with data and checked: it never claims a kind that the kernel did
+//!   not give. If a machine cannot make a kind, [`Kind::map`] fails with [`std::io::ErrorKind::Unsupported`], and the
+//!   error says what to do about it.
 //! - An [`Area`] is address space between guard pages, for mappings of the caller's own.
 //! - A [`Setting`] is a value in sysfs or procfs that gets its old value back.
-//! - [`file`] makes files without names, [`proc`] reads what the kernel says about memory, [`size`] how large pages are.
+//! - [`file`] makes files without names, [`proc`] reads what the kernel says about memory, [`size`] how large pages
+//!   are.
 
 mod area;
 mod child;

@@ -13,7 +13,7 @@ use std::{
     sync::{
         Mutex,
         PoisonError, //
-    },
+    }, //
 };
 
 use rand::{

@@ -16,18 +16,22 @@ use std::{
             AsRawFd,
             BorrowedFd, //
         },
-        unix::ffi::OsStrExt,
+        unix::ffi::OsStrExt, //
     },
     path::Path,
-    ptr::from_mut,
+    ptr::from_mut, //
 };
 
 use crate::{
-    error::{
-        failed, //
+    error::failed,
+    raw::{
+        self,
+        RUST_GUP_NR_LEVELS, //
     },
-    raw::{self, RUST_GUP_NR_LEVELS},
-    Engine, Request, Stop, StopAt,
+    Engine,
+    Request,
+    Stop,
+    StopAt, //
 };
 
 /// An open `/dev/rust_gup`. Closing it releases every handle that it gave out.

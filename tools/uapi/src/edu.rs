@@ -15,7 +15,7 @@ use std::{
         unix::ffi::OsStrExt, //
     },
     path::Path,
-    ptr::from_mut,
+    ptr::from_mut, //
 };
 
 use crate::error::failed;

@@ -6,7 +6,10 @@
 //! - each structure has the header's fields, in that order and of those sizes;
 //! - each constant of the header is used, and no other one of ours.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{
+    BTreeMap,
+    BTreeSet, //
+};
 
 use rust_gup_uapi::raw;
 

@@ -2,7 +2,11 @@
 
 //! The calls, and which errors `Documentation/uapi.rst` gives them.
 
-use rust_gup_uapi::{errno_name, raw, ERRNO_NAMES};
+use rust_gup_uapi::{
+    errno_name,
+    raw,
+    ERRNO_NAMES, //
+};
 
 /// One of the calls of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,25 @@
 
 use rust_gup_uapi::raw;
 
-use super::arena::Outlook;
-use super::call::{Call, Errors};
-use super::caller::{Caller, Prepared, Range, Subject, Use};
-use super::script::{CallOperation, File, OtherFile};
+use super::{
+    arena::Outlook,
+    call::{
+        Call,
+        Errors, //
+    },
+    caller::{
+        Caller,
+        Prepared,
+        Range,
+        Subject,
+        Use, //
+    },
+    script::{
+        CallOperation,
+        File,
+        OtherFile, //
+    }, //
+};
 use crate::harness::fixture::FLAGS;
 
 impl Caller<'_> {

@@ -3,11 +3,11 @@
 //! `gup-selftest abi-fuzz`: calls with hostile arguments, by callers of all kinds.
 //!
 //! A case is a process: memory of all kinds, open files, one to three threads, and a script that was made from a seed.
-//! A round is many cases of one persona, two at a time, and a test as all others: what [`guard`](crate::harness::guard) and
-//! [`runner`](crate::harness::runner) promise holds for it. Verify of each call that
+//! A round is many cases of one persona, two at a time, and a test as all others: what [`guard`](crate::harness::guard)
+//! and [`runner`](crate::harness::runner) promise holds for it. Verify of each call that
 //!
-//! - it returns what `Documentation/uapi.rst` says, and nothing else: a call with something wrong fails for that reason,
-//!   one with nothing wrong works;
+//! - it returns what `Documentation/uapi.rst` says, and nothing else: a call with something wrong fails for that
+//!   reason, one with nothing wrong works;
 //! - what it writes makes sense, and what it has no business with is not written;
 //! - it shows no address of the kernel, and frame numbers only to who may see them;
 //!

@@ -2,8 +2,8 @@
 
 //! What the threads of a case do, as it is written down before anything runs.
 //!
-//! Operations name memory, files and handles by what they are and not by their numbers, which differ from run to run: so
-//! a case can be repeated.
+//! Operations name memory, files and handles by what they are and not by their numbers, which differ from run to run:
+//! so a case can be repeated.
 
 use super::arena::Region;
 
@@ -30,7 +30,8 @@ pub(super) struct Script {
 pub(super) enum End {
     /// Releases all, and looks whether something stayed charged.
     Clean,
-    /// These end it before that operation of the first thread, with handles held, while the others are at work: it exits,
+    /// These end it before that operation of the first thread, with handles held, while the others are at work: it
+    /// exits,
     Exit(usize),
     /// becomes another program, which inherits files,
     Exec(usize),

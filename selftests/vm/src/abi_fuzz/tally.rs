@@ -2,13 +2,23 @@
 
 //! What was done so far, by all processes: counters in memory that they share.
 
-use std::ptr::with_exposed_provenance;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    ptr::with_exposed_provenance,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::Relaxed, //
+    }, //
+};
 
-use rust_gup_uapi::{errno_name, ERRNO_NAMES};
+use rust_gup_uapi::{
+    errno_name,
+    ERRNO_NAMES, //
+};
 
-use super::arena;
-use super::call::Call;
+use super::{
+    arena,
+    call::Call, //
+};
 use crate::harness::memory::RW;
 
 const NR_CALLS: usize = Call::ALL.len();

@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 
 use rust_gup_uapi::errno_name;
 
-use super::call::Call;
-use super::maker;
-use super::persona::Persona;
+use super::{
+    call::Call,
+    maker,
+    persona::Persona, //
+};
 
 /// Some end of user space.
 const LIMIT: u64 = 1 << 40;

@@ -230,7 +230,8 @@ impl OtherFiles {
 fn become_another_program() -> ! {
     const PROGRAM: &CStr = c"/bin/busybox";
     let arguments = [PROGRAM.as_ptr(), c"true".as_ptr(), null()];
-    // SAFETY: The timer goes on and the handler does not: a signal would be fatal. All strings end in a zero byte, and both lists in a null pointer.
+    // SAFETY: The timer goes on and the handler does not: a signal would be fatal. All strings end in a zero byte, and
+    // both lists in a null pointer.
     unsafe {
         libc::signal(libc::SIGALRM, libc::SIG_IGN);
         libc::execve(PROGRAM.as_ptr(), arguments.as_ptr(), [null()].as_ptr());

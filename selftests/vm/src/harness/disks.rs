@@ -2,17 +2,30 @@
 
 //! Files on file systems that are mounted for one test.
 
-use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::{
+    ffi::CString,
+    fs::{
+        self,
+        File,
+        OpenOptions, //
+    },
+    path::{
+        Path,
+        PathBuf, //
+    },
+    process::Command,
+    sync::OnceLock, //
+};
 
-use rustix::mount::MountFlags;
-use rustix::thread::UnshareFlags;
+use rustix::{
+    mount::MountFlags,
+    thread::UnshareFlags, //
+};
 
-use crate::harness::process::unshare;
-use crate::harness::runner::skip;
+use crate::harness::{
+    process::unshare,
+    runner::skip, //
+};
 
 /// An empty file without a name on the machine's disk with that file system: `ext4` or `xfs`.
 pub(crate) fn unnamed_on(kind: &str) -> File {

@@ -44,7 +44,8 @@ use zerocopy::{
     IntoBytes, //
 };
 
-/// What INFO says, asked once. Tests that unload the module, or have no access to it, are forked by a process that knows.
+/// What INFO says, asked once. Tests that unload the module, or have no access to it, are forked by a process that
+/// knows.
 pub(crate) fn machine() -> &'static Info {
     static MACHINE: OnceLock<Info> = OnceLock::new();
     MACHINE.get_or_init(|| open().info().expect("INFO"))

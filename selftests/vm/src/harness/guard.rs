@@ -2,17 +2,31 @@
 
 //! Verify after each test that
 //!
-//! - the kernel logged nothing of the level of a warning or above, and nothing that looks like one, and no record of it was
-//!   lost;
+//! - the kernel logged nothing of the level of a warning or above, and nothing that looks like one, and no record of it
+//!   was lost;
 //! - the module logged nothing at all, whatever the test did wrong;
 //! - as many pins were released as acquired, by the kernel's own counters;
 //! - the module holds no handle and no page any more.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{
+        self,
+        File,
+        OpenOptions, //
+    },
+    io::{
+        self,
+        Read,
+        Seek,
+        SeekFrom, //
+    },
+    os::unix::fs::OpenOptionsExt,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
 use crate::harness::fixture;
 
@@ -41,8 +55,8 @@ pub(crate) const PAGE_DUMP: [&str; 11] = [
     // A line of a stack, as in: kfree+0x14a/0x2e0
     "+0x",
 ];
-/// A counter of Linux 7.2 becomes less than 0: it counts huge pages of the pool when they are freed (`mm/hugetlb.c:1731`)
-/// and not when others are moved to them (`alloc_hugetlb_folio_nodemask()`; 7.3 does, `:2228`).
+/// A counter of Linux 7.2 becomes less than 0: it counts huge pages of the pool when they are freed
+/// (`mm/hugetlb.c:1731`) and not when others are moved to them (`alloc_hugetlb_folio_nodemask()`; 7.3 does, `:2228`).
 const MISCOUNTED: &str = "vmstat_refresh: nr_hugetlb -";
 /// How long counters that are kept per CPU may take to be folded.
 const FOLD_LIMIT: Duration = Duration::from_secs(2);
@@ -117,7 +131,8 @@ fn read_records(kmsg: &mut impl Read) -> (Vec<Record>, Option<String>) {
     (records, lost)
 }
 
-/// Writes a line into the kernel log, for `scripts/vm`. Each time by a file of its own, or the kernel would suppress some.
+/// Writes a line into the kernel log, for `scripts/vm`. Each time by a file of its own, or the kernel would suppress
+/// some.
 pub(crate) fn announce(what: &str) -> io::Result<()> {
     fs::write("/dev/kmsg", format!("<5>gup-selftest: {what}"))
 }

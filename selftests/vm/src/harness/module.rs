@@ -2,14 +2,28 @@
 
 //! Modules, and rust_gup itself, that come and go.
 
-use std::ffi::{CStr, CString};
-use std::fs::{self, File};
-use std::io;
-use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    ffi::{
+        CStr,
+        CString, //
+    },
+    fs::{
+        self,
+        File, //
+    },
+    io,
+    path::Path,
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rustix::system::{delete_module, finit_module};
+use rustix::system::{
+    delete_module,
+    finit_module, //
+};
 
 use crate::harness::fixture::scaled;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Persistent memory: /dev/pmem0 for file systems that map the device's own pages (fsdax), and namespace1.0 for ndctl to make
-//! a device of (device-dax).
+//! Persistent memory: /dev/pmem0 for file systems that map the device's own pages (fsdax), and namespace1.0 for ndctl
+//! to make a device of (device-dax).
 
 use std::{
     fs::{

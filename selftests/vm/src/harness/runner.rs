@@ -7,23 +7,65 @@
 //! - it gives back what it charged to its own limit of locked memory;
 //! - nothing of what [`guard`](crate::harness::guard) watches has happened.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::process::exit;
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io::{
+        self,
+        Read, //
+    },
+    os::fd::OwnedFd,
+    panic::{
+        catch_unwind,
+        AssertUnwindSafe, //
+    },
+    process::exit,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rustix::fs::{fcntl_setfl, OFlags};
-use rustix::pipe::{pipe_with, PipeFlags};
-use rustix::process::{kill_process_group, setpgid, wait, Signal, WaitOptions};
-use rustix::stdio::{dup2_stderr, dup2_stdout};
+use rustix::{
+    fs::{
+        fcntl_setfl,
+        OFlags, //
+    },
+    pipe::{
+        pipe_with,
+        PipeFlags, //
+    },
+    process::{
+        kill_process_group,
+        setpgid,
+        wait,
+        Signal,
+        WaitOptions, //
+    },
+    stdio::{
+        dup2_stderr,
+        dup2_stdout, //
+    }, //
+};
 
-use crate::harness::fixture;
-use crate::harness::guard::{self, Guard, PAGE_DUMP};
-use crate::harness::khugepaged::Khugepaged;
-use crate::harness::ktap::{Outcome, Reporter};
-use crate::harness::process::{become_subreaper, fork, pinned_kib, wait_within};
+use crate::harness::{
+    fixture,
+    guard::{
+        self,
+        Guard,
+        PAGE_DUMP, //
+    },
+    khugepaged::Khugepaged,
+    ktap::{
+        Outcome,
+        Reporter, //
+    },
+    process::{
+        become_subreaper,
+        fork,
+        pinned_kib,
+        wait_within, //
+    }, //
+};
 
 /// Long enough for a machine that is emulated on a busy host.
 const TIME_LIMIT: Duration = Duration::from_secs(20);

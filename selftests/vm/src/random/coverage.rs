@@ -4,12 +4,20 @@
 
 use std::collections::BTreeMap;
 
-use rust_gup_uapi::{raw, Stop, StopAt};
+use rust_gup_uapi::{
+    raw,
+    Stop,
+    StopAt, //
+};
 
-use super::files::giant_file;
-use super::step::Op;
-use crate::harness::fixture::kernel_is_at_least;
-use crate::harness::memory::has_movable_memory;
+use super::{
+    files::giant_file,
+    step::Op, //
+};
+use crate::harness::{
+    fixture::kernel_is_at_least,
+    memory::has_movable_memory, //
+};
 
 /// Starts the lines by which a process tells its counts.
 const MARK: &str = "count\t";

@@ -30,8 +30,8 @@ pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
     let mut region = [0_u64; 3];
     let vec = region.as_mut_ptr().expose_provenance() as u64;
     let (start, end) = (addr as u64, (addr + page_bytes()) as u64);
-    // Size and flags; the range and how far it went; the list and its length, without a limit for pages; categories that
-    // are inverted, wanted, wanted by choice, and told.
+    // Size and flags; the range and how far it went; the list and its length, without a limit for pages; categories
+    // that are inverted, wanted, wanted by choice, and told.
     let mut scan = [
         96,
         0,

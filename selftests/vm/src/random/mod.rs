@@ -5,7 +5,8 @@
 //! - both engines take the same pages with the same effect on them, or fail with the same error;
 //! - what was taken is what is mapped, with the same contents for the owner and for who holds it;
 //! - nothing keeps a reference in the end;
-//! - every operation is done, and every reason to stop and every level of leaves that can be met on memory at rest is met.
+//! - every operation is done, and every reason to stop and every level of leaves that can be met on memory at rest is
+//!   met.
 //!
 //! A *case* is one range, taken by both engines. Cases come in sequences, of each seed in turn: operations that make or
 //! change memory, and ranges after each of them. Each sequence runs in a process of its own, and depends on nothing but

@@ -51,8 +51,8 @@ impl Notices {
 
     /// Has accesses to a piece noticed, also to pages that are there.
     ///
-    /// Writes that are noticed stay so. Linux 7.3 refuses anything else; 7.2 forgets them, but not what it has marked, and
-    /// then a fault never ends on a huge page of the pool that is (`hugetlb_wp()`, `mm/hugetlb.c`).
+    /// Writes that are noticed stay so. Linux 7.3 refuses anything else; 7.2 forgets them, but not what it has marked,
+    /// and then a fault never ends on a huge page of the pool that is (`hugetlb_wp()`, `mm/hugetlb.c`).
     pub(super) fn register(&mut self, piece: Piece, notice: Notice) -> io::Result<()> {
         self.has_writes |= matches!(notice, Notice::Writes | Notice::MissingAndWrites);
         let mode = match notice {

@@ -33,8 +33,8 @@ pub(super) fn settings() -> Vec<Setting> {
     .collect()
 }
 
-/// Whether this process, and those that it forks from now on, may have huge pages unasked. Of those that it gives back in
-/// part the rest would look as if nobody had it.
+/// Whether this process, and those that it forks from now on, may have huge pages unasked. Of those that it gives back
+/// in part the rest would look as if nobody had it.
 pub(super) fn allow_huge_pages(allowed: bool) -> io::Result<()> {
     Ok(rustix::thread::disable_transparent_huge_pages(!allowed)?)
 }

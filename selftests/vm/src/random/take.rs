@@ -124,8 +124,8 @@ impl World {
     ///
     /// The fast path marks every folio as referenced. The slow one does not where it is unevictable
     /// (`lru_gen_inc_refs()`), or mapped by a huge leaf (`folio_mark_accessed()` is for base pages alone,
-    /// `mm/gup.c:886`). Which pages come to the slow path differs: the kernel lets it take the rest of a call, which is for
-    /// 512 pages at most, and the walk in Rust goes on fast.
+    /// `mm/gup.c:886`). Which pages come to the slow path differs: the kernel lets it take the rest of a call, which is
+    /// for 512 pages at most, and the walk in Rust goes on fast.
     fn is_of_slow_path(&mut self, take: &Take, compared: &Compared) -> bool {
         let c = &compared.raw;
         if c.nr_fast == c.nr_pages_rust || c.differences != raw::RUST_GUP_DIFF_REFERENCED {
@@ -271,8 +271,8 @@ impl World {
     /// Whether a range that is to be read has `nr_pages` pages up to a mapping that may not be read, but be written.
     ///
     /// Nothing in an entry says that it may not be read, so the fast path takes it; the slow one refuses
-    /// (`check_vma_flags()`, `mm/gup.c`). Whether it comes to the slow path depends on the pages before: the kernel takes
-    /// it for all that follow, the walk in Rust goes on fast.
+    /// (`check_vma_flags()`, `mm/gup.c`). Whether it comes to the slow path depends on the pages before: the kernel
+    /// takes it for all that follow, the walk in Rust goes on fast.
     fn ends_at_write_only(&mut self, take: &Take, nr_pages: u64) -> bool {
         let request = take.request();
         let addr = request.addr / page_bytes() * page_bytes() + nr_pages as usize * page_bytes();
@@ -346,9 +346,9 @@ impl World {
 
 /// Whether what was taken so may be held while other ranges are taken.
 ///
-/// A page in movable memory that somebody holds cannot be moved for a long-term pin, and then the slow path gives up all
-/// pages of that call (`migrate_longterm_unpinnable_folios()`, `mm/gup.c`). The module asks it for fewer at a time than
-/// `gup_fast_fallback()` does, so the counts would differ.
+/// A page in movable memory that somebody holds cannot be moved for a long-term pin, and then the slow path gives up
+/// all pages of that call (`migrate_longterm_unpinnable_folios()`, `mm/gup.c`). The module asks it for fewer at a time
+/// than `gup_fast_fallback()` does, so the counts would differ.
 fn may_keep(how: How) -> bool {
     static NO_MOVABLE_MEMORY: OnceLock<bool> = OnceLock::new();
     how == How::LongTerm || *NO_MOVABLE_MEMORY.get_or_init(|| !has_movable_memory())

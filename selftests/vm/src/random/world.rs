@@ -331,9 +331,9 @@ fn map(piece: Piece, rights: Rights, flags: i32, fd: RawFd, offset: i64) -> io::
     Ok(())
 }
 
-/// A private mapping of a file must be too small for a huge leaf, for the kernel's sake: a long-term pin for reading never
-/// ends there. `wp_huge_pmd()` (`mm/memory.c:6391`) zaps the leaf, to unshare the page below it, and `do_read_fault()`
-/// maps it again.
+/// A private mapping of a file must be too small for a huge leaf, for the kernel's sake: a long-term pin for reading
+/// never ends there. `wp_huge_pmd()` (`mm/memory.c:6391`) zaps the leaf, to unshare the page below it, and
+/// `do_read_fault()` maps it again.
 fn small_if_private(piece: Piece, shared: bool) -> Piece {
     let nr_max = if shared {
         usize::MAX

@@ -18,12 +18,25 @@ use rust_gup_uapi::{
     Info, //
 };
 
-use crate::harness::fixture::{
-    call, call_at, fast_only, open, pin, stats, walk_is_off, FLAGS, HOWS,
+use crate::harness::{
+    fixture::{
+        call,
+        call_at,
+        fast_only,
+        open,
+        pin,
+        stats,
+        walk_is_off,
+        FLAGS,
+        HOWS, //
+    },
+    memory::Map,
+    process::{
+        become_nobody,
+        Child, //
+    },
+    runner::tests, //
 };
-use crate::harness::memory::Map;
-use crate::harness::process::{become_nobody, Child};
-use crate::harness::runner::tests;
 
 tests![
     unknown_calls,

@@ -3,8 +3,8 @@
 //! Verify that device memory stays as long as it is held, by references and by pins, whoever took them:
 //!
 //! - a device of which pages are held goes when the last of them is released, and no sooner (device-dax);
-//! - a file of which pages are held can be truncated, lose pages to a hole, and be given up with its file system and the
-//!   device below that, when the last of them is released (fsdax);
+//! - a file of which pages are held can be truncated, lose pages to a hole, and be given up with its file system and
+//!   the device below that, when the last of them is released (fsdax);
 //! - meanwhile the pages hold what they held, and no more of them are to be had;
 //! - no run of device memory goes over a border at which another page map may begin.
 
@@ -119,7 +119,8 @@ fn ways(longterm: bool) -> impl Iterator<Item = (How, Engine)> {
         .flat_map(|how| ENGINES.map(|engine| (how, engine)))
 }
 
-/// Holds two parts of `map`, begins what has to wait, and releases one after the other. What is held, holds its contents.
+/// Holds two parts of `map`, begins what has to wait, and releases one after the other. What is held, holds its
+/// contents.
 fn waits(map: &Map, (how, engine): (How, Engine), run: impl FnOnce() + Send + 'static) {
     let what = format!("{how:?}, {}", engine.name());
     let device = open();

@@ -135,8 +135,8 @@ impl Injection {
         (result, hit)
     }
 
-    /// Runs `body` with each of its faults in turn, and once without; `body` returns an error number, which has to be one
-    /// of `allowed`. `after` is run after each, with the error number.
+    /// Runs `body` with each of its faults in turn, and once without; `body` returns an error number, which has to be
+    /// one of `allowed`. `after` is run after each, with the error number.
     fn each(&self, what: &str, allowed: &[i32], body: impl Fn() -> i32, after: impl Fn(i32)) {
         let mut nr_failed = 0;
         for nr in 1..=MAX_FAULTS {

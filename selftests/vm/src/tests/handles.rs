@@ -129,8 +129,8 @@ fn never_reused() {
     }
 }
 
-/// Fails unless what one side writes is what the other reads; through plain references nothing is written. `start` is where
-/// the request begins in `map`.
+/// Fails unless what one side writes is what the other reads; through plain references nothing is written. `start` is
+/// where the request begins in `map`.
 fn same_bytes(map: &Map, pinned: &Pinned<'_>, start: usize, len: usize) {
     for (seed, (at, nr)) in [(0, len), (len / 3, len - len / 3), (len - 1, 1), (0, 1)]
         .into_iter()

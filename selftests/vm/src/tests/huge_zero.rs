@@ -3,8 +3,8 @@
 //! Verify that the huge zero page goes when its last user has gone, whatever was done to it through the module: it is
 //! counted as any other folio, and `release_pages()` passes over it (`folios_put_refs()`, mm/folio.c).
 //!
-//! Each round has a process of its own, since an address space keeps the page until it ends. Then the shrinker takes it,
-//! and its memory has to be free.
+//! Each round has a process of its own, since an address space keeps the page until it ends. Then the shrinker takes
+//! it, and its memory has to be free.
 
 use std::fs;
 

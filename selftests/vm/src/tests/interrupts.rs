@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that no interrupt is served while the walk reads page tables: the kernel frees a table once each processor has
-//! served one.
+//! Verify that no interrupt is served while the walk reads page tables: the kernel frees a table once each processor
+//! has served one.
 //!
 //! A clock interrupts what runs, and says where. With interrupts off it has to wait, so that the loop of the walk, a
 //! function that is called in a window alone, is never where it strikes.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that of memory that is being taken away (`MIGRATE_ISOLATE`) the fast walk takes no page for long, and takes it
-//! for short; and that it takes it for long again if the memory stays.
+//! Verify that of memory that is being taken away (`MIGRATE_ISOLATE`) the fast walk takes no page for long, and takes
+//! it for short; and that it takes it for long again if the memory stays.
 
 use std::{
     sync::atomic::Ordering,
@@ -66,8 +66,8 @@ fn for_long() {
 
 /// False if the kernel has memory of its own in the block, which it does not even begin to take away then.
 fn is_isolated_and_seen(block: &Block) -> bool {
-    // Once more for whatever, where a page may stay for long unless the block is isolated. It remains so: by the end the
-    // kernel may have something there.
+    // Once more for whatever, where a page may stay for long unless the block is isolated. It remains so: by the end
+    // the kernel may have something there.
     let (went, ()) =
         block.take_away_while(|is_over| wait_until(|| is_over.load(Ordering::Relaxed)));
     assert!(went, "memory that nobody holds stays");

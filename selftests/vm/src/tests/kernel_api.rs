@@ -5,12 +5,22 @@
 //! - they keep what `rust_gup_api.h` promises: `selftests/module` says what that is, and tests it when it is loaded;
 //! - a module that uses them holds rust_gup, and what it took is counted.
 
-use std::ffi::CStr;
-use std::path::Path;
+use std::{
+    ffi::CStr,
+    path::Path, //
+};
 
-use crate::harness::fixture::{refused, stats};
-use crate::harness::module::{load, unload};
-use crate::harness::runner::Test;
+use crate::harness::{
+    fixture::{
+        refused,
+        stats, //
+    },
+    module::{
+        load,
+        unload, //
+    },
+    runner::Test, //
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     let tests: [(&str, fn()); 2] = [("promises", promises), ("sample_in_c", sample_in_c)];

@@ -4,7 +4,8 @@
 //!
 //! - a larger one with zeros in what the module does not know is served, and those bytes are zero on return;
 //! - a larger one with anything else there is refused with E2BIG, before anything is done;
-//! - one smaller than the first published is refused with EINVAL; one of that size is served, however it has grown since;
+//! - one smaller than the first published is refused with EINVAL; one of that size is served, however it has grown
+//!   since;
 //! - neither more nor less of it is read and written than the call number says;
 //! - one that cannot be read or written gives EFAULT, and nothing stays taken;
 //! - a buffer that it names and that cannot be accessed gives EFAULT.

@@ -149,8 +149,8 @@ fn kill_of_a_busy_process_releases() {
     }
 }
 
-/// Kills a child that is `busy`, from when it says so and `has_begun` returns, until `was_cut` says that it was ended in
-/// the midst.
+/// Kills a child that is `busy`, from when it says so and `has_begun` returns, until `was_cut` says that it was ended
+/// in the midst.
 fn kill_until(busy: impl Fn(&Rendezvous), has_begun: impl Fn(), was_cut: impl Fn() -> bool) {
     let deadline = Instant::now() + scaled(Duration::from_secs(10));
     while Instant::now() < deadline {

@@ -5,8 +5,8 @@
 //! - pages that are held show as pinned memory of the process that took them: those taken, not those asked for;
 //! - a process without CAP_IPC_LOCK is refused with ENOMEM beyond its RLIMIT_MEMLOCK, and nothing stays taken or
 //!   charged;
-//! - the limit is that of the user, for all processes, open files and mechanisms together, and what a process leaves behind
-//!   in an open file when it ends still counts;
+//! - the limit is that of the user, for all processes, open files and mechanisms together, and what a process leaves
+//!   behind in an open file when it ends still counts;
 //! - an open file holds no more than the limit of the caller, whatever users share it;
 //! - it is CAP_IPC_LOCK that counts, and not that of a user namespace;
 //! - the charge goes back to the user and the process that were charged, whoever closes the file;

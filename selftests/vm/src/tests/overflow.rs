@@ -2,9 +2,9 @@
 
 //! Verify that
 //!
-//! - the device holds no folio so often that its reference count could overflow, whatever the limits: neither by the walk nor
-//!   by the slow path nor by the kernel's fast function; the kernel itself can take such a folio all the while, and the
-//!   count is whole in the end;
+//! - the device holds no folio so often that its reference count could overflow, whatever the limits: neither by the
+//!   walk nor by the slow path nor by the kernel's fast function; the kernel itself can take such a folio all the
+//!   while, and the count is whole in the end;
 //! - processes without privilege do not come near, however many they are.
 
 use std::{
@@ -76,8 +76,8 @@ type Make = fn() -> Map;
 /// The most references that a folio may have for more to be taken.
 const MAX_REFS: usize = 1 << 29;
 
-/// Holds a folio by `request`, again and again, until no page of it can be had, which has to be after so many handles, and
-/// looks what is still possible.
+/// Holds a folio by `request`, again and again, until no page of it can be had, which has to be after so many handles,
+/// and looks what is still possible.
 fn fill(device: &Device, request: &Request, nr_handles: usize) {
     let nr_pages = (request.len_bytes / page_bytes()) as u64;
     let mut held: Vec<Pinned<'_>> = Vec::new();
@@ -180,8 +180,8 @@ fn zeros() -> Map {
 
 const LIMIT_PAGES: usize = 2048;
 
-/// Processes that have no privilege take pages, one after the other through the same open file, and end: without a limit for
-/// all of them together, a thousand of them would bring the count of the file's page below zero.
+/// Processes that have no privilege take pages, one after the other through the same open file, and end: without a
+/// limit for all of them together, a thousand of them would bring the count of the file's page below zero.
 fn by_many_processes() {
     const NR_PROCESSES: usize = 12;
     let memory: [(&str, Make); 4] = [

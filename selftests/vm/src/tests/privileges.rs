@@ -3,8 +3,8 @@
 //! Verify that
 //!
 //! - the device is for root alone until someone changes that;
-//! - a caller without CAP_SYS_ADMIN sees no frame number, and not which pages are neighbours, whoever opened the device and whoever pinned; that of a user
-//!   namespace does not count;
+//! - a caller without CAP_SYS_ADMIN sees no frame number, and not which pages are neighbours, whoever opened the device
+//!   and whoever pinned; that of a user namespace does not count;
 //! - such a caller can do everything else;
 //! - handles of a file are out of reach for all who do not have that file, and in reach, but for the frame numbers, for
 //!   those who were given it;

@@ -3,10 +3,20 @@
 //! Verify that what is written through a handle is not lost when the pages are swapped out, neither before the handle
 //! is released nor afterwards.
 
-use crate::harness::fixture::{holds, open, pattern, pin, store, writable, PINS};
-use crate::harness::memory::Map;
-use crate::harness::runner::tests;
-use crate::harness::swap::swap;
+use crate::harness::{
+    fixture::{
+        holds,
+        open,
+        pattern,
+        pin,
+        store,
+        writable,
+        PINS, //
+    },
+    memory::Map,
+    runner::tests,
+    swap::swap, //
+};
 
 tests![nothing_written_is_lost];
 

@@ -7,19 +7,49 @@
 //! - it does so also when someone tries to open the device at that moment;
 //! - it refuses parameters that make no sense with EINVAL.
 
-use std::ffi::CString;
-use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    ffi::CString,
+    io,
+    sync::atomic::{
+        AtomicBool,
+        AtomicUsize,
+        Ordering, //
+    },
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rust_gup_uapi::{raw, Device};
+use rust_gup_uapi::{
+    raw,
+    Device, //
+};
 
-use crate::harness::fixture::{holds, open, pin, refused, stats, writable};
-use crate::harness::memory::Map;
-use crate::harness::module::{load_with, parameters, unload, unload_when_idle, NAME};
-use crate::harness::process::{Child, Rendezvous};
-use crate::harness::runner::Test;
+use crate::harness::{
+    fixture::{
+        holds,
+        open,
+        pin,
+        refused,
+        stats,
+        writable, //
+    },
+    memory::Map,
+    module::{
+        load_with,
+        parameters,
+        unload,
+        unload_when_idle,
+        NAME, //
+    },
+    process::{
+        Child,
+        Rendezvous, //
+    },
+    runner::Test, //
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     let tests: [(&str, fn()); 5] = [

@@ -7,13 +7,13 @@ use std::{
     time::{
         Duration,
         Instant, //
-    },
+    }, //
 };
 
 use rust_gup_memory::{
-    size::page_bytes, //
+    size::page_bytes,
     Kind,
-    Mapping,
+    Mapping, //
 };
 use rust_gup_uapi::{
     errno_of,

@@ -13,31 +13,20 @@ use std::{
     io::{
         self,
         BufReader, //
-    },
+    }, //
 };
 
 use rust_gup_memory::{
     Kind,
     Mapping, //
 };
-use rust_gup_uapi::{
-    Device, //
-};
+use rust_gup_uapi::Device;
 use serde::Serialize;
 
 use self::{
     figures::Evaluated,
     measure::WHOLE_RANGE,
     report::Report, //
-};
-pub(crate) use self::{
-    measure::{
-        measure_row,
-        Contest,
-        Plan, //
-    },
-    report::Row,
-    table::write_short_table, //
 };
 use crate::{
     cli::{
@@ -56,6 +45,16 @@ use crate::{
     },
     size,
     Verdict, //
+};
+
+pub(crate) use self::{
+    measure::{
+        measure_row,
+        Contest,
+        Plan, //
+    },
+    report::Row,
+    table::write_short_table, //
 };
 
 pub(crate) fn run(device: &Device, args: &BenchArgs, output: &mut Output) -> io::Result<Verdict> {

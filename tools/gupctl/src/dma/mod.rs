@@ -23,7 +23,7 @@ use rust_gup_uapi::{
         Method,
         Use, //
     },
-    errno_of,
+    errno_of, //
 };
 use serde::Serialize;
 
@@ -243,8 +243,8 @@ fn per_gib(bytes: u64, len_bytes: usize) -> u64 {
     u64::try_from(gib / len_bytes as u128).unwrap_or(u64::MAX)
 }
 
-/// Has the device copy the first bytes of `mapping` over the last ones. Returns how long one of the two copies took, and
-/// whether the bytes arrived.
+/// Has the device copy the first bytes of `mapping` over the last ones. Returns how long one of the two copies took,
+/// and whether the bytes arrived.
 fn transfer(edu: &Edu, mapping: &mut Mapping, method: Method) -> io::Result<(u64, bool)> {
     let nr = CHECKED_BYTES.min(mapping.len_bytes() / 2);
     let last = mapping.len_bytes() - nr;

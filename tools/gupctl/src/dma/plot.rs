@@ -22,7 +22,7 @@ use crate::{
         DrawResult,
         FONT, //
     },
-    size,
+    size, //
 };
 
 /// Its name, its colour, and what it cost.

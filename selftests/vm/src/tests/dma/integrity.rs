@@ -100,8 +100,8 @@ pub(super) fn movable_memory() {
     panic!("no page was movable");
 }
 
-/// The process goes on writing to what it has registered. On a machine that is booted with `swiotlb=force` the device uses
-/// other memory, and what it does not write must not come from there.
+/// The process goes on writing to what it has registered. On a machine that is booted with `swiotlb=force` the device
+/// uses other memory, and what it does not write must not come from there.
 pub(super) fn written_while_registered() {
     let edu = edu();
     for map in [Map::anon(4), Map::huge(1)] {

@@ -44,8 +44,8 @@ pub(super) const NO_END: &[&str] = &["no end of a copy"];
 /// Longer than the device takes.
 const OVER: Duration = Duration::from_millis(300);
 
-/// The interrupt of a copy comes when the next one has begun: the driver has waited for it long enough, and then seen that
-/// the device has ended.
+/// The interrupt of a copy comes when the next one has begun: the driver has waited for it long enough, and then seen
+/// that the device has ended.
 pub(super) fn late_interrupt() {
     let line = Line::new();
     {

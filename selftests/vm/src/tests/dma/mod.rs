@@ -3,12 +3,12 @@
 //! Verify of a device that reads and writes memory which the walker pinned, through `samples/edu_dma`, that
 //!
 //! - each byte arrives, both ways, in all kinds of memory, and no other byte changes;
-//! - that stays so when the owner forks and writes, forbids itself the access, unmaps, or is killed, and when the kernel
-//!   wants to move or to swap the pages, while the device is at work;
+//! - that stays so when the owner forks and writes, forbids itself the access, unmaps, or is killed, and when the
+//!   kernel wants to move or to swap the pages, while the device is at work;
 //! - memory that may not be pinned for long is moved first, or refused, as the kernel's own functions do;
 //! - the driver goes and comes back in the middle of a transfer, and rust_gup stays as long as it is needed;
-//! - an interrupt that comes late or for nothing ends no transfer, and a device that does not end reaches no memory that
-//!   was given back;
+//! - an interrupt that comes late or for nothing ends no transfer, and a device that does not end reaches no memory
+//!   that was given back;
 //! - nobody registers more than they may lock, nor learns how memory lies without CAP_SYS_ADMIN;
 //! - with an IOMMU, the device reaches nothing that is not mapped for it.
 //!
@@ -57,7 +57,8 @@ const FAULTS: &[&str] = &["DMAR:"];
 const IN_FLIGHT: Duration = Duration::from_millis(60);
 
 pub(crate) fn tests() -> Vec<Test> {
-    // A machine without the device has no such tests. One that is meant for them names them, and fails if there is none.
+    // A machine without the device has no such tests. One that is meant for them names them, and fails if there is
+    // none.
     if machine::pci_device().is_none() {
         return Vec::new();
     }

@@ -7,13 +7,29 @@
 //! - the module refuses to go while it is open, and takes it along when it goes;
 //! - it is made when the parameter says so, and the module is refused where it cannot be made.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{
+        MetadataExt,
+        PermissionsExt, //
+    }, //
+};
 
 use super::*;
-use crate::harness::fixture::refused;
-use crate::harness::module::{load_with, parameters, unload, unload_when_idle, NAME};
-use crate::harness::process::{become_nobody, Child};
+use crate::harness::{
+    fixture::refused,
+    module::{
+        load_with,
+        parameters,
+        unload,
+        unload_when_idle,
+        NAME, //
+    },
+    process::{
+        become_nobody,
+        Child, //
+    }, //
+};
 
 pub(super) fn tests() -> Vec<Test> {
     let plain: [(&str, fn()); 3] = [

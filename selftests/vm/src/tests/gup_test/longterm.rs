@@ -5,8 +5,8 @@
 //! - they pin all pages or none, and refuse what the kernel refuses, with its error numbers;
 //! - the walk serves the fast ones, and the kernel the others;
 //! - what is read through the pins is what the owner wrote, also after fork();
-//! - an open file has its own pages, and gives them back when they are to be given back, when it is closed, and when its
-//!   process is killed;
+//! - an open file has its own pages, and gives them back when they are to be given back, when it is closed, and when
+//!   its process is killed;
 //! - nothing is charged to the limit of locked memory.
 
 use rust_gup_memory::{

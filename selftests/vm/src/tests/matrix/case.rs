@@ -77,8 +77,8 @@ impl Outlook {
         })
     }
 
-    /// Pages that an engine takes in the end, and the error if there are none: what its fast walk takes from the beginning,
-    /// and what the slow path does not refuse.
+    /// Pages that an engine takes in the end, and the error if there are none: what its fast walk takes from the
+    /// beginning, and what the slow path does not refuse.
     pub(super) fn taken(&self, engine: Engine) -> (u64, i32) {
         let nr_fast = match engine {
             Engine::Kernel => self.nr_fast_kernel(),

@@ -52,8 +52,8 @@ fn ways() -> impl Iterator<Item = Way> {
         .flat_map(|how| ACCESSES.map(|access| Way { how, access }))
 }
 
-/// Ranges of interest: all of it, its ends, single bytes, across borders of pages and leaves, up to and across the ends.
-/// Of very much memory only parts, for time's sake.
+/// Ranges of interest: all of it, its ends, single bytes, across borders of pages and leaves, up to and across the
+/// ends. Of very much memory only parts, for time's sake.
 fn ranges(scene: &Scene) -> Vec<Bytes> {
     let len = scene.map.len_bytes;
     let all = len.min(2 * pmd_bytes());

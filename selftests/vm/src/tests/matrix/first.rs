@@ -59,8 +59,8 @@ struct Taken {
     is_mapped: bool,
 }
 
-/// Takes ranges of `situation`, one after the other, with each engine, and compares; how many comparisons that were, the
-/// memory, and what it consisted of in the beginning.
+/// Takes ranges of `situation`, one after the other, with each engine, and compares; how many comparisons that were,
+/// the memory, and what it consisted of in the beginning.
 pub(super) fn first_touch(
     device: &Device,
     situation: &Situation,
@@ -181,7 +181,8 @@ fn take(
     }
 }
 
-/// Looks at pages that were taken, those of their flags that are in `mask`, and the entries that map them from `addr` on.
+/// Looks at pages that were taken, those of their flags that are in `mask`, and the entries that map them from `addr`
+/// on.
 fn look(pinned: &Pinned<'_>, addr: Option<usize>, mask: u64) -> Vec<Taken> {
     let nr_pages = pinned.nr_pages() as usize;
     let taken = frames_of(pinned);

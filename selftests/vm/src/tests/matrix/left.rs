@@ -4,11 +4,12 @@
 //!
 //! - Memory at rest has as many references after it was taken as before.
 //! - Private pages do not count as pinned: fork() copies those that may be, instead of sharing them.
-//! - All pages that were met, also those that were refused or given up meanwhile, are freed with their mapping and file.
+//! - All pages that were met, also those that were refused or given up meanwhile, are freed with their mapping and
+//!   file.
 //!
-//! Device memory is in none of the lists that are looked at. But a file system does not give up pages that somebody holds, nor
-//! does a device go as long as there are such (`dax_break_layout_final()`, `memunmap_pages()`): closing the file, or the test
-//! after it, would never end. What a disk lends is counted by its driver, see [`bars`](super::bars).
+//! Device memory is in none of the lists that are looked at. But a file system does not give up pages that somebody
+//! holds, nor does a device go as long as there are such (`dax_break_layout_final()`, `memunmap_pages()`): closing the
+//! file, or the test after it, would never end. What a disk lends is counted by its driver, see [`bars`](super::bars).
 
 use std::{
     collections::BTreeSet,
@@ -158,8 +159,8 @@ impl Refs {
     }
 }
 
-/// Fails if pages of the scene still count as pinned, or if those and the ones that it has consisted of are not freed with
-/// it.
+/// Fails if pages of the scene still count as pinned, or if those and the ones that it has consisted of are not freed
+/// with it.
 pub(super) fn nothing(scene: Scene, met: Met, what: &str) {
     if scene.is_visible {
         not_pinned(&scene, what);
@@ -189,8 +190,8 @@ fn not_pinned(scene: &Scene, what: &str) {
     let states = pagemap(map.addr, map.nr_pages());
     let states_of_child = child.pagemap(map.addr, map.nr_pages());
     // A page of 1 GiB may be missing in the child: fork() takes the table that it would go to for a shared one, by the
-    // `pt_share_count` of ptdesc (mm/hugetlb.c:4962), which only tables of PMDs have; in those of PUDs it is what the page
-    // was before. A pinned one would make fork() fail, which had to copy it: there is no second one.
+    // `pt_share_count` of ptdesc (mm/hugetlb.c:4962), which only tables of PMDs have; in those of PUDs it is what the
+    // page was before. A pinned one would make fork() fail, which had to copy it: there is no second one.
     let is_lost =
         |page: usize| map.len_bytes >= pud_bytes() && states_of_child[page] & PAGEMAP_PRESENT == 0;
     for page in private {

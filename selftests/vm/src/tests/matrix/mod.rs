@@ -5,8 +5,8 @@
 //!
 //! - at first touch, on memory that is made anew for each engine: the same number of pages or the same error, of the
 //!   same kind, mapped in the same way, as many pins in /proc/vmstat, and the contents that the owner gave them;
-//! - of memory that is made anew, of which the engine in Rust takes what it finds and the kernel's function then, within
-//!   one comparison: the same pages;
+//! - of memory that is made anew, of which the engine in Rust takes what it finds and the kernel's function then,
+//!   within one comparison: the same pages;
 //! - on memory at rest, which the kernel's function has taken before: the same pages, the same reference counts, pin
 //!   counts and referenced flags;
 //! - without the slow path, before and afterwards: the same pages as `get_user_pages_fast_only()`, and for pins, for
@@ -113,8 +113,8 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
 }
 
-/// How many situations there were, how often they were compared and how often that looked again, by all tests, which are
-/// processes of their own.
+/// How many situations there were, how often they were compared and how often that looked again, by all tests, which
+/// are processes of their own.
 fn tally() -> &'static [AtomicU64; 3] {
     static TALLY: OnceLock<usize> = OnceLock::new();
     let addr = *TALLY.get_or_init(|| {

@@ -105,8 +105,8 @@ fn read_only_thp() -> Scene {
     })
 }
 
-/// The processor has no such right: what is there can be read, also by the fast walks, which see no rights but those. The
-/// slow path knows better.
+/// The processor has no such right: what is there can be read, also by the fast walks, which see no rights but those.
+/// The slow path knows better.
 fn write_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
     map.protect(0, map.len_bytes, libc::PROT_WRITE);

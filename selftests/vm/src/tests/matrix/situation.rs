@@ -107,8 +107,8 @@ impl Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parity {
     /// Small folios of unevictable files that are no secret memory, like those of ramfs: the kernel's fast walk takes
-    /// them, and the module, which cannot tell them from secret memory, leaves them to the slow path, which does not set
-    /// the referenced flag of unevictable folios.
+    /// them, and the module, which cannot tell them from secret memory, leaves them to the slow path, which does not
+    /// set the referenced flag of unevictable folios.
     Unevictable,
     /// Under Xen, paravirtualized, entries hold frames of the machine. The kernel's fast walk asks Xen's functions for
     /// each entry; the module's is off.

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel's memory map holds of a frame, by /proc/kcore: the references of a page, which no other file shows. Its
-//! note VMCOREINFO says how the map is laid out. The module has no part in that.
+//! What the kernel's memory map holds of a frame, by /proc/kcore: the references of a page, which no other file shows.
+//! Its note VMCOREINFO says how the map is laid out. The module has no part in that.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::{
+    fs::File,
+    os::unix::fs::FileExt, //
+};
 
-use crate::harness::proof::{kpageflags, kpf};
+use crate::harness::proof::{
+    kpageflags,
+    kpf, //
+};
 
 /// The largest folio has 1 GiB.
 const MAX_ORDER: u32 = 18;

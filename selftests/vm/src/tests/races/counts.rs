@@ -150,8 +150,8 @@ impl Orphans {
             }
             assert!(
                 Instant::now() < deadline,
-                "pages that were unmapped are not freed: {} private ones, {} before; of tmpfs {} more than it counts, {} \
-                 before",
+                "pages that were unmapped are not freed: {} private ones, {} before; of tmpfs {} more than it counts, \
+                 {} before",
                 now.anon,
                 self.anon,
                 now.shmem,

@@ -210,8 +210,9 @@ fn against_dax_on_xfs() {
     against_dax(Fs::Xfs);
 }
 
-/// Each folio is taken apart when its part of the file goes (`dax_folio_put()`), and made anew of the same memory. The file
-/// system waits until nobody has a page of the file (`dax_break_layout()`), nor maps one again, so nobody may meanwhile.
+/// Each folio is taken apart when its part of the file goes (`dax_folio_put()`), and made anew of the same memory. The
+/// file system waits until nobody has a page of the file (`dax_break_layout()`), nor maps one again, so nobody may
+/// meanwhile.
 fn against_dax(fs: Fs) {
     if !pmem::is_there() {
         skip("no persistent memory: see selftests/vm/profiles");

@@ -330,7 +330,8 @@ struct Met {
 }
 
 impl Met {
-    /// Takes all of `map`, of so many entries, again and again. By MEASURE, which charges once: to charge takes a lock that fork holds.
+    /// Takes all of `map`, of so many entries, again and again. By MEASURE, which charges once: to charge takes a lock
+    /// that fork holds.
     fn measure(&mut self, map: &Map, nr_entries: u32, nr_rounds: u32) {
         let device = open();
         let info = device.info().expect("INFO").raw;

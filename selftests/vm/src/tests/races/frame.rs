@@ -1,38 +1,70 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a race is run: three threads that take pages and one that disturbs them, for a number of disturbances, and another
-//! process that wants memory all the time.
+//! How a race is run: three threads that take pages and one that disturbs them, for a number of disturbances, and
+//! another process that wants memory all the time.
 //!
 //! `RACE_SCALE` in the environment multiplies the number (0.2 for a slow kernel, 100 for a long run). Which pieces of
 //! memory are taken and disturbed depends on a seed: for half of the disturbances one that is always the same, and for
 //! the others a new one, which is printed; or for parts of
 //! them those of `RACE_SEEDS`. A machine that is too slow for the number may stop at a small part of it, and says so.
 
-use std::cell::Cell;
-use std::env;
-use std::fs;
-use std::rc::Rc;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    env,
+    fs,
+    rc::Rc,
+    str::FromStr,
+    sync::{
+        atomic::{
+            AtomicBool,
+            AtomicU64,
+            Ordering, //
+        },
+        Arc, //
+    },
+    thread,
+    time::{
+        Duration,
+        Instant, //
+    }, //
+};
 
-use rand::rngs::SmallRng;
-use rand::SeedableRng;
-use rust_gup_uapi::{Access, How, Stop};
+use rand::{
+    rngs::SmallRng,
+    SeedableRng, //
+};
+use rust_gup_uapi::{
+    Access,
+    How,
+    Stop, //
+};
 
-use super::arena::Arena;
-use super::counts::Orphans;
-use super::squatter::Squatter;
-use super::taker::{Taker, Tally};
-use super::total;
-use super::ways::{Refusal, Rules};
-use crate::harness::fixture::{self, field, open, stats};
-use crate::harness::memory::has_movable_memory;
-use crate::harness::process::Child;
-use crate::harness::runner::skip;
-use crate::harness::seed;
+use super::{
+    arena::Arena,
+    counts::Orphans,
+    squatter::Squatter,
+    taker::{
+        Taker,
+        Tally, //
+    },
+    total,
+    ways::{
+        Refusal,
+        Rules, //
+    }, //
+};
+use crate::harness::{
+    fixture::{
+        self,
+        field,
+        open,
+        stats, //
+    },
+    memory::has_movable_memory,
+    process::Child,
+    runner::skip,
+    seed, //
+};
 
 pub(super) const NR_TAKERS: usize = 3;
 /// What a race may take for scale 1, several times what it takes on a machine that is idle.

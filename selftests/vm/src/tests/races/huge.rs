@@ -80,8 +80,8 @@ pub(super) fn try_collapse(map: &Map, at: usize) -> io::Result<()> {
     map.try_advise(at, pmd_bytes(), libc::MADV_COLLAPSE)
 }
 
-/// Write-protects a page for a moment, which splits a huge page's mapping. Its owner and requests for writing are refused
-/// meanwhile, so the arena [may be absent](Arena::may_be_absent).
+/// Write-protects a page for a moment, which splits a huge page's mapping. Its owner and requests for writing are
+/// refused meanwhile, so the arena [may be absent](Arena::may_be_absent).
 fn write_protect(arena: &Arena, at: usize) {
     arena.map.protect(at, page_bytes(), libc::PROT_READ);
     arena.map.protect(at, page_bytes(), RW);
@@ -168,7 +168,8 @@ fn against_splitting() {
     no_reference_left(&arena);
 }
 
-/// khugepaged at work: it looks at all memory without a pause, and gets a processor as others do (it is nice 19 by itself).
+/// khugepaged at work: it looks at all memory without a pause, and gets a processor as others do (it is nice 19 by
+/// itself).
 struct BusyKhugepaged {
     _settings: Vec<Setting>,
     pid: Pid,

@@ -2,8 +2,10 @@
 
 //! Memory that all tests have together, each of which runs in a process of its own.
 
-use std::ptr::null_mut;
-use std::sync::atomic::AtomicU64;
+use std::{
+    ptr::null_mut,
+    sync::atomic::AtomicU64, //
+};
 
 /// Numbers that this process shares with those that it forks from now on. They begin as zeros, and stay for good.
 pub(super) fn numbers<const N: usize>() -> &'static [AtomicU64; N] {

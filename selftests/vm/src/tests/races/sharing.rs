@@ -149,8 +149,8 @@ fn against_write_protection() {
     no_reference_left(&arena);
 }
 
-/// Pages are moved to another address, unless they are pinned. The kernel clears the entry, looks at the count, and does
-/// not have other CPUs forget the entry in between: between the two looks of the walk.
+/// Pages are moved to another address, unless they are pinned. The kernel clears the entry, looks at the count, and
+/// does not have other CPUs forget the entry in between: between the two looks of the walk.
 fn against_userfaultfd_move() {
     let arena = Arena::small(pmd_bytes() / page_bytes())
         .may_be_absent()

@@ -2,8 +2,8 @@
 
 //! Somebody else who wants pages: takes what is free all the time, marks it, and looks whether the marks stay.
 //!
-//! The marks look like entries of a page table, of frames that no machine has. Who walks through a table that was freed,
-//! and is one of these pages by now, gets there.
+//! The marks look like entries of a page table, of frames that no machine has. Who walks through a table that was
+//! freed, and is one of these pages by now, gets there.
 
 use std::ptr::with_exposed_provenance_mut;
 
@@ -41,8 +41,8 @@ impl Squatter {
         MARK | (word as u64 & 0xf_ffff) << 12
     }
 
-    /// Takes pages, those first that this CPU has freed last. Now and then gives back all: seldom, because the other CPUs
-    /// have to be asked to forget them.
+    /// Takes pages, those first that this CPU has freed last. Now and then gives back all: seldom, because the other
+    /// CPUs have to be asked to forget them.
     pub(super) fn turn(&mut self) {
         let part = NR_AT_ONCE * page_bytes();
         self.mark(self.turn * part, part);

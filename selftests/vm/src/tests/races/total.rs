@@ -2,8 +2,13 @@
 
 //! What all races together have done. Each runs in a process of its own, and adds to memory that they share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::sync::{
+    atomic::{
+        AtomicU64,
+        Ordering, //
+    },
+    OnceLock, //
+};
 
 use super::shared;
 
@@ -32,7 +37,8 @@ pub(crate) fn line() -> Option<String> {
         [0, 1, 2, 3].map(|i| total[i].load(Ordering::Relaxed));
     (races > 0).then(|| {
         format!(
-            "figures: {races} races, {disturbances} disturbances; pages taken {takes} times, and {looks} of them looked at"
+            "figures: {races} races, {disturbances} disturbances; pages taken {takes} times, and {looks} of them \
+             looked at"
         )
     })
 }

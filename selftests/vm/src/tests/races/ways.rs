@@ -3,16 +3,34 @@
 //! The ways in which takers ask for pages, and what came of each. A race of which one way had no part in has not shown
 //! anything about that way.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        atomic::{
+            AtomicU64,
+            Ordering, //
+        },
+        Mutex,
+        PoisonError, //
+    }, //
+};
 
-use rand::rngs::SmallRng;
-use rand::Rng;
-use rust_gup_uapi::{Access, Fallback, How, Request};
+use rand::{
+    rngs::SmallRng,
+    Rng, //
+};
+use rust_gup_uapi::{
+    Access,
+    Fallback,
+    How,
+    Request, //
+};
 
-use crate::harness::fixture::{ACCESSES, HOWS};
+use crate::harness::fixture::{
+    ACCESSES,
+    HOWS, //
+};
 
 const FALLBACKS: [Fallback; 2] = [Fallback::Slow, Fallback::Never];
 const NR: usize = HOWS.len() * ACCESSES.len() * FALLBACKS.len();
