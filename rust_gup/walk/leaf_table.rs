@@ -212,9 +212,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     #[inline(always)]
     fn take_runs<K: RefKind, R: StaticRules, S: SizeClass>(&mut self) -> Result<(), LoopEnd> {
         while self.index < self.end {
-            let (seen, mapped) = self.read().map_err(LoopEnd::Stop)?;
-            let sighting = self.look::<S>(mapped).ok_or_else(other_folio)?;
-            let first = FirstEntry { seen, mapped };
+            let first = self.read().map_err(LoopEnd::Stop)?;
+            let sighting = self.look::<S>(first.mapped).ok_or_else(other_folio)?;
             self.take_run::<K, R, S>(&first, &sighting, Another)?;
         }
         Ok(())
@@ -264,17 +263,17 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
             if self.index >= self.end {
                 return Ok(());
             }
-            let (seen, mapped) = self.read().map_err(LoopEnd::Stop)?;
-            first = FirstEntry { seen, mapped };
+            first = self.read().map_err(LoopEnd::Stop)?;
         }
     }
 
     /// Reads the next entry.
     #[inline(always)]
-    fn read(&self) -> Result<(Seen<T::Slot>, Mapped<T::Slot>), Stop> {
+    fn read(&self) -> Result<FirstEntry<T::Slot>, Stop> {
         let at = F::LEVELS[0].nth(self.index);
         let seen = Seen::read(self.tables, self.entries, at);
-        Ok((seen, seen.page(self.tables, at, &self.context)?))
+        let mapped = seen.page(self.tables, at, &self.context)?;
+        Ok(FirstEntry { seen, mapped })
     }
 
     /// Looks at the page of an entry, and what folio it belongs to.

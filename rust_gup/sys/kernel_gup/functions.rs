@@ -72,11 +72,11 @@ impl PageArray {
             // SAFETY: `pages` has room for `nr_pages`, which is below `INT_MAX`; mmap_lock is not held. The current
             // task has an address space, of which `_mm` is the witness. The same holds for the calls below.
             (Function::Unlocked, true) => unsafe {
-                bindings::pin_user_pages_unlocked(addr, nr_pages, pages, flags) as isize
+                bindings::pin_user_pages_unlocked(addr, nr_pages, pages, flags)
             },
             // SAFETY: As above.
             (Function::Unlocked, false) => unsafe {
-                bindings::get_user_pages_unlocked(addr, nr_pages, pages, flags) as isize
+                bindings::get_user_pages_unlocked(addr, nr_pages, pages, flags)
             },
             // SAFETY: As above.
             (Function::Fast, true) => unsafe {

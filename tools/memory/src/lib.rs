@@ -7,7 +7,7 @@
 //!   error says what to do about it.
 //! - An [`Area`] is address space between guard pages, for mappings of the caller's own.
 //! - A [`Setting`] is a value in sysfs or procfs that gets its old value back.
-//! - [`file`] makes files without names, [`proc`] reads what the kernel says about memory, [`size`] how large pages
+//! - [`mod@file`] makes files without names, [`proc`] reads what the kernel says about memory, [`size`] how large pages
 //!   are.
 
 mod area;

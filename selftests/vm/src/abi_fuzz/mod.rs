@@ -4,7 +4,7 @@
 //!
 //! A case is a process: memory of all kinds, open files, one to three threads, and a script that was made from a seed.
 //! A round is many cases of one persona, two at a time, and a test as all others: what [`guard`](crate::harness::guard)
-//! and [`runner`](crate::harness::runner) promise holds for it. Verify of each call that
+//! and [`runner`] promise holds for it. Verify of each call that
 //!
 //! - it returns what `Documentation/uapi.rst` says, and nothing else: a call with something wrong fails for that
 //!   reason, one with nothing wrong works;

@@ -5,7 +5,7 @@
 //! - it ends within its time, and a crash of it fails this test alone: it runs in a process of its own;
 //! - it leaves no process behind;
 //! - it gives back what it charged to its own limit of locked memory;
-//! - nothing of what [`guard`](crate::harness::guard) watches has happened.
+//! - nothing of what [`guard`] watches has happened.
 
 use std::{
     fs::File,
