@@ -80,6 +80,7 @@ impl Call {
     /// The size that was first published, the least there is.
     pub(super) fn first_size(self) -> usize {
         let nr_grown = match self {
+            Self::Info => 4,
             Self::Compare => 5,
             Self::Stats => 1,
             _ => 0,
