@@ -98,7 +98,7 @@ pub(crate) struct Options {
     #[arg(long = "seconds", value_name = "N")]
     nr_seconds: Option<u64>,
 
-    /// Where the random numbers begin; several are taken in turn [1]
+    /// Where the random numbers begin; several are taken in turn (default: 1)
     #[arg(long = "seed", value_name = "N", value_parser = seed::parse)]
     seeds: Vec<u64>,
 
