@@ -45,6 +45,45 @@ function path(text, p) {
 	return text ~ ("(^|[^A-Za-z0-9_:])" p "[[:space:]]*::")
 }
 
+# part_of(file), room_of(file): the folder of rust_gup/ that a file is in, and
+# that of sys/.
+function part_of(file) {
+	sub(/^rust_gup\//, "", file)
+	sub(/[\/.].*/, "", file)
+	return file
+}
+
+function room_of(file) {
+	return sub(/^rust_gup\/sys\//, "", file) ? part_of(file) : ""
+}
+
+# check_use(tree, prefix): no name of the tree of a `use` ranks above this file.
+function check_use(tree, prefix,    i, c, depth, name, names, n, own) {
+	depth = 0
+	name = ""
+	n = 0
+	for (i = 1; i <= length(tree); i++) {
+		c = substr(tree, i, 1)
+		if (c == "{" && depth++ == 0 || c == "}" && --depth == 0)
+			continue
+		if (c == "," && depth == 0) {
+			names[++n] = name
+			name = ""
+		} else
+			name = name c
+	}
+	names[++n] = name
+	for (i = 1; i <= n; i++) {
+		name = names[i]
+		if (prefix == "" && match(name, /^sys::/))
+			check_use(substr(name, 6), "sys")
+		sub(/[^a-z_0-9].*/, "", name)
+		own = prefix == "" ? part : room
+		if (name != own && (prefix, name) in rank && (prefix, own) in rank && rank[prefix, name] >= rank[prefix, own])
+			report("`" own "` uses `" name "`, which does not lie below it")
+	}
+}
+
 function report(rule) {
 	printf "%s:%d: %s\n", FILENAME, FNR, rule
 	printf "    %s\n", $0
@@ -53,6 +92,9 @@ function report(rule) {
 
 FNR == 1 {
 	in_comment = in_string = 0
+	use = ""
+	part = FILENAME ~ /^rust_gup\/.*\.rs$/ ? part_of(FILENAME) : ""
+	room = room_of(FILENAME)
 	walk = FILENAME ~ /^rust_gup\/walk\//
 	format = FILENAME ~ /^rust_gup\/walk\/format/
 	gup = FILENAME ~ /^rust_gup\/gup\//
@@ -100,10 +142,38 @@ walk && text ~ /target_arch|target_pointer_width|CONFIG_/ {
 	report("what one architecture has is named outside of sys/arch/ and walk/format/")
 }
 
+# A `use` to its end, without blanks.
+part != "" && (use != "" || text ~ /^[[:space:]]*(pub(\([a-z: ]*\))?[[:space:]]+)?use[[:space:]]+(crate|super)::/) {
+	one = text
+	sub(/^[[:space:]]*(pub(\([a-z: ]*\))?[[:space:]]+)?use[[:space:]]+/, "", one)
+	gsub(/[[:space:]]/, "", one)
+	use = use one
+	if (use ~ /;$/) {
+		sub(/;$/, "", use)
+		if (sub(/^crate::/, "", use))
+			check_use(use ~ /^\{/ ? substr(use, 2, length(use) - 2) : use, "")
+		else if (FILENAME ~ /^rust_gup\/sys\/[a-z_]+\.rs$/ && sub(/^super::/, "", use))
+			check_use(use ~ /^\{/ ? substr(use, 2, length(use) - 2) : use, "sys")
+		use = ""
+	}
+}
+
 gup && (path(text, "crate::device") || path(text, "crate::kapi") || path(text, "crate::gup_test")) {
 	report("gup/ names device/, kapi/ or gup_test/")
 }
 
 END {
 	exit bad
+}
+
+# From the bottom to the top.
+BEGIN {
+	n = split("walk uapi:sys:gup:kapi:device gup_test", floors, ":")
+	for (i = 1; i <= n; i++)
+		for (j = split(floors[i], names, " "); j > 0; j--)
+			rank["", names[j]] = i
+	n = split("arch:machine task counters files errno:memory:live:held:kernel_gup window:check", floors, ":")
+	for (i = 1; i <= n; i++)
+		for (j = split(floors[i], names, " "); j > 0; j--)
+			rank["sys", names[j]] = i
 }
