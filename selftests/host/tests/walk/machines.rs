@@ -94,6 +94,18 @@ fn each_entry_of_a_group_maps_a_page_of_its_own() {
 }
 
 #[test]
+fn a_block_that_is_mapped_twice_is_two_runs() {
+    let machine = machine::<Grouped>(4);
+    for nr in 0..8 {
+        machine.install(nr * PAGE, Level::PTE, Grouped::group_leaf(rw(FIRST)));
+    }
+    let got = ask(&machine, &Ask::write(Kind::Get, 0, 8));
+    let expected: Vec<u64> = (0..8).map(|nr| FIRST + nr % 4).collect();
+    assert_eq!(frames(&got), expected);
+    assert_eq!((got.stop, got.runs.len()), (None, 2));
+}
+
+#[test]
 fn an_entry_in_a_group_that_is_another_one_ends_the_run() {
     let machine = grouped();
     machine.install(
