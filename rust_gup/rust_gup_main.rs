@@ -2,9 +2,9 @@
 
 //! Fast GUP in Rust.
 //!
-//! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `kapi/` what other modules
-//! and the device ask for, `device/` the device, `uapi/` its ABI, `gup_test/` the interface of the kernel's selftests.
-//! `Documentation/design.rst` is the guide.
+//! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `kapi/` what other
+//! modules and the device ask for, `device/` the device, `uapi/` its ABI, `gup_test/` the interface of the kernel's
+//! selftests. `Documentation/design.rst` is the guide.
 
 use core::{
     borrow::Borrow,

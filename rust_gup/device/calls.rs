@@ -73,8 +73,8 @@ pub(super) fn info() -> uapi::rust_gup_info {
     }
 }
 
-/// In how many runs `nr_pages` pages lie, as far as the caller may know. How memory lies physically is the administrator's
-/// to see, as in `/proc/PID/pagemap`: for others each page is a run.
+/// In how many runs `nr_pages` pages lie, as far as the caller may know. How memory lies physically is the
+/// administrator's to see, as in `/proc/PID/pagemap`: for others each page is a run.
 fn visible_runs(nr_runs: u64, nr_pages: u64) -> u64 {
     if task::is_admin() {
         nr_runs

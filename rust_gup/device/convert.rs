@@ -108,8 +108,8 @@ pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> 
 ///
 /// # Errors
 ///
-/// For a pin that is not long-term, `EINVAL` without `RUST_GUP_SHORT_TERM` and `EPERM` without `CAP_SYS_ADMIN`; otherwise
-/// as [`request()`].
+/// For a pin that is not long-term, `EINVAL` without `RUST_GUP_SHORT_TERM` and `EPERM` without `CAP_SYS_ADMIN`;
+/// otherwise as [`request()`].
 pub(super) fn handle_request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
     let request = request(addr, len_bytes, flags)?;
     if request.how == How::Pin {

@@ -2,10 +2,11 @@
 
 //! Both engines on one range.
 //!
-//! The Rust engine goes first, on memory as it is found: what it does wrong there, such as to take a page that had to be
-//! copied or unshared before, nobody has put right for it. Then the kernel's function takes the range, whose slow path is
-//! the one that the Rust engine falls back to: it has to get the very pages, or the same error. What was done to counts and
-//! flags is compared afterwards, on memory that is ready: a slow path does more to them than take a reference.
+//! The Rust engine goes first, on memory as it is found: what it does wrong there, such as to take a page that had to
+//! be copied or unshared before, nobody has put right for it. Then the kernel's function takes the range, whose slow
+//! path is the one that the Rust engine falls back to: it has to get the very pages, or the same error. What was done
+//! to counts and flags is compared afterwards, on memory that is ready: a slow path does more to them than take a
+//! reference.
 
 use kernel::prelude::*;
 
@@ -80,9 +81,9 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<Error>,
 }
 
-/// How often is compared before reference counts that alone differ are believed. Each CPU gathers pages for the LRU lists,
-/// with a reference on each, and lets go of them whenever it has enough (`folio_batch_add_and_move()`). What an engine
-/// forgets to give back, it forgets each time.
+/// How often is compared before reference counts that alone differ are believed. Each CPU gathers pages for the LRU
+/// lists, with a reference on each, and lets go of them whenever it has enough (`folio_batch_add_and_move()`). What an
+/// engine forgets to give back, it forgets each time.
 const NR_TRIES: u64 = 4;
 
 /// Lets both engines take the range of `request`, and compares.

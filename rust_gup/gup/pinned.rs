@@ -83,8 +83,8 @@ impl<K: RefKind> Pinned<K> {
 
     /// Says that the pages were written to, or are about to be.
     ///
-    /// A plain reference does not allow it (`Documentation/core-api/pin_user_pages.rst`, case 5): the file system takes the
-    /// page for clean and gives up its buffers, and fork() shares it with the child.
+    /// A plain reference does not allow it (`Documentation/core-api/pin_user_pages.rst`, case 5): the file system takes
+    /// the page for clean and gives up its buffers, and fork() shares it with the child.
     fn set_written(&self) -> Result {
         if !K::PINS || !self.writable {
             return Err(EACCES);

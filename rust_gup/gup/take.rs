@@ -87,8 +87,8 @@ impl Taken {
     }
 }
 
-/// Takes the pages of `request` and adds them to `pages`, which has room for a run. `taken` tells how, also in case of an
-/// error.
+/// Takes the pages of `request` and adds them to `pages`, which has room for a run. `taken` tells how, also in case of
+/// an error.
 ///
 /// May sleep: with [`Fallback::None`] only to allocate memory for the list.
 ///

@@ -18,8 +18,8 @@ use super::{
 /// How many counters there are.
 pub(crate) const NR_COUNTERS: usize = raw::NR_COUNTERS;
 
-/// Where the per-CPU variable of `helpers.c` lies relative to a CPU's base. Written before the device exists through which
-/// all requests come.
+/// Where the per-CPU variable of `helpers.c` lies relative to a CPU's base. Written before the device exists through
+/// which all requests come.
 static BASE: AtomicUsize = AtomicUsize::new(0);
 
 /// Called once, before anything is counted.

@@ -11,7 +11,8 @@
 //! - `held/`: the list of the pages that are held, and what is done with them.
 //! - `kernel_gup/`: the kernel's own functions, which add to that list.
 //! - `window.rs`: the walk, which adds to that list.
-//! - `files/`: files that serve ioctls. `task.rs`: the current task. `counters.rs`: statistics. `check/`: what only checks.
+//! - `files/`: files that serve ioctls. `task.rs`: the current task. `counters.rs`: statistics. `check/`: what only
+//!   checks.
 
 mod arch;
 pub(crate) mod check;

@@ -70,8 +70,8 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
         result: Ok(()),
         irqs_off_cycles: 0,
     };
-    // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those; the same
-    // holds for page maps.
+    // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those; the
+    // same holds for page maps.
     let mark = unsafe {
         pages.write_with(|out| {
             with_irqs_off(|irqs_off| {

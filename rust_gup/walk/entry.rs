@@ -73,8 +73,8 @@ impl<S: Copy> Seen<S> {
         Ok(Mapped::new(leaf))
     }
 
-    /// Decodes an entry above the table of base pages: the page of a huge leaf that it maps at `addr`, and how many of the
-    /// leaf there are from that one on; or none, if it points to a table.
+    /// Decodes an entry above the table of base pages: the page of a huge leaf that it maps at `addr`, and how many of
+    /// the leaf there are from that one on; or none, if it points to a table.
     #[inline(always)]
     pub(super) fn interior<F, T>(
         &self,

@@ -24,9 +24,9 @@ pub(super) const PIN_BIAS: u32 = 1024;
 ///
 /// A count has 32 bits and is signed; at 2^31 it would be negative, and the kernel then refuses the folio to everybody
 /// (`try_get_folio()`), for as long as the references are held. `mm/gup.c` takes pages up to there. A quarter of that
-/// leaves the other three to those who do not come through here, is still 524288 pins of a small folio, and 2048 of all of
-/// a folio of 1 GiB, and is far more than mappings make of a page: each needs a process or a VMA. One grab adds 2^18 at
-/// most.
+/// leaves the other three to those who do not come through here, is still 524288 pins of a small folio, and 2048 of all
+/// of a folio of 1 GiB, and is far more than mappings make of a page: each needs a process or a VMA. One grab adds 2^18
+/// at most.
 pub const MAX_REFS: u32 = 1 << 29;
 
 /// Whether references may be taken on a folio that has `refcount` of them. None: it is being freed, split or migrated.
@@ -58,7 +58,8 @@ impl SizeClass for Large {
     const LARGE: bool = true;
 }
 
-/// What has to be true of a folio because of the zone that it lies in: a type, so that ordinary memory is asked nothing.
+/// What has to be true of a folio because of the zone that it lies in: a type, so that ordinary memory is asked
+/// nothing.
 pub(super) trait Zone<M: Folios>: Copy {
     /// Refuses what may not be taken.
     ///
@@ -69,7 +70,8 @@ pub(super) trait Zone<M: Folios>: Copy {
         Ok(())
     }
 
-    /// Writes the run of `nr_pages` pages from `first` on, of a folio that is referenced. Returns whether there is room.
+    /// Writes the run of `nr_pages` pages from `first` on, of a folio that is referenced. Returns whether there is
+    /// room.
     fn push(
         self,
         folios: M,
@@ -136,8 +138,8 @@ impl<M: Folios> Zone<M> for Device {
         }
     }
 
-    /// Each page holds its page map too. The references on the pages do not keep it: device DAX goes with its memory map
-    /// under them (`kill_dev_dax()`, `drivers/dax/bus.c`; `memunmap_pages()`).
+    /// Each page holds its page map too. The references on the pages do not keep it: device DAX goes with its memory
+    /// map under them (`kill_dev_dax()`, `drivers/dax/bus.c`; `memunmap_pages()`).
     #[inline(always)]
     fn push(
         self,
@@ -438,7 +440,8 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         Ok((nr, Ok(())))
     }
 
-    /// Writes the run of the first `nr` pages, `first` and those behind it, for the caller. Returns whether there is room.
+    /// Writes the run of the first `nr` pages, `first` and those behind it, for the caller. Returns whether there is
+    /// room.
     #[inline(always)]
     pub(super) fn write(
         &self,

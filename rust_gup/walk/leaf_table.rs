@@ -47,8 +47,8 @@ enum LoopEnd {
     NoRoom,
 }
 
-/// Entries of a table of base pages while runs are taken from them: all that the loop needs, by value. The compiler then
-/// keeps it in registers; behind a reference it would have to be loaded again after each atomic operation. So no
+/// Entries of a table of base pages while runs are taken from them: all that the loop needs, by value. The compiler
+/// then keeps it in registers; behind a reference it would have to be loaded again after each atomic operation. So no
 /// function that is not inlined may be given a reference to it.
 struct Leaves<'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
     tables: T,

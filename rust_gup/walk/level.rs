@@ -30,8 +30,8 @@ impl Geometry {
         1usize.wrapping_shl(self.bits)
     }
 
-    /// Whether `addr` lies beyond what a table of this level reaches as the root. The index would wrap around there, and
-    /// give the page of another address.
+    /// Whether `addr` lies beyond what a table of this level reaches as the root. The index would wrap around there,
+    /// and give the page of another address.
     #[doc(alias = "gup_fast_permitted")]
     #[inline(always)]
     pub const fn is_beyond(&self, addr: u64) -> bool {
@@ -72,8 +72,8 @@ impl Geometry {
 ///
 /// # Invariants
 ///
-/// It is less than the number of entries that the [`Geometry`] which made it has in a table. The walk indexes a table with
-/// those of the geometry of its level, and with no others.
+/// It is less than the number of entries that the [`Geometry`] which made it has in a table. The walk indexes a table
+/// with those of the geometry of its level, and with no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index(usize);
 

@@ -5,7 +5,8 @@
 //! Nothing in here touches memory. What the walk needs to know comes through three seams:
 //!
 //! - [`Format`]: what the bits of an entry mean. Pure functions and constants, one file an architecture.
-//! - [`Tables`]: how to read one entry of live tables, and how to get from an entry *as it was read* to the table below.
+//! - [`Tables`]: how to read one entry of live tables, and how to get from an entry *as it was read* to the table
+//!   below.
 //! - [`Folios`]: the reference counts and flags of the pages that are found.
 //!
 //! The kernel module implements the last two on the running kernel (`sys/`), the host tests on an emulated machine

@@ -78,8 +78,8 @@ impl core::fmt::Debug for Run {
 ///
 /// # Invariants
 ///
-/// `next` is the frame that follows on the last run, or [`NO_FRAME`] if nothing may. Of the empty run it is 0, so that it
-/// can be extended as well.
+/// `next` is the frame that follows on the last run, or [`NO_FRAME`] if nothing may. Of the empty run it is 0, so that
+/// it can be extended as well.
 #[derive(Debug)]
 pub struct RunWriter<'a> {
     room: &'a mut [Run],
@@ -147,7 +147,8 @@ impl<'a> RunWriter<'a> {
     }
 
     /// Adds a run of device memory, whose page maps begin and end at multiples of `align` pages, a power of two: what
-    /// lies on the two sides of such a border can belong to two of them, or only one side to one, and comes in two runs.
+    /// lies on the two sides of such a border can belong to two of them, or only one side to one, and comes in two
+    /// runs.
     #[doc(alias("pages_are_mergeable", "zone_device_pages_have_same_pgmap"))]
     #[must_use]
     pub fn push_device(&mut self, first: Pfn, nr_pages: u64, align: u64) -> bool {

@@ -15,9 +15,9 @@ use super::{
 ///
 /// A value of an implementing type exists only as long as the tables cannot be freed.
 pub trait Tables<F: Format>: Copy {
-    /// One table, which was either the root or reached by [`descend`](Self::descend). The walk keeps it for as long as it
-    /// reads entries of it: where tables have to be mapped to be read, the mapping ends with this value (`kmap_local`,
-    /// `pte_unmap()`), that of a table below before that of the one above.
+    /// One table, which was either the root or reached by [`descend`](Self::descend). The walk keeps it for as long as
+    /// it reads entries of it: where tables have to be mapped to be read, the mapping ends with this value
+    /// (`kmap_local`, `pte_unmap()`), that of a table below before that of the one above.
     type Table;
     /// Names the entries of a table, by value.
     type Entries: Copy;
@@ -45,8 +45,8 @@ pub trait Tables<F: Format>: Copy {
     fn load(self, slot: Self::Slot) -> u64;
 
     /// How many entries of a table of base pages from `index` on, of `nr_max` that there are, have the values `first`,
-    /// `first + step`, `first + 2 * step` and so on. Each is read as by [`load()`](Self::load), in this order, up to the
-    /// first that has not.
+    /// `first + step`, `first + 2 * step` and so on. Each is read as by [`load()`](Self::load), in this order, up to
+    /// the first that has not.
     #[inline(always)]
     fn count_progression(
         self,
@@ -68,8 +68,8 @@ pub trait Tables<F: Format>: Copy {
         nr
     }
 
-    /// The table that an entry of `level` points to. It takes what was read and not where it was read: a second read could
-    /// return something else.
+    /// The table that an entry of `level` points to. It takes what was read and not where it was read: a second read
+    /// could return something else.
     ///
     /// Returns [`Stop::Bad`] if the entry does not point to a table after all.
     #[doc(alias(
@@ -173,8 +173,8 @@ pub trait Folios: Copy {
         (self.state(folio).node_and_zone() == node_and_zone).then_some(folio)
     }
 
-    /// Number of pages of a folio that is large, or was a moment ago; of others there is none to read. Stable only while a
-    /// reference is held.
+    /// Number of pages of a folio that is large, or was a moment ago; of others there is none to read. Stable only
+    /// while a reference is held.
     #[doc(alias = "folio_nr_pages")]
     fn nr_pages(self, folio: Self::Folio) -> usize;
 
@@ -192,8 +192,8 @@ pub trait Folios: Copy {
     #[doc(alias("folio_ref_try_add", "page_ref_add_unless_zero"))]
     fn try_add_refs(self, folio: Self::Folio, n: u32) -> bool;
 
-    /// Whether a large folio that is referenced has a pin count. On 32 bits one of two pages has none: there a pin is so
-    /// many references, as of a folio of one page.
+    /// Whether a large folio that is referenced has a pin count. On 32 bits one of two pages has none: there a pin is
+    /// so many references, as of a folio of one page.
     #[doc(alias = "folio_has_pincount")]
     fn has_pincount(self, folio: Self::Folio) -> bool;
 
@@ -210,8 +210,8 @@ pub trait Folios: Copy {
     #[doc(alias("folio_is_pci_p2pdma", "pgmap"))]
     fn is_pci_p2pdma(self, folio: Self::Folio) -> Option<bool>;
 
-    /// Keeps the page map of a referenced folio of `ZONE_DEVICE`, and with it the `struct page`s, from going away with the
-    /// device: `nr_pages` times. Returns `false` if the device goes already.
+    /// Keeps the page map of a referenced folio of `ZONE_DEVICE`, and with it the `struct page`s, from going away with
+    /// the device: `nr_pages` times. Returns `false` if the device goes already.
     #[doc(alias("pgmap", "percpu_ref_tryget_many"))]
     fn try_hold_page_map(self, folio: Self::Folio, nr_pages: u32) -> bool;
 

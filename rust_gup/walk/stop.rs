@@ -29,8 +29,8 @@ pub enum Stop {
     Changed = 8,
     /// The folio's reference count was zero, so that it is being freed, split or migrated.
     Unreferenced = 9,
-    /// The folio changed its head or its size between two looks, or is smaller than what a huge leaf maps; or it is device
-    /// memory without a page map, which is being taken apart.
+    /// The folio changed its head or its size between two looks, or is smaller than what a huge leaf maps; or it is
+    /// device memory without a page map, which is being taken apart.
     Split = 10,
     /// PCI peer-to-peer memory, for a caller who did not ask for it.
     Device = 11,

@@ -44,8 +44,8 @@ pub(crate) trait Arch {
     /// first entry of the root, for an architecture that tells the level by that; others have it from boot.
     fn root_level(first: impl FnOnce() -> u64) -> Level;
 
-    /// What the CPU says about accesses of the thread that runs now, and what else decoding depends on. Called before each
-    /// window, by the thread that asked for it.
+    /// What the CPU says about accesses of the thread that runs now, and what else decoding depends on. Called before
+    /// each window, by the thread that asked for it.
     fn context(access: Access) -> <Self::Format as Format>::Context;
 
     /// `RUST_GUP_FEATURE_*` of this machine.
@@ -53,8 +53,8 @@ pub(crate) trait Arch {
         0
     }
 
-    /// Reads an entry: once and untorn. Loads that come after it in the program are done after it. Called for each entry,
-    /// with interrupts off.
+    /// Reads an entry: once and untorn. Loads that come after it in the program are done after it. Called for each
+    /// entry, with interrupts off.
     ///
     /// # Safety
     ///
@@ -71,9 +71,9 @@ pub(crate) trait Arch {
         raw
     }
 
-    /// Makes a full barrier of an atomic operation that has succeeded. The kernel's operations that return a value are one
-    /// (`Documentation/atomic_t.txt`); those of Rust are none on most architectures, not even `SeqCst`. Called after
-    /// references were taken and before the entries are read again.
+    /// Makes a full barrier of an atomic operation that has succeeded. The kernel's operations that return a value are
+    /// one (`Documentation/atomic_t.txt`); those of Rust are none on most architectures, not even `SeqCst`. Called
+    /// after references were taken and before the entries are read again.
     #[doc(alias = "smp_mb__after_atomic")]
     #[inline(always)]
     fn after_atomic() {
@@ -100,8 +100,8 @@ pub(crate) trait Arch {
         0
     }
 
-    /// Adds to counter `index` of this CPU; `counters` is what `rust_gup_counters_base()` says. Called several times for
-    /// each request.
+    /// Adds to counter `index` of this CPU; `counters` is what `rust_gup_counters_base()` says. Called several times
+    /// for each request.
     ///
     /// # Safety
     ///

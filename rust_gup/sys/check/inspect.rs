@@ -51,8 +51,8 @@ impl Counts {
     }
 }
 
-/// Reads counts and the referenced flag, of a folio that several pages in a row belong to once: others may change them meanwhile, and what is
-/// compared shall be of one moment.
+/// Reads counts and the referenced flag, of a folio that several pages in a row belong to once: others may change them
+/// meanwhile, and what is compared shall be of one moment.
 pub(crate) struct Inspector {
     memory_map: MemoryMap,
     last: Option<(FolioPtr, (Counts, bool))>,

@@ -38,7 +38,8 @@ pub(crate) unsafe trait Abi: Copy + Default {
     }
 }
 
-/// Says of how many 64-bit fields each structure consists, and by how many it has grown; fields of 32 bits come in pairs.
+/// Says of how many 64-bit fields each structure consists, and by how many it has grown; fields of 32 bits come in
+/// pairs.
 macro_rules! abi {
     ($($name:ident = $nr_u64s:expr $(=> grown by $nr_more:literal)?;)*) => {
         $(

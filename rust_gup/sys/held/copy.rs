@@ -132,8 +132,8 @@ impl<K: RefKind> HeldPages<K> {
 
 /// # Safety
 ///
-/// The page is held, and `offset + len_bytes` is at most its size; a buffer of the kernel has `buffer_offset + len_bytes`
-/// bytes.
+/// The page is held, and `offset + len_bytes` is at most its size; a buffer of the kernel has `buffer_offset +
+/// len_bytes` bytes.
 unsafe fn copy_within_page(
     direction: Direction,
     page: PagePtr,

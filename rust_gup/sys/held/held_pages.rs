@@ -36,8 +36,8 @@ const CHUNK_RUNS: usize = 512;
 ///   where it is pinned.
 /// - If one of them is device memory, `has_device` is set. Each page of device memory also carries one reference on its
 ///   page map, and no run has pages of two page maps, or of one and of none.
-/// - The runs are those of `chunks[..current]`, all full, the first `used` of `chunks[current]`, and `last`, if it is not
-///   empty. If it is, there are no others.
+/// - The runs are those of `chunks[..current]`, all full, the first `used` of `chunks[current]`, and `last`, if it is
+///   not empty. If it is, there are no others.
 pub(crate) struct HeldPages<K: RefKind> {
     chunks: KVVec<KVec<Run>>,
     current: usize,
@@ -65,8 +65,8 @@ pub(in crate::sys) struct Mark {
     nr_pages: u64,
 }
 
-/// The runs of a list, in pieces. A type of its own, since the symbols of what iterators are combined to get so long that
-/// the kernel's tools refuse them.
+/// The runs of a list, in pieces. A type of its own, since the symbols of what iterators are combined to get so long
+/// that the kernel's tools refuse them.
 struct Slices<'a> {
     chunks: &'a [KVec<Run>],
     nr_full: usize,
@@ -169,8 +169,8 @@ impl<K: RefKind> HeldPages<K> {
         Ok(())
     }
 
-    /// Calls `f` with a writer for the room that there is. What `f` writes belongs to the list from then on; `f` returns
-    /// what that is. Returns where the list ended before.
+    /// Calls `f` with a writer for the room that there is. What `f` writes belongs to the list from then on; `f`
+    /// returns what that is. Returns where the list ended before.
     ///
     /// # Safety
     ///

@@ -81,11 +81,11 @@ impl Drop for User {
 }
 
 /// Pages that are charged: to the user that the current task ran as, which `RLIMIT_MEMLOCK` limits, and to its address
-/// space, where they show as `VmPin`. As io_uring does it (`io_account_mem()`): a task with `CAP_IPC_LOCK` is not limited,
-/// and its pages are not charged to the user.
+/// space, where they show as `VmPin`. As io_uring does it (`io_account_mem()`): a task with `CAP_IPC_LOCK` is not
+/// limited, and its pages are not charged to the user.
 ///
-/// Dropping gives them back to the same two, in whichever task, and whether or not the process still exists. Nothing here
-/// takes a lock of an address space.
+/// Dropping gives them back to the same two, in whichever task, and whether or not the process still exists. Nothing
+/// here takes a lock of an address space.
 ///
 /// # Invariants
 ///

@@ -117,7 +117,8 @@ impl FollFlags {
         }))
     }
 
-    /// The flags for these rules, which the kernel takes: `longterm` is for pins alone, and not for peer-to-peer memory.
+    /// The flags for these rules, which the kernel takes: `longterm` is for pins alone, and not for peer-to-peer
+    /// memory.
     pub(crate) fn new(rules: &Rules, slow_only: SlowOnly) -> Self {
         let mut flags = slow_only.0;
         if rules.access.is_write() {

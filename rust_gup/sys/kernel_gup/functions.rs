@@ -123,8 +123,8 @@ impl PageArray {
     }
 }
 
-/// Pages that a function of the kernel has taken, as it left them. Dropping it releases them as a caller of that function
-/// does.
+/// Pages that a function of the kernel has taken, as it left them. Dropping it releases them as a caller of that
+/// function does.
 ///
 /// # Invariants
 ///

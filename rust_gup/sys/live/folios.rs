@@ -50,8 +50,8 @@ use crate::{
 /// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` those sleep. A
 /// reference held a little longer harms nobody. At most one run of a window is given back, since the walk ends with it.
 ///
-/// References on device memory do not keep the device from going, and its `struct page`s with it, as soon as interrupts are
-/// on (`memunmap_pages()`). What is parked of it therefore comes with a reference on the page map.
+/// References on device memory do not keep the device from going, and its `struct page`s with it, as soon as interrupts
+/// are on (`memunmap_pages()`). What is parked of it therefore comes with a reference on the page map.
 #[derive(Default)]
 pub(in crate::sys) struct Parking(Cell<Option<Surplus>>);
 
@@ -316,8 +316,8 @@ fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
         .is_ok()
 }
 
-/// Whether a referenced folio of `ZONE_DEVICE` may be pinned for long: not what has to be migrated at any time, nor what
-/// a file system must be able to truncate.
+/// Whether a referenced folio of `ZONE_DEVICE` may be pinned for long: not what has to be migrated at any time, nor
+/// what a file system must be able to truncate.
 #[doc(alias("folio_is_device_coherent", "folio_is_fsdax"))]
 #[cold]
 #[inline(never)]

@@ -36,8 +36,8 @@ pub(in crate::sys) struct Table<'irq>(Entries<'irq>);
 ///
 /// # Invariants
 ///
-/// Points to the entries of a page table that is not freed while interrupts are off, as many as the geometry of its level
-/// says.
+/// Points to the entries of a page table that is not freed while interrupts are off, as many as the geometry of its
+/// level says.
 #[derive(Clone, Copy)]
 pub(in crate::sys) struct Entries<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
 

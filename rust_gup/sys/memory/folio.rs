@@ -277,8 +277,9 @@ impl FolioPtr {
 
     /// Its reference count.
     ///
-    /// Rust's atomics and not the kernel crate's: those are calls into C. To be fully ordered in the sense of the kernel's
-    /// memory model, an operation is followed by [`Arch::after_atomic()`](crate::sys::arch::Arch::after_atomic).
+    /// Rust's atomics and not the kernel crate's: those are calls into C. To be fully ordered in the sense of the
+    /// kernel's memory model, an operation is followed by
+    /// [`Arch::after_atomic()`](crate::sys::arch::Arch::after_atomic).
     #[doc(alias = "_refcount")]
     #[inline(always)]
     pub(in crate::sys) fn refcount(&self) -> &AtomicI32 {
@@ -335,7 +336,8 @@ impl FolioPtr {
         unsafe { self.field::<usize>(raw::FOLIO_MAPPING).read_volatile() }
     }
 
-    /// Whether it is anonymous, if it is not of the slab allocator. As `mapping()`, but of the one byte that has the flag.
+    /// Whether it is anonymous, if it is not of the slab allocator. As `mapping()`, but of the one byte that has the
+    /// flag.
     #[doc(alias = "folio_test_anon")]
     #[inline(always)]
     pub(in crate::sys) fn has_anon_mapping(self) -> bool {

@@ -11,7 +11,8 @@ use crate::{
     walk::Pfn, //
 };
 
-/// Where the memory map begins. `struct page`s of consecutive frames follow each other (`SPARSEMEM_VMEMMAP`, `FLATMEM`).
+/// Where the memory map begins. `struct page`s of consecutive frames follow each other (`SPARSEMEM_VMEMMAP`,
+/// `FLATMEM`).
 #[doc(alias("vmemmap", "mem_map"))]
 #[derive(Clone, Copy)]
 pub(crate) struct MemoryMap(usize);

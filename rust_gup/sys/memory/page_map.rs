@@ -35,8 +35,8 @@ pub(in crate::sys) const PAGES_PER_SUBSECTION: u64 = raw::PAGES_PER_SUBSECTION a
 pub(in crate::sys) struct PageMap(NonNull<bindings::dev_pagemap>);
 
 impl FolioPtr {
-    /// The page map of a folio that lies in `ZONE_DEVICE`. None while it is being taken apart, or made: then the word is
-    /// zero, or the page a tail (`dax_folio_reset_order()`, `dax_folio_init()`, `fs/dax.c`).
+    /// The page map of a folio that lies in `ZONE_DEVICE`. None while it is being taken apart, or made: then the word
+    /// is zero, or the page a tail (`dax_folio_reset_order()`, `dax_folio_init()`, `fs/dax.c`).
     pub(in crate::sys) fn page_map(self) -> Option<PageMap> {
         const { assert!(raw::FOLIO_PGMAP == raw::PAGE_COMPOUND_INFO) };
         let word = self.pgmap_word();

@@ -15,8 +15,8 @@ fn first_of_bitmap(pfn: usize) -> usize {
     first
 }
 
-/// The flags of the block that a frame lies in: what `get_pfnblock_migratetype()` reads (`mm/page_alloc.c`), which modules
-/// cannot call, and as racily.
+/// The flags of the block that a frame lies in: what `get_pfnblock_migratetype()` reads (`mm/page_alloc.c`), which
+/// modules cannot call, and as racily.
 ///
 /// # Safety
 ///

@@ -2,8 +2,9 @@
 
 //! Giving pages back: all that gives up a reference or a pin goes through here.
 //!
-//! Nothing here uses `release_pages()`. It passes over the huge zero page (`folios_put_refs()`), which is counted as any
-//! other folio when it is taken: its references would stay, and its memory with them when the shrinker has let go of it.
+//! Nothing here uses `release_pages()`. It passes over the huge zero page (`folios_put_refs()`), which is counted as
+//! any other folio when it is taken: its references would stay, and its memory with them when the shrinker has let go
+//! of it.
 
 use core::sync::atomic::Ordering;
 

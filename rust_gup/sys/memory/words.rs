@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the words of a `struct page` mean, whatever the byte order and the number of bits. Nothing here touches memory, so
-//! the host tests have this file, too.
+//! What the words of a `struct page` mean, whatever the byte order and the number of bits. Nothing here touches memory,
+//! so the host tests have this file, too.
 
 /// In which order the bytes of a word lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,8 @@ pub const fn head(page: usize, compound_info: usize, info_has_mask: bool) -> usi
     if compound_info & TAIL == 0 {
         page
     } else if info_has_mask {
-        // A tail holds a mask that leaves of its own address that of the head. The mask has bit 0 set, the address has not.
+        // A tail holds a mask that leaves of its own address that of the head. The mask has bit 0 set, the address has
+        // not.
         page & compound_info
     } else {
         compound_info.wrapping_sub(TAIL)

@@ -2,8 +2,8 @@
 
 //! arm64, with pages of 4 KiB or 16 KiB.
 //!
-//! The root stands at [`Level::PGD`] (4 KiB) or [`Level::P4D`] (16 KiB) where addresses have 52 bits, and one level lower
-//! where they have 48 or 47: a kernel that is built for 52 bits decides when it boots (`pgtable_l5_enabled()`,
+//! The root stands at [`Level::PGD`] (4 KiB) or [`Level::P4D`] (16 KiB) where addresses have 52 bits, and one level
+//! lower where they have 48 or 47: a kernel that is built for 52 bits decides when it boots (`pgtable_l5_enabled()`,
 //! `pgtable_l4_enabled()`).
 //!
 //! Sources: Arm Architecture Reference Manual for A-profile (DDI 0487), sections D8.3 (translation table descriptor
@@ -121,8 +121,8 @@ pub enum PhysicalAddresses {
 }
 
 impl Context {
-    /// For an access under the permission overlays in the register `POR_EL0`: four bits an overlay, of which bit 0 allows
-    /// reading and bit 2 writing (`sysreg.h:1009`). `None` on a CPU without them.
+    /// For an access under the permission overlays in the register `POR_EL0`: four bits an overlay, of which bit 0
+    /// allows reading and bit 2 writing (`sysreg.h:1009`). `None` on a CPU without them.
     #[doc(alias("pte_access_permitted", "por_el0_allows_pkey"))]
     pub fn new(access: Access, por_el0: Option<u64>, addresses: PhysicalAddresses) -> Self {
         let write = if access.is_write() { WRITE } else { 0 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! 32-bit ARM with the large physical address extension: three levels, 64-bit entries, which a CPU that has them reads in
-//! one piece (`ldrd`).
+//! 32-bit ARM with the large physical address extension: three levels, 64-bit entries, which a CPU that has them reads
+//! in one piece (`ldrd`).
 //!
 //! Sources: ARM Architecture Reference Manual for ARMv7-A (DDI 0406), section B3.6 (long-descriptor translation table
 //! format); for the bits that hardware leaves to software, `arch/arm/include/asm/pgtable-3level.h`,
@@ -64,8 +64,8 @@ impl Context {
         }
     }
 
-    /// The checks that leaves of both levels share. C asks for [`USER`] in a table of base pages only, but all leaves of
-    /// user space have it.
+    /// The checks that leaves of both levels share. C asks for [`USER`] in a table of base pages only, but all leaves
+    /// of user space have it.
     #[inline(always)]
     fn check_leaf(&self, raw: u64, leaf_type: u64) -> Result<Leaf, Stop> {
         if raw & self.leaf_mask != leaf_type | USER {

@@ -77,9 +77,9 @@ pub trait Format {
     /// Why the page cannot be had.
     fn page(raw: u64, context: &Self::Context) -> Result<Leaf, Stop>;
 
-    /// Where an entry of a table of base pages stands in its group, if it is of one. [`page()`](Self::page) says of each of
-    /// them where the block begins: they are the same number. (The contiguous bit of Arm makes no group in this sense, as
-    /// there each entry has a frame of its own.)
+    /// Where an entry of a table of base pages stands in its group, if it is of one. [`page()`](Self::page) says of
+    /// each of them where the block begins: they are the same number. (The contiguous bit of Arm makes no group in this
+    /// sense, as there each entry has a frame of its own.)
     #[doc(alias = "napot")]
     #[inline(always)]
     fn group(_raw: u64, _index: Index) -> Option<Group> {

@@ -3,8 +3,8 @@
 //! x86-32 with physical address extension: three levels, 64-bit entries that a 32-bit CPU reads in two halves.
 //!
 //! Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3, section 4.4 (PAE paging);
-//! `arch/x86/include/asm/pgtable-3level.h`, `pgtable-3level_types.h`, `pgtable_types.h` and `pgtable.h`, and for the two
-//! halves `include/linux/pgtable.h:713`, of Linux 7.2.
+//! `arch/x86/include/asm/pgtable-3level.h`, `pgtable-3level_types.h`, `pgtable_types.h` and `pgtable.h`, and for the
+//! two halves `include/linux/pgtable.h:713`, of Linux 7.2.
 
 use super::{
     Format,
@@ -49,10 +49,10 @@ const FRAME_MASK: u64 = ((1 << PHYS_BITS) - 1) & !LOW_FLAGS;
 /// Reads an entry that cannot be read in one piece: low half, high half, low half again, until the two are the same.
 ///
 /// Whoever makes an entry present writes the high half first, and whoever takes it away clears the low half first, and
-/// between two different pages an entry is not present. So if the low half is present and has not changed, the high half
-/// that was read in between belongs to it, unless the entry has changed twice meanwhile, there and back. It cannot: a
-/// change of the page takes a flush of the TLB, which waits for this CPU as long as it has interrupts off. Entries that
-/// are not present may come out as rubbish, which is not present either.
+/// between two different pages an entry is not present. So if the low half is present and has not changed, the high
+/// half that was read in between belongs to it, unless the entry has changed twice meanwhile, there and back. It
+/// cannot: a change of the page takes a flush of the TLB, which waits for this CPU as long as it has interrupts off.
+/// Entries that are not present may come out as rubbish, which is not present either.
 ///
 /// Each turn of the loop means that somebody else has come further.
 #[doc(alias("ptep_get_lockless", "pmdp_get_lockless"))]

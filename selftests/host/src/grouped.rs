@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A format that no hardware has, with groups as RISC-V's NAPOT makes them: four entries that are the same number map four
-//! pages, which begin at a multiple of four.
+//! A format that no hardware has, with groups as RISC-V's NAPOT makes them: four entries that are the same number map
+//! four pages, which begin at a multiple of four.
 
 use crate::{
     encode::{

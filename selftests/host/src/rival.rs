@@ -2,8 +2,8 @@
 
 //! The rival: what other CPUs do while the walk is under way.
 //!
-//! A rival has a program of a few steps, each of them atomic. A walk passes some dozen points. [`interleave`] tries each
-//! way in which the steps can fall between the points, all of them, and checks the machine after each.
+//! A rival has a program of a few steps, each of them atomic. A walk passes some dozen points. [`interleave`] tries
+//! each way in which the steps can fall between the points, all of them, and checks the machine after each.
 
 use std::collections::BTreeMap;
 
@@ -71,8 +71,8 @@ pub struct Rival<F: Encode> {
 }
 
 impl<F: Encode> Rival<F> {
-    /// The rival whose steps are due at these points, not falling. What the range of the walk is mapped to is noted after
-    /// each.
+    /// The rival whose steps are due at these points, not falling. What the range of the walk is mapped to is noted
+    /// after each.
     pub fn new(program: Program<F>, due: Vec<usize>, first: u64, nr_pages: u64) -> Self {
         assert_eq!(program.steps.len(), due.len());
         Self {

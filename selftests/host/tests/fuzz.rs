@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The fuzzed targets, without a fuzzer: the saved inputs, others from a fixed seed, and as many from the seed that SEED
-//! names, which `scripts/cargo test` makes another one each time. Verify that none of them finds something wrong.
+//! The fuzzed targets, without a fuzzer: the saved inputs, others from a fixed seed, and as many from the seed that
+//! SEED names, which `scripts/cargo test` makes another one each time. Verify that none of them finds something wrong.
 
 use std::{env, fs, path::Path};
 

@@ -117,8 +117,8 @@ impl Arch for X86 {
 
     #[inline(always)]
     unsafe fn this_cpu_add(counters: usize, index: usize, n: u64) {
-        // SAFETY: `counters` is the per-CPU array, by the contract of this function, and has this element. `gs` holds the
-        // base of this CPU. One instruction cannot be torn apart by an interrupt or by moving to another CPU.
+        // SAFETY: `counters` is the per-CPU array, by the contract of this function, and has this element. `gs` holds
+        // the base of this CPU. One instruction cannot be torn apart by an interrupt or by moving to another CPU.
         unsafe {
             core::arch::asm!(
                 "add qword ptr gs:[{counters} + 8 * {index}], {n}",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory as a real machine has it: tables and a `struct page` of a cache line for each frame, all atomic, and far more of
-//! them than fit into the processor's own caches.
+//! Memory as a real machine has it: tables and a `struct page` of a cache line for each frame, all atomic, and far more
+//! of them than fit into the processor's own caches.
 
 use std::{
     cell::Cell,
@@ -104,8 +104,8 @@ pub(crate) const LAYOUTS: [Layout; 5] = [
     },
 ];
 
-/// A `struct page`. As in the kernel, a tail page knows its head, and what a large folio has beyond a small one stands in
-/// its second page: another cache line.
+/// A `struct page`. As in the kernel, a tail page knows its head, and what a large folio has beyond a small one stands
+/// in its second page: another cache line.
 #[derive(Default)]
 #[repr(align(64))]
 struct Page {

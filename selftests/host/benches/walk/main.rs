@@ -2,8 +2,8 @@
 
 //! The portable walker on this machine's own processor: runs against single pages.
 //!
-//! The tables and folios are emulated, the loads, locked operations and cache misses are real. Each iteration takes 4 GiB,
-//! in windows as the module does; giving the pages back is not in the time. Pages taken singly go through the same
+//! The tables and folios are emulated, the loads, locked operations and cache misses are real. Each iteration takes 4
+//! GiB, in windows as the module does; giving the pages back is not in the time. Pages taken singly go through the same
 //! loop: the tables tell it that no entry continues another.
 
 mod machine;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! s390, by the figures of "Dynamic address translation" in chapter 3 of the manual, and the table of combinations of bits
-//! in `arch/s390/include/asm/pgtable.h:217`.
+//! s390, by the figures of "Dynamic address translation" in chapter 3 of the manual, and the table of combinations of
+//! bits in `arch/s390/include/asm/pgtable.h:217`.
 
 use super::{Encode, Page};
 use crate::walk::{

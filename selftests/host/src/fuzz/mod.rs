@@ -4,13 +4,14 @@
 //!
 //! There are two ways to run them:
 //!
-//! - `tests/fuzz.rs`, with `cargo test`: the saved inputs, and a fixed number of others from a fixed seed. The same each
-//!   time, in some seconds, with nothing but stable Rust.
+//! - `tests/fuzz.rs`, with `cargo test`: the saved inputs, and a fixed number of others from a fixed seed. The same
+//!   each time, in some seconds, with nothing but stable Rust.
 //! - `make fuzz`, in which libFuzzer looks for inputs that reach new code. Debian's `rustc` brings the instrumentation
 //!   (`-C passes=sancov-module`) and its `libclang-rt` the fuzzer, so `fuzz/*.rs` need neither `cargo fuzz` nor the
 //!   nightly compiler that it asks for.
 //!
-//! What libFuzzer has found worth keeping is in `corpus/`, an input a line, in hexadecimal: `make fuzz SAVE=y` writes it.
+//! What libFuzzer has found worth keeping is in `corpus/`, an input a line, in hexadecimal: `make fuzz SAVE=y` writes
+//! it.
 
 mod decode;
 mod walk;

@@ -91,8 +91,8 @@ impl<F: Encode> Machine<F> {
     /// - each page handed out was mapped at its address during the walk, and has not been free since;
     /// - nobody acts on having found that nobody else has the page;
     /// - a pinned anonymous page is exclusive;
-    /// - device memory has a page map, which is one of peer-to-peer memory only if that was asked for, and which each page
-    ///   holds;
+    /// - device memory has a page map, which is one of peer-to-peer memory only if that was asked for, and which each
+    ///   page holds;
     /// - no table stays mapped.
     ///
     /// # Panics

@@ -254,8 +254,8 @@ impl Memmap {
         }
     }
 
-    /// The folio falls apart into free pages, whose contents are gone. Device memory stays a folio until its driver takes
-    /// it apart (`free_zone_device_folio()`).
+    /// The folio falls apart into free pages, whose contents are gone. Device memory stays a folio until its driver
+    /// takes it apart (`free_zone_device_folio()`).
     fn free(&mut self, nr: PageNr) {
         let head = self.pages[nr].head;
         for nr in head..head + self.pages[head].nr_pages {

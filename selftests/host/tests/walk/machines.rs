@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What other machines do in another way than x86-64: groups of entries, words of 32 bits, the highest byte first, several
-//! zero pages. (That tables are mapped while they are read, the machine itself checks, in each test.)
+//! What other machines do in another way than x86-64: groups of entries, words of 32 bits, the highest byte first,
+//! several zero pages. (That tables are mapped while they are read, the machine itself checks, in each test.)
 
 use rust_gup_host::{
     drive::{

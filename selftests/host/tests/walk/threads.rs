@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The protocol on threads whose loads and stores are reordered as far as C11 allows: the walker itself, against who takes
-//! a page away, by `loom`.
+//! The protocol on threads whose loads and stores are reordered as far as C11 allows: the walker itself, against who
+//! takes a page away, by `loom`.
 //!
 //! C11 is not the kernel's memory model; `Documentation/litmus/` has the same pairs of barriers for that one. A full
-//! barrier of the kernel is a sequentially consistent fence here, and entries are read relaxed, which is weaker than what
-//! the walker asks for. Without one of the barriers the tests must fail, and some of them check that.
+//! barrier of the kernel is a sequentially consistent fence here, and entries are read relaxed, which is weaker than
+//! what the walker asks for. Without one of the barriers the tests must fail, and some of them check that.
 
 use std::ops::Range;
 

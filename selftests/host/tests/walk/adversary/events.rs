@@ -85,8 +85,8 @@ pub(in super::super) fn unmap_and_look<F: Encode>(nr: usize, writable: bool) -> 
         })
 }
 
-/// A page ceases to be exclusive, unless it is pinned (`folio_try_share_anon_rmap_pte()`: KSM, swapping out, migrating).
-/// What is put back is read-only and maps the same page.
+/// A page ceases to be exclusive, unless it is pinned (`folio_try_share_anon_rmap_pte()`: KSM, swapping out,
+/// migrating). What is put back is read-only and maps the same page.
 pub(in super::super) fn share<F: Encode>(nr: usize, writable: bool) -> Program<F> {
     Program::default()
         .then(move |m| clear(m, nr))
@@ -200,8 +200,8 @@ pub(in super::super) fn split_folio_at_once<F: Encode>(
         })
 }
 
-/// The table of the first pages is taken out of the tree with its entries still standing, and the pages go if nobody has
-/// them (`collapse_huge_page()`, on a machine whose page-table locks do not wait for the walk).
+/// The table of the first pages is taken out of the tree with its entries still standing, and the pages go if nobody
+/// has them (`collapse_huge_page()`, on a machine whose page-table locks do not wait for the walk).
 pub(in super::super) fn collapse<F: Encode>(nr_pages: usize) -> Program<F> {
     take_table_away::<F>(nr_pages)
         .then(move |m| {
@@ -248,9 +248,9 @@ pub(in super::super) fn write_protect<F: Encode>(nr: usize) -> Program<F> {
     })
 }
 
-/// A folio of a file in device memory is unmapped, and taken apart once nobody has it, page after page: each has no head
-/// any more, and then a page map of its own (`dax_folio_put()`, `dax_folio_reset_order()`). The file gets the pages again,
-/// one by one, at the same place.
+/// A folio of a file in device memory is unmapped, and taken apart once nobody has it, page after page: each has no
+/// head any more, and then a page map of its own (`dax_folio_put()`, `dax_folio_reset_order()`). The file gets the
+/// pages again, one by one, at the same place.
 pub(in super::super) fn take_apart<F: Encode>(nr_pages: usize) -> Program<F> {
     let unmap = move |m: &Machine<F>| (0..nr_pages).for_each(|nr| clear(m, nr));
     take_device_folio_apart(nr_pages, unmap).then(move |m| {
@@ -304,7 +304,8 @@ fn take_device_folio_apart<F: Encode>(
         .then(move |m| m.memmap().page_mut(nr_pages - 1).p2pdma = Some(false))
 }
 
-/// A page of device memory is unmapped and free, and when it is mapped again at the same place it is lent by a PCI device.
+/// A page of device memory is unmapped and free, and when it is mapped again at the same place it is lent by a PCI
+/// device.
 pub(in super::super) fn become_p2pdma<F: Encode>(nr: usize) -> Program<F> {
     zap(nr)
         .then_if(move |m| {

@@ -24,8 +24,8 @@ const FIRST_PFN: u64 = 0x1000;
 /// How many more there are, which are free.
 const NR_FREE: usize = 4;
 
-/// A machine whose address space begins with a table of base pages, with folios made one after the other from page 0 on,
-/// and mapped there.
+/// A machine whose address space begins with a table of base pages, with folios made one after the other from page 0
+/// on, and mapped there.
 pub(super) struct Setup {
     folios: Vec<Build>,
     /// How many pages are mapped.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Every format: the bits, and walks on tables made of them. What holds for all of them is in here; each has a file of its
-//! own for what does not.
+//! Every format: the bits, and walks on tables made of them. What holds for all of them is in here; each has a file of
+//! its own for what does not.
 
 mod arm64;
 mod arm_lpae;

@@ -71,8 +71,8 @@ fn the_root_has_few_bits() {
 const LOW: u64 = 0x4_0000;
 const HIGH: u64 = LOW + (1 << 20);
 
-/// The entry of a page becomes that of another, as the kernel writes it: the low half is cleared, the high half written,
-/// and the low half last (`native_pte_clear()`, `native_set_pte()`).
+/// The entry of a page becomes that of another, as the kernel writes it: the low half is cleared, the high half
+/// written, and the low half last (`native_pte_clear()`, `native_set_pte()`).
 fn change_in_halves(to: u64) -> Program<X86Pae> {
     let raw = X86Pae::leaf(Level::PTE, rw(to));
     let at = |machine: &Machine<X86Pae>| machine.find(0, Level::PTE).expect("a table");
