@@ -10,8 +10,12 @@ use super::raw;
 #[doc(alias = "untagged_addr")]
 #[inline(always)]
 pub(crate) fn untagged(addr: u64) -> u64 {
-    // SAFETY: Always safe to call.
-    unsafe { raw::rust_gup_untagged_addr(addr as usize) as u64 }
+    match usize::try_from(addr) {
+        // SAFETY: Always safe to call.
+        Ok(addr) => unsafe { raw::rust_gup_untagged_addr(addr) as u64 },
+        // Of 32 bits: no address of a process, as the range will show.
+        Err(_) => addr,
+    }
 }
 
 /// Whether the current task has been killed.

@@ -118,5 +118,6 @@ pub(crate) fn write_struct<T: Abi>(addr: usize, user_size: usize, value: &T) -> 
 pub(crate) fn write_element<T: Abi>(array: u64, index: u64, value: &T) -> Result {
     let offset = index.checked_mul(size_of::<T>() as u64).ok_or(EFAULT)?;
     let addr = array.checked_add(offset).ok_or(EFAULT)?;
-    write_struct(addr as usize, size_of::<T>(), value)
+    let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
+    write_struct(addr, size_of::<T>(), value)
 }

@@ -89,10 +89,11 @@ impl<K: RefKind> HeldPages<K> {
         len_bytes: usize,
         buffer: Buffer<'_>,
     ) -> Result {
-        if let Memory::Kernel(_, room_bytes) = buffer.memory {
-            if len_bytes > room_bytes {
-                return Err(EINVAL);
-            }
+        match buffer.memory {
+            Memory::Kernel(_, room_bytes) if len_bytes > room_bytes => return Err(EINVAL),
+            // No address that there is on 32 bits.
+            Memory::User(user) if usize::try_from(user).is_err() => return Err(EFAULT),
+            _ => {}
         }
         let memory_map = MemoryMap::get();
         let mut nr_skip = offset / PAGE_SIZE;
