@@ -7,6 +7,7 @@
 //! random, and [`abi_fuzz`] makes hostile calls.
 
 mod abi_fuzz;
+mod arch;
 mod harness;
 mod random;
 mod tests;

@@ -2,7 +2,7 @@
 
 //! The memory of a case: regions of all kinds at known distances, with nothing between them.
 //!
-//! It lies below 2 GiB, so that 32-bit calls reach it. Each thread has regions of its own, of which it knows what is in
+//! It lies where 32-bit calls reach it, if there are any. Each thread has regions of its own, of which it knows what is in
 //! them; the others are everybody's.
 
 use std::{
@@ -27,12 +27,15 @@ use rust_gup_memory::{
 use rust_gup_uapi::raw;
 use rustix::fs::MemfdFlags;
 
-use crate::harness::{
-    fixture::{
-        check,
-        pattern, //
-    },
-    memory::RW, //
+use crate::{
+    arch::COMPAT,
+    harness::{
+        fixture::{
+            check,
+            pattern, //
+        },
+        memory::RW, //
+    }, //
 };
 
 /// How many threads a case has at most.
@@ -137,8 +140,9 @@ impl Arena {
     /// Maps all but what userfaultfd is needed for.
     pub(super) fn new(nr_threads: usize, with_secret: bool, user_limit: u64) -> Self {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let low = COMPAT.map_or(0, |compat| compat.map_flag);
         let len_bytes = (arena_pages() + huge_at()) * page_bytes();
-        let start = map(0, len_bytes, libc::PROT_NONE, flags | libc::MAP_32BIT, -1);
+        let start = map(0, len_bytes, libc::PROT_NONE, flags | low, -1);
         let arena = Self {
             start: start.next_multiple_of(pmd_bytes()),
             user_limit,

@@ -9,14 +9,20 @@ use rustix::thread::{
 };
 
 use super::script::Scope;
-use crate::harness::{
-    fixture::check,
-    process::{
-        become_privileged_user,
-        become_user,
-        drop_capabilities,
-        enter_user_namespace,
-        limit_locked_memory, //
+use crate::{
+    arch::{
+        AUDIT_ARCH,
+        COMPAT, //
+    },
+    harness::{
+        fixture::check,
+        process::{
+            become_privileged_user,
+            become_user,
+            drop_capabilities,
+            enter_user_namespace,
+            limit_locked_memory, //
+        }, //
     }, //
 };
 
@@ -79,7 +85,7 @@ impl Persona {
     pub(super) fn scope(self) -> Scope {
         Scope {
             only_calls: self == Self::Filtered,
-            compat: self != Self::Namespace,
+            compat: COMPAT.is_some() && self != Self::Namespace,
         }
     }
 
@@ -130,9 +136,6 @@ fn keep_memory() {
 
 /// A filter for this thread: ioctl(), and what a thread needs to wait and to end.
 fn allow_only_ioctl() {
-    const ARCH_X86_64: u32 = 0xc000_003e;
-    const ARCH_I386: u32 = 0x4000_0003;
-    const IOCTL_I386: u32 = 54;
     const ALLOWED: [libc::c_long; 9] = [
         libc::SYS_ioctl,
         libc::SYS_write,
@@ -163,11 +166,17 @@ fn allow_only_ioctl() {
         k,
     };
     // struct seccomp_data begins with the number and the architecture.
-    let mut filter = vec![load(4), skip_unless(ARCH_I386, 3), load(0)];
-    filter.extend([skip_unless(IOCTL_I386, 1), answer(libc::SECCOMP_RET_ALLOW)]);
+    let mut filter = Vec::new();
+    if let Some(compat) = COMPAT {
+        filter.extend([load(4), skip_unless(compat.audit_arch, 3), load(0)]);
+        filter.extend([
+            skip_unless(compat.nr_ioctl, 1),
+            answer(libc::SECCOMP_RET_ALLOW),
+        ]);
+    }
     filter.extend([
         load(4),
-        skip_unless(ARCH_X86_64, 1 + 2 * ALLOWED.len() as u8),
+        skip_unless(AUDIT_ARCH, 1 + 2 * ALLOWED.len() as u8),
     ]);
     filter.push(load(0));
     for number in ALLOWED {

@@ -11,7 +11,10 @@ use std::{
     rc::Rc, //
 };
 
-use libc::c_int;
+use libc::{
+    c_int,
+    c_uint, //
+};
 use rust_gup_memory::{
     proc::PAGEMAP_PRESENT,
     size::page_bytes, //
@@ -167,6 +170,11 @@ fn alternating_rights() -> Scene {
     })
 }
 
+extern "C" {
+    /// Of the C library. The crate libc does not have it.
+    fn pkey_set(key: c_int, rights: c_uint) -> c_int;
+}
+
 /// Access rights of a protection key of this thread.
 struct Key(i32);
 
@@ -179,15 +187,8 @@ impl Key {
 
     /// Bit 0 denies any access, bit 1 denies writing.
     fn deny(&self, rights: u32) {
-        let shift = 2 * self.0;
-        // SAFETY: pkey_alloc() succeeded, so the CPU has these instructions; only the rights of this key change, and
-        // the caller touches no memory under it meanwhile.
-        unsafe {
-            let mut rights_of_all: u32;
-            std::arch::asm!("rdpkru", in("ecx") 0, out("eax") rights_of_all, out("edx") _);
-            rights_of_all = rights_of_all & !(3 << shift) | (rights << shift);
-            std::arch::asm!("wrpkru", in("ecx") 0, in("eax") rights_of_all, in("edx") 0);
-        }
+        // SAFETY: The key is allocated; only its rights change, and the caller touches no memory under it meanwhile.
+        check(unsafe { pkey_set(self.0, rights) }).expect("pkey_set");
     }
 
     fn protect(&self, map: &Map, at: usize, len: usize) {
