@@ -13,6 +13,8 @@
 . "$(dirname "$0")/apt.sh"
 . "$(dirname "$0")/kernel.sh"
 
+is_debug_flavour || die "no debug kernel of flavour $FLAVOUR for $ARCH" \
+	"there are: $(cd "$TOP/selftests/vm/kernels" && echo */k*.config | sed 's/\.config\>//g')"
 FRAGMENTS=("$KERNELS/base.config" "$KERNELS/$FLAVOUR.config")
 # What a kernel is known by, with its source: in the stamp.
 KEY=$(cat "${FRAGMENTS[@]}" | sha256sum | cut -c1-12)
@@ -79,8 +81,6 @@ ready() {
 	[ -e "$DIR/.complete" ] && [ "$(cat "$DIR/.complete")" = "$KEY" ]
 }
 
-is_debug_flavour || die "no debug kernel of flavour $FLAVOUR for $ARCH" \
-	"there are: $(cd "$KERNELS" && echo ./*.config | sed -e 's,\./,,g' -e 's/\.config//g' -e 's/base //')"
 # It decides on the version, and remembers it.
 FLAVOUR=$STOCK_FLAVOUR "$TOP/scripts/prepare-kernel.sh" "$@" >/dev/null
 read_choice "$CACHE/kernel/choice-${KVER:-newest}-$STOCK_FLAVOUR"
