@@ -30,8 +30,8 @@ pub(super) struct Script {
 pub(super) enum End {
     /// Releases all, and looks whether something stayed charged.
     Clean,
-    /// These end it before that operation of the first thread, with handles held, while the others are at work: it
-    /// exits,
+    /// These end it before that operation of the first thread, with handles held, while the others are at work:
+    /// it exits,
     Exit(usize),
     /// becomes another program, which inherits files,
     Exec(usize),
