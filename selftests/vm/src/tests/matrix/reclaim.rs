@@ -50,17 +50,22 @@ pub(super) const SITUATIONS: &[Situation] = &[
 
 const NR_PAGES: usize = 16;
 
-fn swapped_out() -> Scene {
+fn paged_out() -> (Map, Vec<u64>) {
     let (map, words) = anon::filled(NR_PAGES);
+    // The kernel does the same, for the processor that it is on by then.
+    settle_lists();
     map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
     map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, pm::SWAPPED);
+    (map, words)
+}
+
+fn swapped_out() -> Scene {
+    let (map, words) = paged_out();
     Scene::new(map, words, |_, _| Page::readied(ABSENT, 0))
 }
 
 fn swapped_in() -> Scene {
-    let (map, words) = anon::filled(NR_PAGES);
-    map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
-    map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, pm::SWAPPED);
+    let (map, words) = paged_out();
     assert_eq!(touch(&map), words, "what comes back from swap");
     map.prove_kind(kpf::ANON | kpf::SWAPBACKED, kpf::ANON | kpf::SWAPBACKED);
     Scene::new(map, words, |_, _| Page::fast(0))
