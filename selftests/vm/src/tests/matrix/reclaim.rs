@@ -50,10 +50,16 @@ pub(super) const SITUATIONS: &[Situation] = &[
 
 const NR_PAGES: usize = 16;
 
-fn paged_out() -> (Map, Vec<u64>) {
-    let (map, words) = anon::filled(NR_PAGES);
-    // The kernel does the same, for the processor that it is on by then.
+/// Memory whose folios madvise() does not pass over: it does with those that wait in a list of another processor than it
+/// runs on.
+fn filled() -> (Map, Vec<u64>) {
+    let filled = anon::filled(NR_PAGES);
     settle_lists();
+    filled
+}
+
+fn paged_out() -> (Map, Vec<u64>) {
+    let (map, words) = filled();
     map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
     map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, pm::SWAPPED);
     (map, words)
@@ -72,14 +78,14 @@ fn swapped_in() -> Scene {
 }
 
 fn cold() -> Scene {
-    let (map, words) = anon::filled(NR_PAGES);
+    let (map, words) = filled();
     map.advise(0, map.len_bytes, libc::MADV_COLD);
     map.prove_kind(kpf::REFERENCED | kpf::ACTIVE, 0);
     Scene::new(map, words, |_, _| Page::fast(0))
 }
 
 fn freed_clean() -> Scene {
-    let (map, words) = anon::filled(NR_PAGES);
+    let (map, words) = filled();
     map.advise(0, map.len_bytes, libc::MADV_FREE);
     settle_lists();
     map.prove_kind(kpf::ANON | kpf::SWAPBACKED, kpf::ANON);
@@ -87,7 +93,7 @@ fn freed_clean() -> Scene {
 }
 
 fn freed_dirty_again() -> Scene {
-    let (map, _) = anon::filled(NR_PAGES);
+    let (map, _) = filled();
     map.advise(0, map.len_bytes, libc::MADV_FREE);
     settle_lists();
     map.prove_kind(kpf::ANON | kpf::SWAPBACKED, kpf::ANON);
