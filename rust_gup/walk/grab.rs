@@ -466,12 +466,12 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
 
     #[cold]
     fn give_back(&self, nr: u32) {
-        // The reference is still there, so the answer is what it was.
-        let has_pincount = S::LARGE && self.folios.has_pincount(self.folio);
-        let (refs, pincount) = match (K::PINS, has_pincount) {
-            (false, _) => (nr, 0),
-            (true, true) => (nr, nr),
-            (true, false) => (nr.wrapping_mul(PIN_BIAS), 0),
+        let (refs, pincount) = if self.pincount != 0 {
+            (nr, nr)
+        } else if K::PINS {
+            (nr.wrapping_mul(PIN_BIAS), 0)
+        } else {
+            (nr, 0)
         };
         self.folios.put(self.folio, refs, pincount);
     }

@@ -37,6 +37,26 @@ struct FirstEntry<S> {
     mapped: Mapped<S>,
 }
 
+impl<S: Copy> FirstEntry<S> {
+    /// Reads the entry `index` of a table of base pages.
+    #[inline(always)]
+    fn read<F, T>(
+        tables: T,
+        entries: T::Entries,
+        index: usize,
+        context: &F::Context,
+    ) -> Result<Self, Stop>
+    where
+        F: Format,
+        T: Tables<F, Slot = S>,
+    {
+        let index = F::LEVELS[0].nth(index);
+        let seen = Seen::read(tables, entries, index);
+        let mapped = seen.page(tables, index, context)?;
+        Ok(Self { seen, mapped })
+    }
+}
+
 /// Why the loop ends before it has all.
 enum LoopEnd {
     /// The next page cannot be had.
@@ -94,10 +114,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         let end = begin.wrapping_add(nr_wanted).min(F::LEVELS[0].nr_entries());
         let mut index = begin;
         loop {
-            let at = F::LEVELS[0].nth(index);
-            let seen = Seen::read(self.tables, entries, at);
-            let mapped = seen.page(self.tables, at, &self.context)?;
-            let page = self.folios.page(mapped);
+            let first = FirstEntry::read(self.tables, entries, index, &self.context)?;
+            let page = self.folios.page(first.mapped);
             let single = self.folios.single(page);
             let sighting = match single {
                 Some(folio) => Sighting::of_single(page, folio),
@@ -116,7 +134,6 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
                 out: self.out.reborrow(),
                 nr_grabs: 0,
             };
-            let first = FirstEntry { seen, mapped };
             let (next, nr_grabs, result);
             if state.is_device() {
                 let device = Device {
@@ -270,10 +287,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     /// Reads the next entry.
     #[inline(always)]
     fn read(&self) -> Result<FirstEntry<T::Slot>, Stop> {
-        let at = F::LEVELS[0].nth(self.index);
-        let seen = Seen::read(self.tables, self.entries, at);
-        let mapped = seen.page(self.tables, at, &self.context)?;
-        Ok(FirstEntry { seen, mapped })
+        FirstEntry::read(self.tables, self.entries, self.index, &self.context)
     }
 
     /// Looks at the page of an entry, and what folio it belongs to.

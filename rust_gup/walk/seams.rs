@@ -17,7 +17,9 @@ use super::{
 pub trait Tables<F: Format>: Copy {
     /// One table, which was either the root or reached by [`descend`](Self::descend). The walk keeps it for as long as
     /// it reads entries of it: where tables have to be mapped to be read, the mapping ends with this value
-    /// (`kmap_local`, `pte_unmap()`), that of a table below before that of the one above.
+    /// (`pte_unmap()`). That of a table of base pages ends before that of the table above it. Higher up a table goes as
+    /// soon as the one below is reached, which is not the order that `kmap_local_page()` wants: as in C, only tables of
+    /// base pages may need it.
     type Table;
     /// Names the entries of a table, by value.
     type Entries: Copy;

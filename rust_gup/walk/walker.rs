@@ -20,9 +20,9 @@ use super::{
     Run,
     RunWriter,
     Seen,
-    StaticRules, //
+    StaticRules,
     Stop,
-    Tables,
+    Tables, //
 };
 
 /// Leaves are at these levels at most, from the table of base pages on.
