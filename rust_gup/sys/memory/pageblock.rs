@@ -5,12 +5,16 @@
 use crate::sys::raw;
 
 /// The frame of which the first flags of a bitmap are: each section has one, or each zone.
+///
+/// # Safety
+///
+/// The frame has a `struct page`, which does not go away meanwhile.
 #[inline(always)]
-fn first_of_bitmap(pfn: usize) -> usize {
+unsafe fn first_of_bitmap(pfn: usize) -> usize {
     #[cfg(CONFIG_SPARSEMEM)]
     let first = pfn & !(raw::PAGES_PER_SECTION - 1);
     #[cfg(not(CONFIG_SPARSEMEM))]
-    // SAFETY: Always safe to call for a frame that has a `struct page`.
+    // SAFETY: By the contract of this function.
     let first = unsafe { raw::rust_gup_pageblock_bitmap_start(pfn) };
     first
 }
@@ -24,7 +28,9 @@ fn first_of_bitmap(pfn: usize) -> usize {
 #[doc(alias("get_pfnblock_flags_word", "pfn_to_bitidx"))]
 #[inline(always)]
 pub(in crate::sys) unsafe fn flags(pfn: usize) -> usize {
-    let block = pfn.wrapping_sub(first_of_bitmap(pfn)) >> raw::PAGEBLOCK_ORDER;
+    // SAFETY: By the contract of this function.
+    let first = unsafe { first_of_bitmap(pfn) };
+    let block = pfn.wrapping_sub(first) >> raw::PAGEBLOCK_ORDER;
     let bit = block.wrapping_mul(raw::NR_PAGEBLOCK_BITS);
     // SAFETY: By the contract of this function there is a bitmap, which has the bits of each of its blocks.
     let word = unsafe {
