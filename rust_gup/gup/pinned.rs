@@ -30,6 +30,7 @@ use crate::{
         Buffer,
         Contents,
         Direction,
+        Function,
         HeldPages,
         LockedPages,
         PageArray,
@@ -229,16 +230,17 @@ pub(super) fn take_with_kernel<K: RefKind>(
     request: &Request,
     pages: &mut HeldPages<K>,
 ) -> Result {
+    let function = match request.fallback {
+        Fallback::Slow => Function::Fast,
+        Fallback::None => Function::FastOnly,
+    };
     let flags = request.foll_flags();
     let mut addr = request.range.first();
     let mut nr_left = request.range.nr_pages();
     let mut array = PageArray::new(nr_left.min(SLOW_BATCH_MAX as u64) as usize)?;
     while nr_left != 0 {
         let nr_wanted = nr_left.min(array.capacity() as u64) as usize;
-        let result = match request.fallback {
-            Fallback::Slow => pages.add_kernel_fast(mm, &mut array, addr, nr_wanted, flags),
-            Fallback::None => pages.add_kernel_fast_only(mm, &mut array, addr, nr_wanted, flags),
-        };
+        let result = pages.add_from(function, mm, &mut array, addr, nr_wanted, flags);
         let nr_taken = match result {
             Err(error) if pages.nr_pages() == 0 => return Err(error),
             Err(_) => break,

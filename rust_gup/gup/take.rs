@@ -26,6 +26,7 @@ use crate::{
         task,
         walk_window,
         FollFlags,
+        Function,
         HeldPages,
         PageArray,
         SlowOnly,
@@ -259,7 +260,8 @@ impl SlowPath {
                 none.insert(PageArray::new(nr_max)?)
             }
         };
-        let nr_taken = pages.add_slow(mm, array, progress.next, nr_wanted, flags)? as u64;
+        let function = Function::Unlocked;
+        let nr_taken = pages.add_from(function, mm, array, progress.next, nr_wanted, flags)? as u64;
         if nr_taken == 0 {
             return Err(EFAULT);
         }

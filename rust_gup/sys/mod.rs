@@ -38,6 +38,7 @@ pub(crate) use self::{
     },
     kernel_gup::{
         FollFlags,
+        Function,
         MmapReadLock,
         SlowOnly,
         SLOW_BATCH_MAX, //

@@ -46,9 +46,15 @@ pub(crate) const SLOW_BATCH_MAX: usize = 512;
 
 /// Which of the kernel's functions.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Function {
+pub(crate) enum Function {
+    /// The slow path.
+    #[doc(alias("get_user_pages_unlocked", "pin_user_pages_unlocked"))]
     Unlocked,
+    /// The fast one, which falls back to the slow path by itself.
+    #[doc(alias("get_user_pages_fast", "pin_user_pages_fast"))]
     Fast,
+    /// The one that never sleeps. The kernel exports none for pins.
+    #[doc(alias = "get_user_pages_fast_only")]
     FastOnly,
 }
 
@@ -90,7 +96,6 @@ impl PageArray {
             (Function::FastOnly, false) => unsafe {
                 bindings::get_user_pages_fast_only(addr, nr_pages as i32, flags, pages) as isize
             },
-            // The kernel exports no such function.
             (Function::FastOnly, true) => return Err(operation_not_supported()),
         };
         if ret < 0 {
@@ -164,61 +169,24 @@ impl<K: RefKind> Drop for HeldArray<'_, K> {
 }
 
 impl<K: RefKind> HeldPages<K> {
-    /// Takes up to `nr_pages` pages from `addr` on through the slow path, with `array` in between, and adds them.
+    /// Takes up to `nr_pages` pages from `addr` on with a function of the kernel, with `array` in between, and adds them.
     ///
-    /// Returns how many. May sleep, and takes `mmap_lock`.
+    /// Returns how many. May sleep and take `mmap_lock`, unless it is [`Function::FastOnly`].
     ///
     /// # Errors
     ///
-    /// What the kernel's function returns, with nothing added; `ENOMEM`.
-    #[doc(alias("get_user_pages_unlocked", "pin_user_pages_unlocked"))]
-    pub(crate) fn add_slow(
+    /// What the kernel's function returns, with nothing added; `ENOMEM`; `EOPNOTSUPP` for pins with
+    /// [`Function::FastOnly`].
+    pub(crate) fn add_from(
         &mut self,
+        function: Function,
         mm: CurrentMm<'_>,
         array: &mut PageArray,
         addr: u64,
         nr_pages: usize,
         flags: FollFlags,
     ) -> Result<usize> {
-        let nr_taken = array.call::<K>(mm, Function::Unlocked, addr, nr_pages, flags)?;
-        // SAFETY: These were just taken.
-        unsafe { self.add_array(array, nr_taken) }
-    }
-
-    /// The same with the kernel's fast function.
-    ///
-    /// # Errors
-    ///
-    /// As [`add_slow()`](Self::add_slow).
-    #[doc(alias("get_user_pages_fast", "pin_user_pages_fast"))]
-    pub(crate) fn add_kernel_fast(
-        &mut self,
-        mm: CurrentMm<'_>,
-        array: &mut PageArray,
-        addr: u64,
-        nr_pages: usize,
-        flags: FollFlags,
-    ) -> Result<usize> {
-        let nr_taken = array.call::<K>(mm, Function::Fast, addr, nr_pages, flags)?;
-        // SAFETY: These were just taken.
-        unsafe { self.add_array(array, nr_taken) }
-    }
-
-    /// The same with the kernel's function that never sleeps.
-    ///
-    /// # Errors
-    ///
-    /// As [`add_slow()`](Self::add_slow); `EOPNOTSUPP` for pins, for which the kernel exports no such function.
-    #[doc(alias = "get_user_pages_fast_only")]
-    pub(crate) fn add_kernel_fast_only(
-        &mut self,
-        mm: CurrentMm<'_>,
-        array: &mut PageArray,
-        addr: u64,
-        nr_pages: usize,
-        flags: FollFlags,
-    ) -> Result<usize> {
-        let nr_taken = array.call::<K>(mm, Function::FastOnly, addr, nr_pages, flags)?;
+        let nr_taken = array.call::<K>(mm, function, addr, nr_pages, flags)?;
         // SAFETY: These were just taken.
         unsafe { self.add_array(array, nr_taken) }
     }

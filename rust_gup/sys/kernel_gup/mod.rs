@@ -11,6 +11,9 @@ pub(crate) use self::{
         FollFlags,
         SlowOnly, //
     },
-    functions::SLOW_BATCH_MAX,
+    functions::{
+        Function,
+        SLOW_BATCH_MAX, //
+    },
     mmap_lock::MmapReadLock, //
 };
