@@ -2,7 +2,10 @@
 
 //! What the walker sees of the machine.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    thread::panicking, //
+};
 
 use super::{
     Machine,
@@ -35,6 +38,10 @@ pub struct Mapping<'m> {
 
 impl Drop for Mapping<'_> {
     fn drop(&mut self) {
+        // As for `put()`.
+        if panicking() {
+            return;
+        }
         let mut mapped = self.mapped.borrow_mut();
         let at = mapped.iter().rposition(|table| *table == self.table);
         mapped.remove(at.expect("a table is unmapped once"));
@@ -230,6 +237,11 @@ impl<F: Encode> Folios for &Machine<F> {
     }
 
     fn put(self, folio: PageNr, refs: u32, pincount: u32) {
+        // What is dropped while a complaint unwinds must not complain again: that ends the test program, and no test
+        // has failed by name.
+        if panicking() {
+            return;
+        }
         self.point();
         self.memmap.borrow_mut().put(folio, refs, pincount);
     }
