@@ -1,12 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Makes scripts: valid operations, with some of their fields replaced by what lies at borders, or beyond.
+//!
+//! A script that fails is made shorter by proptest, which leaves out operations; [`plainer`](super::plainer) makes the
+//! others plainer. An operation is drawn as a whole: what one field may be depends on the others, and a strategy for
+//! each field would take longer than the calls.
 
-use rand::{
-    rngs::SmallRng,
-    Rng,
-    SeedableRng, //
+use proptest::{
+    bool::weighted,
+    collection::vec,
+    prelude::any,
+    sample::Index,
+    strategy::{
+        NewTree,
+        Strategy,
+        ValueTree, //
+    },
+    test_runner::{
+        Reason,
+        TestRng,
+        TestRunner, //
+    }, //
 };
+use rand::Rng;
 use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::raw;
 
@@ -21,6 +37,7 @@ use super::{
         SIZE_SHIFT,
         SLOW_FLAGS, //
     },
+    plainer::OperationTree,
     script::{
         Addr,
         Argument,
@@ -45,8 +62,10 @@ use super::{
 };
 use crate::harness::fixture::FLAGS;
 
-/// Operations of a case, of all threads together.
+/// Operations of a case, of all threads together, on average.
 const NR_OPERATIONS: usize = 1000;
+/// So many of them, on average, are left out at once while a script is made shorter.
+const NR_TOGETHER: usize = 16;
 
 /// Sizes of pages, numbers of bits, and what lies around them.
 fn numbers() -> [u64; 14] {
@@ -94,52 +113,87 @@ fn addresses(user_limit: u64) -> [u64; 19] {
     ]
 }
 
-/// Makes the script of a seed.
-pub(super) fn make(seed: u64, scope: Scope, user_limit: u64) -> Script {
-    let mut maker = Maker {
-        rng: SmallRng::seed_from_u64(seed),
-        scope,
-        user_limit,
-        alone: true,
-    };
-    maker.alone = scope.only_calls || maker.one_in(2);
-    let nr_threads = if maker.alone {
+/// Draws a script.
+pub(super) fn script(
+    scope: Scope,
+    user_limit: u64,
+    runner: &mut TestRunner,
+) -> Result<impl ValueTree<Value = Script>, Reason> {
+    // What a call may be depends on it, so it stays what it is when a script is made shorter.
+    let alone = scope.only_calls || runner.rng().random();
+    let nr_threads = if alone {
         1
     } else {
-        maker.rng.random_range(2..=MAX_THREADS)
+        runner.rng().random_range(2..=MAX_THREADS)
     };
-    let nr_operations = NR_OPERATIONS / nr_threads;
-    let threads = (0..nr_threads)
-        .map(|_| (0..nr_operations).map(|_| maker.operation()).collect())
-        .collect();
-    let at = maker.rng.random_range(0..nr_operations);
-    let end = match maker.rng.random_range(0..8) {
-        0 => End::Exit(at),
-        1 if !scope.only_calls => End::Exec(at),
-        2 if !scope.only_calls => End::Kill(at),
-        _ => End::Clean,
-    };
-    Script {
-        threads,
-        end,
-        signal_us: if maker.alone || maker.one_in(2) {
-            0
-        } else {
-            maker.rng.random_range(500..3000)
+    let operations = vec(
+        Operations {
+            scope,
+            user_limit,
+            alone,
         },
-        with_secret: maker.one_in(16),
-        limit_choice: maker.rng.random_range(0..4),
-    }
+        0..=2 * NR_TOGETHER,
+    );
+    let nr_groups = NR_OPERATIONS / nr_threads / NR_TOGETHER;
+    let threads = vec(vec(operations, 0..=2 * nr_groups), nr_threads);
+    let end = (0..8_u8, any::<Index>());
+    let signal_us = (any::<bool>(), 500..3000_u32);
+    (threads, end, signal_us, weighted(1.0 / 16.0), 0..4_usize)
+        .prop_map(
+            move |(threads, (end, at), signal_us, with_secret, limit_choice)| {
+                let threads: Vec<_> = threads.into_iter().map(|groups| groups.concat()).collect();
+                let at = at.index(threads[0].len() + 1);
+                Script {
+                    end: match end {
+                        5 => End::Exit(at),
+                        6 if !scope.only_calls => End::Exec(at),
+                        7 if !scope.only_calls => End::Kill(at),
+                        _ => End::Clean,
+                    },
+                    signal_us: match signal_us {
+                        (true, period) if !alone => period,
+                        _ => 0,
+                    },
+                    with_secret,
+                    limit_choice,
+                    threads,
+                }
+            },
+        )
+        .new_tree(runner)
 }
 
-struct Maker {
-    rng: SmallRng,
+/// All operations that a thread may do.
+#[derive(Clone, Copy, Debug)]
+struct Operations {
     scope: Scope,
     user_limit: u64,
     alone: bool,
 }
 
-impl Maker {
+impl Strategy for Operations {
+    type Tree = OperationTree;
+    type Value = Operation;
+
+    fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
+        let mut maker = Maker {
+            rng: runner.rng(),
+            scope: self.scope,
+            user_limit: self.user_limit,
+            alone: self.alone,
+        };
+        Ok(OperationTree::new(maker.operation()))
+    }
+}
+
+struct Maker<'r> {
+    rng: &'r mut TestRng,
+    scope: Scope,
+    user_limit: u64,
+    alone: bool,
+}
+
+impl Maker<'_> {
     fn one_in(&mut self, n: u32) -> bool {
         self.rng.random_ratio(1, n)
     }

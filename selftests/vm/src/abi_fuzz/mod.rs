@@ -24,6 +24,7 @@ mod growth;
 mod ioctl;
 mod maker;
 mod persona;
+mod plainer;
 mod script;
 mod structure;
 mod tally;
@@ -31,6 +32,10 @@ mod world;
 
 use std::{
     fs,
+    io::{
+        Read,
+        Seek, //
+    },
     process::ExitCode,
     time::{
         Duration,
@@ -44,19 +49,27 @@ use rand::{
     Rng,
     SeedableRng, //
 };
+use rust_gup_memory::file;
 use rust_gup_uapi::errno_name;
-use rustix::process::{
-    wait,
-    Pid,
-    WaitOptions, //
+use rustix::{
+    fs::MemfdFlags,
+    process::{
+        wait,
+        Pid,
+        WaitOptions, //
+    },
+    stdio::dup2_stderr, //
 };
 
 use self::{
     call::Call,
-    maker::make,
     persona::{
         OpenToAll,
         Persona, //
+    },
+    script::{
+        End,
+        Script, //
     },
     tally::Tally,
     world::Special, //
@@ -71,6 +84,7 @@ use crate::{
             wait_for,
             wait_within, //
         },
+        property,
         runner::{
             self,
             Test, //
@@ -90,6 +104,10 @@ const CALLS_FOR_RESULTS: u64 = 200_000;
 const CASE_LIMIT: Duration = Duration::from_secs(15);
 /// How often `--case` runs it: what depends on a race need not happen the first time.
 const NR_REPEATS: usize = 20;
+/// How long a failing script is made shorter.
+const SHRINK_FOR: Duration = Duration::from_secs(30);
+/// How long a round may take, should it come to that.
+const ROUND_LIMIT: Duration = Duration::from_secs(60);
 /// Operations that are shown before the one that failed.
 const NR_SHOWN: usize = 12;
 
@@ -139,10 +157,8 @@ impl Options {
         let test = |name: &str, run: Box<dyn Fn()>| Test::new("abi_fuzz", name, run);
         if let Some((persona, seed)) = self.case {
             let run = move || repeat_case(persona, seed, tally);
-            return vec![test(
-                &format!("{}:{seed:#x}", persona.name()),
-                Box::new(run),
-            )];
+            let name = format!("{}:{seed:#x}", persona.name());
+            return vec![test(&name, Box::new(run)).within(ROUND_LIMIT)];
         }
         let nr_personas = Persona::ALL.len() as u64;
         let (nr_rounds, extent) = match self.nr_seconds {
@@ -169,7 +185,8 @@ impl Options {
             let seed = seeds[nr_turns as usize % seeds.len()];
             let seed = mix(seed, round);
             let run = move || run_round(persona, seed, extent, tally);
-            tests.push(test(&format!("{}::{round}", persona.name()), Box::new(run)));
+            let name = format!("{}::{round}", persona.name());
+            tests.push(test(&name, Box::new(run)).within(ROUND_LIMIT));
         }
         if nr_rounds > nr_personas {
             let run = move || growth::end(tally);
@@ -257,11 +274,25 @@ fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally
     tally.count_case();
     // What a case leaves behind when it is killed becomes a child of this process.
     become_subreaper().expect("PR_SET_CHILD_SUBREAPER");
-    let script = make(seed, persona.scope(), special.user_limit);
-    let again = format!(
-        "again: gup-selftest abi-fuzz --case {}:{seed:#x}",
-        persona.name()
-    );
+    let mut runner = property::runner_of(seed, 0, SHRINK_FOR);
+    let tree = maker::script(persona.scope(), special.user_limit, &mut runner).expect("a script");
+    let result = property::run(&mut runner, tree, |script| {
+        play(persona, &script, special, tally)
+    });
+    if let Err(why) = &result {
+        let name = persona.name();
+        eprintln!("{why}again: gup-selftest abi-fuzz --case {name}:{seed:#x}");
+    }
+    result.is_ok()
+}
+
+/// Has a process do what a script says. The error is all that it said, and how it ended.
+fn play(
+    persona: Persona,
+    script: &Script,
+    special: Special,
+    tally: &'static Tally,
+) -> Result<(), String> {
     let explain = |thread: usize, at: usize, why: &str| {
         let operations = &script.threads[thread];
         let mut text = format!("thread {thread}, operation {at}: {why}\n");
@@ -269,31 +300,43 @@ fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally
         for (at, operation) in operations.iter().enumerate().take(at + 1).skip(first) {
             text += &format!("  {at}: {operation:?}\n");
         }
-        eprintln!("{text}{again}");
+        eprint!("{text}");
     };
-    let pid = world::fork_case(|| world::run(persona, &script, special, tally, &explain));
-    let Some(status) = wait_within(pid, CASE_LIMIT, || ()).expect("a child") else {
-        say_where(pid);
-        kill(pid).expect("kill");
-        wait_for(Some(pid));
-        eprintln!(
-            "the case did not end within {} s; {again}",
-            CASE_LIMIT.as_secs()
-        );
-        return false;
-    };
-    let is_expected = match script.end {
-        script::End::Kill(_) => status.as_raw() == libc::SIGKILL,
-        _ => status.as_raw() == 0,
-    } && children_end_well();
-    if !is_expected {
-        eprintln!(
-            "the case ended with status {:#x}, {:?}; {again}",
-            status.as_raw(),
-            script.end
-        );
+    let mut said = file::memfd(MemfdFlags::empty(), 0).expect("memfd_create");
+    let pid = world::fork_case(|| {
+        dup2_stderr(&said).expect("dup2");
+        world::run(persona, script, special, tally, &explain)
+    });
+    let mut why = String::new();
+    match wait_within(pid, CASE_LIMIT, || ()).expect("a child") {
+        None => {
+            why += &where_it_is(pid);
+            kill(pid).expect("kill");
+            wait_for(Some(pid));
+            why += &format!("the case did not end within {} s\n", CASE_LIMIT.as_secs());
+        }
+        Some(status) => {
+            let is_expected = match script.end {
+                End::Kill(_) => status.as_raw() == libc::SIGKILL,
+                _ => status.as_raw() == 0,
+            };
+            if !is_expected {
+                let status = status.as_raw();
+                why += &format!("the case ended with status {status:#x}, {:?}\n", script.end);
+            }
+        }
     }
-    is_expected
+    if !children_end_well() {
+        why += "a child of the case found something wrong\n";
+    }
+    if why.is_empty() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    said.rewind()
+        .and_then(|()| said.read_to_string(&mut text))
+        .expect("what it said");
+    Err(text + &why)
 }
 
 /// Waits for all children that are left; whether none of them found something wrong.
@@ -305,18 +348,16 @@ fn children_end_well() -> bool {
     is_well
 }
 
-/// Says in which system calls the threads of a process are, and where in the kernel.
-fn say_where(pid: Pid) {
+/// In which system calls the threads of a process are, and where in the kernel.
+fn where_it_is(pid: Pid) -> String {
+    let mut where_it_is = String::new();
     let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
     for thread in threads.into_iter().flatten().flatten() {
         let text = |file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
-        eprintln!(
-            "{}: system call {}{}",
-            thread.path().display(),
-            text("syscall"),
-            text("stack")
-        );
+        let (call, stack) = (text("syscall"), text("stack"));
+        where_it_is += &format!("{}: system call {call}{stack}", thread.path().display());
     }
+    where_it_is
 }
 
 /// Verifies that the calls were met by all that can happen to them: a fuzzer that gets nowhere finds nothing.

@@ -13,7 +13,7 @@ pub(super) const NR_SHARED_FILES: usize = 3;
 pub(super) const NR_OWN_FILES: usize = 2;
 
 /// All that a case does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Script {
     /// What is not predictable when several threads share files and memory does not happen with one.
     pub(super) threads: Vec<Vec<Operation>>,
@@ -30,8 +30,8 @@ pub(super) struct Script {
 pub(super) enum End {
     /// Releases all, and looks whether something stayed charged.
     Clean,
-    /// These end it before that operation of the first thread, with handles held, while the others are at work:
-    /// it exits,
+    /// These end it before that operation of the first thread, or behind the last one, with handles held, while the
+    /// others are at work: it exits,
     Exit(usize),
     /// becomes another program, which inherits files,
     Exec(usize),
@@ -40,7 +40,7 @@ pub(super) enum End {
 }
 
 /// One step of a thread.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Call(CallOperation),
     Memory(MemoryOperation),
@@ -50,7 +50,7 @@ pub(super) enum Operation {
     Fork(Vec<CallOperation>, ChildEnd),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChildEnd {
     Exit,
     Exec,
@@ -58,7 +58,7 @@ pub(super) enum ChildEnd {
 }
 
 /// An ioctl.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CallOperation {
     pub(super) file: File,
     pub(super) number: u32,
@@ -90,7 +90,7 @@ pub(super) enum OtherFile {
 }
 
 /// Where the structure lies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Argument {
     /// In the thread's own memory, that far from the start.
     Good(usize),
@@ -105,7 +105,7 @@ pub(super) enum Argument {
 }
 
 /// An address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Addr {
     In(Region, usize),
     /// On the stack of the thread.
@@ -117,7 +117,7 @@ pub(super) enum Addr {
 }
 
 /// A number of bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Len {
     Bytes(u64),
     /// From the address up to this one, which may lie before it.
@@ -127,7 +127,7 @@ pub(super) enum Len {
 }
 
 /// A handle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handle {
     /// One of those that are held.
     Held(usize),
@@ -140,7 +140,7 @@ pub(super) enum Handle {
 }
 
 /// Fields of the structures, those that are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fields {
     None,
     Range {
@@ -165,14 +165,14 @@ pub(super) enum Fields {
 }
 
 /// Where in a handle a copy begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offset {
     Bytes(u64),
     /// Counted from its end, backwards.
     FromEnd(u64),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MemoryOperation {
     Protect(bool),
     Unmap,
@@ -185,7 +185,7 @@ pub(super) enum MemoryOperation {
     CheckLocked,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileOperation {
     Open(usize),
     /// For reading only, which is enough for an ioctl.
@@ -201,7 +201,7 @@ pub(super) enum FileOperation {
 }
 
 /// A system call on the device that is no ioctl.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtherCall {
     Read,
     Write,

@@ -3,17 +3,27 @@
 //! Verify that
 //!
 //! - the errors that the fuzzer expects of each call are those of `Documentation/uapi.rst`;
-//! - a seed always makes the same script.
+//! - a seed always makes the same script;
+//! - of a script that fails what it fails of is left.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::Duration, //
+};
 
+use proptest::strategy::ValueTree;
 use rust_gup_uapi::errno_name;
 
 use super::{
     call::Call,
     maker,
-    persona::Persona, //
+    persona::Persona,
+    script::{
+        Argument,
+        Operation, //
+    }, //
 };
+use crate::harness::property;
 
 /// Some end of user space.
 const LIMIT: u64 = 1 << 40;
@@ -87,8 +97,38 @@ fn the_document_has_the_same_errors() {
 #[test]
 fn a_seed_makes_a_script() {
     for persona in Persona::ALL {
-        let make = |seed| format!("{:?}", maker::make(seed, persona.scope(), LIMIT));
+        let make = |seed| {
+            let mut runner = property::runner_of(seed, 0, Duration::ZERO);
+            let tree = maker::script(persona.scope(), LIMIT, &mut runner);
+            format!("{:?}", tree.expect("a script").current())
+        };
         assert_eq!(make(1), make(1));
         assert_ne!(make(1), make(2));
+    }
+}
+
+#[test]
+fn what_fails_becomes_short_and_plain() {
+    for persona in Persona::ALL {
+        let mut runner = property::runner_of(7, 0, Duration::from_secs(60));
+        let tree = maker::script(persona.scope(), LIMIT, &mut runner).expect("a script");
+        let nr_threads = tree.current().threads.len();
+        let is_pin = |operation: &Operation| matches!(operation, Operation::Call(call) if call.number == Call::Pin.number());
+        let mut shortest = None;
+        let result = property::run(&mut runner, tree, |script| {
+            if script.threads.iter().flatten().any(is_pin) {
+                shortest = Some(script);
+                return Err("that is wrong".to_owned());
+            }
+            Ok(())
+        });
+        assert!(result.is_err(), "{persona:?}");
+        let shortest = shortest.expect("one that failed");
+        assert_eq!(shortest.threads.len(), nr_threads);
+        let operations: Vec<_> = shortest.threads.iter().flatten().collect();
+        let [Operation::Call(call)] = operations[..] else {
+            panic!("{operations:?}");
+        };
+        assert!(call.unknown_byte.is_none() && !call.compat && call.argument == Argument::Good(0));
     }
 }

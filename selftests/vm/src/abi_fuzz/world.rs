@@ -181,6 +181,9 @@ pub(super) fn run(
                         exit_at_once(1);
                     }
                 }
+                if caller.thread == 0 {
+                    end_before(operations.len(), script.end);
+                }
             });
         }
     });

@@ -14,6 +14,7 @@ pub(crate) mod module;
 pub(crate) mod pmem;
 pub(crate) mod process;
 pub(crate) mod proof;
+pub(crate) mod property;
 pub(crate) mod runner;
 pub(crate) mod seed;
 pub(crate) mod swap;

@@ -25,7 +25,6 @@ mod take;
 mod world;
 
 use std::{
-    cell::RefCell,
     io,
     process::ExitCode,
     time::{
@@ -43,15 +42,7 @@ use coverage::{
 use files::FileSystems;
 use proptest::{
     strategy::Strategy,
-    test_runner::{
-        Config,
-        Reason,
-        RngAlgorithm,
-        TestCaseError,
-        TestError,
-        TestRng,
-        TestRunner, //
-    }, //
+    test_runner::TestRunner, //
 };
 use rest::Orphans;
 use rust_gup_uapi::Stop;
@@ -69,6 +60,7 @@ use crate::{
             Outcome,
             Reporter, //
         },
+        property,
         runner::{
             run_one,
             Test, //
@@ -78,8 +70,7 @@ use crate::{
 };
 
 /// How long a failing sequence is made shorter.
-const SHRINK_MILLISECONDS: u32 = 120_000;
-const SHRINK_ITERATIONS: u32 = 5_000;
+const SHRINK_FOR: Duration = Duration::from_secs(120);
 /// With so many cases all that can be met is met.
 const NR_CASES_FOR_ALL: u64 = 50_000;
 /// With so many each operation is done: some take a state that is seldom.
@@ -234,19 +225,9 @@ fn missing(sum: &Coverage) -> Option<String> {
     })
 }
 
-/// What makes up a sequence, and makes it shorter: it depends on nothing but the seed and its number.
+/// What makes up a sequence: it depends on nothing but the seed and its number.
 fn runner_of(seed: u64, number: u64) -> TestRunner {
-    let config = Config {
-        failure_persistence: None,
-        max_shrink_time: SHRINK_MILLISECONDS,
-        max_shrink_iters: SHRINK_ITERATIONS,
-        ..Config::default()
-    };
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    bytes[8..16].copy_from_slice(&number.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    TestRunner::new_with_rng(config, rng)
+    property::runner_of(seed, number, SHRINK_FOR)
 }
 
 /// One sequence, and what becomes of it.
@@ -256,38 +237,25 @@ fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Resul
         .new_tree(&mut runner)
         .map_err(|e| format!("no sequence: {e}"))?;
 
-    let state = RefCell::new((player, sum, None, 0));
-    let result = runner.run_one(tree, |sequence| {
-        let (player, sum, first_failure, nr_played) = &mut *state.borrow_mut();
+    let mut has_failed = false;
+    property::run(&mut runner, tree, |sequence| {
         if player.is_broken {
             return Ok(());
         }
-        *nr_played += 1;
-        match player.play(sequence) {
-            Ok(coverage) => {
-                if first_failure.is_none() {
-                    sum.merge(&coverage);
-                }
-                Ok(())
+        let result = player.play(sequence);
+        has_failed |= result.is_err();
+        result.map(|coverage| {
+            if !has_failed {
+                sum.merge(&coverage);
             }
-            Err(why) => {
-                first_failure.get_or_insert_with(|| why.clone());
-                Err(TestCaseError::Fail(Reason::from(why)))
-            }
-        }
-    });
-    let (_, _, first_failure, nr_played) = state.into_inner();
-    let (why, sequence) = match result {
-        Ok(_) => return Ok(()),
-        Err(TestError::Fail(why, sequence)) => (why, sequence),
-        Err(TestError::Abort(why)) => return Err(format!("proptest: {why}")),
-    };
-    let first_failure = first_failure.unwrap_or_default();
-    Err(format!(
-        "seed {seed}, sequence {number}, at first:\n{first_failure}\n\
-         The shortest of {nr_played} that were played:\n{sequence:?}{why}\n\
-         again: make fuzz-diff SEED={seed} FIRST={number}"
-    ))
+        })
+    })
+    .map_err(|why| {
+        format!(
+            "seed {seed}, sequence {number}, {why}\n\
+             again: make fuzz-diff SEED={seed} FIRST={number}"
+        )
+    })
 }
 
 /// Plays sequences, each in a process of its own.
