@@ -144,7 +144,9 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
                 $(
                     match self.enter(Level::$level, root, table, addr)? {
                         Found::Further(below) => table = below,
-                        found => return Ok(found),
+                        // Field by field: as a whole, its padding would be copied as well.
+                        Found::Leaf { part, level, of } => return Ok(Found::Leaf { part, level, of }),
+                        Found::Table { table, parent, of } => return Ok(Found::Table { table, parent, of }),
                     }
                 )*
             };
