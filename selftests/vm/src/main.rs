@@ -2,9 +2,9 @@
 
 //! `gup-selftest [FILTER...]`: the tests of the loaded module.
 //!
-//! Each file of tests begins with its promises. What is promised for all of them is in [`harness::guard`] and
-//! [`harness::runner`]. Two programs of their own are beside them: [`random`] compares the engines on memory made at
-//! random, and [`abi_fuzz`] makes hostile calls.
+//! Each file of tests begins with its promises. What holds for all tests is in [`harness::guard`] and
+//! [`harness::runner`]. Two programs stand beside the tests: [`random`] compares the engines on random memory, and
+//! [`abi_fuzz`] makes hostile calls.
 
 mod abi_fuzz;
 mod arch;
@@ -26,7 +26,7 @@ use harness::runner::{
     Test, //
 };
 
-/// Tests of the loaded rust_gup, for the inside of a test machine. Run it as root; it prints KTAP, and exits with 0 if
+/// Tests of the loaded rust_gup, to be run inside a test machine. Run it as root; it prints KTAP, and exits with 0 if
 /// nothing failed.
 #[derive(Debug, Parser)]
 #[command(name = "gup-selftest", args_conflicts_with_subcommands = true)]
@@ -45,11 +45,11 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Program {
-    /// Compare both engines on memory made at random
+    /// Compare both engines on random memory
     #[command(long_flag = "random")]
     Random(random::Options),
 
-    /// Make calls with hostile arguments, by callers of all kinds
+    /// Make calls with hostile arguments, from callers of all kinds
     AbiFuzz(abi_fuzz::Options),
 }
 
@@ -77,8 +77,8 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    // Large buffers come from memory that was in use before, without faults and unmapping each time.
-    // SAFETY: Takes no pointers.
+    // Let large buffers reuse memory of the heap, which needs no faults and no unmapping each time.
+    // SAFETY: `mallopt()` takes no pointers.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 20);
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
     exit_code(runner::run_all(&tests, tests::last_line))
 }
 
-/// How the program ends after a run of tests.
+/// Returns the exit status for the result of a test run.
 fn exit_code(result: io::Result<bool>) -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! 64-bit Arm. The state of the processor decides how many bits a call has, not the instruction.
+//! 64-bit Arm. Here the state of the processor, not the instruction, decides whether a call is a 32-bit or a 64-bit
+//! one.
 
 use super::Compat;
 

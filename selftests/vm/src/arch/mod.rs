@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests know of the architecture; one file each.
+//! The differences between architectures that the tests need to know, one file for each architecture.
 
 use libc::c_int;
 
@@ -20,14 +20,14 @@ pub(crate) use x86_64::{
     COMPAT, //
 };
 
-/// How a program of 64 bits makes a system call as one of 32 bits does.
+/// Says how a 64-bit program makes a system call as a 32-bit program does.
 pub(crate) struct Compat {
-    /// What seccomp calls the architecture of such a call.
+    /// The architecture that seccomp sees for such a call.
     pub(crate) audit_arch: u32,
     /// The number of ioctl().
     pub(crate) nr_ioctl: u32,
-    /// For mmap(): memory that such a call can reach.
+    /// Flag for mmap() that gives memory within reach of such a call.
     pub(crate) map_flag: c_int,
-    /// ioctl(): the negative error number if it failed.
+    /// Makes the ioctl() call. Returns a negative error number if the call fails.
     pub(crate) ioctl: fn(fd: c_int, number: u32, addr: u32) -> c_int,
 }

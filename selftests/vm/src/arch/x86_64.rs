@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! x86-64. Any program may make the calls of 32 bits, by their own instruction.
+//! x86-64. Any program may make 32-bit calls; they have an instruction of their own.
 
 use libc::c_int;
 
@@ -9,7 +9,7 @@ use super::Compat;
 /// `AUDIT_ARCH_X86_64`
 pub(crate) const AUDIT_ARCH: u32 = 0xc000_003e;
 
-/// ioctl() of i386.
+/// Number of ioctl() on i386.
 const NR_IOCTL: u32 = 54;
 
 pub(crate) const COMPAT: Option<Compat> = Some(Compat {
@@ -19,8 +19,7 @@ pub(crate) const COMPAT: Option<Compat> = Some(Compat {
     map_flag: libc::MAP_32BIT,
     ioctl: |fd, number, addr| {
         let mut result = u64::from(NR_IOCTL);
-        // SAFETY: As the call of 64 bits. The compiler keeps rbx for itself, so it is exchanged for the time of the
-        // call.
+        // SAFETY: As for the 64-bit call. The compiler reserves rbx, so the code swaps its value out during the call.
         unsafe {
             std::arch::asm!(
                 "xchg {fd}, rbx",

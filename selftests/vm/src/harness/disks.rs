@@ -27,12 +27,12 @@ use crate::harness::{
     runner::skip, //
 };
 
-/// An empty file without a name on the machine's disk with that file system: `ext4` or `xfs`.
+/// Creates an empty file without a name on the machine's disk with this file system: `ext4` or `xfs`.
 pub(crate) fn unnamed_on(kind: &str) -> File {
     unnamed(&mount(kind, &disk(kind), ""))
 }
 
-/// The disk that a file system lies on, by its serial number.
+/// Returns the device of the disk with this serial number. The serial number is the name of the file system on it.
 fn disk(serial: &str) -> String {
     let disks = fs::read_dir("/sys/block").expect("/sys/block");
     for name in disks.flatten().map(|disk| disk.file_name()) {
@@ -49,7 +49,8 @@ fn disk(serial: &str) -> String {
     skip("no disks: see selftests/vm/profiles");
 }
 
-/// Whether the machine has disks, whatever drivers there are: storage on the PCI bus, of the class of virtio-blk-pci.
+/// Returns whether the machine has disks, even if no driver is loaded. Looks for storage on the PCI bus, of the class
+/// of virtio-blk-pci.
 fn has_controller() -> bool {
     let devices = fs::read_dir("/sys/bus/pci/devices").expect("/sys/bus/pci/devices");
     devices.flatten().any(|device| {
@@ -58,7 +59,7 @@ fn has_controller() -> bool {
     })
 }
 
-/// Mounts a file system for this test alone; where it is.
+/// Mounts a file system for this test only. Returns where it is mounted.
 pub(crate) fn mount(kind: &str, device: &str, options: &str) -> PathBuf {
     static PRIVATE: OnceLock<()> = OnceLock::new();
     PRIVATE.get_or_init(|| {
@@ -76,7 +77,7 @@ pub(crate) fn mount(kind: &str, device: &str, options: &str) -> PathBuf {
     path
 }
 
-/// A file that has no name any more.
+/// Creates a file and removes its name.
 pub(crate) fn unnamed(dir: &Path) -> File {
     let path = dir.join("file");
     let mut options = OpenOptions::new();
@@ -86,7 +87,7 @@ pub(crate) fn unnamed(dir: &Path) -> File {
     file
 }
 
-/// A file system on a disk that is a file, for as long as this value lives.
+/// A file system on a loop device. It is unmounted on drop.
 pub(crate) struct Disk {
     pub(crate) mounted: &'static str,
     device: String,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests share: opening the device, raw calls to it, and what they are expected to answer.
+//! Functions that the tests share: opening the device, raw calls to it, and checks of their results.
 
 use std::{
     fs::{
@@ -44,8 +44,8 @@ use zerocopy::{
     IntoBytes, //
 };
 
-/// What INFO says, asked once. Tests that unload the module, or have no access to it, are forked by a process that
-/// knows.
+/// Returns the answer of INFO, which is asked for once. Tests that unload the module, or have no access to it, run in a
+/// child of a process that has asked already.
 pub(crate) fn machine() -> &'static Info {
     static MACHINE: OnceLock<Info> = OnceLock::new();
     MACHINE.get_or_init(|| open().info().expect("INFO"))
@@ -56,17 +56,17 @@ pub(crate) fn user_limit() -> usize {
     machine().raw.user_limit as usize
 }
 
-/// How the pages of a range can be asked for.
+/// The ways to take the pages of a range.
 pub(crate) const HOWS: [How; 3] = [How::Get, How::Pin, How::LongTerm];
 
-/// Those with which the contents may be written to.
+/// The ways that allow writing to the contents.
 pub(crate) const PINS: [How; 2] = [How::Pin, How::LongTerm];
 
-/// Those that need no privilege in a handle.
+/// The ways that keep pages in a handle without a privilege.
 pub(crate) const LASTING: [How; 2] = [How::Get, How::LongTerm];
 pub(crate) const ACCESSES: [Access; 2] = [Access::Read, Access::Write];
 
-/// Turns the result of a C function into one of Rust.
+/// Converts the result of a C function.
 pub(crate) fn check<T: PartialOrd + Default>(result: T) -> io::Result<T> {
     if result < T::default() {
         Err(io::Error::last_os_error())
@@ -79,7 +79,7 @@ pub(crate) fn open() -> Device {
     Device::open().expect("the device opens")
 }
 
-/// Whether the module must not walk: in a paravirtualized guest of Xen entries hold frames of the machine.
+/// Returns whether the module must not walk. In a paravirtualized guest of Xen, entries hold machine frame numbers.
 pub(crate) fn walk_is_off() -> bool {
     static IS_OFF: OnceLock<bool> = OnceLock::new();
     *IS_OFF.get_or_init(|| {
@@ -87,12 +87,12 @@ pub(crate) fn walk_is_off() -> bool {
     })
 }
 
-/// The module's counters.
+/// Reads the module's counters.
 pub(crate) fn stats() -> io::Result<raw::rust_gup_stats> {
     Ok(Device::open()?.stats()?.raw)
 }
 
-/// The error number of a failed call, 0 if it did not fail.
+/// Returns the error number of a failed call, or 0 if the call succeeded.
 #[track_caller]
 pub(crate) fn errno<T>(result: io::Result<T>) -> i32 {
     match result {
@@ -114,7 +114,7 @@ pub(crate) fn refused<T>(result: io::Result<T>, expected: i32, what: &str) {
     );
 }
 
-/// The ioctl `number` with a structure of the test's own; its error number, 0 if there was none.
+/// Makes the ioctl `number` with a structure of the test's own. Returns the error number, or 0.
 pub(crate) fn call<T>(device: &Device, number: u32, argument: &mut T) -> i32 {
     call_at(
         device,
@@ -123,17 +123,17 @@ pub(crate) fn call<T>(device: &Device, number: u32, argument: &mut T) -> i32 {
     )
 }
 
-/// The ioctl `number` with whatever lies at `addr`; its error number, 0 if there was none.
+/// Makes the ioctl `number` with whatever lies at `addr`. Returns the error number, or 0.
 pub(crate) fn call_at(device: &Device, number: u32, addr: usize) -> i32 {
     let argument = with_exposed_provenance_mut::<u8>(addr);
-    // SAFETY: The tests name only memory that is mapped for the purpose, or no memory at all.
+    // SAFETY: The tests pass only addresses of memory that is mapped for this purpose, or of no memory at all.
     errno(unsafe { device.ioctl(number, argument) })
 }
 
-/// As [`call`], for who has but the descriptor.
+/// Does the same as [`call`], for callers that only have the descriptor.
 pub(crate) fn call_fd<T>(fd: &impl AsFd, number: u32, argument: &mut T) -> i32 {
     let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: The callers pass the structure of the call, and buffers of the size that it says.
+    // SAFETY: The callers pass the structure of the call, and buffers of the size that the structure gives.
     let result = unsafe {
         libc::ioctl(
             fd,
@@ -144,12 +144,12 @@ pub(crate) fn call_fd<T>(fd: &impl AsFd, number: u32, argument: &mut T) -> i32 {
     errno(check(result))
 }
 
-/// The bytes of a structure of the ABI.
+/// Returns the bytes of a structure of the ABI.
 pub(crate) fn bytes_of(value: impl IntoBytes + Immutable) -> Vec<u8> {
     value.as_bytes().to_vec()
 }
 
-/// All flags of a range.
+/// All flags of a request for a range.
 pub(crate) const FLAGS: u32 = raw::RUST_GUP_WRITE
     | raw::RUST_GUP_PIN
     | raw::RUST_GUP_LONGTERM
@@ -163,7 +163,7 @@ pub(crate) const FLAGS: u32 = raw::RUST_GUP_WRITE
 /// The calls on a handle.
 pub(crate) const HANDLE_CALLS: [&str; 4] = ["READ", "WRITE", "RUNS", "UNPIN"];
 
-/// What [`HANDLE_CALLS`] answer.
+/// Returns the error numbers of the [`HANDLE_CALLS`].
 pub(crate) fn handle_answers(fd: &impl AsFd, handle: u64) -> [i32; 4] {
     let mut bytes = [0_u8; 16];
     let buf = bytes.as_mut_ptr().expose_provenance() as u64;
@@ -191,7 +191,7 @@ pub(crate) fn handle_answers(fd: &impl AsFd, handle: u64) -> [i32; 4] {
     ]
 }
 
-/// A request for writing, by a pin.
+/// Makes a request to pin memory for writing.
 pub(crate) fn writable(addr: usize, len_bytes: usize) -> Request {
     Request::new(addr, len_bytes).access(Access::Write)
 }
@@ -202,18 +202,18 @@ pub(crate) fn pin<'d>(device: &'d Device, request: &Request) -> Pinned<'d> {
     pinned.unwrap_or_else(|e| panic!("{request:x?}: {e}"))
 }
 
-/// Asks for what is there, without the slow path.
+/// Restricts a request to the fast path.
 pub(crate) fn fast_only(request: Request) -> Request {
     request.fallback(Fallback::Never)
 }
 
-/// Punches a hole into a file, of so many bytes from there on.
+/// Punches a hole of `len` bytes at offset `at` into a file.
 pub(crate) fn punch(file: &File, (at, len): (usize, usize)) {
     let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     fallocate(file, mode, at as u64, len as u64).expect("fallocate");
 }
 
-/// Fails unless the bytes of `pinned` from `offset` on are `expected`.
+/// Fails unless `pinned` holds the bytes `expected` from `offset` on.
 #[track_caller]
 pub(crate) fn holds(pinned: &Pinned<'_>, offset: usize, expected: &[u8]) {
     let mut found = vec![0; expected.len()];
@@ -233,9 +233,9 @@ pub(crate) fn holds(pinned: &Pinned<'_>, offset: usize, expected: &[u8]) {
     }
 }
 
-/// The frame of each page of a handle, by its runs.
+/// Returns the frame of each page of a handle, from the handle's runs.
 pub(crate) fn frames_of(pinned: &Pinned<'_>) -> Vec<u64> {
-    // Nothing has no handle.
+    // A request that took no page has no handle.
     if pinned.handle() == 0 {
         return Vec::new();
     }
@@ -249,14 +249,15 @@ pub(crate) fn frames_of(pinned: &Pinned<'_>) -> Vec<u64> {
         .collect()
 }
 
-/// Writes through `pinned`.
+/// Writes data through `pinned`.
 #[track_caller]
 pub(crate) fn store(pinned: &Pinned<'_>, offset: usize, data: &[u8]) {
-    // SAFETY: The tests access pinned memory by `Map` alone, which lends no references.
+    // SAFETY: The tests access pinned memory only through `Map`, which lends no references.
     unsafe { pinned.write(offset as u64, data) }.expect("the handle can be written to");
 }
 
-/// `len` bytes that differ from page to page and from seed to seed. A shorter one is the beginning of a longer one.
+/// Returns `len` bytes that differ from page to page and from seed to seed. A shorter pattern is the beginning of a
+/// longer one.
 pub(crate) fn pattern(seed: usize, len: usize) -> Vec<u8> {
     const WORD: usize = size_of::<u64>();
     let mut bytes = vec![0; len.next_multiple_of(WORD)];
@@ -268,20 +269,20 @@ pub(crate) fn pattern(seed: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The number after `name` at the beginning of a line.
+/// Returns the number that follows `name` in the first line that begins with `name`.
 pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     let number = line.strip_prefix([' ', '\t']).unwrap_or(line);
     number.split_whitespace().next()?.parse().ok()
 }
 
-/// A time limit, for the kernel that runs: a debug kernel is given more (`scripts/vm` says how much).
+/// Scales a time limit for the running kernel. A debug kernel gets more time (`scripts/vm` says how much).
 pub(crate) fn scaled(limit: Duration) -> Duration {
     let factor = std::env::var("RUST_GUP_TIME_FACTOR").ok();
     limit * factor.and_then(|f| f.parse().ok()).unwrap_or(1)
 }
 
-/// Runs `body` and fails if it takes longer than `limit`, [`scaled`].
+/// Runs `body`, and fails if it takes longer than `limit`, [`scaled`].
 #[track_caller]
 pub(crate) fn within<T>(limit: Duration, body: impl FnOnce() -> T) -> T {
     let limit = scaled(limit);
@@ -292,7 +293,7 @@ pub(crate) fn within<T>(limit: Duration, body: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Whether the kernel is of this version or a later one.
+/// Returns whether the kernel has this version or a later one.
 pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
     let mut numbers = release.split('.').map(|n| n.parse().unwrap_or(0));

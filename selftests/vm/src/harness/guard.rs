@@ -2,11 +2,11 @@
 
 //! Verify after each test that
 //!
-//! - the kernel logged nothing of the level of a warning or above, and nothing that looks like one, and no record of it
+//! - the kernel logged nothing at the level of a warning or above, and nothing that looks like a warning, and no record
 //!   was lost;
 //! - the module logged nothing at all, whatever the test did wrong;
-//! - as many pins were released as acquired, by the kernel's own counters;
-//! - the module holds no handle and no page any more.
+//! - as many pins were released as acquired, according to the kernel's own counters;
+//! - the module no longer holds any handle or page.
 
 use std::{
     fs::{
@@ -30,7 +30,7 @@ use std::{
 
 use crate::harness::fixture;
 
-/// Log levels up to this one (KERN_WARNING) are never normal.
+/// Log levels up to this one (KERN_WARNING) always indicate a problem.
 const WARNING: u32 = 4;
 const SUSPICIOUS: [&str; 6] = [
     "BUG:",
@@ -40,7 +40,7 @@ const SUSPICIOUS: [&str; 6] = [
     "general protection",
     "rust_gup",
 ];
-/// What `dump_page()` logs of a page besides the reason; with CONFIG_PAGE_OWNER also who had it.
+/// What `dump_page()` logs about a page besides the reason. With CONFIG_PAGE_OWNER it also logs the page's owner.
 pub(crate) const PAGE_DUMP: [&str; 11] = [
     "page: ",
     "head: ",
@@ -52,13 +52,13 @@ pub(crate) const PAGE_DUMP: [&str; 11] = [
     "page_owner tracks the page",
     "page last allocated",
     "page last free",
-    // A line of a stack, as in: kfree+0x14a/0x2e0
+    // A line of a stack trace, such as: kfree+0x14a/0x2e0
     "+0x",
 ];
-/// A counter of Linux 7.2 becomes less than 0: it counts huge pages of the pool when they are freed
-/// (`mm/hugetlb.c:1731`) and not when others are moved to them (`alloc_hugetlb_folio_nodemask()`; 7.3 does, `:2228`).
+/// On Linux 7.2 this counter falls below 0. It counts huge pages of the pool when they are freed (`mm/hugetlb.c:1731`),
+/// but not when other pages are migrated to them (`alloc_hugetlb_folio_nodemask()`; 7.3 does, `:2228`).
 const MISCOUNTED: &str = "vmstat_refresh: nr_hugetlb -";
-/// How long counters that are kept per CPU may take to be folded.
+/// How long it may take until per-CPU counters are folded.
 const FOLD_LIMIT: Duration = Duration::from_secs(2);
 
 /// The state of the kernel when a test begins.
@@ -67,7 +67,7 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// From here on, what the kernel logs belongs to the test.
+    /// Starts watching. From here on, what the kernel logs belongs to the test.
     pub(crate) fn begin() -> io::Result<Self> {
         let mut kmsg = OpenOptions::new()
             .read(true)
@@ -77,8 +77,8 @@ impl Guard {
         Ok(Self { kmsg })
     }
 
-    /// What the test did to the kernel that it should not have: a line each. Log records that hold one of `allowed`
-    /// are expected, unless they are warnings; those that hold one of `expected` also then.
+    /// Returns what the test did to the kernel and should not have done, one line each. Log records that contain one of
+    /// `allowed` are accepted unless they are warnings. Records that contain one of `expected` are always accepted.
     pub(crate) fn complaints(&mut self, allowed: &[&str], expected: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
         if let Err(complaint) = pins_balance() {
@@ -108,7 +108,7 @@ impl Guard {
     }
 }
 
-/// The records that there are, each of which is one read, and a complaint if that may not be all of them.
+/// Reads the records that are available, one for each read. Also returns a complaint if records may be missing.
 fn read_records(kmsg: &mut impl Read) -> (Vec<Record>, Option<String>) {
     let mut records = Vec::new();
     let mut lost = None;
@@ -118,7 +118,7 @@ fn read_records(kmsg: &mut impl Read) -> (Vec<Record>, Option<String>) {
             Ok(len) => records.extend(Record::parse(&String::from_utf8_lossy(&buf[..len]))),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            // Others have overwritten them; what comes after them can be read.
+            // The records were overwritten by others. The ones after them can be read.
             Err(e) if e.raw_os_error() == Some(libc::EPIPE) => {
                 lost = Some("kernel log: records were lost, boot with log_buf_len=4M".into());
             }
@@ -131,8 +131,8 @@ fn read_records(kmsg: &mut impl Read) -> (Vec<Record>, Option<String>) {
     (records, lost)
 }
 
-/// Writes a line into the kernel log, for `scripts/vm`. Each time by a file of its own, or the kernel would suppress
-/// some.
+/// Writes a line into the kernel log, for `scripts/vm`. Each line uses a new open file, otherwise the kernel would
+/// suppress some of the lines.
 pub(crate) fn announce(what: &str) -> io::Result<()> {
     fs::write("/dev/kmsg", format!("<5>gup-selftest: {what}"))
 }
@@ -145,7 +145,7 @@ struct Record {
 }
 
 impl Record {
-    /// Reads the format of Documentation/ABI/testing/dev-kmsg; none for records that user space wrote.
+    /// Parses the format of Documentation/ABI/testing/dev-kmsg. Returns `None` for records that user space wrote.
     fn parse(raw: &str) -> Option<Self> {
         let (prefix, rest) = raw.split_once(';')?;
         let priority: u32 = prefix.split(',').next()?.parse().ok()?;
@@ -169,7 +169,7 @@ pub(crate) struct PinCounters {
 }
 
 impl PinCounters {
-    /// What was added since `before`.
+    /// Returns the difference to the earlier counters `before`.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
             acquired: self.acquired.wrapping_sub(before.acquired),
@@ -178,9 +178,9 @@ impl PinCounters {
     }
 }
 
-/// Reads the kernel's pin counters, folded from all CPUs.
+/// Reads the kernel's pin counters, summed over all CPUs.
 pub(crate) fn pin_counters() -> PinCounters {
-    // Without it the counters lag behind by up to two seconds, and then they are read again below.
+    // If this fails, the counters lag behind by up to two seconds, and `settle()` reads them again.
     let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
     let text = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
     let value = |name: &str| {
@@ -192,7 +192,7 @@ pub(crate) fn pin_counters() -> PinCounters {
     }
 }
 
-/// Repeats `check` until it succeeds or the counters must have been folded.
+/// Repeats `check` until it succeeds, or until the counters must have been folded.
 fn settle(mut check: impl FnMut() -> Result<(), String>) -> Result<(), String> {
     let deadline = Instant::now() + FOLD_LIMIT;
     loop {
@@ -234,7 +234,7 @@ mod tests {
     use super::{read_records, Record};
     use std::io::{self, Read};
 
-    /// A log from which the reads are taken, the last one first.
+    /// A fake log. It holds the results of the reads, the last one first.
     struct Log(Vec<Result<&'static str, i32>>);
 
     impl Read for Log {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! khugepaged, which makes huge pages of small ones whenever it comes across them. Tests that look at how memory is
-//! mapped, and at counts, want none of that.
+//! khugepaged, which turns small pages into huge ones whenever it finds any. It would disturb tests that check how
+//! memory is mapped, and tests that check counts.
 
 use std::{
     fs,
@@ -25,20 +25,21 @@ use crate::harness::{
     }, //
 };
 
-/// How long it may take to look around once.
+/// How long a full scan of khugepaged may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// khugepaged, asleep.
+/// Keeps khugepaged asleep.
 pub(crate) struct Khugepaged {
     _sleep: Option<Setting>,
     _memory: Map,
 }
 
 impl Khugepaged {
-    /// Sends it to sleep as long as the result lives. It has to be given memory to look at: with none it waits for the
-    /// first that comes, and looks at that without any delay (`khugepaged_wait_work()`, `mm/khugepaged.c`).
+    /// Sends khugepaged to sleep as long as the result lives. khugepaged must get memory to scan first. If it has none,
+    /// it waits for the first memory to come, and scans that without any delay (`khugepaged_wait_work()`,
+    /// `mm/khugepaged.c`).
     ///
-    /// None if the kernel makes no transparent huge pages.
+    /// Returns `None` if the kernel makes no transparent huge pages.
     pub(crate) fn sleep() -> Option<Self> {
         const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
         const FULL_SCANS: &str = "/sys/kernel/mm/transparent_hugepage/khugepaged/full_scans";

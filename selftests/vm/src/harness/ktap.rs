@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that what is printed is KTAP:
+//! Verify that the output is KTAP:
 //!
-//! - the version and the plan come first, one result line a test after that, the totals last;
+//! - the version and the plan come first, then one result line for each test, then the totals;
 //! - a diagnostic never looks like a result.
 
 use std::io::Write;
 
-/// How a test ended.
+/// The outcome of a test.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Pass,
     Fail,
-    /// What is missing and how to get it.
+    /// The test was skipped. The text says what is missing and how to get it.
     Skip(String),
 }
 
-/// Writes KTAP and counts.
+/// Writes KTAP and counts the outcomes.
 pub(crate) struct Reporter<W: Write> {
     out: W,
     nr_run: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Reporter<W: Write> {
 }
 
 impl<W: Write> Reporter<W> {
-    /// Starts a report with the plan of `nr_tests`.
+    /// Starts a report with a plan of `nr_tests` tests.
     pub(crate) fn start(mut out: W, nr_tests: usize) -> std::io::Result<Self> {
         writeln!(out, "KTAP version 1\n1..{nr_tests}")?;
         out.flush()?;
@@ -69,7 +69,7 @@ impl<W: Write> Reporter<W> {
         self.out.flush()
     }
 
-    /// Writes the totals; true if nothing failed.
+    /// Writes the totals. Returns true if no test failed.
     pub(crate) fn finish(mut self) -> std::io::Result<bool> {
         writeln!(
             self.out,

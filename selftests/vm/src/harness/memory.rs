@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests share: memory of this process, and what the kernel says about it.
+//! Functions that the tests share: memory of this process, and what the kernel reports about it.
 
 use std::{
     fs,
@@ -46,26 +46,26 @@ use crate::harness::{
 
 pub(crate) const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
 
-/// A mapping of this process, of which nobody gets a reference.
+/// A mapping of this process. Nobody gets a reference to its contents.
 #[derive(Debug)]
 pub(crate) struct Map {
     pub(crate) addr: usize,
     pub(crate) len_bytes: usize,
-    /// Who unmaps it, if not this.
+    /// The owner that unmaps the memory. With `None` this value unmaps it.
     owner: Option<Owner>,
 }
 
-/// Who unmaps a mapping. It is there to be dropped.
+/// An owner that unmaps a mapping when it is dropped.
 #[derive(Debug)]
 enum Owner {
     Mapping(#[allow(dead_code)] Mapping),
     Area(#[allow(dead_code)] Area),
-    /// Who mapped it.
+    /// Somebody else, who mapped the memory and keeps it.
     Other,
 }
 
 impl Map {
-    /// Maps as mmap(2) does.
+    /// Maps memory with mmap(2).
     pub(crate) fn new(
         addr: usize,
         len_bytes: usize,
@@ -76,7 +76,7 @@ impl Map {
         Self::with_offset(addr, len_bytes, prot, flags, (fd, 0))
     }
 
-    /// Maps as mmap(2) does, from an offset in the file on.
+    /// Maps memory with mmap(2), from an offset in the file.
     pub(crate) fn with_offset(
         addr: usize,
         len_bytes: usize,
@@ -86,7 +86,8 @@ impl Map {
     ) -> io::Result<Self> {
         let hint = with_exposed_provenance_mut(addr);
         let offset = offset as libc::off_t;
-        // SAFETY: MAP_FIXED replaces only what is reserved for the purpose; without it nothing is replaced.
+        // SAFETY: With MAP_FIXED the call replaces only memory that is reserved for this purpose. Otherwise it replaces
+        // nothing.
         let start = unsafe { libc::mmap(hint, len_bytes, prot, flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -99,7 +100,7 @@ impl Map {
         })
     }
 
-    /// Maps as mmap(2) does at a multiple of `align_bytes`, between pages that nobody may access.
+    /// Maps memory with mmap(2) at a multiple of `align_bytes`, between two inaccessible pages.
     pub(crate) fn guarded(
         len_bytes: usize,
         align_bytes: usize,
@@ -110,7 +111,7 @@ impl Map {
         Self::guarded_at(len_bytes, (align_bytes, 0), prot, flags, at)
     }
 
-    /// The same `beside` bytes behind such a multiple.
+    /// Does the same as `guarded()`, but `beside` bytes behind such a multiple.
     pub(crate) fn guarded_at(
         len_bytes: usize,
         (align_bytes, beside): (usize, usize),
@@ -127,7 +128,7 @@ impl Map {
         })
     }
 
-    /// What the kernel mapped by itself and calls `name` in /proc/self/maps.
+    /// Finds a mapping that the kernel made by itself, by its name in /proc/self/maps.
     pub(crate) fn of_kernel(name: &str) -> Option<Self> {
         let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
         let line = maps.lines().find(|l| l.ends_with(name))?;
@@ -137,7 +138,7 @@ impl Map {
         Some(Self::borrowed(addr, end - addr))
     }
 
-    /// Memory that somebody else mapped and keeps.
+    /// Wraps memory that somebody else mapped and keeps.
     pub(crate) fn borrowed(addr: usize, len_bytes: usize) -> Self {
         Self {
             addr,
@@ -146,22 +147,22 @@ impl Map {
         }
     }
 
-    /// A part of it.
+    /// Returns a part of the mapping.
     pub(crate) fn part(&self, offset: usize, len_bytes: usize) -> Self {
         assert!(offset + len_bytes <= self.len_bytes);
         Self::borrowed(self.addr + offset, len_bytes)
     }
 
-    /// Private anonymous memory in small pages, not touched yet.
+    /// Maps private anonymous memory in small pages, without touching it.
     pub(crate) fn untouched(nr_pages: usize) -> Self {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let map = Self::new(0, nr_pages * page_bytes(), RW, flags, -1).expect("anonymous memory");
-        // Fails where the kernel has no huge pages, and then it need not succeed.
+        // This fails on a kernel without huge pages, where it is not needed.
         let _ = map.try_advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
         map
     }
 
-    /// Private anonymous memory in small pages, filled with a pattern.
+    /// Maps private anonymous memory in small pages, and fills it with a pattern.
     pub(crate) fn anon(nr_pages: usize) -> Self {
         let map = Self::untouched(nr_pages);
         map.fill(0);
@@ -169,7 +170,7 @@ impl Map {
         map
     }
 
-    /// Memory of a kind that not each machine has; skips the test where it is missing.
+    /// Maps memory of a kind that some machines do not have. Skips the test if it is missing.
     pub(crate) fn of(kind: Kind, len_bytes: usize) -> Self {
         match kind.map(len_bytes) {
             Ok(mapping) => Self {
@@ -182,7 +183,7 @@ impl Map {
         }
     }
 
-    /// Private anonymous memory in huge pages, filled with a pattern.
+    /// Maps private anonymous memory in huge pages, and fills it with a pattern.
     pub(crate) fn huge(nr_huge: usize) -> Self {
         let map = Self::of(Kind::Thp2m, nr_huge * pmd_bytes());
         map.fill(0);
@@ -190,12 +191,13 @@ impl Map {
         map
     }
 
-    /// Moves it to where it may stay for long, on a machine with memory where it may not, so that a test need not care.
+    /// Moves the memory to where a long-term pin may leave it, if the machine has movable memory. So a test does not
+    /// have to care about that.
     pub(crate) fn settle(&self, offset: usize, len: usize) {
         static HAS_MOVABLE_MEMORY: OnceLock<bool> = OnceLock::new();
         if *HAS_MOVABLE_MEMORY.get_or_init(has_movable_memory) {
             let request = Request::new(self.addr + offset, len).how(How::LongTerm);
-            // Fails for memory that may not be taken at all, which stays where it is.
+            // This fails for memory that cannot be taken at all. Such memory stays where it is.
             if let Ok(device) = Device::open() {
                 drop(device.pin(&request, Engine::Kernel));
             }
@@ -210,26 +212,26 @@ impl Map {
         self.len_bytes / page_bytes()
     }
 
-    /// A request for reading all of it, by a pin.
+    /// Makes a request to pin the whole mapping for reading.
     pub(crate) fn request(&self) -> Request {
         Request::new(self.addr, self.len_bytes)
     }
 
-    /// Reads memory as the owner.
+    /// Reads memory as its owner.
     pub(crate) fn load(&self, offset: usize, len: usize) -> Vec<u8> {
         assert!(offset + len <= self.len_bytes);
         let mut data = vec![0; len];
         let from = with_exposed_provenance::<u8>(self.addr + offset);
-        // SAFETY: The range lies in the mapping; `data` is as long.
+        // SAFETY: The range lies in the mapping, and `data` has the same length.
         unsafe { from.copy_to_nonoverlapping(data.as_mut_ptr(), len) };
         data
     }
 
-    /// Writes memory as the owner.
+    /// Writes memory as its owner.
     pub(crate) fn store(&self, offset: usize, data: &[u8]) {
         assert!(offset + data.len() <= self.len_bytes);
         let to = with_exposed_provenance_mut::<u8>(self.addr + offset);
-        // SAFETY: The range lies in the mapping, of which no reference exists.
+        // SAFETY: The range lies in the mapping, and there are no references to it.
         unsafe { to.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
     }
 
@@ -241,11 +243,11 @@ impl Map {
 
     pub(crate) fn set(&self, offset: usize, value: u8) {
         assert!(offset < self.len_bytes);
-        // SAFETY: The byte lies in the mapping, of which no reference exists.
+        // SAFETY: The byte lies in the mapping, and there are no references to it.
         unsafe { with_exposed_provenance_mut::<u8>(self.addr + offset).write_volatile(value) };
     }
 
-    /// Fills it with the pattern of `seed`.
+    /// Fills the mapping with the pattern of `seed`, and returns the pattern.
     pub(crate) fn fill(&self, seed: usize) -> Vec<u8> {
         let data = pattern(seed, self.len_bytes);
         self.store(0, &data);
@@ -256,14 +258,14 @@ impl Map {
     pub(crate) fn protect(&self, offset: usize, len: usize, prot: c_int) {
         let start = with_exposed_provenance_mut(self.addr + offset);
         assert!(offset + len <= self.len_bytes);
-        // SAFETY: The range lies in the mapping; the tests do not touch what they forbid themselves to.
+        // SAFETY: The range lies in the mapping. The tests make no access that they have forbidden.
         check(unsafe { libc::mprotect(start, len, prot) }).expect("mprotect");
     }
 
     pub(crate) fn try_advise(&self, offset: usize, len: usize, advice: c_int) -> io::Result<()> {
         let start = with_exposed_provenance_mut(self.addr + offset);
         assert!(offset + len <= self.len_bytes);
-        // SAFETY: The range lies in the mapping, of whose contents no reference exists.
+        // SAFETY: The range lies in the mapping, and there are no references to its contents.
         check(unsafe { libc::madvise(start, len, advice) }).map(drop)
     }
 
@@ -278,7 +280,7 @@ impl Map {
             return;
         }
         let start = with_exposed_provenance_mut(self.addr + offset);
-        // SAFETY: The range lies in the mapping, of which no reference exists.
+        // SAFETY: The range lies in the mapping, and there are no references to it.
         check(unsafe { libc::munmap(start, len) }).expect("munmap");
     }
 }
@@ -286,14 +288,15 @@ impl Map {
 impl Drop for Map {
     fn drop(&mut self) {
         if self.owner.is_none() {
-            // What the test unmapped itself does not matter: the tests map nothing in its place.
+            // The test may have unmapped parts already. That does no harm, because the tests map nothing in their
+            // place.
             self.unmap(0, self.len_bytes);
         }
     }
 }
 
-/// Sees to it that `nr` huge pages of the pool are there, as long as the result lives. If there are none to be had,
-/// the kind of memory says so.
+/// Makes sure that the pool has `nr` huge pages, as long as the result lives. If the pool cannot get them, mapping
+/// memory of that kind reports it.
 pub(crate) fn hugetlb_pool(nr: usize) -> Option<Setting> {
     const POOL: &str = "/proc/sys/vm/nr_hugepages";
     let now: usize = fs::read_to_string(POOL).ok()?.trim().parse().ok()?;
@@ -302,7 +305,7 @@ pub(crate) fn hugetlb_pool(nr: usize) -> Option<Setting> {
         .flatten()
 }
 
-/// Whether the machine has memory that is to stay movable.
+/// Returns whether the machine has memory that must stay movable.
 pub(crate) fn has_movable_memory() -> bool {
     let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
     zones
@@ -312,13 +315,13 @@ pub(crate) fn has_movable_memory() -> bool {
         .any(|managed| managed.trim() != "0")
 }
 
-/// Memory that can still be had, in KiB.
+/// Returns how much memory is still available, in KiB.
 pub(crate) fn available_kib() -> u64 {
     let available = proc::meminfo("MemAvailable").expect("/proc/meminfo");
     available.expect("MemAvailable in /proc/meminfo") as u64 >> 10
 }
 
-/// The frame number of each page of a range, by /proc/self/pagemap; 0 where none is present.
+/// Returns the frame number of each page of a range from /proc/self/pagemap, or 0 for a page that is not present.
 pub(crate) fn frames(addr: usize, nr_pages: usize) -> Vec<u64> {
     const FRAME: u64 = (1 << 55) - 1;
     pagemap(addr, nr_pages)
@@ -333,18 +336,18 @@ pub(crate) fn frames(addr: usize, nr_pages: usize) -> Vec<u64> {
         .collect()
 }
 
-/// What /proc/self/pagemap says of each page of a range.
+/// Returns the entries of a range in /proc/self/pagemap.
 pub(crate) fn pagemap(addr: usize, nr_pages: usize) -> Vec<u64> {
     pagemap_of("self", addr, nr_pages)
 }
 
-/// What it says of the pages of a process, which is named as in /proc.
+/// Returns the entries of a range in the pagemap of a process. `process` is its name in /proc.
 pub(crate) fn pagemap_of(process: &str, addr: usize, nr_pages: usize) -> Vec<u64> {
     proc::pagemap(process, addr, nr_pages).expect("pagemap entries")
 }
 
-/// A userfaultfd.
+/// Opens a userfaultfd.
 pub(crate) fn userfaultfd() -> io::Result<OwnedFd> {
-    // SAFETY: It does nothing to any memory before memory is registered with it.
+    // SAFETY: A userfaultfd has no effect on memory that is not registered with it.
     Ok(unsafe { rustix::mm::userfaultfd(UserfaultfdFlags::CLOEXEC) }?)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Blocks of memory, which can be taken away and brought back (`Documentation/admin-guide/mm/memory-hotplug.rst`).
+//! Blocks of memory that can be taken offline and online (`Documentation/admin-guide/mm/memory-hotplug.rst`).
 
 use std::{
     fs::{
@@ -27,15 +27,15 @@ use rust_gup_memory::size::page_bytes;
 
 use crate::harness::fixture::check;
 
-/// What the kernel says of a page that somebody holds, so that its block cannot go.
+/// What the kernel logs about a page that somebody holds, so that its block cannot go offline.
 pub(crate) const PAGE_IS_HELD: [&str; 3] = [
     "migrating pfn",
     "failed to isolate pfn",
     "do_migrate_range: ",
 ];
 
-/// And then it dumps the page: `do_migrate_range()` (mm/memory_hotplug.c), `set_migratetype_isolate()`
-/// (mm/page_isolation.c). A pin that leaked looks like this, too.
+/// After that the kernel dumps the page: `do_migrate_range()` (mm/memory_hotplug.c), `set_migratetype_isolate()`
+/// (mm/page_isolation.c). A leaked pin causes the same dumps.
 pub(crate) const HELD_PAGE_DUMPS: [&str; 3] = [
     "page dumped because: isolation failed",
     "page dumped because: migration failure",
@@ -49,7 +49,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Those that are in use, and hold only what can be moved away.
+    /// Returns the online blocks that hold only movable memory.
     pub(crate) fn movable() -> Vec<Self> {
         let Ok(all) = fs::read_dir("/sys/devices/system/memory") else {
             return Vec::new();
@@ -74,29 +74,29 @@ impl Block {
         .collect()
     }
 
-    /// Tries to take it away for as long as `body` runs, which is told when it went. Whether it went, and what `body`
-    /// returns.
+    /// Tries to take the block offline while `body` runs. The flag that `body` gets becomes true when the attempt is
+    /// over. Returns whether the block went offline, and the result of `body`.
     ///
-    /// The kernel tries while somebody holds a page of it, until a signal comes.
+    /// The kernel keeps trying while somebody holds a page of the block, until a signal arrives.
     pub(crate) fn take_away_while<T: Send>(
         &self,
         body: impl FnOnce(&AtomicBool) -> T + Send,
     ) -> (bool, T) {
         extern "C" fn ignore(_: libc::c_int) {}
-        // SAFETY: Zeros are valid for all its fields: no flags, so that system calls end.
+        // SAFETY: All zeroes is a valid value. Without flags, system calls are not restarted after the signal.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as libc::sighandler_t;
         // SAFETY: The handler does nothing.
         check(unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) })
             .expect("sigaction");
-        // SAFETY: Takes no pointers.
+        // SAFETY: `pthread_self()` takes no pointers.
         let this = unsafe { libc::pthread_self() };
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             let watch = scope.spawn(|| {
                 let result = catch_unwind(AssertUnwindSafe(|| body(&is_over)));
                 while !is_over.load(Ordering::Relaxed) {
-                    // SAFETY: The thread waits for this one to end.
+                    // SAFETY: The thread `this` waits for the present one to end, so it still exists.
                     unsafe { libc::pthread_kill(this, libc::SIGUSR1) };
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -111,7 +111,7 @@ impl Block {
         })
     }
 
-    /// Brings it back, for whatever (`online_kernel`), or for what can be moved away (`online_movable`).
+    /// Brings the block online, for all memory (`online_kernel`) or for movable memory (`online_movable`).
     pub(crate) fn bring_back(&self, how: &str) {
         fs::write(self.dir.join("state"), how).expect("memory comes back");
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests stand on: how they are run and reported, what is watched while they run, and what they take from the
-//! machine. It knows no test.
+//! The foundation of the tests: running and reporting them, watching the kernel meanwhile, and getting memory,
+//! processes and devices from the machine. The harness knows no particular test.
 
 pub(crate) mod disks;
 pub(crate) mod fixture;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Modules, and rust_gup itself, that come and go.
+//! Loads and unloads modules, and rust_gup itself.
 
 use std::{
     ffi::{
@@ -27,9 +27,9 @@ use rustix::system::{
 
 use crate::harness::fixture::scaled;
 
-/// The module that is tested.
+/// Name of the module under test.
 pub(crate) const NAME: &CStr = c"rust_gup";
-/// Where the init of the test machine keeps it and its parameters.
+/// Where the init of the test machine keeps the module and its parameters.
 const MODULE: &str = "/lib/rust_gup.ko";
 const PARAMETERS: &str = "/etc/rust_gup/module-args";
 
@@ -38,12 +38,12 @@ pub(crate) fn load(path: &Path, parameters: &CStr) -> io::Result<()> {
     Ok(finit_module(File::open(path)?, parameters, 0)?)
 }
 
-/// Tries once.
+/// Tries once to unload a module.
 pub(crate) fn unload(name: &CStr) -> io::Result<()> {
     Ok(delete_module(name, libc::O_NONBLOCK)?)
 }
 
-/// The parameters that rust_gup was loaded with.
+/// Returns the parameters with which rust_gup was loaded.
 pub(crate) fn parameters() -> io::Result<CString> {
     let parameters = fs::read_to_string(PARAMETERS).unwrap_or_default();
     Ok(CString::new(parameters.trim())?)
@@ -54,7 +54,7 @@ pub(crate) fn load_with(parameters: &CStr) -> io::Result<()> {
     load(Path::new(MODULE), parameters)
 }
 
-/// Unloads rust_gup once nobody uses it: whoever just closed the device may still be at it.
+/// Unloads rust_gup as soon as nobody uses it. A process that has just closed the device may not have finished yet.
 pub(crate) fn unload_when_idle() {
     let deadline = Instant::now() + scaled(Duration::from_secs(5));
     loop {

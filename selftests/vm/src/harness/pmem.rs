@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Persistent memory: /dev/pmem0 for file systems that map the device's own pages (fsdax), and namespace1.0 for ndctl
-//! to make a device of (device-dax).
+//! Persistent memory: /dev/pmem0 for file systems that map the device's own pages (fsdax), and namespace1.0, of which
+//! ndctl makes a device (device-dax).
 
 use std::{
     fs::{
@@ -35,15 +35,15 @@ use crate::harness::{
     proof::faults, //
 };
 
-/// QEMU's memory is not that persistent, and the kernel says so each time that the namespace changes.
+/// QEMU's memory is not really persistent, and the kernel logs this each time the namespace changes.
 pub(crate) const LOG: &[&str] = &["unable to guarantee persistence of writes"];
 
-/// Where file systems are mounted.
+/// Mount point of the file systems.
 const MOUNTED: &str = "/tmp/dax";
-/// Whether this test has mounted one there.
+/// Whether this test has mounted a file system there.
 static IS_MOUNTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the machine was given such memory.
+/// Returns whether the machine has persistent memory.
 pub(crate) fn is_there() -> bool {
     fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("memmap="))
 }
@@ -54,7 +54,8 @@ pub(crate) enum Fs {
     Xfs,
 }
 
-/// A file, mapped by leaves of 2 MiB. That depends on where the file system puts it, so more than one is tried.
+/// Maps a file with leaves of 2 MiB. Where the file system puts a file decides whether that works, so this tries
+/// several files.
 pub(crate) fn by_pmd(fs: Fs, flags: libc::c_int) -> (File, Map) {
     for _ in 0..8 {
         let file = file(fs, 2 * pmd_bytes());
@@ -80,7 +81,7 @@ pub(crate) fn mapped(file: &File, len_bytes: usize, flags: libc::c_int, offset: 
     Map::guarded(len_bytes, pmd_bytes(), RW, flags, place).expect("the file is mapped")
 }
 
-/// A file with all its blocks.
+/// Creates a file with all its blocks allocated.
 pub(crate) fn file(fs: Fs, len_bytes: usize) -> File {
     static NR: AtomicU32 = AtomicU32::new(0);
     let nr = NR.fetch_add(1, Ordering::Relaxed);
@@ -95,18 +96,18 @@ pub(crate) fn file(fs: Fs, len_bytes: usize) -> File {
         .open(&path);
     let file = file.expect("a file");
     fallocate(&file, FallocateFlags::empty(), 0, len_bytes as u64).expect("room for a file");
-    // It lives as long as it is mapped.
+    // The file lives as long as it is open or mapped.
     fs::remove_file(path).expect("the file's name goes");
     file
 }
 
-/// Mounts a file system that is new.
+/// Mounts a new file system.
 fn mount(fs: Fs) {
     const DEVICE: &str = "/dev/pmem0";
     fs::create_dir_all(MOUNTED).expect("a directory");
-    // What the test before has left.
+    // Unmount what the previous test left.
     let _ = Command::new("umount").arg(MOUNTED).output();
-    // Both file systems are told to lay files out in pieces of 2 MiB.
+    // Both file systems lay out files in pieces of 2 MiB with these options.
     let (name, option) = match fs {
         Fs::Ext4 => {
             let stride = ["-q", "-t", "ext4", "-b", "4096", "-E", "stride=512", DEVICE];
@@ -128,7 +129,7 @@ fn mount(fs: Fs) {
     IS_MOUNTED.store(true, Ordering::Relaxed);
 }
 
-/// Gives the file system up that [`file()`] has mounted.
+/// Unmounts the file system that [`file()`] has mounted.
 pub(crate) fn unmount() {
     run("umount", &[MOUNTED]);
     IS_MOUNTED.store(false, Ordering::Relaxed);
@@ -152,29 +153,29 @@ pub(crate) fn new_device(align: usize) -> File {
     open_device()
 }
 
-/// Opens the device as it is.
+/// Opens the existing device.
 pub(crate) fn open_device() -> File {
     let mut options = File::options();
     let device = options.read(true).write(true).open("/dev/dax1.0");
     device.expect("the device opens")
 }
 
-/// The drivers, of what this file makes.
+/// The drivers of the devices in this file.
 #[derive(Clone, Copy)]
 pub(crate) enum Driver {
-    /// Of the device.
+    /// Driver of the device.
     DeviceDax,
-    /// Of what the file systems are on, which have to be unmounted.
+    /// Driver under the file systems. They must be unmounted before it is unbound.
     NdPmem,
 }
 
 impl Driver {
-    /// The device goes.
+    /// Removes the device.
     pub(crate) fn unbind(self) {
         self.write("unbind");
     }
 
-    /// It comes back, as it was.
+    /// Brings the device back as it was.
     pub(crate) fn bind(self) {
         self.write("bind");
     }
@@ -188,7 +189,7 @@ impl Driver {
     }
 }
 
-/// The frames of persistent memory, by /proc/iomem.
+/// Returns the frames of persistent memory, from /proc/iomem.
 pub(crate) fn frames() -> Vec<Range<u64>> {
     let text = fs::read_to_string("/proc/iomem").expect("/proc/iomem");
     let frame =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests share: other processes.
+//! Functions that the tests share: other processes.
 
 use std::{
     fs,
@@ -81,37 +81,38 @@ use crate::harness::{
     memory::pagemap_of, //
 };
 
-/// User and group without any privilege.
+/// User and group without any privileges.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// Forks; `None` in the child.
+/// Forks. Returns `None` in the child.
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: The processes that fork have one thread, or their children wait for no other one: they access memory,
-    // make system calls, and end themselves.
+    // SAFETY: Each process that forks has a single thread, or its child waits for no other thread: the child accesses
+    // memory, makes system calls, and ends itself.
     let pid = check(unsafe { libc::fork() })?;
     Ok(Pid::from_raw(pid))
 }
 
-/// Ends this process, without what a program does at its end.
+/// Ends this process without the exit handlers of the program.
 pub(crate) fn exit_at_once(status: i32) -> ! {
-    // SAFETY: Nothing has to be written or closed by the program's own code.
+    // SAFETY: The program's own code has nothing to write or close.
     unsafe { libc::_exit(status) }
 }
 
-/// Ends another process by a signal that it cannot catch. Fails if it has ended and was waited for.
+/// Ends another process by a signal that it cannot catch. Fails if the process has ended and was waited for.
 pub(crate) fn kill(pid: Pid) -> io::Result<()> {
     Ok(kill_process(pid, Signal::KILL)?)
 }
 
-/// Waits for the end of a child, of any if none is named.
+/// Waits for the end of a child, or of any child if none is given.
 pub(crate) fn wait_for(pid: Option<Pid>) -> WaitStatus {
     let ended = waitpid(pid, WaitOptions::empty()).expect("waitpid");
     ended.expect("it blocks").1
 }
 
-/// Waits for the end of a child for that long at most, and calls `meanwhile` now and then. Its status, if it has ended.
+/// Waits for the end of a child up to `limit`, and calls `meanwhile` repeatedly. Returns the status if the child has
+/// ended.
 ///
-/// Counts steps, not time: if the machine as a whole stands still for a while, that is no fault of the child.
+/// Counts steps, not time: if the whole machine stops for a while, the child is not to blame.
 pub(crate) fn wait_within(
     pid: Pid,
     limit: Duration,
@@ -130,7 +131,7 @@ pub(crate) fn wait_within(
     Ok(None)
 }
 
-/// Orphans become children of this process, so that it can wait for them.
+/// Makes orphans children of this process, so that it can wait for them.
 pub(crate) fn become_subreaper() -> io::Result<()> {
     Ok(set_child_subreaper(Some(getpid()))?)
 }
@@ -140,7 +141,7 @@ pub(crate) fn become_subreaper() -> io::Result<()> {
 pub(crate) struct Child(pub(crate) Pid);
 
 impl Child {
-    /// Forks, and runs `body` in the child, which ends with it.
+    /// Forks, and runs `body` in the child. The child ends after it.
     pub(crate) fn run(body: impl FnOnce()) -> Self {
         if let Some(child) = fork().expect("fork") {
             return Self(child);
@@ -149,39 +150,39 @@ impl Child {
         exit(i32::from(result.is_err()));
     }
 
-    /// Ends it by a signal that it cannot catch.
+    /// Ends the child by a signal that it cannot catch.
     pub(crate) fn kill(&self) {
         kill(self.0).expect("kill");
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the child.
     pub(crate) fn wait(self) -> WaitStatus {
         wait_for(Some(self.0))
     }
 
-    /// Waits for its end and fails if it failed.
+    /// Waits for the end of the child, and fails if the child failed.
     #[track_caller]
     pub(crate) fn join(self) {
         succeeded(self.wait(), "the child process");
     }
 }
 
-/// Fails unless a process ended well.
+/// Fails unless a process ended with status 0.
 #[track_caller]
 pub(crate) fn succeeded(status: WaitStatus, what: &str) {
     assert_eq!(status.as_raw(), 0, "status of {what}");
 }
 
-/// A child process that does nothing but share this one's memory, until it is dropped.
+/// A child process that does nothing but share this one's memory until the value is dropped.
 pub(crate) struct Sharer(Option<Child>);
 
 impl Sharer {
-    /// Forks.
+    /// Forks the child.
     pub(crate) fn fork() -> Self {
         Self::fork_after(|| ())
     }
 
-    /// Forks, and returns when the child has run `body`.
+    /// Forks the child, and returns when it has run `body`.
     pub(crate) fn fork_after(body: impl FnOnce()) -> Self {
         let (ours, theirs) = Rendezvous::pair();
         let child = Child::run(|| {
@@ -195,7 +196,7 @@ impl Sharer {
         Self(Some(child))
     }
 
-    /// What /proc/PID/pagemap says of the child's pages.
+    /// Returns the entries of /proc/PID/pagemap for the child's pages.
     pub(crate) fn pagemap(&self, addr: usize, nr_pages: usize) -> Vec<u64> {
         let child = self.0.as_ref().expect("it lives until it is dropped");
         pagemap_of(&child.0.as_raw_nonzero().to_string(), addr, nr_pages)
@@ -211,7 +212,7 @@ impl Drop for Sharer {
     }
 }
 
-/// Two processes tell each other how far they are: each end of a socket pair.
+/// One end of a socket pair, by which two processes tell each other how far they are.
 #[derive(Debug)]
 pub(crate) struct Rendezvous(UnixStream);
 
@@ -221,24 +222,24 @@ impl Rendezvous {
         (Self(a), Self(b))
     }
 
-    /// Tells the other side to go on.
+    /// Tells the other side to continue.
     pub(crate) fn signal(&self) {
         (&self.0)
             .write_all(&[1])
             .expect("the other process listens");
     }
 
-    /// Waits until the other side says so.
+    /// Waits until the other side signals.
     pub(crate) fn wait(&self) {
         assert!(self.wait_for_more(), "the other process lives");
     }
 
-    /// Waits until the other side says something; false if it will say nothing any more.
+    /// Waits until the other side signals. Returns false if the other side will not signal again.
     pub(crate) fn wait_for_more(&self) -> bool {
         (&self.0).read_exact(&mut [0]).is_ok()
     }
 
-    /// Tells the other side a number.
+    /// Sends a number to the other side.
     pub(crate) fn send(&self, number: u64) {
         (&self.0)
             .write_all(&number.to_ne_bytes())
@@ -260,10 +261,10 @@ impl Rendezvous {
     }
 }
 
-/// Becomes another user and group, and so gives up all privileges for good.
+/// Becomes another user and group, and thereby gives up all privileges for good.
 pub(crate) fn become_user(id: u32) {
-    // Not by rustix, which changes the calling thread alone.
-    // SAFETY: Takes no pointers but a null one, to a list of no groups.
+    // rustix would change only the calling thread.
+    // SAFETY: The only pointer is null, for an empty list of groups.
     unsafe {
         check(libc::setgroups(0, std::ptr::null())).expect("setgroups");
         check(libc::setresgid(id, id, id)).expect("setresgid");
@@ -276,31 +277,33 @@ pub(crate) fn become_nobody() {
     become_user(NOBODY);
 }
 
-/// Becomes another user and keeps all capabilities.
+/// Becomes another user, but keeps all capabilities.
 pub(crate) fn become_privileged_user(id: u32) {
     set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)
         .expect("PR_SET_SECUREBITS");
     become_user(id);
 }
 
-/// Becomes a user without privileges who has all capabilities in a user namespace of its own. There must be one thread.
+/// Becomes an unprivileged user that has all capabilities in its own user namespace. Must be called while the process
+/// has a single thread.
 pub(crate) fn become_root_of_a_namespace() {
     become_nobody();
     enter_user_namespace();
 }
 
-/// Has all capabilities in a user namespace of its own from now on, and none elsewhere. There must be one thread.
+/// Enters a new user namespace. The process has all capabilities in it, and none elsewhere. Must be called while the
+/// process has a single thread.
 pub(crate) fn enter_user_namespace() {
     unshare(UnshareFlags::NEWUSER);
 }
 
-/// Has namespaces of its own from now on.
+/// Enters new namespaces.
 pub(crate) fn unshare(namespaces: UnshareFlags) {
-    // SAFETY: None of the namespaces changes which memory or which descriptors this process has.
+    // SAFETY: None of the namespaces changes the memory or the descriptors of this process.
     unsafe { unshare_unsafe(namespaces) }.expect("unshare");
 }
 
-/// Clears capabilities of this thread, whose user stays the same.
+/// Clears capabilities of this thread, and leaves its user as it is.
 pub(crate) fn drop_capabilities(dropped: CapabilitySet) {
     let mut sets = capabilities(None).expect("capget");
     sets.effective -= dropped;
@@ -308,7 +311,7 @@ pub(crate) fn drop_capabilities(dropped: CapabilitySet) {
     set_capabilities(None, sets).expect("capset");
 }
 
-/// Sets RLIMIT_MEMLOCK, for good without privileges.
+/// Sets RLIMIT_MEMLOCK. Without privileges this is final.
 pub(crate) fn limit_locked_memory(nr_pages: usize) {
     let bytes = Some((nr_pages * page_bytes()) as u64);
     let limit = Rlimit {
@@ -318,7 +321,7 @@ pub(crate) fn limit_locked_memory(nr_pages: usize) {
     setrlimit(Resource::Memlock, limit).expect("setrlimit");
 }
 
-/// Memory that this process has pinned, in KiB.
+/// Returns how much memory this process has pinned, in KiB.
 pub(crate) fn pinned_kib() -> u64 {
     let text = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
     field(&text, "VmPin:").expect("VmPin in /proc/self/status")

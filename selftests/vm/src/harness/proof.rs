@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel says that pages are.
+//! Checks of what the kernel reports about pages.
 
 use std::{
     fs::{
@@ -43,7 +43,7 @@ pub(crate) mod kpf {
     pub(crate) const KSM: u64 = 1 << 21;
     pub(crate) const THP: u64 = 1 << 22;
     pub(crate) const ZERO_PAGE: u64 = 1 << 24;
-    /// What a page is, without what changes by itself.
+    /// The flags that say what a page is. The other ones change by themselves.
     pub(crate) const KIND: u64 = MMAP
         | ANON
         | SWAPBACKED
@@ -65,13 +65,13 @@ pub(crate) mod pm {
     pub(crate) const GUARD: u64 = 1 << 58;
     pub(crate) const FILE: u64 = 1 << 61;
     pub(crate) const SWAPPED: u64 = 1 << 62;
-    /// All but the number of the frame or of the place in swap.
+    /// All bits but the frame number or the place in swap.
     pub(crate) const STATE: u64 =
         SOFT_DIRTY | EXCLUSIVE | UFFD_WP | GUARD | FILE | SWAPPED | super::PAGEMAP_PRESENT;
 }
 
-/// /proc/kpageflags of `nr` frames from `first` on. It ends with the last frame of ordinary memory; of device memory
-/// behind that, as of all device memory, there are no flags.
+/// Reads /proc/kpageflags of `nr` frames from `first` on. The file ends with the last frame of ordinary memory. It has
+/// no flags for device memory, neither before nor behind that frame.
 pub(crate) fn kpageflags(first: u64, nr: u64) -> Vec<u64> {
     let file = File::open("/proc/kpageflags").expect("/proc/kpageflags");
     let mut flags = vec![0; nr as usize * size_of::<u64>()];
@@ -85,17 +85,17 @@ pub(crate) fn kpageflags(first: u64, nr: u64) -> Vec<u64> {
         .collect()
 }
 
-/// Sends all folios to the list where they belong: some wait in lists of a processor, where their flags lag behind and
-/// each has one more reference.
+/// Moves all folios to the lists where they belong. Some folios wait in per-CPU lists. Their flags lag behind, and each
+/// of them has one more reference.
 pub(crate) fn settle_lists() {
-    // 4: do not log it. 1: the page cache, and before that the lists.
+    // 4 keeps the kernel from logging. 1 drops the page cache, but drains the per-CPU lists first.
     for what in ["4", "1"] {
         fs::write("/proc/sys/vm/drop_caches", what).expect("/proc/sys/vm/drop_caches");
     }
 }
 
 impl Map {
-    /// The flags of each page; fails unless all are present.
+    /// Returns the flags of each page. Fails unless all pages are present.
     #[track_caller]
     fn flags(&self) -> Vec<u64> {
         let frames = frames(self.addr, self.nr_pages());
@@ -106,7 +106,7 @@ impl Map {
             .collect()
     }
 
-    /// Fails unless all pages are present and the flags `mask` of each are `flags`.
+    /// Fails unless all pages are present, and the flags of each page under `mask` equal `flags`.
     #[track_caller]
     pub(crate) fn prove_kind(&self, mask: u64, flags: u64) {
         for (page, found) in self.flags().into_iter().enumerate() {
@@ -118,7 +118,7 @@ impl Map {
         }
     }
 
-    /// Fails unless it is made of whole folios of `nr` pages.
+    /// Fails unless the mapping consists of whole folios of `nr` pages.
     #[track_caller]
     pub(crate) fn prove_folios(&self, nr: usize) {
         let frames = frames(self.addr, self.nr_pages());
@@ -136,7 +136,7 @@ impl Map {
         }
     }
 
-    /// Fails unless the bits `mask` of each page in /proc/self/pagemap are `bits`.
+    /// Fails unless the bits of each page in /proc/self/pagemap under `mask` equal `bits`.
     #[track_caller]
     pub(crate) fn prove_state(&self, mask: u64, bits: u64) {
         for (page, found) in pagemap(self.addr, self.nr_pages()).into_iter().enumerate() {
@@ -148,14 +148,14 @@ impl Map {
         }
     }
 
-    /// Fails unless `field` of /proc/self/smaps is so much for all of it.
+    /// Fails unless `field` of /proc/self/smaps is this number of bytes for the whole mapping.
     #[track_caller]
     pub(crate) fn prove_smaps(&self, field: &str, bytes: usize) {
         let found = smaps(self.addr..self.end(), field).expect("/proc/self/smaps");
         assert_eq!(found, bytes, "{field} of /proc/self/smaps");
     }
 
-    /// What /proc/self/maps says of it: the mapping must begin here.
+    /// Returns the line of the mapping in /proc/self/maps. The kernel's mapping must begin at the same address.
     #[track_caller]
     pub(crate) fn line(&self) -> String {
         let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
@@ -164,7 +164,7 @@ impl Map {
         line.expect("a line in /proc/self/maps").to_owned()
     }
 
-    /// Fails unless its access rights are these, like `r-x`.
+    /// Fails unless the access rights of the mapping are these, such as `r-x`.
     #[track_caller]
     pub(crate) fn prove_rights(&self, rights: &str) {
         let line = self.line();
@@ -172,7 +172,7 @@ impl Map {
         assert_eq!(&found[..3], rights, "rights in /proc/self/maps");
     }
 
-    /// Fails unless /proc/self/smaps has `flag` among its `VmFlags`; `pf` is a mapping by frame numbers alone.
+    /// Fails unless /proc/self/smaps has `flag` among its `VmFlags`. `pf` is a mapping of frame numbers only.
     #[track_caller]
     pub(crate) fn prove_vm_flag(&self, flag: &str) {
         let smaps = fs::read_to_string("/proc/self/smaps").expect("/proc/self/smaps");
@@ -186,7 +186,7 @@ impl Map {
         );
     }
 
-    /// Fails unless all frames are among `places`.
+    /// Fails unless all frames lie in `places`.
     #[track_caller]
     pub(crate) fn prove_frames(&self, places: &[Range<u64>]) {
         for (page, frame) in frames(self.addr, self.nr_pages()).into_iter().enumerate() {
@@ -198,7 +198,7 @@ impl Map {
     }
 }
 
-/// How many faults it takes to write a byte in each `step` bytes.
+/// Writes one byte in each `step` bytes, and returns how many faults that took.
 pub(crate) fn faults(map: &Map, step: usize) -> u64 {
     let before = nr_faults();
     for offset in (0..map.len_bytes).step_by(step) {
@@ -207,9 +207,9 @@ pub(crate) fn faults(map: &Map, step: usize) -> u64 {
     nr_faults() - before
 }
 
-/// Faults of this process.
+/// Returns the number of faults of this process.
 fn nr_faults() -> u64 {
-    // SAFETY: A structure of numbers may be all zero, and the call writes it.
+    // SAFETY: The structure consists of numbers, so it may be all zero. The call writes to it.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What tests of random values share: a value depends on nothing but a seed and its number, and one that fails is made
-//! shorter as long as it fails.
+//! Functions for tests with random values. A value depends on nothing but a seed and its number. A value that fails is
+//! made shorter as long as it fails.
 
 use std::{
     cell::RefCell,
@@ -22,7 +22,8 @@ use proptest::{
     }, //
 };
 
-/// What makes up the value of a seed and a number, and makes it shorter for so long at most.
+/// Returns the runner that makes the value for a seed and a number. It makes a failing value shorter for at most
+/// `shrink_for`.
 pub(crate) fn runner_of(seed: u64, number: u64, shrink_for: Duration) -> TestRunner {
     const SHRINK_ITERATIONS: u32 = 5_000;
     let config = Config {
@@ -38,8 +39,8 @@ pub(crate) fn runner_of(seed: u64, number: u64, shrink_for: Duration) -> TestRun
     TestRunner::new_with_rng(config, rng)
 }
 
-/// Runs `play` on a value, and if it fails, on shorter ones. The error shows the shortest that fails, and says why that
-/// one fails and why the value failed at first.
+/// Runs `play` on a value, and on shorter values if it fails. The error shows the shortest value that fails, the reason
+/// of that failure, and the reason of the first one.
 pub(crate) fn run<T: ValueTree<Value: Debug>>(
     runner: &mut TestRunner,
     tree: T,

@@ -2,10 +2,10 @@
 
 //! Verify of each test that
 //!
-//! - it ends within its time, and a crash of it fails this test alone: it runs in a process of its own;
+//! - it ends within its time, and a crash makes only this test fail: each test runs in a process of its own;
 //! - it leaves no process behind;
-//! - it gives back what it charged to its own limit of locked memory;
-//! - nothing of what [`guard`] watches has happened.
+//! - it gives back what it charged against its own limit of locked memory;
+//! - nothing happened that [`guard`] watches for.
 
 use std::{
     fs::File,
@@ -67,28 +67,29 @@ use crate::harness::{
     }, //
 };
 
-/// Long enough for a machine that is emulated on a busy host.
+/// Default time limit of a test. It is long enough for an emulated machine on a busy host.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
-/// How long a process may take to die.
+/// How long a killed process may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 const EXIT_FAIL: i32 = 1;
 const EXIT_SKIP: i32 = 4;
-/// Starts the line by which a test says why it was skipped.
+/// Prefix of the line in which a test says why it was skipped.
 const SKIP_MARK: &str = "SKIP: ";
 
-/// One test: it fails by panicking, and skips itself with [`skip`].
+/// A test. It fails by panicking, and skips itself with [`skip`].
 pub(crate) struct Test {
     pub(crate) name: String,
     run: Box<dyn Fn()>,
     allowed_log: &'static [&'static str],
     expected_log: Vec<&'static str>,
-    /// Why the kernel may dump pages: what a leaked reference looks like as well, so that the host asks for it.
+    /// The reasons for which the kernel may dump pages. A leaked reference causes the same dumps, so the test announces
+    /// them to the host.
     dumps: &'static [&'static str],
     time_limit: Duration,
 }
 
 impl Test {
-    /// A test that is called `name` in the file that `module` is the path of.
+    /// Makes a test with the name `name` in the file whose module path is `module`.
     pub(crate) fn new(module: &str, name: &str, run: impl Fn() + 'static) -> Self {
         let module = module.rsplit("::").next().unwrap_or(module);
         Self {
@@ -101,32 +102,32 @@ impl Test {
         }
     }
 
-    /// May take longer than others.
+    /// Sets a longer time limit.
     pub(crate) fn within(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
         self
     }
 
-    /// Expects log records, errors included, that hold one of `expected`: what the test is after.
+    /// Expects log records that contain one of `expected`, even errors. The test causes them on purpose.
     pub(crate) fn expect_log(mut self, expected: &[&'static str]) -> Self {
         self.expected_log.extend(expected);
         self
     }
 
-    /// Expects the kernel to dump pages, for one of these reasons; `scripts/vm` learns of it from the log.
+    /// Expects the kernel to dump pages for one of these reasons. `scripts/vm` learns this from the log.
     pub(crate) fn expect_dump(mut self, reasons: &'static [&'static str]) -> Self {
         self.dumps = reasons;
         self.expect_log(&PAGE_DUMP).expect_log(reasons)
     }
 
-    /// Expects log records that hold one of `allowed`.
+    /// Accepts log records that contain one of `allowed`, unless they are warnings.
     pub(crate) fn allow_log(mut self, allowed: &'static [&'static str]) -> Self {
         self.allowed_log = allowed;
         self
     }
 }
 
-/// Makes a function `tests()` of a file's test functions.
+/// Makes a function `tests()` from the test functions of a file.
 macro_rules! tests {
     ($($name:ident),+ $(,)?) => {
         pub(crate) fn tests() -> Vec<$crate::harness::runner::Test> {
@@ -142,13 +143,13 @@ pub(crate) fn skip(why: &str) -> ! {
     exit(EXIT_SKIP);
 }
 
-/// Runs `tests` and reports, `last_line` in the end; true if nothing failed.
+/// Runs `tests` and reports the results, with `last_line` at the end. Returns true if no test failed.
 pub(crate) fn run_all(
     tests: &[Test],
     last_line: impl FnOnce() -> Option<String>,
 ) -> io::Result<bool> {
     fixture::stats().map_err(|e| io::Error::other(format!("is the module loaded? {e}")))?;
-    // Before there are other processes.
+    // Ask before any other process exists.
     fixture::machine();
     become_subreaper()?;
     let _khugepaged = Khugepaged::sleep();
@@ -189,7 +190,7 @@ pub(crate) fn run_all(
     reporter.finish()
 }
 
-/// Runs one test in a child process; how it ended and what it said.
+/// Runs one test in a child process. Returns the outcome, and the lines that the test printed.
 pub(crate) fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
     let (output, input) = pipe()?;
     let Some(pid) = fork()? else {
@@ -197,14 +198,14 @@ pub(crate) fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
         run_in_child(test, &input);
     };
     drop(input);
-    // So that the whole family can be ended; the child does the same, whoever comes first.
-    // It fails if the child has ended already.
+    // Makes a process group, so that all descendants of the child can be ended. The child makes the same call, because
+    // either of them may come first. The call fails if the child has already ended.
     let _ = setpgid(Some(pid), Some(pid));
 
     let mut said = Vec::new();
     let limit = fixture::scaled(test.time_limit);
     let status = wait_within(pid, limit, || read_available(&output, &mut said))?;
-    // Fails if there is nobody left in it.
+    // Fails if no process is left in the group.
     let _ = kill_process_group(pid, Signal::KILL);
     if status.is_none() && wait_within(pid, KILL_LIMIT, || ())?.is_none() {
         let nr = pid.as_raw_nonzero();
@@ -248,7 +249,7 @@ pub(crate) fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
     Ok((outcome, notes))
 }
 
-/// What the child does: the test, with all that is printed going to `said`.
+/// Runs the test in the child, with all output going to `said`.
 fn run_in_child(test: &Test, said: &OwnedFd) -> ! {
     setpgid(None, None)
         .and_then(|()| dup2_stdout(said))
@@ -263,7 +264,7 @@ fn run_in_child(test: &Test, said: &OwnedFd) -> ! {
     exit(if result.is_ok() { 0 } else { EXIT_FAIL });
 }
 
-/// Waits for all children that are left; how many there were.
+/// Waits for all children that are left. Returns how many there were.
 fn reap_all() -> io::Result<usize> {
     for nr in 0.. {
         if wait(WaitOptions::empty()).is_err() {
@@ -281,7 +282,7 @@ fn read_available(output: &File, said: &mut Vec<u8>) {
     }
 }
 
-/// A pipe: the end to read from, which does not block, and the end to write to.
+/// Makes a pipe. The first end is for reading and does not block. The second one is for writing.
 fn pipe() -> io::Result<(File, OwnedFd)> {
     let (output, input) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setfl(&output, OFlags::NONBLOCK)?;

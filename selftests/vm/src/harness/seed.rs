@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where random numbers begin. Besides a seed that is always the same, which shows at once whether something has become
-//! worse, a run has one that nobody has tried yet. Both are printed, and each can be asked for.
+//! Seeds of random numbers. A run uses one seed that is always the same, which shows at once whether something has
+//! become worse, and one that nobody has tried yet. Both are printed, and each can be given on the command line.
 
 use std::{
     collections::hash_map::RandomState,
@@ -12,15 +12,15 @@ use std::{
     num::ParseIntError, //
 };
 
-/// The one that is always the same.
+/// The seed that is always the same.
 pub(crate) const FIXED: u64 = 1;
 
-/// One that nobody has tried yet. Short: it is typed again if it finds something.
+/// Returns a seed that nobody has tried yet. It is short, because somebody has to type it again if it finds something.
 pub(crate) fn new() -> u64 {
     RandomState::new().build_hasher().finish() >> 32
 }
 
-/// Reads one.
+/// Parses a seed.
 pub(crate) fn parse(text: &str) -> Result<u64, ParseIntError> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
@@ -28,7 +28,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, ParseIntError> {
     }
 }
 
-/// All seeds of a run, for people.
+/// Returns all seeds of a run as text for people.
 pub(crate) fn names(seeds: &[u64]) -> String {
     let names: Vec<_> = seeds.iter().map(u64::to_string).collect();
     match &names[..] {

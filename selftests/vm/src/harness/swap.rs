@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Swap.
+//! Swap space for the tests.
 
 use std::{
     ffi::CStr,
@@ -15,7 +15,7 @@ use rust_gup_memory::size::page_bytes;
 
 use crate::harness::fixture::check;
 
-/// Memory that pages are swapped out to, as long as the result lives. Every machine has it.
+/// Makes sure that there is swap space, as long as the result lives. Every test machine has zram for it.
 pub(crate) fn swap() -> Swap {
     const DEVICE: &CStr = c"/dev/zram0";
     let in_use = fs::read_to_string("/proc/swaps")
@@ -48,7 +48,7 @@ pub(crate) fn swap() -> Swap {
     }
 }
 
-/// Swap that was there or was added.
+/// Swap space that existed before, or was added.
 pub(crate) struct Swap {
     added: Option<&'static CStr>,
 }
