@@ -2,8 +2,8 @@
 
 //! The memory of a case: regions of all kinds at known distances, with nothing between them.
 //!
-//! It lies where 32-bit calls reach it, if there are any. Each thread has regions of its own, of which it knows what is in
-//! them; the others are everybody's.
+//! The memory lies within reach of 32-bit calls, if the architecture has them. Each thread has regions of its own and
+//! knows what is in them. All threads share the other regions.
 
 use std::{
     os::fd::{
@@ -38,11 +38,11 @@ use crate::{
     }, //
 };
 
-/// How many threads a case has at most.
+/// Maximum number of threads of a case.
 pub(super) const MAX_THREADS: usize = 3;
 const PAGES_PER_THREAD: usize = 64;
 const SHARED: usize = MAX_THREADS * PAGES_PER_THREAD;
-/// Where the huge page begins, in pages: it is aligned to its size.
+/// Returns where the huge page begins, in pages. The huge page is aligned to its size.
 fn huge_at() -> usize {
     pmd_bytes() / page_bytes()
 }
@@ -50,33 +50,33 @@ fn arena_pages() -> usize {
     3 * huge_at()
 }
 
-/// A piece of the memory.
+/// A part of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Region {
-    /// The thread's own: it holds a pattern that never changes, though it is written through handles.
+    /// Belongs to the thread. Holds a pattern that never changes, although the thread writes through handles.
     Stable,
-    /// The thread's own; whatever is written there.
+    /// Belongs to the thread. May hold anything.
     Scratch,
-    /// The thread's own, where the structures lie.
+    /// Belongs to the thread. Holds the structures.
     Argument,
-    /// The thread's own, where copies go to.
+    /// Belongs to the thread. Copies go there.
     Bounce,
-    /// The thread's own, read-only. What is in it is written through [`Region::FrozenAlias`].
+    /// Belongs to the thread, read-only. The thread fills it through [`Region::FrozenAlias`].
     Frozen,
     FrozenAlias,
-    /// Nothing is mapped there.
+    /// Not mapped.
     Gone,
     /// Mapped without any access.
     NoAccess,
-    /// Everybody's; protected, unmapped, discarded and moved at any time.
+    /// Shared. Threads protect, unmap, discard and move it at any time.
     Contested,
-    /// Everybody's; userfaultfd holds up who touches it.
+    /// Shared. A fault there waits until the userfaultfd thread answers.
     Blocked,
-    /// Every other page is missing.
+    /// Mapped, but every other page is missing.
     Holes,
-    /// Never touched.
+    /// Mapped, but never touched.
     Untouched,
-    /// A mapping of a file that ends in the middle of it.
+    /// Maps a file that ends in the middle of the region.
     File,
     /// Secret memory, if the case has it.
     Secret,
@@ -85,7 +85,7 @@ pub(super) enum Region {
 }
 
 impl Region {
-    /// First page and number of pages, for thread `thread`.
+    /// Returns the first page and the number of pages, for thread `thread`.
     fn place(self, thread: usize) -> (usize, usize) {
         let own = thread * PAGES_PER_THREAD;
         match self {
@@ -111,7 +111,7 @@ impl Region {
         self.place(0).1 * page_bytes()
     }
 
-    /// Only the thread itself changes it.
+    /// Returns whether the thread is the only one that changes the region.
     pub(super) fn is_own(self) -> bool {
         matches!(
             self,
@@ -120,7 +120,7 @@ impl Region {
     }
 }
 
-/// What is known of an access before it is made.
+/// The result of an access, as far as it can be known before the access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outlook {
     Works,
@@ -128,7 +128,7 @@ pub(super) enum Outlook {
     Unknown,
 }
 
-/// The memory of a case. It is never unmapped: the process ends.
+/// The memory of a case. It is never unmapped; it goes away when the process ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arena {
     start: usize,
@@ -137,7 +137,7 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Maps all but what userfaultfd is needed for.
+    /// Maps all regions. Registering [`Region::Blocked`] with userfaultfd is left to the caller.
     pub(super) fn new(nr_threads: usize, with_secret: bool, user_limit: u64) -> Self {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let low = COMPAT.map_or(0, |compat| compat.map_flag);
@@ -198,7 +198,7 @@ impl Arena {
         self.shared_file(Region::Frozen, thread, &file, libc::PROT_READ);
     }
 
-    /// Maps private memory of small pages there.
+    /// Maps private memory of small pages at a region.
     pub(super) fn anonymous(&self, region: Region, thread: usize) {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         let addr = self.addr(thread, region, 0);
@@ -222,23 +222,24 @@ impl Arena {
         self.fill(self.addr(0, Region::Secret, 0), &vec![1; page_bytes()]);
     }
 
-    /// madvise(2) on the whole of a shared region.
+    /// Calls madvise(2) on the whole of a shared region.
     pub(super) fn advise(&self, region: Region, advice: c_int) {
         self.advise_at(self.addr(0, region, 0), region.len_bytes(), advice);
     }
 
     fn advise_at(&self, addr: usize, len_bytes: usize, advice: c_int) {
-        // It may fail: others unmap meanwhile.
+        // The call may fail, because other threads unmap memory meanwhile.
         // SAFETY: The advice given here changes nothing but the contents of regions that nobody has a reference to.
         let _ = unsafe { libc::madvise(with_exposed_provenance_mut(addr), len_bytes, advice) };
     }
 
-    /// The address of byte `offset` of a region of thread `thread`.
+    /// Returns the address of byte `offset` of a region of thread `thread`.
     pub(super) fn addr(&self, thread: usize, region: Region, offset: usize) -> usize {
         self.start + region.place(thread).0 * page_bytes() + offset
     }
 
-    /// The region that a byte lies in, of those of thread `thread` and of all, and its offset there.
+    /// Finds the region that holds the byte at `addr`, and the offset there. Searches the regions of thread `thread`
+    /// whose contents or access are known.
     fn region_of(&self, thread: usize, addr: u64) -> Option<(Region, u64)> {
         const ALL: [Region; 7] = [
             Region::Stable,
@@ -255,7 +256,7 @@ impl Arena {
         })
     }
 
-    /// First address and end of the region that a byte lies in, if it is one of the thread's own.
+    /// Returns the first address and the end of the region around `addr`, if the region is one of the thread's own.
     pub(super) fn own_region_around(&self, thread: usize, addr: u64) -> Option<(usize, usize)> {
         let (region, _) = self.region_of(thread, addr)?;
         let start = self.addr(thread, region, 0);
@@ -264,7 +265,7 @@ impl Arena {
             .then_some((start, start + region.len_bytes()))
     }
 
-    /// Whether the kernel can copy to or from there for thread `thread`.
+    /// Predicts whether the kernel can copy to or from the range for thread `thread`.
     pub(super) fn copy_outlook(
         &self,
         thread: usize,
@@ -284,7 +285,7 @@ impl Arena {
             None => Outlook::Unknown,
             Some((Region::Gone | Region::NoAccess, _)) => Outlook::Fails,
             Some((Region::Frozen, _)) if writes => Outlook::Fails,
-            // After each of them comes a page that nobody may access.
+            // An inaccessible page follows each of these regions.
             Some((region, offset)) if len_bytes > region.len_bytes() as u64 - offset => {
                 Outlook::Fails
             }
@@ -292,7 +293,7 @@ impl Arena {
         }
     }
 
-    /// How many pages of `[addr, addr + len_bytes)` can be taken, if that is known.
+    /// Returns how many pages of `[addr, addr + len_bytes)` can be taken, if that is known.
     pub(super) fn nr_takeable(
         &self,
         thread: usize,
@@ -306,12 +307,12 @@ impl Arena {
         let has = |flag| flags & flag != 0;
         match self.region_of(thread, addr)? {
             (Region::Gone, _) => Some(0),
-            // It is shared, so FORCE does not copy it.
+            // The region is a shared mapping, so FORCE does not copy it.
             (Region::Frozen, _) if has(raw::RUST_GUP_WRITE) => Some(0),
-            // It goes on where nobody has access.
+            // With FORCE the range continues in memory without access rights.
             _ if has(raw::RUST_GUP_FORCE) => None,
             (Region::NoAccess, _) => Some(0),
-            // fork() and migration leave entries that must fault.
+            // fork() and migration leave entries that need a fault.
             _ if has(raw::RUST_GUP_NOFAULT) => None,
             (region, offset) => {
                 let nr_left = region.len_bytes() as u64 - offset;
@@ -320,7 +321,7 @@ impl Arena {
         }
     }
 
-    /// Where in the thread's own pattern `[addr, addr + len_bytes)` lies, if all of it does.
+    /// Returns the offset of `[addr, addr + len_bytes)` in the thread's own pattern, if all of it lies there.
     pub(super) fn stable_offset(&self, thread: usize, addr: u64, len_bytes: u64) -> Option<usize> {
         match self.region_of(thread, addr) {
             Some((Region::Stable, offset))
@@ -332,14 +333,14 @@ impl Arena {
         }
     }
 
-    /// Writes to memory that is surely there.
+    /// Writes to memory that is known to be mapped.
     pub(super) fn fill(&self, addr: usize, bytes: &[u8]) {
         let place = with_exposed_provenance_mut::<u8>(addr);
         // SAFETY: The region is mapped for writing, and nobody has a reference to it.
         unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 
-    /// Reads memory that is surely there.
+    /// Reads memory that is known to be mapped.
     pub(super) fn load(&self, addr: usize, bytes: &mut [u8]) {
         let place = with_exposed_provenance::<u8>(addr);
         // SAFETY: The callers name regions that are mapped for reading, and nobody has a reference to them.
@@ -350,7 +351,7 @@ impl Arena {
         };
     }
 
-    /// Tries to write to memory that may not be there.
+    /// Tries to write to memory that may not be mapped.
     pub(super) fn try_fill(&self, addr: u64, bytes: &[u8]) {
         let local = libc::iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
@@ -365,20 +366,20 @@ impl Arena {
     }
 }
 
-/// How many pages hold a byte of the range.
+/// Returns the number of pages that the range touches.
 pub(super) fn nr_pages(addr: u64, len_bytes: u64) -> u64 {
     ((addr % page_bytes() as u64) + len_bytes).div_ceil(page_bytes() as u64)
 }
 
-/// Nothing is ever mapped below.
+/// Nothing is ever mapped below this address.
 const LOWEST_MAPPED: u64 = 65536;
 
-/// What [`Region::Stable`] of a thread holds.
+/// Returns the contents of [`Region::Stable`] of a thread.
 pub(super) fn stable_bytes(thread: usize) -> Vec<u8> {
     pattern(thread, Region::Stable.len_bytes())
 }
 
-/// mmap(2), which must succeed.
+/// Calls mmap(2), which must succeed.
 pub(super) fn map(addr: usize, len_bytes: usize, prot: c_int, flags: c_int, fd: c_int) -> usize {
     let hint = with_exposed_provenance_mut(addr);
     // SAFETY: With MAP_FIXED the callers name regions of the arena, to which nobody has a reference.
@@ -392,7 +393,7 @@ pub(super) fn map(addr: usize, len_bytes: usize, prot: c_int, flags: c_int, fd: 
     start.expose_provenance()
 }
 
-/// munmap(2) of a part of the arena.
+/// Unmaps a part of the arena.
 pub(super) fn unmap(addr: usize, len_bytes: usize) {
     // SAFETY: The callers name regions of the arena, to which nobody has a reference.
     let result = unsafe { libc::munmap(with_exposed_provenance_mut(addr), len_bytes) };

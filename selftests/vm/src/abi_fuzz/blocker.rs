@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that holds up who touches it: userfaultfd, with a thread that answers after a while.
+//! Memory that delays each access: userfaultfd, with a thread that answers after a while.
 
 use std::{
     mem::zeroed,
@@ -30,17 +30,17 @@ const UFFDIO_WAKE: libc::c_ulong = 0x8010_aa02;
 const UFFDIO_ZEROPAGE: libc::c_ulong = 0xc020_aa04;
 const MODE_MISSING: u64 = 1;
 const EVENT_PAGEFAULT: u8 = 0x12;
-/// struct uffd_msg: the event is the first byte, the address the third word.
+/// Size of struct uffd_msg in words. The event is the first byte, the address the third word.
 const MESSAGE_WORDS: usize = 4;
 
-/// Has faults in [`Region::Blocked`] wait until a thread answers them. This needs privileges.
+/// Makes faults in [`Region::Blocked`] wait until a thread answers them. Needs privileges.
 pub(super) fn register(arena: &Arena) -> OwnedFd {
     let file = userfaultfd().expect("userfaultfd");
     let start = arena.addr(0, Region::Blocked, 0) as u64;
     let len_bytes = Region::Blocked.len_bytes() as u64;
     let mut api = [API, 0, 0];
     let mut register = [start, len_bytes, MODE_MISSING, 0];
-    // SAFETY: Both structures have that many fields of 64 bits.
+    // SAFETY: Both structures have this many 64-bit fields.
     unsafe {
         check(libc::ioctl(file.as_raw_fd(), UFFDIO_API, &mut api)).expect("UFFDIO_API");
         let result = libc::ioctl(file.as_raw_fd(), UFFDIO_REGISTER, &mut register);
@@ -49,18 +49,18 @@ pub(super) fn register(arena: &Arena) -> OwnedFd {
     file
 }
 
-/// Starts the thread.
+/// Starts the thread that answers the faults.
 pub(super) fn start(file: OwnedFd) {
     thread::spawn(move || answer(&file));
 }
 
-/// Until the process ends, or closes all its files.
+/// Answers faults until the process ends, or closes all its files.
 fn answer(file: &OwnedFd) {
     loop {
-        // SAFETY: Zeroes are valid.
+        // SAFETY: All zeroes is a valid value.
         let mut message: [u64; MESSAGE_WORDS] = unsafe { zeroed() };
         let size = size_of_val(&message);
-        // SAFETY: `message` has room for one.
+        // SAFETY: `message` has room for one message.
         let result = unsafe { libc::read(file.as_raw_fd(), message.as_mut_ptr().cast(), size) };
         if result < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted {
             continue;
@@ -75,9 +75,10 @@ fn answer(file: &OwnedFd) {
         thread::sleep(Duration::from_micros(100));
         let mut zeropage = [page, page_bytes() as u64, 0, 0];
         let range = [page, page_bytes() as u64];
-        // SAFETY: The structures have four and two fields of 64 bits.
+        // SAFETY: The structures have four and two 64-bit fields.
         unsafe {
-            // It may have been answered, or unmapped, or cannot be answered now. Then who waits has to look again.
+            // The call fails if the fault has been answered, if the page is unmapped, or if it cannot be answered now.
+            // Wake the waiting thread then, so that it retries the access.
             if libc::ioctl(file.as_raw_fd(), UFFDIO_ZEROPAGE, &mut zeropage) != 0 {
                 libc::ioctl(file.as_raw_fd(), UFFDIO_WAKE, &range);
             }

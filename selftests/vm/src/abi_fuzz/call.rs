@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls, and which errors `Documentation/uapi.rst` gives them.
+//! The calls, and the errors that `Documentation/uapi.rst` lists for them.
 
 use rust_gup_uapi::{
     errno_name,
@@ -8,7 +8,7 @@ use rust_gup_uapi::{
     ERRNO_NAMES, //
 };
 
-/// One of the calls of the ABI.
+/// A call of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     Info,
@@ -22,17 +22,17 @@ pub(super) enum Call {
     Stats,
 }
 
-/// What the slow path alone heeds.
+/// Flags that only the slow path heeds.
 pub(super) const SLOW_FLAGS: [u32; 4] = [
     raw::RUST_GUP_FORCE,
     raw::RUST_GUP_NOFAULT,
     raw::RUST_GUP_PCI_P2PDMA,
     raw::RUST_GUP_HONOR_NUMA_FAULT,
 ];
-/// The bits of an ioctl number that say how large its structure is.
+/// The bits of an ioctl number that hold the size of the structure.
 pub(super) const SIZE_SHIFT: u32 = 16;
 pub(super) const SIZE_MAX: usize = (1 << 14) - 1;
-/// The caller's structure is read, written.
+/// Direction bits of an ioctl number: the module reads the caller's structure, or writes it.
 const DIRECTION_IN: u32 = 1 << 30;
 const DIRECTION_OUT: u32 = 1 << 31;
 
@@ -49,7 +49,7 @@ impl Call {
         Self::Stats,
     ];
 
-    /// The number of the header.
+    /// Returns the call's number in the header.
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Info => raw::RUST_GUP_IOC_INFO,
@@ -64,7 +64,7 @@ impl Call {
         }
     }
 
-    /// The call that a number means, whatever size it gives.
+    /// Returns the call that a number means, whatever size the number gives.
     pub(super) fn of(number: u32) -> Option<Self> {
         let without_size = |number: u32| number & !((SIZE_MAX as u32) << SIZE_SHIFT);
         Self::ALL
@@ -72,12 +72,12 @@ impl Call {
             .find(|call| without_size(call.number()) == without_size(number))
     }
 
-    /// The size of its structure.
+    /// Returns the size of the call's structure.
     pub(super) fn size(self) -> usize {
         size_of_number(self.number())
     }
 
-    /// The size that was first published, the least there is.
+    /// Returns the size of the structure as first published. The module accepts no smaller one.
     pub(super) fn first_size(self) -> usize {
         let nr_grown = match self {
             Self::Info => 4,
@@ -96,7 +96,7 @@ impl Call {
         self.number() & DIRECTION_OUT != 0
     }
 
-    /// What `Documentation/uapi.rst` says that it can return; a test compares the two.
+    /// Returns the errors that `Documentation/uapi.rst` lists for the call. A test compares the two.
     pub(super) fn documented(self) -> Errors {
         let own: &[i32] = match self {
             Self::Info | Self::Stats => return Errors::of(&[0, libc::EFAULT, libc::EINVAL]),
@@ -120,11 +120,11 @@ impl Call {
         Errors::of(&[0, libc::EFAULT, libc::EINVAL, libc::E2BIG]) | Errors::of(own)
     }
 
-    /// The same for a caller that lives to see it, on a machine without poisoned memory, peer-to-peer memory and DAX,
-    /// of which nothing is migrated.
+    /// Returns the errors that can happen to a caller that lives to see them, on a machine without poisoned memory,
+    /// peer-to-peer memory and DAX, while no page is migrated.
     pub(super) fn possible(self) -> Errors {
         let never: &[i32] = match self {
-            // EAGAIN says that the process was killed.
+            // EAGAIN means that the process was killed.
             Self::Pin => &[
                 libc::EINTR,
                 libc::EAGAIN,
@@ -132,7 +132,7 @@ impl Call {
                 libc::EBUSY,
                 libc::ETOOMANYREFS,
             ],
-            // Here also that the range is not resident.
+            // Here EAGAIN also means that the range is not resident.
             Self::Measure => &[
                 libc::EINTR,
                 libc::EOPNOTSUPP,
@@ -148,12 +148,12 @@ impl Call {
     }
 }
 
-/// The size that a number gives.
+/// Extracts the size from an ioctl number.
 pub(super) fn size_of_number(number: u32) -> usize {
     (number >> SIZE_SHIFT) as usize & SIZE_MAX
 }
 
-/// A set of error numbers, with 0 for success.
+/// A set of error numbers. 0 stands for success.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Errors(u32);
 
@@ -187,7 +187,7 @@ impl Errors {
         Self::bit(errno).is_some_and(|bit| self.0 & bit != 0)
     }
 
-    /// The error numbers, success among them.
+    /// Iterates over the error numbers, including success.
     pub(super) fn iter(self) -> impl Iterator<Item = i32> {
         let errnos = ERRNO_NAMES.iter().map(|(errno, _)| *errno);
         errnos.filter(move |errno| self.contains(*errno))

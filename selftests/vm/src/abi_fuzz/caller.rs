@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A thread that makes calls, and what it knows of the files and handles that are its own.
+//! A thread that makes calls, and what it knows about its own files and handles.
 
 use std::{
     ptr::from_ref,
@@ -47,7 +47,7 @@ use super::{
     world::World, //
 };
 
-/// For the structure of one thread: twice as much as any has.
+/// Returns how much of each shared page belongs to one thread, for its structure: twice as much as any structure needs.
 fn part_bytes() -> usize {
     page_bytes() / MAX_THREADS.next_power_of_two()
 }
@@ -57,15 +57,15 @@ pub(super) struct Caller<'w> {
     pub(super) world: &'w World,
     pub(super) thread: usize,
     pub(super) own: [OwnFile; NR_OWN_FILES],
-    /// What [`Region::Stable`] holds.
+    /// Contents of [`Region::Stable`].
     pub(super) stable: Vec<u8>,
-    /// Somebody else may use the same files: nothing is predicted.
+    /// The caller is a child, so the parent may use the same files. Nothing is predicted.
     pub(super) is_child: bool,
-    /// A child may have taken pages through the same files, and left them there.
+    /// A child may have taken pages through the same files and left them there.
     pub(super) has_forked: bool,
 }
 
-/// An open file that one thread alone uses.
+/// An open file that only one thread uses.
 #[derive(Debug)]
 pub(super) struct OwnFile {
     pub(super) fd: c_int,
@@ -74,20 +74,20 @@ pub(super) struct OwnFile {
     last: u64,
 }
 
-/// A handle.
+/// A handle that a file holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) handle: u64,
     pub(super) nr_pages: u64,
     pub(super) nr_runs: u64,
-    /// Bytes that can be read through it.
+    /// Number of bytes that can be read through the handle.
     pub(super) len_bytes: u64,
     pub(super) writable: bool,
-    /// Where in [`Region::Stable`] it begins, if it does.
+    /// Offset in [`Region::Stable`] at which the handle begins, if it lies there.
     pub(super) stable: Option<usize>,
 }
 
-/// A range as it is asked for.
+/// The range of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub(super) addr: u64,
@@ -99,7 +99,7 @@ pub(super) struct Range {
     pub(super) rounds: u32,
     pub(super) pages_per_call: u32,
     pub(super) samples: u64,
-    /// How many pages can be taken, if that is known.
+    /// Number of pages that can be taken, if that is known.
     pub(super) nr_takeable: Option<u64>,
 }
 
@@ -116,13 +116,13 @@ impl Range {
         self.engine == raw::RUST_GUP_ENGINE_KERNEL
     }
 
-    /// Only of ranges that do not wrap around.
+    /// Returns the number of pages. Only for ranges that do not wrap around.
     pub(super) fn nr_pages(&self) -> u64 {
         nr_pages(self.addr, self.len_bytes)
     }
 }
 
-/// A call on a handle as it is made.
+/// The arguments of a call on a handle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Use {
     pub(super) handle: u64,
@@ -135,14 +135,14 @@ pub(super) struct Use {
 }
 
 impl Use {
-    /// How many runs are listed.
+    /// Returns how many runs the call lists.
     pub(super) fn nr_listed(&self) -> u64 {
         let nr_runs = self.held.map_or(0, |held| held.nr_runs);
         self.capacity.min(nr_runs.saturating_sub(self.first))
     }
 }
 
-/// What a call works on.
+/// The object of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Subject {
     None,
@@ -150,7 +150,7 @@ pub(super) enum Subject {
     Use(Use),
 }
 
-/// A call, with addresses and numbers in place of names.
+/// A call that is ready to be made: names are resolved to addresses and numbers.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) call: Option<Call>,
@@ -158,10 +158,10 @@ pub(super) struct Prepared {
     pub(super) number: u32,
     pub(super) addr: u64,
     pub(super) subject: Subject,
-    /// The structure, as large as the number says.
+    /// The structure, as large as the ioctl number says.
     pub(super) bytes: Vec<u8>,
     pub(super) is_unknown_byte_set: bool,
-    /// The structure can be looked at afterwards, and nobody else writes there.
+    /// The thread can check the structure afterwards, and nobody else writes there.
     pub(super) is_visible: bool,
     pub(super) readable: Outlook,
     pub(super) writable: Outlook,
@@ -184,7 +184,7 @@ impl<'w> Caller<'w> {
         }
     }
 
-    /// Makes a call and looks at what it did. The error says what is wrong.
+    /// Makes a call and checks its effects. The error says what is wrong.
     pub(super) fn call(&mut self, operation: &CallOperation) -> Result<(), String> {
         let prepared = self.prepare(operation);
         let expected = self.expected(operation, &prepared);
@@ -210,7 +210,7 @@ impl<'w> Caller<'w> {
         Ok(())
     }
 
-    /// Remembers what became of handles.
+    /// Records handles that were taken or released.
     fn note(&mut self, file: File, outcome: Outcome) {
         match (file, outcome) {
             (_, Outcome::Nothing) => {}
@@ -242,7 +242,7 @@ impl<'w> Caller<'w> {
         };
     }
 
-    /// Pages that the handles of its own files hold.
+    /// Returns the number of pages that the handles of the thread's own files hold.
     pub(super) fn nr_held_pages(&self) -> u64 {
         let held = self.own.iter().flat_map(|file| &file.held);
         held.map(|held| held.nr_pages).sum()
@@ -255,7 +255,7 @@ impl<'w> Caller<'w> {
     fn prepare(&self, operation: &CallOperation) -> Prepared {
         let call = Call::of(operation.number);
         let size = size_of_number(operation.number);
-        // A number that was replaced may mean another call.
+        // The ioctl number may have been replaced, and may mean another call than the fields.
         let subject = match (call, operation.fields) {
             (Some(Call::Pin | Call::Compare | Call::Measure), Fields::Range { .. }) => {
                 Subject::Range(self.range(&operation.fields))
@@ -281,7 +281,7 @@ impl<'w> Caller<'w> {
                 .arena
                 .copy_outlook(self.thread, addr, size as u64, writes)
         };
-        // It may overwrite itself.
+        // The call may overwrite its own structure.
         let is_aside = match (call, operation.argument) {
             (Some(Call::Read | Call::Write | Call::Runs | Call::Measure), Argument::Scratch(_)) => {
                 false
@@ -323,13 +323,13 @@ impl<'w> Caller<'w> {
         }
     }
 
-    /// Where the structure lies, and whether the thread may look at it.
+    /// Returns the address of the structure, and whether the thread can check it afterwards.
     fn address_of_argument(&self, argument: Argument, size: usize) -> (u64, bool) {
         let arena = &self.world.arena;
         let own = |region, offset| arena.addr(self.thread, region, offset) as u64;
         let end = own(Region::Argument, Region::Argument.len_bytes());
         match argument {
-            // Room for bytes around it that must not change.
+            // Leave room in front of it for bytes that must not change.
             Argument::Good(offset) => (own(Region::Argument, check::MARGIN + offset), true),
             Argument::AtEnd => (end - size as u64, true),
             Argument::Crossing(nr) => (end - size as u64 + nr.min(size) as u64, false),
@@ -341,7 +341,8 @@ impl<'w> Caller<'w> {
                 let room = Region::Frozen.len_bytes() - size.min(Region::Frozen.len_bytes());
                 (own(Region::Frozen, offset.min(room)), true)
             }
-            // Each thread has its part of a page, or one would make the call of another on files of its own.
+            // Each thread has its own part of a page. Otherwise one thread would read the structure of another one and
+            // make that call on its own files.
             Argument::At(Addr::In(region @ (Region::Contested | Region::Blocked), offset)) => {
                 let start = offset - offset % page_bytes() + self.thread * part_bytes();
                 (
@@ -419,13 +420,13 @@ impl<'w> Caller<'w> {
             Offset::FromEnd(nr) => held.map_or(0, |held| held.len_bytes).wrapping_sub(nr),
         };
         let is_write = Call::of(operation.number) == Some(Call::Write);
-        // The number may have become that of a call that writes there.
+        // The ioctl number may have become that of a call that writes to the buffer.
         let buf = match buf {
             Addr::In(Region::Stable, offset) if !is_write => Addr::In(Region::Bounce, offset),
             _ => buf,
         };
         let buf = match held.and_then(|held| held.stable) {
-            // The same bytes, so that the pattern goes on holding. A copy that fails would leave zeroes.
+            // Write the same bytes as are there, so that the pattern stays. A copy that fails would leave zeroes.
             Some(stable) if is_write => {
                 let start = self.address(Addr::In(Region::Stable, stable));
                 start.wrapping_add(offset)
@@ -465,7 +466,7 @@ impl<'w> Caller<'w> {
         }
     }
 
-    /// Puts the structure where it belongs, if that is possible.
+    /// Writes the structure to its place, if that is possible.
     fn place(&self, operation: &CallOperation, prepared: &Prepared) {
         let arena = &self.world.arena;
         let addr = prepared.addr as usize;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a call may leave behind: outputs that make sense, nothing of the kernel's, and nothing else changed.
+//! Checks the effects of a call: the outputs make sense, they show nothing of the kernel, and nothing else has changed.
 
 use std::{
     mem::offset_of,
@@ -23,17 +23,17 @@ use super::{
     structure::from_bytes, //
 };
 
-/// Bytes around a structure or buffer that are watched.
+/// Number of bytes that are watched on each side of a structure or buffer.
 pub(super) const MARGIN: usize = 64;
-/// From here on up addresses are the kernel's, with any number of levels.
+/// The lowest kernel address, with any number of page table levels.
 const KERNEL: u64 = 0xff00_0000_0000_0000;
-/// More than there is in any machine, and less than any address of the kernel.
+/// A number larger than any count on any machine, and smaller than any kernel address.
 const MANY: u64 = 1 << 52;
 
-/// More runs than any handle has: of a larger buffer only the beginning is watched.
+/// A number of runs that no handle has. Only the beginning of a larger buffer is watched.
 const MOST_RUNS: u64 = 2048;
 
-/// What a call did to handles.
+/// The effect of a call on handles.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     Nothing,
@@ -41,17 +41,17 @@ pub(super) enum Outcome {
     Released(u64),
 }
 
-/// Bytes before a call.
+/// Memory that a call may write to, as it is before the call.
 pub(super) struct Watched {
     argument: Option<Window>,
     buffer: Option<Window>,
 }
 
-/// A piece of memory with what lay there, and the part in the middle of it that a call may write to.
+/// A piece of memory with its former contents. A call may write to the part in the middle.
 struct Window {
     start: usize,
     bytes: Vec<u8>,
-    /// Offset and length.
+    /// Offset and length of the part that a call may write to.
     inner: (usize, usize),
 }
 
@@ -71,7 +71,7 @@ impl Window {
         })
     }
 
-    /// The same without the bytes around it that belong to something else, which the call may write to.
+    /// Returns the window without the bytes on either side that overlap `other`, which the call may write to as well.
     fn but(mut self, other: ops::Range<usize>) -> Self {
         let (at, len) = self.inner;
         let (addr, inner_end) = (self.start + at, self.start + at + len);
@@ -88,7 +88,7 @@ impl Window {
         self
     }
 
-    /// What lies in the inner part now, if nothing around it has changed.
+    /// Returns the present contents of the inner part. Fails if a byte around it has changed.
     fn inner_now(&self, caller: &Caller<'_>) -> Result<Vec<u8>, String> {
         let mut now = vec![0; self.bytes.len()];
         caller.world.arena.load(self.start, &mut now);
@@ -144,7 +144,7 @@ macro_rules! ensure {
     };
 }
 
-/// Looks at all that a call wrote.
+/// Checks everything that a call may have written.
 pub(super) fn after(
     caller: &Caller<'_>,
     prepared: &Prepared,
@@ -167,7 +167,7 @@ pub(super) fn after(
                 "a call that failed changed its structure to {now:x?}"
             );
         }
-        // Only what cannot be written may be written in part.
+        // Only a buffer that cannot be written as a whole may be written in part.
         if errno != libc::EFAULT && prepared.call != Some(Call::Measure) {
             if let (Some(now), Some(window)) = (&buffer, &before.buffer) {
                 ensure!(
@@ -193,7 +193,7 @@ pub(super) fn after(
         }
     }
     let Some(now) = argument else {
-        // UNPIN by a structure that was not looked at.
+        // UNPIN with a structure that the thread cannot check.
         return Ok(match (call, &prepared.subject) {
             (Call::Unpin, Subject::Use(using)) => released(using),
             _ => Outcome::Nothing,
@@ -235,7 +235,7 @@ fn released(using: &Use) -> Outcome {
     }
 }
 
-/// The structure without the two fields that a failed PIN may write.
+/// Returns the structure without the two fields that a failed PIN may write.
 fn without_stop(call: Option<Call>, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if call == Some(Call::Pin) {
@@ -252,8 +252,8 @@ fn without_stop(call: Option<Call>, bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Fails if a word was written that may be an address of the kernel. Memory that is read through a handle is the
-/// caller's own, whatever is in it.
+/// Fails if the call wrote a word that may be a kernel address. READ is not checked, because it copies the caller's own
+/// memory, which may hold anything.
 fn nothing_of_the_kernel(now: &[u8], before: &[u8], prepared: &Prepared) -> Result<(), String> {
     if prepared.call == Some(Call::Read) {
         return Ok(());
@@ -302,7 +302,7 @@ fn stats(caller: &Caller<'_>, now: &raw::rust_gup_stats) -> Result<(), String> {
     Ok(())
 }
 
-/// Why and where the walk stopped.
+/// Checks the stop reason and its address.
 fn stop(range: &Range, stop: u32, stop_addr: u64) -> Result<(), String> {
     let is_valid = match stop {
         raw::RUST_GUP_STOP_NONE => stop_addr == 0,
@@ -313,14 +313,14 @@ fn stop(range: &Range, stop: u32, stop_addr: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this is the address of a page of the range.
+/// Returns whether `addr` is the address of a page of the range.
 fn is_page_of(range: &Range, addr: u64) -> bool {
     let first = range.addr & !(page_bytes() as u64 - 1);
     let end = range.addr.saturating_add(range.len_bytes);
     (first..end).contains(&addr) && addr % page_bytes() as u64 == 0
 }
 
-/// Numbers of pages that were taken.
+/// Checks the numbers of pages that were taken.
 fn counts(
     range: &Range,
     nr_pages: u64,
@@ -452,7 +452,7 @@ fn compare(
     }
     stop(range, now.stop, now.stop_addr)?;
     if nr_bytes < size_of::<raw::rust_gup_compare>() {
-        // A caller of an older version, or one that cuts a field in two.
+        // The structure is that of an older version, or it ends in the middle of a field.
         return Ok(());
     }
     ensure!(
@@ -498,7 +498,7 @@ fn measure(
     Ok(())
 }
 
-/// What was read from memory that the caller knows.
+/// Checks what was read, if the caller knows the memory.
 fn read(caller: &Caller<'_>, using: &Use, held: &Held, buffer: &[u8]) -> Result<(), String> {
     let Some(stable) = held.stable else {
         return Ok(());

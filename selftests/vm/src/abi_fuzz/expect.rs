@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a call may return, by what `Documentation/uapi.rst` says of its arguments.
+//! Predicts what a call may return, from what `Documentation/uapi.rst` says about its arguments.
 
 use rust_gup_uapi::raw;
 
@@ -26,14 +26,14 @@ use super::{
 use crate::harness::fixture::FLAGS;
 
 impl Caller<'_> {
-    /// What a call may return, by what `Documentation/uapi.rst` says.
+    /// Returns the results that `Documentation/uapi.rst` allows for a call. 0 stands for success.
     pub(super) fn expected(&self, operation: &CallOperation, prepared: &Prepared) -> Errors {
         match operation.file {
             File::Other(OtherFile::None | OtherFile::Path) => return Errors::of(&[libc::EBADF]),
             File::Other(_) => return Errors::of(&[libc::ENOTTY]),
             _ => {}
         }
-        // Which file it is, and what others do with it, is not known.
+        // Other threads may replace or close the file at any time, so the test does not know which file this is.
         let is_shared = self.is_child || matches!(operation.file, File::Shared(_));
         let file_errors = Errors::of(&[libc::EBADF, libc::ENOTTY]);
         let Some(call) = prepared.call else {
@@ -51,7 +51,7 @@ impl Caller<'_> {
             match prepared.readable {
                 Outlook::Works => {}
                 Outlook::Fails => wrong = wrong.with(libc::EFAULT),
-                // Whatever is there is what is asked for.
+                // The test does not know which structure the module reads, so any request is possible.
                 Outlook::Unknown => return call.possible(),
             }
             if prepared.is_unknown_byte_set {
@@ -70,7 +70,7 @@ impl Caller<'_> {
             Subject::None if matches!(call, Call::Info | Call::Stats) => {
                 (Errors::NONE, Errors::NONE)
             }
-            // Nonsense for this call.
+            // The fields do not belong to this call, so the structure holds garbage.
             Subject::None => return call.possible(),
             Subject::Range(range) => self.expected_of_range(call, range),
             Subject::Use(using) => self.expected_of_use(call, using),
@@ -84,7 +84,8 @@ impl Caller<'_> {
         }
     }
 
-    /// The errors of which a request for a range must get one, and those that it may get.
+    /// Returns two sets of errors for a request for a range. If the first set is not empty, the request must get one of
+    /// its errors or of the second set; the errors of the second set may happen in any case.
     fn expected_of_range(&self, call: Call, range: &Range) -> (Errors, Errors) {
         let mut wrong = Errors::NONE;
         let mut may = Errors::NONE;
@@ -178,7 +179,7 @@ impl Caller<'_> {
         (wrong, may)
     }
 
-    /// The same for a call on a handle.
+    /// Returns the same two sets as `expected_of_range()`, for a call on a handle.
     fn expected_of_use(&self, call: Call, using: &Use) -> (Errors, Errors) {
         let Some(held) = using.held else {
             return (Errors::of(&[libc::ENOENT]), Errors::NONE);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that does not come back.
+//! Checks that the machine does not lose memory during the calls.
 
 use std::{
     fs,
@@ -14,18 +14,17 @@ use rust_gup_memory::size::page_bytes;
 use super::tally::Tally;
 use crate::harness::fixture::field;
 
-/// What the machine does for itself meanwhile: free memory, and slab that cannot be reclaimed, in KiB.
+/// What the machine may use for itself meanwhile, in KiB: of free memory, and of slab that cannot be reclaimed.
 const BOUNDS_KIB: [u64; 2] = [8192, 2048];
-/// The part of all memory that KASAN may keep of what was freed, and not give out again (`QUARANTINE_FRACTION`,
+/// KASAN may hold back freed memory, up to all memory divided by this number (`QUARANTINE_FRACTION`,
 /// `mm/kasan/quarantine.c`).
 const KASAN_FRACTION: u64 = 32;
 const NAMES: [&str; 2] = ["free memory", "unreclaimable slab"];
-/// What is freed after a grace period, or given back by a worker, needs a while.
+/// Number of measurements. Memory that is freed after a grace period, or by a worker, needs a while to come back.
 const NR_TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Memory that is not free, and slab that cannot be reclaimed, in KiB: after all that is only kept for later was given
-/// up.
+/// Returns how much memory is not free, and how much slab cannot be reclaimed, in KiB. Gives up caches first.
 fn used_kib() -> [u64; 2] {
     for (file, text) in [
         ("/proc/sys/vm/drop_caches", "3"),
@@ -41,7 +40,7 @@ fn used_kib() -> [u64; 2] {
     ]
 }
 
-/// How much more may be in use at the end, in KiB.
+/// Returns how much more may be in use at the end, in KiB.
 fn bounds_kib() -> [u64; 2] {
     let symbols = fs::read_to_string("/proc/kallsyms").expect("/proc/kallsyms");
     let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
@@ -53,7 +52,8 @@ fn bounds_kib() -> [u64; 2] {
     BOUNDS_KIB.map(|bound| bound + kept)
 }
 
-/// Free pages that each CPU has for itself, in KiB: some MiB after much work, and not in MemFree.
+/// Returns the free pages on the lists of the CPUs, in KiB. After much work these are several MiB, and MemFree does not
+/// count them.
 fn on_cpu_lists_kib() -> u64 {
     let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
     let counts = zones
@@ -66,7 +66,7 @@ fn on_cpu_lists_kib() -> u64 {
         .sum()
 }
 
-/// Remembers how much there is.
+/// Stores how much memory is in use.
 pub(super) fn begin(tally: &Tally) {
     let mut least = used_kib();
     for _ in 0..NR_TRIES {
@@ -79,7 +79,7 @@ pub(super) fn begin(tally: &Tally) {
     tally.calls_before.store(tally.nr_calls(), Relaxed);
 }
 
-/// Fails if there is less now.
+/// Fails if much more memory is in use than at the beginning.
 pub(super) fn end(tally: &Tally) {
     let before: [u64; 2] = std::array::from_fn(|i| tally.memory_before[i].load(Relaxed));
     let nr_calls = tally.nr_calls() - tally.calls_before.load(Relaxed);

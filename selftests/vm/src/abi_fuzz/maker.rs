@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes scripts: valid operations, with some of their fields replaced by what lies at borders, or beyond.
+//! Makes scripts: valid operations in which some fields are replaced by values at limits, or beyond.
 //!
-//! A script that fails is made shorter by proptest, which leaves out operations; [`plainer`](super::plainer) makes the
-//! others plainer. An operation is drawn as a whole: what one field may be depends on the others, and a strategy for
-//! each field would take longer than the calls.
+//! When a script fails, proptest makes it shorter by leaving out operations, and [`plainer`](super::plainer) makes the
+//! remaining ones plainer. An operation is drawn as a whole, because the values that a field may have depend on the
+//! other fields, and because a strategy for each field would take longer than the calls.
 
 use proptest::{
     bool::weighted,
@@ -62,12 +62,12 @@ use super::{
 };
 use crate::harness::fixture::FLAGS;
 
-/// Operations of a case, of all threads together, on average.
+/// Average number of operations of a case, of all threads together.
 const NR_OPERATIONS: usize = 1000;
-/// So many of them, on average, are left out at once while a script is made shorter.
+/// Average number of operations that are left out at once when a script is made shorter.
 const NR_TOGETHER: usize = 16;
 
-/// Sizes of pages, numbers of bits, and what lies around them.
+/// Returns page sizes, limits of integer types, and the numbers around them.
 fn numbers() -> [u64; 14] {
     [
         0,
@@ -87,7 +87,7 @@ fn numbers() -> [u64; 14] {
     ]
 }
 
-/// Ends of address spaces, and addresses of the kernel.
+/// Returns ends of address spaces, and kernel addresses.
 fn addresses(user_limit: u64) -> [u64; 19] {
     let page = page_bytes() as u64;
     [
@@ -119,7 +119,7 @@ pub(super) fn script(
     user_limit: u64,
     runner: &mut TestRunner,
 ) -> Result<impl ValueTree<Value = Script>, Reason> {
-    // What a call may be depends on it, so it stays what it is when a script is made shorter.
+    // The calls that may be drawn depend on this, so it stays the same when a script is made shorter.
     let alone = scope.only_calls || runner.rng().random();
     let nr_threads = if alone {
         1
@@ -163,7 +163,7 @@ pub(super) fn script(
         .new_tree(runner)
 }
 
-/// All operations that a thread may do.
+/// Strategy for all operations that a thread may do.
 #[derive(Clone, Copy, Debug)]
 struct Operations {
     scope: Scope,
@@ -202,7 +202,7 @@ impl Maker<'_> {
         of[self.rng.random_range(0..of.len())]
     }
 
-    /// Up to `max`, small ones more often.
+    /// Returns a number up to `max`. Small numbers are more frequent.
     fn small(&mut self, max: usize) -> usize {
         let max = self.rng.random_range(0..=max);
         self.rng.random_range(0..=max)
@@ -243,7 +243,7 @@ impl Maker<'_> {
     }
 
     fn memory(&mut self) -> MemoryOperation {
-        // It makes all processors work, so there is less of it.
+        // Collapsing keeps all processors busy, so it is drawn less often.
         if self.one_in(80) {
             return MemoryOperation::Collapse;
         }
@@ -276,7 +276,7 @@ impl Maker<'_> {
         ])
     }
 
-    /// A call of a child, which leaves the handles of the parent's own files alone.
+    /// Draws a call of a child. It must not change the handles of the parent's own files.
     fn call_of_child(&mut self) -> CallOperation {
         let mut call = self.call();
         let takes_or_releases = matches!(Call::of(call.number), Some(Call::Pin | Call::Unpin));
@@ -328,7 +328,7 @@ impl Maker<'_> {
         }
     }
 
-    /// The number of `call`, mostly.
+    /// Returns the number of `call`, or sometimes a wrong one.
     fn number(&mut self, call: Call) -> u32 {
         let number = call.number();
         let with_size = |size: usize| {
@@ -341,7 +341,7 @@ impl Maker<'_> {
             5 => with_size(call.size() - 1),
             6 => number ^ (1 << self.rng.random_range(30..32)),
             7 => (number & !0xff) | self.rng.random_range(0..256),
-            // Another type, but none that is served for all files.
+            // Use another type, but none whose ioctls all files serve.
             8 => number ^ (u32::from(self.pick(&[1_u8, 4, 0x40, 0x80])) << 8),
             _ => number,
         }
@@ -355,7 +355,7 @@ impl Maker<'_> {
             10..13 => Argument::ReadOnly(self.small(page_bytes())),
             13..15 => Argument::At(Addr::Number(self.pick(&addresses(self.user_limit)))),
             15 => Argument::At(self.bad_place()),
-            // Who does not know whether a handle was made cannot predict the next call.
+            // The thread must know whether a handle was made, otherwise it cannot predict the next call.
             16..19 if is_shared || call != Call::Pin => Argument::At(self.changing_place()),
             _ => Argument::Good(self.small(page_bytes())),
         }
@@ -438,7 +438,8 @@ impl Maker<'_> {
             45..47 => self.pick(&[Addr::Stack, Addr::Vdso, Addr::Vvar]),
             _ => self.within(Region::Stable),
         };
-        // What others may write through a shared file must not be what the thread knows, nor what it stands on.
+        // Other threads may write through a shared file. They must not write to memory whose contents the thread knows,
+        // nor to its stack or the kernel's code and data.
         let must_stay = match addr {
             Addr::In(region, _) => is_shared && region.is_own(),
             Addr::Stack | Addr::Vdso | Addr::Vvar => true,
@@ -460,7 +461,7 @@ impl Maker<'_> {
                 raw::RUST_GUP_MEASURE_MAX_ROUNDS + 1,
                 u32::MAX,
             ]);
-            // Or it would take long.
+            // Otherwise the call would take long.
             (addr, len) = (self.bad_place(), Len::Bytes(page_bytes() as u64));
         }
         if self.one_in(30) {
@@ -469,7 +470,7 @@ impl Maker<'_> {
         if self.one_in(60) {
             flags = self.pick(&[u32::MAX, FLAGS, !FLAGS, raw::RUST_GUP_LONGTERM]);
         }
-        // With FORCE a range goes on beyond its region, into others.
+        // With FORCE a range continues beyond its region, into others.
         let is_forced = flags & raw::RUST_GUP_FORCE != 0;
         let is_bounded = matches!(
             addr,
@@ -534,7 +535,7 @@ impl Maker<'_> {
                 1..5 => self.small(16 * page_bytes()) as u64,
                 _ => self.small(600) as u64,
             },
-            // What is written comes from the pattern, so that it goes on holding.
+            // WRITE copies from the pattern to the pattern, so that the pattern stays.
             buf: self.buffer(if call == Call::Write {
                 Region::Stable
             } else {
@@ -553,7 +554,7 @@ impl Maker<'_> {
         }
     }
 
-    /// Where a copy goes to or comes from; `good` mostly.
+    /// Draws the address of a buffer, mostly in region `good`.
     fn buffer(&mut self, good: Region) -> Addr {
         match self.rng.random_range(0..100) {
             0..3 => Addr::Number(self.pick(&addresses(self.user_limit))),
@@ -561,7 +562,7 @@ impl Maker<'_> {
             6..9 => self.within(Region::Frozen),
             9..14 => self.changing_place(),
             14..17 => self.within(Region::Scratch),
-            // Ends where the memory ends, or not quite.
+            // A buffer that ends about where the memory ends.
             17..22 => Addr::In(good, good.len_bytes() - 1 - self.small(2 * page_bytes())),
             _ => Addr::In(good, self.small(page_bytes())),
         }

@@ -2,17 +2,17 @@
 
 //! `gup-selftest abi-fuzz`: calls with hostile arguments, by callers of all kinds.
 //!
-//! A case is a process: memory of all kinds, open files, one to three threads, and a script that was made from a seed.
-//! A round is many cases of one persona, two at a time, and a test as all others: what [`guard`](crate::harness::guard)
-//! and [`runner`] promise holds for it. Verify of each call that
+//! A case is a process with memory of all kinds, open files, one to three threads, and a script that was made from a
+//! seed. A round runs many cases of one persona, two at a time. A round is a test like all others: what
+//! [`guard`](crate::harness::guard) and [`runner`] promise holds for it too. Verify of each call that
 //!
 //! - it returns what `Documentation/uapi.rst` says, and nothing else: a call with something wrong fails for that
-//!   reason, one with nothing wrong works;
-//! - what it writes makes sense, and what it has no business with is not written;
-//! - it shows no address of the kernel, and frame numbers only to who may see them;
+//!   reason, and a call with nothing wrong works;
+//! - what it writes makes sense, and it writes nothing outside its outputs;
+//! - it shows no kernel address, and shows frame numbers only to callers that may see them;
 //!
-//! of each case that what is charged is what is held, and nothing in the end; and of all that the memory of the machine
-//! does not become less.
+//! of each case that the charge equals what is held, and is zero at the end; and of all cases together that the machine
+//! does not lose memory.
 
 mod arena;
 mod blocker;
@@ -93,47 +93,47 @@ use crate::{
     }, //
 };
 
-/// Cases that run at a time.
+/// Number of cases that run at the same time.
 const NR_LANES: u64 = 2;
-/// Calls, or seconds, of a round: few enough for the time limit of a test.
+/// Calls, or seconds, of a round: few enough for a test's time limit.
 const CALLS_PER_ROUND: u64 = 10_000;
 const SECONDS_PER_ROUND: u64 = 8;
-/// What it takes to see every error number of every call.
+/// Number of calls that is enough to see every error number of every call.
 const CALLS_FOR_RESULTS: u64 = 200_000;
-/// A case takes a fraction of a second.
+/// Time limit of a case. Normally it takes a fraction of a second.
 const CASE_LIMIT: Duration = Duration::from_secs(15);
-/// How often `--case` runs it: what depends on a race need not happen the first time.
+/// How often `--case` runs the case: a failure that depends on a race may not happen the first time.
 const NR_REPEATS: usize = 20;
-/// How long a failing script is made shorter.
+/// Time for making a failing script shorter.
 const SHRINK_FOR: Duration = Duration::from_secs(30);
-/// How long a round may take, should it come to that.
+/// Time limit of a round, in case a script has to be made shorter.
 const ROUND_LIMIT: Duration = Duration::from_secs(60);
-/// Operations that are shown before the one that failed.
+/// Number of operations that are shown up to the failed one.
 const NR_SHOWN: usize = 12;
 
-/// How long a round is.
+/// Length of a round.
 #[derive(Clone, Copy, Debug)]
 enum Extent {
     Calls(u64),
     Time(Duration),
 }
 
-/// What is asked for on the command line.
+/// Options of the command line.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Where the random numbers begin; several are taken in turn [a new one, which is printed]
+    /// Seed of the random numbers; several seeds are used in turn [a new one, which is printed]
     #[arg(long = "seed", value_name = "N", value_parser = seed::parse)]
     seeds: Vec<u64>,
 
-    /// How many calls at least
+    /// Make at least this many calls
     #[arg(long = "calls", value_name = "N", default_value_t = 1_000_000)]
     nr_calls: u64,
 
-    /// For how long instead
+    /// Run for this time instead
     #[arg(long = "seconds", value_name = "N")]
     nr_seconds: Option<u64>,
 
-    /// That case again, a few times
+    /// Run this case again, several times
     #[arg(long, value_name = "PERSONA:N", value_parser = parse_case)]
     case: Option<(Persona, u64)>,
 
@@ -142,7 +142,7 @@ pub(crate) struct Options {
     filters: Vec<String>,
 }
 
-/// Reads a case as it is printed.
+/// Parses a case in the form in which it is printed.
 fn parse_case(text: &str) -> Result<(Persona, u64), String> {
     let (name, number) = text.split_once(':').ok_or("no number behind a colon")?;
     let persona = Persona::ALL.into_iter().find(|p| p.name() == name);
@@ -152,7 +152,7 @@ fn parse_case(text: &str) -> Result<(Persona, u64), String> {
 }
 
 impl Options {
-    /// The rounds, and what is looked at between and after them.
+    /// Returns the rounds, and the checks between and after them.
     fn tests(&self, seeds: &[u64], tally: &'static Tally) -> Vec<Test> {
         let test = |name: &str, run: Box<dyn Fn()>| Test::new("abi_fuzz", name, run);
         if let Some((persona, seed)) = self.case {
@@ -174,13 +174,13 @@ impl Options {
         };
         let mut tests = Vec::new();
         for round in 0..nr_rounds {
-            // Each persona has been there by then.
+            // All personas have run once by then.
             if round == nr_personas {
                 let run = move || growth::begin(tally);
                 tests.push(test("memory_before", Box::new(run)));
             }
             let persona = Persona::ALL[(round % nr_personas) as usize];
-            // Each persona has each of them.
+            // Each persona runs with each of the seeds.
             let nr_turns = round / nr_personas;
             let seed = seeds[nr_turns as usize % seeds.len()];
             let seed = mix(seed, round);
@@ -202,13 +202,13 @@ impl Options {
     }
 }
 
-/// The seed of a part: one for each pair of a seed and a number.
+/// Derives the seed of a part. Each pair of a seed and a number gives another one.
 fn mix(seed: u64, number: u64) -> u64 {
     let first: u64 = SmallRng::seed_from_u64(seed).random();
     SmallRng::seed_from_u64(first.wrapping_add(number)).random()
 }
 
-/// The program.
+/// Runs the program.
 pub(crate) fn main(options: &Options) -> ExitCode {
     let mut seeds = options.seeds.clone();
     if seeds.is_empty() {
@@ -231,7 +231,7 @@ pub(crate) fn main(options: &Options) -> ExitCode {
     exit_code(result)
 }
 
-/// Many cases of one persona.
+/// Runs many cases of one persona.
 fn run_round(persona: Persona, seed: u64, extent: Extent, tally: &'static Tally) {
     let _open = OpenToAll::new();
     let special = Special::find();
@@ -269,10 +269,10 @@ fn repeat_case(persona: Persona, seed: u64, tally: &'static Tally) {
     }
 }
 
-/// Runs one case; whether nothing was wrong. It says what was.
+/// Runs one case. Returns whether nothing was wrong, and prints what was.
 fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally) -> bool {
     tally.count_case();
-    // What a case leaves behind when it is killed becomes a child of this process.
+    // When a case is killed, the processes it leaves behind become children of this process.
     become_subreaper().expect("PR_SET_CHILD_SUBREAPER");
     let mut runner = property::runner_of(seed, 0, SHRINK_FOR);
     let tree = maker::script(persona.scope(), special.user_limit, &mut runner).expect("a script");
@@ -286,7 +286,7 @@ fn run_case(persona: Persona, seed: u64, special: Special, tally: &'static Tally
     result.is_ok()
 }
 
-/// Has a process do what a script says. The error is all that it said, and how it ended.
+/// Runs a script in a process of its own. The error holds all that the process printed, and how it ended.
 fn play(
     persona: Persona,
     script: &Script,
@@ -339,7 +339,7 @@ fn play(
     Err(text + &why)
 }
 
-/// Waits for all children that are left; whether none of them found something wrong.
+/// Waits for all children that are left. Returns whether none of them found something wrong.
 fn children_end_well() -> bool {
     let mut is_well = true;
     while let Ok(Some((_, status))) = wait(WaitOptions::empty()) {
@@ -348,7 +348,7 @@ fn children_end_well() -> bool {
     is_well
 }
 
-/// In which system calls the threads of a process are, and where in the kernel.
+/// Returns the system call and the kernel stack of each thread of a process.
 fn where_it_is(pid: Pid) -> String {
     let mut where_it_is = String::new();
     let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
@@ -360,7 +360,8 @@ fn where_it_is(pid: Pid) -> String {
     where_it_is
 }
 
-/// Verifies that the calls were met by all that can happen to them: a fuzzer that gets nowhere finds nothing.
+/// Verifies that each call has ended with each result that is possible: a fuzzer that does not get that far finds
+/// nothing.
 fn results(tally: &Tally) {
     for call in Call::ALL {
         for errno in call.possible().iter() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who makes the calls: with which privileges, and how it came by the device.
+//! The callers: their privileges, and how they get access to the device.
 
 use rust_gup_uapi::Device;
 use rustix::thread::{
@@ -26,23 +26,23 @@ use crate::{
     }, //
 };
 
-/// Users that nothing else on the machine runs as.
+/// First of the users that nothing else on the machine runs as.
 const FIRST_USER: u32 = 100_000;
 
-/// A caller.
+/// A kind of caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Persona {
-    /// May do everything.
+    /// Has all privileges.
     Root,
     /// A user with all capabilities but CAP_SYS_ADMIN and CAP_IPC_LOCK.
     Restricted,
-    /// An unprivileged user who opens the device, which its mode allows.
+    /// An unprivileged user that opens the device, whose mode allows it.
     User,
-    /// An unprivileged user who was given open files.
+    /// An unprivileged user that inherits open files.
     Heir,
-    /// An unprivileged user with all capabilities in a user namespace of its own.
+    /// An unprivileged user with all capabilities in its own user namespace.
     Namespace,
-    /// An unprivileged user who may do nothing but ioctl().
+    /// An unprivileged user that may call nothing but ioctl().
     Filtered,
 }
 
@@ -67,17 +67,17 @@ impl Persona {
         }
     }
 
-    /// Whether it has CAP_SYS_ADMIN.
+    /// Returns whether the persona has CAP_SYS_ADMIN.
     pub(super) fn is_admin(self) -> bool {
         self == Self::Root
     }
 
-    /// Whether it gets its files before it gives up its privileges.
+    /// Returns whether the persona gets its files before it gives up its privileges.
     pub(super) fn inherits_files(self) -> bool {
         matches!(self, Self::Heir | Self::Filtered)
     }
 
-    /// How many pages it may hold, if there is a limit.
+    /// Returns how many pages the persona may hold, if it has a limit.
     pub(super) fn limit(self, choice: usize) -> Option<u64> {
         (self != Self::Root).then(|| [0, 8, 64, 100_000][choice % 4])
     }
@@ -89,12 +89,12 @@ impl Persona {
         }
     }
 
-    /// Gives up what this one does not have. There must be one thread.
+    /// Gives up the privileges that the persona does not have. Must be called while the process has a single thread.
     pub(super) fn assume(self, limit: Option<u64>) {
         if let Some(nr_pages) = limit {
             limit_locked_memory(nr_pages as usize);
         }
-        // What all processes of a user hold is limited, so no two cases are of the same user.
+        // The limit applies to all processes of a user together, so each case runs as another user.
         let user = FIRST_USER + std::process::id();
         match self {
             Self::Root => {}
@@ -114,7 +114,7 @@ impl Persona {
         }
     }
 
-    /// What a thread gives up when it begins.
+    /// Gives up what is given up for each thread, when the thread begins.
     pub(super) fn assume_in_thread(self) {
         if self == Self::Filtered {
             allow_only_ioctl();
@@ -122,10 +122,10 @@ impl Persona {
     }
 }
 
-/// Has the allocator get all memory that will be needed, so that it does without system calls.
+/// Makes the allocator get all memory that will be needed, so that it needs no system calls later.
 fn keep_memory() {
     const ENOUGH: usize = 8 << 20;
-    // SAFETY: Takes no pointers.
+    // SAFETY: `mallopt()` takes no pointers.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 2 * ENOUGH as libc::c_int);
@@ -134,7 +134,7 @@ fn keep_memory() {
     drop(std::hint::black_box(vec![1_u8; ENOUGH]));
 }
 
-/// A filter for this thread: ioctl(), and what a thread needs to wait and to end.
+/// Installs a filter for this thread. It allows ioctl(), and what a thread needs to wait and to end.
 fn allow_only_ioctl() {
     const ALLOWED: [libc::c_long; 9] = [
         libc::SYS_ioctl,
@@ -199,12 +199,12 @@ fn allow_only_ioctl() {
             &raw const program,
         ))
         .expect("seccomp");
-        // It holds.
+        // Check that the filter works.
         assert_eq!(libc::getppid(), -1, "the filter denies getppid()");
     }
 }
 
-/// The device opens for everybody as long as this exists.
+/// Lets everybody open the device as long as this value exists.
 pub(super) struct OpenToAll;
 
 impl OpenToAll {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How an operation of a script that fails becomes plainer, as long as the script fails.
+//! Makes the operations of a failing script plainer, as long as the script still fails.
 
 use proptest::strategy::ValueTree;
 use rust_gup_uapi::raw;
@@ -17,8 +17,8 @@ use super::{
     }, //
 };
 
-/// What makes a call plainer, one thing after the other. None of it makes a call out of one that must not be made: see
-/// `Maker`.
+/// Steps that make a call plainer. They are tried one after the other. No step turns a call into one that must not be
+/// made; see `Maker`.
 const STEPS: [fn(&mut CallOperation); 9] = [
     |call| call.unknown_byte = None,
     |call| call.compat = false,
@@ -61,13 +61,13 @@ const STEPS: [fn(&mut CallOperation); 9] = [
     },
 ];
 
-/// An operation that can become plainer.
+/// An operation that can be made plainer.
 #[derive(Clone, Debug)]
 pub(super) struct OperationTree {
     operation: Operation,
-    /// What it was before the last step.
+    /// The operation before the last step.
     before: Option<Operation>,
-    /// The next one of [`STEPS`].
+    /// Index of the next step in [`STEPS`].
     step: usize,
 }
 

@@ -1,41 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the threads of a case do, as it is written down before anything runs.
+//! The script of a case: what its threads do, written down before anything runs.
 //!
-//! Operations name memory, files and handles by what they are and not by their numbers, which differ from run to run:
-//! so a case can be repeated.
+//! Operations name memory, files and handles by their meaning and not by their numbers, because the numbers differ from
+//! run to run. Therefore a case can be repeated.
 
 use super::arena::Region;
 
-/// Files that all threads share.
+/// Number of files that all threads share.
 pub(super) const NR_SHARED_FILES: usize = 3;
-/// Files that belong to a thread.
+/// Number of files that belong to a thread.
 pub(super) const NR_OWN_FILES: usize = 2;
 
-/// All that a case does.
+/// All operations of a case.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
-    /// What is not predictable when several threads share files and memory does not happen with one.
+    /// The operations of each thread. Only scripts with a single thread can be predicted, because several threads share
+    /// files and memory.
     pub(super) threads: Vec<Vec<Operation>>,
     pub(super) end: End,
-    /// Microseconds between signals that interrupt, 0 for none.
+    /// Time between signals that interrupt, in microseconds; 0 for no signals.
     pub(super) signal_us: u32,
     pub(super) with_secret: bool,
-    /// Which of a few limits a persona that has one is given.
+    /// Selects one of several limits, for a persona that has a limit.
     pub(super) limit_choice: usize,
 }
 
 /// How the process of a case ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Releases all, and looks whether something stayed charged.
+    /// Releases everything, and checks that nothing stays charged.
     Clean,
-    /// These end it before that operation of the first thread, or behind the last one, with handles held, while the
-    /// others are at work: it exits,
+    /// Exits before this operation of the first thread, or after the last operation. [`End::Exit`], [`End::Exec`] and
+    /// [`End::Kill`] all end the process while it holds handles and the other threads are at work.
     Exit(usize),
-    /// becomes another program, which inherits files,
+    /// Becomes another program at that time. The program inherits files.
     Exec(usize),
-    /// or kills itself.
+    /// Kills itself at that time.
     Kill(usize),
 }
 
@@ -46,7 +47,7 @@ pub(super) enum Operation {
     Memory(MemoryOperation),
     File(FileOperation),
     OtherCall(OtherCall),
-    /// A child does something with what it inherits, and ends.
+    /// Forks a child that makes calls on the files it inherits, and ends.
     Fork(Vec<CallOperation>, ChildEnd),
 }
 
@@ -62,13 +63,14 @@ pub(super) enum ChildEnd {
 pub(super) struct CallOperation {
     pub(super) file: File,
     pub(super) number: u32,
-    /// By `int 0x80`, as a 32-bit program.
+    /// Make the call as a 32-bit program does (`int 0x80`).
     pub(super) compat: bool,
     pub(super) argument: Argument,
     pub(super) fields: Fields,
-    /// What lies in fields that are only for output.
+    /// The value of fields that are only for output.
     pub(super) garbage: u64,
-    /// A byte of a larger structure that is not zero, counted from the end of the known one.
+    /// Offset of one nonzero byte in a structure that is larger than the known one, counted from the end of the known
+    /// one.
     pub(super) unknown_byte: Option<usize>,
 }
 
@@ -76,29 +78,29 @@ pub(super) struct CallOperation {
 pub(super) enum File {
     Own(usize),
     Shared(usize),
-    /// No descriptor, or not of the device.
+    /// No descriptor, or a descriptor of something else than the device.
     Other(OtherFile),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtherFile {
     None,
-    /// O_PATH, which gives no access.
+    /// Opened with O_PATH, which gives no access.
     Path,
     Pipe,
     Null,
 }
 
-/// Where the structure lies.
+/// The place of the structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Argument {
-    /// In the thread's own memory, that far from the start.
+    /// In the thread's own memory, at this offset.
     Good(usize),
-    /// Ends where the memory ends.
+    /// At the end of the memory, so that both end together.
     AtEnd,
-    /// That many bytes of it lie beyond the end of the memory.
+    /// Across the end of the memory. This number of bytes lie beyond it.
     Crossing(usize),
-    /// Within the range that is worked on, if that is [`Region::Scratch`].
+    /// In [`Region::Scratch`]. The range of the request may lie there too.
     Scratch(usize),
     ReadOnly(usize),
     At(Addr),
@@ -108,9 +110,9 @@ pub(super) enum Argument {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Addr {
     In(Region, usize),
-    /// On the stack of the thread.
+    /// On the thread's stack.
     Stack,
-    /// The code of the kernel's that is mapped into each process, and its data.
+    /// The kernel's code ([`Addr::Vdso`]) and data ([`Addr::Vvar`]) that are mapped into each process.
     Vdso,
     Vvar,
     Number(u64),
@@ -120,26 +122,26 @@ pub(super) enum Addr {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Len {
     Bytes(u64),
-    /// From the address up to this one, which may lie before it.
+    /// From the address up to this one, which may be lower.
     UpTo(u64),
-    /// Up to the end of user space, and that much further.
+    /// Up to this many bytes beyond the end of user space.
     UpToLimit(i64),
 }
 
 /// A handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handle {
-    /// One of those that are held.
+    /// One of the handles that are held.
     Held(usize),
-    /// One of those of the thread's other file.
+    /// One of the handles of the thread's other file.
     OfOther(usize),
     Released(usize),
-    /// The one that will come next.
+    /// The handle that the next request will get.
     Next,
     Number(u64),
 }
 
-/// Fields of the structures, those that are read.
+/// The fields that the module reads from the structures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fields {
     None,
@@ -164,11 +166,11 @@ pub(super) enum Fields {
     },
 }
 
-/// Where in a handle a copy begins.
+/// The offset in a handle at which a copy begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offset {
     Bytes(u64),
-    /// Counted from its end, backwards.
+    /// Counted backwards from the end of the handle.
     FromEnd(u64),
 }
 
@@ -181,26 +183,26 @@ pub(super) enum MemoryOperation {
     Move,
     Collapse,
     BlockAgain,
-    /// Looks whether as much is charged as is held.
+    /// Checks that as many pages are charged as are held.
     CheckLocked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileOperation {
     Open(usize),
-    /// For reading only, which is enough for an ioctl.
+    /// Opens read-only, which is enough for an ioctl.
     OpenReadOnly(usize),
     Close(usize),
     Duplicate(usize, usize),
-    /// dup2(2): closes what was there.
+    /// Calls dup2(2), which closes the target first.
     Replace(usize, usize),
-    /// Sends it over a socket, and receives what came before.
+    /// Sends the file over a socket, and receives the file that was sent before.
     Pass(usize),
-    /// Closes a file of its own with all handles.
+    /// Closes a file of the thread's own, with all its handles, and opens it anew.
     Renew(usize),
 }
 
-/// A system call on the device that is no ioctl.
+/// A system call other than ioctl() on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtherCall {
     Read,
@@ -213,17 +215,17 @@ pub(super) enum OtherCall {
     List,
 }
 
-/// What a persona allows a script to do.
+/// The operations that a persona allows in a script.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope {
-    /// Only ioctls.
+    /// Allow nothing but ioctls.
     pub(super) only_calls: bool,
-    /// 32-bit calls.
+    /// Allow 32-bit calls.
     pub(super) compat: bool,
 }
 
 impl Script {
-    /// There is one thread, so that what it does can be predicted.
+    /// Returns whether there is a single thread, whose results can be predicted.
     pub(super) fn is_alone(&self) -> bool {
         self.threads.len() == 1
     }

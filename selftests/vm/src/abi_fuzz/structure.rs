@@ -16,7 +16,7 @@ use super::{
 };
 use crate::harness::fixture::bytes_of;
 
-/// The structure of an operation, as the header has it. Fields that are only for output hold garbage.
+/// Builds the structure of an operation as the header declares it. Fields that are only for output hold garbage.
 pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8> {
     let garbage = operation.garbage;
     let garbage_u32 = garbage as u32;
@@ -99,7 +99,7 @@ pub(super) fn structure(operation: &CallOperation, subject: &Subject) -> Vec<u8>
     }
 }
 
-/// The structure that begins with these bytes; what they do not reach is zero.
+/// Reads a structure from its first bytes. Fields beyond the last byte are zero.
 pub(super) fn from_bytes<T: FromBytes + IntoBytes>(bytes: &[u8]) -> T {
     let mut value = T::new_zeroed();
     let nr = bytes.len().min(size_of::<T>());

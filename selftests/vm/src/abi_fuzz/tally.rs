@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was done so far, by all processes: counters in memory that they share.
+//! Counts of what all processes have done so far. The counters lie in memory that the processes share.
 
 use std::{
     ptr::with_exposed_provenance,
@@ -22,27 +22,27 @@ use super::{
 use crate::harness::memory::RW;
 
 const NR_CALLS: usize = Call::ALL.len();
-/// Numbers that are no call.
+/// Index for numbers that mean no call.
 const UNKNOWN: usize = NR_CALLS;
-/// Error numbers that no call may return.
+/// Index for error numbers that no call may return.
 const OTHER: usize = ERRNO_NAMES.len();
 
-/// The counters. Zeroes are a valid value.
+/// The counters. All zeroes is a valid value.
 #[repr(C)]
 pub(super) struct Tally {
     results: [[AtomicU64; OTHER + 1]; NR_CALLS + 1],
     nr_cases: AtomicU64,
-    /// What [`growth`](super::growth) found before.
+    /// Memory in use before the calls, as [`growth`](super::growth) measured it, in KiB.
     pub(super) memory_before: [AtomicU64; 2],
     pub(super) calls_before: AtomicU64,
 }
 
 impl Tally {
-    /// Counters for this process and its descendants.
+    /// Creates counters for this process and its descendants.
     pub(super) fn new() -> &'static Self {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
         let start = arena::map(0, size_of::<Self>(), RW, flags, -1);
-        // SAFETY: The memory is zero, as large, aligned to pages, and never unmapped.
+        // SAFETY: The memory is zeroed, large enough, page-aligned, and never unmapped.
         unsafe { &*with_exposed_provenance::<Self>(start) }
     }
 
@@ -65,7 +65,7 @@ impl Tally {
         results.map(|result| result.load(Relaxed)).sum()
     }
 
-    /// How often `call` ended with `errno`.
+    /// Returns how often `call` ended with `errno`.
     pub(super) fn nr_results(&self, call: Call, errno: i32) -> u64 {
         let call = Call::ALL.iter().position(|c| *c == call);
         let result = ERRNO_NAMES.iter().position(|(number, _)| *number == errno);
@@ -75,7 +75,7 @@ impl Tally {
         }
     }
 
-    /// One line for each call.
+    /// Returns one line for each call.
     pub(super) fn lines(&self) -> Vec<String> {
         let line = |(at, results): (usize, &[AtomicU64; OTHER + 1])| {
             let mut line = match Call::ALL.get(at) {

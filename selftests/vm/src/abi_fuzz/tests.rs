@@ -4,7 +4,7 @@
 //!
 //! - the errors that the fuzzer expects of each call are those of `Documentation/uapi.rst`;
 //! - a seed always makes the same script;
-//! - of a script that fails what it fails of is left.
+//! - a failing script is reduced to the operation that makes it fail.
 
 use std::{
     collections::BTreeSet,
@@ -25,11 +25,11 @@ use super::{
 };
 use crate::harness::property;
 
-/// Some end of user space.
+/// A possible end of user space.
 const LIMIT: u64 = 1 << 40;
 const UAPI: &str = include_str!("../../../../Documentation/uapi.rst");
 
-/// The sections of the document that have `name` in their title.
+/// Returns the sections of the document that have `name` in their title.
 fn sections<'a>(name: &'a str) -> impl Iterator<Item = &'static str> + 'a {
     let is_line = |line: &str, with: char| line.len() > 2 && line.chars().all(|c| c == with);
     let mut starts = vec![];
@@ -52,7 +52,7 @@ fn sections<'a>(name: &'a str) -> impl Iterator<Item = &'static str> + 'a {
     found.into_iter()
 }
 
-/// The error numbers that a text names.
+/// Returns the error numbers that a text names.
 fn errors_in(text: &str) -> BTreeSet<String> {
     let quoted = text.split("``").skip(1).step_by(2);
     let is_error = |word: &&str| {
@@ -71,13 +71,13 @@ fn the_document_has_the_same_errors() {
             sections(&name_of(call)).count() > 0,
             "{call:?} has a section"
         );
-        // Of all calls, and not repeated.
+        // The document lists these errors once, for all calls.
         documented.extend(["EFAULT", "EINVAL"].map(str::to_owned));
         if !matches!(call, Call::Info | Call::Stats) {
             documented.insert("E2BIG".to_owned());
         }
         if call == Call::Write || call == Call::Read {
-            // They share a section; EACCES is of WRITE alone.
+            // READ and WRITE share a section, but only WRITE returns EACCES.
             documented.insert("EACCES".to_owned());
         }
         let mut expected: BTreeSet<String> = call.documented().iter().map(errno_name).collect();
@@ -86,10 +86,10 @@ fn the_document_has_the_same_errors() {
             expected.insert("EACCES".to_owned());
         }
         if call == Call::Measure {
-            // "What an engine says about the first page of a call": as PIN.
+            // The document says "What an engine says about the first page of a call". These are the errors of PIN.
             documented.extend(sections("RUST_GUP_IOC_PIN").flat_map(errors_in));
         }
-        // What an engine says about KERNEL and FAST_ONLY is no error of INFO.
+        // INFO only reports whether KERNEL supports FAST_ONLY; that is no error of INFO.
         assert_eq!(documented, expected, "{call:?}");
     }
 }

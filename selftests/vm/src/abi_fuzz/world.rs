@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A case: a process with memory, files and threads, that does what a script says and ends.
+//! A case: a process with memory, files and threads that performs a script and ends.
 
 use std::{
     ffi::CStr,
@@ -71,14 +71,14 @@ use crate::harness::{
     }, //
 };
 
-/// Handles of a shared file that were seen last.
+/// Number of handles of a shared file that the threads remember.
 const BOARD: usize = 8;
 
-/// What the threads of a case share.
+/// Data that the threads of a case share.
 pub(super) struct World {
     pub(super) persona: Persona,
     pub(super) limit: Option<u64>,
-    /// There is one thread, so that what it does can be predicted.
+    /// There is a single thread, whose results can be predicted.
     pub(super) is_alone: bool,
     pub(super) arena: Arena,
     pub(super) shared_files: [AtomicI32; NR_SHARED_FILES],
@@ -90,14 +90,14 @@ pub(super) struct World {
     socket: (Rendezvous, Rendezvous),
 }
 
-/// Descriptors that are not of the device, or give no access to it.
+/// Descriptors of other files than the device, or without access to it.
 pub(super) struct OtherFiles {
     pub(super) path: c_int,
     pub(super) pipe: c_int,
     pub(super) null: c_int,
 }
 
-/// Where the kernel maps its code and its data into each process.
+/// Addresses of the kernel's code and data in each process.
 #[derive(Clone, Copy)]
 pub(super) struct Special {
     pub(super) vdso: u64,
@@ -107,7 +107,7 @@ pub(super) struct Special {
 }
 
 impl Special {
-    /// As it is in this process and its children.
+    /// Finds the addresses for this process and its children.
     pub(super) fn find() -> Self {
         let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
         let start_of = |name: &str| {
@@ -123,7 +123,7 @@ impl Special {
     }
 }
 
-/// Runs a case in this process, which ends with it: with status 0 if nothing was wrong.
+/// Runs a case in this process and ends the process. The status is 0 if nothing was wrong.
 pub(super) fn run(
     persona: Persona,
     script: &Script,
@@ -133,7 +133,8 @@ pub(super) fn run(
 ) -> ! {
     let limit = persona.limit(script.limit_choice);
     let arena = Arena::new(script.threads.len(), script.with_secret, special.user_limit);
-    // There are no other threads yet: capabilities and namespaces are those of a thread.
+    // No other thread exists yet: capabilities and namespaces belong to a thread, so they are given up before the first
+    // one starts. Registering needs privileges, so it comes before that.
     let blocker =
         (!script.is_alone() || script.limit_choice % 2 == 0).then(|| blocker::register(&arena));
     let inherited = persona.inherits_files();
@@ -194,7 +195,7 @@ pub(super) fn run(
     exit_at_once(i32::from(result.is_err()));
 }
 
-/// Ends the process if it is time.
+/// Ends the process if the script says so at this operation.
 fn end_before(at: usize, end: End) {
     match end {
         End::Exit(then) if then == at => exit_at_once(0),
@@ -229,12 +230,12 @@ impl OtherFiles {
     }
 }
 
-/// A program that does nothing.
+/// Becomes a program that does nothing.
 fn become_another_program() -> ! {
     const PROGRAM: &CStr = c"/bin/busybox";
     let arguments = [PROGRAM.as_ptr(), c"true".as_ptr(), null()];
-    // SAFETY: The timer goes on and the handler does not: a signal would be fatal. All strings end in a zero byte, and
-    // both lists in a null pointer.
+    // SAFETY: SIGALRM is ignored, because the timer survives execve() and the handler does not, so a signal would be
+    // fatal. All strings end in a zero byte, and both lists in a null pointer.
     unsafe {
         libc::signal(libc::SIGALRM, libc::SIG_IGN);
         libc::execve(PROGRAM.as_ptr(), arguments.as_ptr(), [null()].as_ptr());
@@ -244,7 +245,7 @@ fn become_another_program() -> ! {
 
 extern "C" fn do_nothing(_: c_int) {}
 
-/// Has signals interrupt the process.
+/// Makes signals interrupt the process at a regular interval.
 fn interrupt_every(period_us: u32) {
     let period = libc::timeval {
         tv_sec: 0,
@@ -254,7 +255,8 @@ fn interrupt_every(period_us: u32) {
         it_interval: period,
         it_value: period,
     };
-    // SAFETY: The handler may run at any time; zeroes are a valid action, which is completed before it is used.
+    // SAFETY: The handler does nothing, so it may run at any time. Zeroes are a valid action, which is completed before
+    // it is used.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = do_nothing as extern "C" fn(c_int) as usize;
@@ -265,7 +267,7 @@ fn interrupt_every(period_us: u32) {
 }
 
 impl World {
-    /// Gives everything back, and looks whether it was.
+    /// Releases everything, and checks the charge before and after.
     fn release_all(&self, callers: &mut [Caller<'_>]) -> Result<(), String> {
         let locked_pages = || pinned_kib() * 1024 / page_bytes() as u64;
         if self.is_alone && locked_pages() != callers[0].nr_held_pages() {
@@ -281,7 +283,7 @@ impl World {
                     let unpin = raw::rust_gup_unpin {
                         handle: held.handle,
                     };
-                    // SAFETY: That is the structure of the call.
+                    // SAFETY: `unpin` is the structure that the call reads.
                     let result =
                         unsafe { libc::ioctl(file.fd, raw::RUST_GUP_IOC_UNPIN.into(), &unpin) };
                     check(result).map_err(|e| format!("UNPIN of {held:x?} in the end: {e}"))?;
@@ -291,7 +293,7 @@ impl World {
         if self.is_alone && locked_pages() != 0 {
             return Err(format!("{} pages are charged, none held", locked_pages()));
         }
-        // SAFETY: Takes no pointers. Nobody uses any of them any more.
+        // SAFETY: `close_range()` takes no pointers. Nobody uses any of the descriptors any more.
         check(unsafe { libc::close_range(3, u32::MAX, 0) }).map_err(|e| e.to_string())?;
         match locked_pages() {
             0 => Ok(()),
@@ -352,7 +354,7 @@ impl Caller<'_> {
         match operation {
             MemoryOperation::Protect(writable) => {
                 let prot = if writable { RW } else { libc::PROT_NONE };
-                // It may be unmapped.
+                // The region may be unmapped.
                 // SAFETY: Nobody has a reference to the region.
                 let _ = unsafe { libc::mprotect(start, half, prot) };
             }
@@ -382,10 +384,10 @@ impl Caller<'_> {
     }
 
     fn file(&mut self, operation: FileOperation) {
-        // None of it need work: others close the same descriptors.
+        // Each of these may fail, because other threads close the same descriptors.
         let can_open = !self.world.persona.inherits_files();
         let shared = |nr: usize| &self.world.shared_files[nr];
-        // SAFETY: Takes no pointers. Each descriptor is closed by who took it out of its place.
+        // SAFETY: `close()` takes no pointers. A descriptor is closed by the thread that took it out of its place.
         let put = |nr: usize, fd: c_int| unsafe { libc::close(shared(nr).swap(fd, Relaxed)) };
         match operation {
             FileOperation::Open(nr) if can_open => drop(put(nr, open_device(libc::O_RDWR))),
@@ -395,12 +397,12 @@ impl Caller<'_> {
             FileOperation::Open(_) | FileOperation::OpenReadOnly(_) => {}
             FileOperation::Close(nr) => drop(put(nr, -1)),
             FileOperation::Duplicate(from, to) => {
-                // SAFETY: Takes no pointers.
+                // SAFETY: `dup()` takes no pointers.
                 put(to, unsafe { libc::dup(shared(from).load(Relaxed)) });
             }
             FileOperation::Replace(from, to) => {
                 let (from, to) = (shared(from).load(Relaxed), shared(to).load(Relaxed));
-                // SAFETY: Takes no pointers.
+                // SAFETY: `dup2()` takes no pointers.
                 unsafe { libc::dup2(from, to) };
             }
             FileOperation::Pass(nr) => {
@@ -408,9 +410,9 @@ impl Caller<'_> {
                 if fd < 0 {
                     return;
                 }
-                // SAFETY: It is only used for the time of the call.
+                // SAFETY: The borrowed descriptor is only used during the call.
                 let copy = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
-                // It was closed by somebody.
+                // Another thread has closed it.
                 let Ok(copy) = copy else { return };
                 send(&self.world.socket.0, &copy.as_fd(), 0);
                 drop(copy);
@@ -418,7 +420,7 @@ impl Caller<'_> {
             }
             FileOperation::Renew(nr) if can_open => {
                 let fd = open_device(libc::O_RDWR | libc::O_CLOEXEC);
-                // SAFETY: Takes no pointers. The descriptor is this thread's own.
+                // SAFETY: `close()` takes no pointers. The descriptor belongs to this thread.
                 check(unsafe { libc::close(self.own[nr].fd) }).expect("close");
                 self.renew(nr, fd);
             }
@@ -426,7 +428,7 @@ impl Caller<'_> {
         }
     }
 
-    /// The device serves ioctl() and nothing else.
+    /// Checks that the device serves ioctl() and nothing else.
     fn other_call(&self, call: OtherCall) -> Result<(), String> {
         let fd = self.own[0].fd;
         let mut bytes = [0_u8; 64];
@@ -467,7 +469,7 @@ impl Caller<'_> {
     }
 }
 
-/// Forks a process that runs a case.
+/// Forks a process that runs a case. The child never returns from here.
 pub(super) fn fork_case(run: impl FnOnce()) -> Pid {
     if let Some(pid) = fork().expect("fork") {
         return pid;
