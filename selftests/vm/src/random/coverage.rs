@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counts what was met: operations, ways of asking, reasons why the walk stopped, levels of leaves.
+//! Counts what the sequences meet: operations, kinds of requests, stop reasons, levels of leaves.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ use crate::harness::{
     memory::has_movable_memory, //
 };
 
-/// Starts the lines by which a process tells its counts.
+/// Prefix of the lines in which a process reports its counts.
 const MARK: &str = "count\t";
-/// What each case is counted as.
+/// Name under which each case is counted.
 const CASE: &str = "cases";
 
 /// Counts by name.
@@ -49,12 +49,12 @@ impl Coverage {
         self.add(&format!("way {way}"), 1);
     }
 
-    /// How a range was answered: an error number, or 0.
+    /// Counts the result of a request: an error number, or 0.
     pub(super) fn answer(&mut self, errno: i32) {
         self.add(&format!("errno {errno}"), 1);
     }
 
-    /// What the fast walk met.
+    /// Counts where the fast walk stopped, and the pages that it took at each level.
     pub(super) fn walk(&mut self, stop: Option<StopAt>, nr_by_level: &[u64]) {
         if let Some(stop) = stop {
             self.add(&format!("stop {}", stop.reason.name()), 1);
@@ -64,7 +64,7 @@ impl Coverage {
         }
     }
 
-    /// Something else that is worth counting.
+    /// Counts something else that is worth counting.
     pub(super) fn met(&mut self, what: &str) {
         self.add(&format!("met {what}"), 1);
     }
@@ -79,14 +79,14 @@ impl Coverage {
         }
     }
 
-    /// Tells the parent process.
+    /// Reports the counts to the parent process.
     pub(super) fn tell(&self) {
         for (name, nr) in &self.0 {
             println!("{MARK}{name}\t{nr}");
         }
     }
 
-    /// Takes the counts out of what a process said.
+    /// Takes the counts out of the output of a process.
     pub(super) fn listen(said: &mut Vec<String>) -> Self {
         let mut coverage = Self::default();
         said.retain(|line| {
@@ -98,7 +98,7 @@ impl Coverage {
         coverage
     }
 
-    /// The counts of one group, in one line.
+    /// Returns the counts of a group, in one line.
     fn line(&self, group: &str) -> String {
         let counts: Vec<String> = self
             .0
@@ -108,13 +108,13 @@ impl Coverage {
         format!("{group}: {}", counts.join(", "))
     }
 
-    /// All counts, a line for each group.
+    /// Returns all counts, one line for each group.
     pub(super) fn lines(&self) -> Vec<String> {
         let groups = ["operation", "way", "errno", "stop", "pages", "met"];
         groups.iter().map(|g| self.line(g)).collect()
     }
 
-    /// Reasons for stopping that were not met, and not for lack of a cause.
+    /// Returns the stop reasons that were not met although they can be met.
     pub(super) fn missing_stops(&self) -> Vec<&'static str> {
         Stop::all()
             .filter(|stop| why_not_reachable(*stop).is_none())
@@ -123,7 +123,7 @@ impl Coverage {
             .collect()
     }
 
-    /// Operations that were never done, and not for lack of what they need.
+    /// Returns the operations that were never done although the machine can do them.
     pub(super) fn missing_operations(&self) -> Vec<String> {
         Op::names()
             .filter(|name| why_not_doable(name).is_none())
@@ -131,7 +131,7 @@ impl Coverage {
             .collect()
     }
 
-    /// Levels of leaves that were not met.
+    /// Returns the levels of leaves that were not met.
     pub(super) fn missing_levels(&self, nr_levels: usize) -> Vec<usize> {
         (0..nr_levels)
             .filter(|level| self.get(&format!("pages level {level}")) == 0)
@@ -139,7 +139,7 @@ impl Coverage {
     }
 }
 
-/// Why a reason cannot be met by one process on memory at rest.
+/// Says why a single process cannot meet a stop reason on memory at rest.
 pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
     Some(match stop.number() {
         raw::RUST_GUP_STOP_CHANGED
@@ -166,7 +166,7 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
     })
 }
 
-/// Why this machine refuses an operation each time.
+/// Says why this machine always refuses an operation.
 pub(super) fn why_not_doable(operation: &str) -> Option<&'static str> {
     match operation {
         "MapGiant" if giant_file().is_none() => Some("there is no page of 1 GiB"),
@@ -175,7 +175,7 @@ pub(super) fn why_not_doable(operation: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether this kernel's fast path takes small folios without an owner (`gup_fast_folio_allowed()`): since 7.3.
+/// Returns whether this kernel's fast path takes small folios without an owner (`gup_fast_folio_allowed()`): since 7.3.
 fn takes_unowned() -> bool {
     kernel_is_at_least(7, 3)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The file systems that files are mapped from, and the huge page that all sequences share.
+//! The file systems whose files are mapped, and the huge page that all sequences share.
 
 use std::{
     ffi::CString,
@@ -41,10 +41,10 @@ use crate::harness::{
     fixture::check, //
 };
 
-/// Large enough for a few files as long as the arena.
+/// Size of the disk: enough for a few files as long as the arena.
 const DISK_BYTES: u64 = 48 << 20;
 
-/// What is mounted while sequences run.
+/// The file systems that are mounted while sequences run.
 pub(super) struct FileSystems {
     disk: Disk,
     tmpfs: Mount,
@@ -54,7 +54,7 @@ static DIRECTORIES: OnceLock<[(Memory, String); 2]> = OnceLock::new();
 static GIANT: OnceLock<Option<File>> = OnceLock::new();
 
 impl FileSystems {
-    /// Mounts all, and makes the huge page if there is one.
+    /// Mounts all file systems, and makes the huge page if the machine has one.
     pub(super) fn new() -> io::Result<Self> {
         let all = Self {
             disk: Disk::new(DISK_BYTES),
@@ -71,7 +71,8 @@ impl FileSystems {
     }
 }
 
-/// A file of 1 GiB whose only page is there already: to clear it takes seconds.
+/// Creates a file of 1 GiB and allocates its only page. The sequences share the file, because clearing the page takes
+/// seconds.
 fn giant() -> io::Result<File> {
     let file = file::memfd(MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB, 0)?;
     file.set_len((Place::Giant.nr_pages() * page_bytes()) as u64)?;
@@ -91,12 +92,12 @@ fn giant() -> io::Result<File> {
     Ok(file)
 }
 
-/// The huge page of 1 GiB, on machines that have one.
+/// Returns the file with the huge page of 1 GiB, on machines that have one.
 pub(super) fn giant_file() -> Option<&'static File> {
     GIANT.get()?.as_ref()
 }
 
-/// A file without a name on the file system for `memory`.
+/// Creates a file without a name on the file system for `memory`.
 pub(super) fn file_of(memory: Memory, nr_pages: usize) -> io::Result<File> {
     let directories = DIRECTORIES.get().expect("the file systems are mounted");
     let file = match directories.iter().find(|(m, _)| *m == memory) {
@@ -112,7 +113,7 @@ pub(super) fn file_of(memory: Memory, nr_pages: usize) -> io::Result<File> {
     Ok(file)
 }
 
-/// A file system, until this is dropped.
+/// A mounted file system. It is unmounted on drop.
 struct Mount(&'static str);
 
 impl Mount {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel says about pages and mappings.
+//! What the kernel reports about pages and mappings.
 
 use std::{
     fs::{
@@ -17,12 +17,12 @@ use crate::harness::{
     proof::kpageflags, //
 };
 
-/// Whether a frame has one of these flags in /proc/kpageflags.
+/// Returns whether a frame has one of these flags in /proc/kpageflags.
 pub(super) fn has_flag(frame: u64, wanted: u64) -> bool {
     kpageflags(frame, 1)[0] & wanted != 0
 }
 
-/// Whether a page is mapped by a huge leaf, by PAGEMAP_SCAN of /proc/self/pagemap (`include/uapi/linux/fs.h`).
+/// Returns whether a huge leaf maps a page. Asks PAGEMAP_SCAN of /proc/self/pagemap (`include/uapi/linux/fs.h`).
 pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
     const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
     const PAGE_IS_HUGE: u64 = 1 << 6;
@@ -30,8 +30,8 @@ pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
     let mut region = [0_u64; 3];
     let vec = region.as_mut_ptr().expose_provenance() as u64;
     let (start, end) = (addr as u64, (addr + page_bytes()) as u64);
-    // Size and flags; the range and how far it went; the list and its length, without a limit for pages; categories
-    // that are inverted, wanted, wanted by choice, and told.
+    // The fields: size and flags; the range and how far the scan went; the list, its length, and no limit for pages;
+    // the categories that are inverted, that are all required, of which any is required, and that are returned.
     let mut scan = [
         96,
         0,
@@ -46,12 +46,12 @@ pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
         0,
         PAGE_IS_HUGE,
     ];
-    // SAFETY: The structure and the list, of one element, live as long as the call.
+    // SAFETY: The structure and the list of one element live as long as the call.
     let nr = check(unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, scan.as_mut_ptr()) });
     nr.expect("PAGEMAP_SCAN") != 0
 }
 
-/// Whether the mapping of an address may be written and not read.
+/// Returns whether the mapping of an address may be written but not read.
 pub(super) fn is_write_only(addr: usize) -> bool {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
     maps.lines().any(|line| {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify, of memory made by random operations and of random ranges of it, that
+//! Verify, for random ranges of memory that was made by random operations, that
 //!
 //! - both engines take the same pages with the same effect on them, or fail with the same error;
-//! - what was taken is what is mapped, with the same contents for the owner and for who holds it;
-//! - nothing keeps a reference in the end;
-//! - every operation is done, and every reason to stop and every level of leaves that can be met on memory at rest is
-//!   met.
+//! - the pages taken are the pages mapped, and the owner and the holder see the same contents;
+//! - nothing keeps a reference at the end;
+//! - each operation is done, and each stop reason and each level of leaves is met that can be met on memory at rest.
 //!
-//! A *case* is one range, taken by both engines. Cases come in sequences, of each seed in turn: operations that make or
-//! change memory, and ranges after each of them. Each sequence runs in a process of its own, and depends on nothing but
-//! the seed and its number. One that fails is made shorter as long as it fails, and is then printed.
+//! A *case* is one range that both engines take. Cases come in sequences: operations that make or change memory, and
+//! ranges after each operation. If there are several seeds, they take turns. Each sequence runs in a process of its
+//! own, and depends on nothing but the seed and its number. A sequence that fails is made shorter as long as it fails,
+//! and is then printed.
 
 mod coverage;
 mod files;
@@ -69,27 +69,27 @@ use crate::{
     }, //
 };
 
-/// How long a failing sequence is made shorter.
+/// Time for making a failing sequence shorter.
 const SHRINK_FOR: Duration = Duration::from_secs(120);
-/// With so many cases all that can be met is met.
+/// Number of cases that is enough to meet everything that can be met.
 const NR_CASES_FOR_ALL: u64 = 50_000;
-/// With so many each operation is done: some take a state that is seldom.
+/// Number of cases that is enough to do each operation. Some operations need a rare state.
 const NR_CASES_FOR_OPERATIONS: u64 = 100_000;
-/// How often it is said how far it has come.
+/// Time between two reports of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// What is asked for on the command line.
+/// Options of the command line.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many cases [without end]
+    /// Number of cases [no limit]
     #[arg(long = "cases", value_name = "N")]
     nr_cases: Option<u64>,
 
-    /// For how long [without end]
+    /// Run for this time [no limit]
     #[arg(long = "seconds", value_name = "N")]
     nr_seconds: Option<u64>,
 
-    /// Where the random numbers begin; several are taken in turn (default: 1)
+    /// Seed of the random numbers; several seeds are used in turn (default: 1)
     #[arg(long = "seed", value_name = "N", value_parser = seed::parse)]
     seeds: Vec<u64>,
 
@@ -98,7 +98,7 @@ pub(crate) struct Options {
     first: u64,
 }
 
-/// What `gup-selftest --random` does.
+/// Runs `gup-selftest --random`.
 pub(crate) fn main(options: &Options) -> ExitCode {
     exit_code(run(options))
 }
@@ -137,7 +137,8 @@ fn run(options: &Options) -> io::Result<bool> {
     while !is_time_over() {
         let mut turn = nr_sequences as usize % numbers.len();
         if is_done(sum.nr_cases()) {
-            // What is seldom met at random is met by the seed that was tried before, if it has them all.
+            // Random cases may miss what is rare. The first seed is known to meet everything if it gets all cases, so
+            // continue with that seed alone.
             if is_done(nr_cases_of_first) || missing(&sum).is_none() {
                 break;
             }
@@ -178,7 +179,7 @@ fn progress(sum: &Coverage, nr_sequences: u64, started: Instant) -> String {
     )
 }
 
-/// Whether what can be met at all was met.
+/// Reports whether everything was met that can be met.
 fn all_was_met(reporter: &mut Reporter<io::Stdout>, sum: &Coverage) -> io::Result<Outcome> {
     if sum.nr_cases() < NR_CASES_FOR_ALL {
         let why = format!("too few cases for that: --cases {NR_CASES_FOR_ALL} or more");
@@ -207,7 +208,7 @@ fn all_was_met(reporter: &mut Reporter<io::Stdout>, sum: &Coverage) -> io::Resul
     }
 }
 
-/// What should have been met by so many cases, and was not.
+/// Describes what this many cases should have met and did not meet.
 fn missing(sum: &Coverage) -> Option<String> {
     if sum.nr_cases() < NR_CASES_FOR_ALL {
         return None;
@@ -225,12 +226,12 @@ fn missing(sum: &Coverage) -> Option<String> {
     })
 }
 
-/// What makes up a sequence: it depends on nothing but the seed and its number.
+/// Returns the runner that makes a sequence. A sequence depends on nothing but the seed and its number.
 fn runner_of(seed: u64, number: u64) -> TestRunner {
     property::runner_of(seed, number, SHRINK_FOR)
 }
 
-/// One sequence, and what becomes of it.
+/// Plays one sequence, and shorter ones if it fails. The error describes the failure.
 fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Result<(), String> {
     let mut runner = runner_of(seed, number);
     let tree = strategy::sequence()
@@ -262,12 +263,12 @@ fn one(player: &mut Player, seed: u64, number: u64, sum: &mut Coverage) -> Resul
 struct Player {
     guard: Guard,
     before: Orphans,
-    /// The kernel is not what it was: whatever is played from now on would fail.
+    /// The kernel is no longer as it was before, so all further sequences would fail.
     is_broken: bool,
 }
 
 impl Player {
-    /// What was met, or what went wrong.
+    /// Plays a sequence. Returns what it met, or what went wrong.
     fn play(&mut self, sequence: Sequence) -> Result<Coverage, String> {
         let test = Test::new(module_path!(), "sequence", move || world::play(&sequence));
         let (outcome, mut said) = run_one(&test).map_err(|e| e.to_string())?;
@@ -281,7 +282,7 @@ impl Player {
         if outcome == Outcome::Pass {
             if let Err(why) = Orphans::no_more_than(self.before) {
                 said.push(why);
-                // They stay.
+                // These pages stay, so count them from now on.
                 self.before = Orphans::count();
             }
         }

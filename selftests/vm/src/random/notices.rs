@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! userfaultfd whose faults nobody serves: they fail at once, for the owner as for the slow path.
+//! userfaultfd without a thread that serves faults: they fail at once, for the owner as well as for the slow path.
 
 use std::{
     io,
@@ -35,24 +35,25 @@ const MODE_MISSING: u64 = 1 << 0;
 const MODE_WP: u64 = 1 << 1;
 const MODE_RWP: u64 = 1 << 3;
 
-/// The userfaultfd of a process, if it needed one.
+/// The userfaultfd of a process, once it is needed.
 #[derive(Default)]
 pub(super) struct Notices {
     fd: Option<OwnedFd>,
-    /// Somewhere writes are noticed.
+    /// A piece is registered for notices of writes.
     has_writes: bool,
 }
 
 impl Notices {
-    /// Whether anything may be protected.
+    /// Returns whether any piece may be protected.
     pub(super) fn are_used(&self) -> bool {
         self.fd.is_some()
     }
 
-    /// Has accesses to a piece noticed, also to pages that are there.
+    /// Registers a piece for notices of accesses, also to pages that are present.
     ///
-    /// Writes that are noticed stay so. Linux 7.3 refuses anything else; 7.2 forgets them, but not what it has marked,
-    /// and then a fault never ends on a huge page of the pool that is (`hugetlb_wp()`, `mm/hugetlb.c`).
+    /// A registration for writes is kept when the piece is registered again. Linux 7.3 refuses to drop it. Linux 7.2
+    /// drops it but leaves its marks in the entries, and then a fault on a marked huge page of the pool never ends
+    /// (`hugetlb_wp()`, `mm/hugetlb.c`).
     pub(super) fn register(&mut self, piece: Piece, notice: Notice) -> io::Result<()> {
         self.has_writes |= matches!(notice, Notice::Writes | Notice::MissingAndWrites);
         let mode = match notice {
@@ -70,7 +71,7 @@ impl Notices {
         self.protect(piece, notice, true)
     }
 
-    /// Protects a piece, or takes that back.
+    /// Protects a piece, or removes the protection.
     pub(super) fn protect(&mut self, piece: Piece, notice: Notice, on: bool) -> io::Result<()> {
         let number = if notice == Notice::Accesses {
             UFFDIO_RWPROTECT
@@ -96,7 +97,7 @@ fn open() -> io::Result<OwnedFd> {
         | FEATURE_SIGBUS
         | FEATURE_WP_HUGETLBFS_SHMEM
         | FEATURE_WP_UNPOPULATED;
-    // Linux 7.2 does not know all of them.
+    // Linux 7.2 does not know all of these features.
     ioctl(
         fd.as_raw_fd(),
         UFFDIO_API,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Accesses of the owner to memory that may not be there, or not allow it: by way of system calls, which say EFAULT
-//! where a load or a store would kill. For the CPU they are accesses of user space as any other.
+//! Accesses of the owner to memory that may be missing or may not allow them. They are made by system calls, which
+//! return EFAULT where a load or a store would kill the process. For the CPU they are accesses to user space like any
+//! other.
 
 use std::{
     fs::File,
@@ -28,16 +29,16 @@ use rustix::fs::MemfdFlags;
 use super::step::Piece;
 use crate::harness::fixture::check;
 
-/// How much of a page is touched.
+/// Number of bytes of a page that are touched.
 const WORD: usize = 8;
-/// As many pages as one system call touches (`UIO_MAXIOV`).
+/// Number of pages that one system call touches at most (`UIO_MAXIOV`).
 const BATCH: usize = 1024;
 
-/// What is copied from and to.
+/// The files that are copied from and to.
 pub(super) struct Owner {
-    /// Read by writing to memory what is in it: each word is another one.
+    /// Source of what is written to memory. Each word is different.
     words: File,
-    /// Written to with what is read from memory.
+    /// Destination of what is read from memory.
     scratch: File,
 }
 
@@ -54,12 +55,12 @@ impl Owner {
         })
     }
 
-    /// Touches a word of every `stride`-th page, as far as that is allowed. What is written depends on `salt`.
+    /// Touches a word of every `stride`-th page that allows it. `salt` selects the words that are written.
     pub(super) fn touch(&self, piece: Piece, stride: usize, access: Access, salt: usize) {
         let pages: Vec<iovec> = (0..piece.nr_pages)
             .step_by(stride)
             .map(|page| iovec {
-                // Not all at the same offset.
+                // Vary the offset within the page.
                 iov_base: pointer(piece.addr() + page * page_bytes() + (page % 8) * 64),
                 iov_len: WORD,
             })
@@ -69,7 +70,7 @@ impl Owner {
             let batch = &rest[..rest.len().min(BATCH)];
             let nr = batch.len() as i32;
             let offset = (salt % BATCH * WORD) as i64;
-            // SAFETY: Only memory of the arena is accessed, to which there are no references.
+            // SAFETY: The call accesses only memory of the arena, to which there are no references.
             let nr_bytes = check(unsafe {
                 match access {
                     Access::Write => {
@@ -79,14 +80,14 @@ impl Owner {
                 }
             });
             let nr_done = nr_bytes.map_or(0, |n| n as usize / WORD);
-            // One that cannot be accessed is left out.
+            // Skip the page that cannot be accessed.
             rest = &rest[nr_done.max(1)..];
         }
     }
 
-    /// Reads `len` bytes; none if that is not allowed.
+    /// Reads `len` bytes. Returns `None` if that is not allowed.
     pub(super) fn read(&self, addr: usize, len: usize) -> Option<Vec<u8>> {
-        // SAFETY: Only memory of the arena is read, to which there are no references.
+        // SAFETY: The call reads only memory of the arena, to which there are no references.
         let nr = unsafe { libc::pwrite(self.scratch.as_raw_fd(), pointer(addr), len, 0) };
         if nr != len as isize {
             return None;
@@ -98,10 +99,10 @@ impl Owner {
         Some(data)
     }
 
-    /// Writes a word, and returns it; none if that is not allowed.
+    /// Writes a word and returns it. Returns `None` if that is not allowed.
     pub(super) fn write(&self, addr: usize, salt: usize) -> Option<[u8; WORD]> {
         let offset = (salt % BATCH * WORD) as u64;
-        // SAFETY: Only memory of the arena is written to, to which there are no references.
+        // SAFETY: The call writes only to memory of the arena, to which there are no references.
         let nr = unsafe { libc::pread(self.words.as_raw_fd(), pointer(addr), WORD, offset as i64) };
         if nr != WORD as isize {
             return None;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where memory is made: the two ends of user space, and an arena on the border of two entries of the root.
+//! The places where memory is made: both ends of user space, and an arena on the border between two entries of the
+//! root.
 
 use std::{
     fmt,
@@ -21,28 +22,28 @@ use crate::harness::{
     memory::Map, //
 };
 
-/// Leaves of the second level in the arena.
+/// Number of second-level leaves in the arena.
 const NR_LEAVES: usize = 4;
-/// Pages at either end of user space.
+/// Number of pages at either end of user space.
 const NR_AT_ENDS: usize = 16;
 
-/// A part of the address space that a sequence may do with as it likes.
+/// A part of the address space in which a sequence may do anything.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
-    /// Half of it lies under one entry of the root, half under the next.
+    /// Lies under two entries of the root, half under each.
     Arena,
-    /// From address 0 on.
+    /// Begins at address 0.
     Bottom,
-    /// Up to the last page of user space.
+    /// Ends with the last page of user space.
     Top,
-    /// Room for one page of 1 GiB.
+    /// Has room for one page of 1 GiB.
     Giant,
-    /// The vDSO and what lies below it. Nothing is made there.
+    /// The vDSO and the pages below it. Sequences make no memory there.
     Vdso,
 }
 
 impl Place {
-    /// Those in which memory is made.
+    /// The places where sequences make memory.
     pub(super) const OURS: [Self; 4] = [Self::Arena, Self::Bottom, Self::Top, Self::Giant];
 
     pub(super) fn nr_pages(self) -> usize {
@@ -60,14 +61,14 @@ impl Place {
             Self::Bottom => 0,
             Self::Top => user_limit() - NR_AT_ENDS * page_bytes(),
             Self::Giant => 2 * fourth_level_entry(),
-            // SAFETY: Takes no pointers.
+            // SAFETY: `getauxval()` takes no pointers.
             Self::Vdso => unsafe {
                 libc::getauxval(libc::AT_SYSINFO_EHDR) as usize - 6 * page_bytes()
             },
         }
     }
 
-    /// The place and page of an address.
+    /// Returns the place and the page of an address.
     pub(super) fn of(addr: usize) -> Option<(Self, usize)> {
         Self::OURS.into_iter().chain([Self::Vdso]).find_map(|p| {
             let page = addr.checked_sub(p.addr())? / page_bytes();
@@ -107,12 +108,13 @@ impl fmt::Debug for Spot {
     }
 }
 
-/// How many bytes an entry of the fourth level maps: of the root with four levels, of the table below with five.
+/// Returns how many bytes an entry of the fourth level maps. With four levels that is the root, with five the table
+/// below.
 fn fourth_level_entry() -> usize {
     1 << machine().raw.entry_shift[3]
 }
 
-/// Whether nothing is mapped where memory is to be made: sequences map over what is there.
+/// Checks that nothing is mapped where memory is to be made. Sequences replace whatever is mapped there.
 pub(super) fn all_free() -> io::Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     for place in Place::OURS {

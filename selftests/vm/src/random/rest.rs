@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A machine at rest: nobody but the sequence takes references, moves pages or frees them. And whether pages were left
-//! behind: what is on a list of pages in use belongs to a process or to a file.
+//! Keeps the machine at rest: nobody but the sequence takes references, moves pages or frees them. Also checks whether
+//! pages were left behind: each page on a list of pages in use must belong to a process or to a file.
 
 use std::{
     fs,
@@ -17,10 +17,10 @@ use rust_gup_memory::Setting;
 
 use crate::harness::fixture::field;
 
-/// How long it may take until pages are given back.
+/// How long it may take until pages are freed.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Puts to rest what works by itself, as long as the result lives.
+/// Stops background work of the kernel, as long as the result lives.
 pub(super) fn settings() -> Vec<Setting> {
     [
         ("/sys/kernel/mm/ksm/run", "0"),
@@ -33,24 +33,24 @@ pub(super) fn settings() -> Vec<Setting> {
     .collect()
 }
 
-/// Whether this process, and those that it forks from now on, may have huge pages unasked. Of those that it gives back
-/// in part the rest would look as if nobody had it.
+/// Sets whether this process, and the processes that it forks from now on, get huge pages unasked. If a process frees a
+/// part of a huge page, the rest looks as if it belonged to nobody.
 pub(super) fn allow_huge_pages(allowed: bool) -> io::Result<()> {
     Ok(rustix::thread::disable_transparent_huge_pages(!allowed)?)
 }
 
-/// Pages that nobody has, but that are in use.
+/// Pages in use that belong to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Orphans {
-    /// On lists of pages in use, and neither mapped nor in a file.
+    /// Pages on lists of pages in use that are neither mapped nor in a file.
     nr_pages: i64,
-    /// Taken from the pool of huge pages.
+    /// Huge pages that are taken from the pool.
     nr_huge: i64,
 }
 
 impl Orphans {
     pub(super) fn count() -> Self {
-        // Pages that are on their way to a list are in neither of the counts; this brings them there.
+        // Pages on their way to a list are in neither of the counts. This moves them to their list.
         let _ = fs::write("/proc/sys/vm/drop_caches", "1");
         let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
         let vmstat = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
@@ -77,7 +77,7 @@ impl Orphans {
         }
     }
 
-    /// Fails if there are more than before.
+    /// Fails if there are more of them than before.
     pub(super) fn no_more_than(before: Self) -> Result<(), String> {
         let deadline = Instant::now() + LIMIT;
         loop {

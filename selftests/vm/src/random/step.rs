@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a sequence consists of: operations that make memory, and ranges that are taken of it.
+//! The parts of a sequence: operations that make memory, and ranges of that memory to take.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use super::place::{
     Spot, //
 };
 
-/// Whole pages of a place.
+/// Consecutive whole pages of a place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) place: Place,
@@ -27,7 +27,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// All of it.
+    /// Returns the piece that covers the whole place.
     pub(super) fn of(place: Place) -> Self {
         Self {
             place,
@@ -52,22 +52,22 @@ impl fmt::Debug for Piece {
     }
 }
 
-/// What is mapped.
+/// A kind of memory to map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Memory {
     Anon,
     DevZero,
     Memfd,
-    /// tmpfs that is mounted with huge=always.
+    /// A file on a tmpfs that is mounted with huge=always.
     Tmpfs,
     /// A file on a disk.
     Disk,
-    /// Huge pages of 2 MiB out of the pool.
+    /// Huge pages of 2 MiB from the pool.
     Hugetlb,
     Secret,
-    /// Memory of a device, by way of /dev/mem.
+    /// Memory of a device, mapped through /dev/mem.
     Device,
-    /// The file that was made last, from its beginning on.
+    /// The file that was made last, from its beginning.
     Again,
 }
 
@@ -85,7 +85,7 @@ impl Memory {
     ];
 }
 
-/// Rights of a mapping.
+/// Access rights of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rights {
     ReadWrite,
@@ -93,7 +93,7 @@ pub(super) enum Rights {
     Write,
     None,
     ReadExec,
-    /// By a protection key that denies reading, where there are keys.
+    /// Execute-only. Where there are protection keys, the kernel uses a key that denies reading.
     Exec,
 }
 
@@ -110,7 +110,7 @@ impl Rights {
     }
 }
 
-/// What a protection key denies.
+/// The accesses that a protection key denies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Denies {
     Nothing,
@@ -118,7 +118,7 @@ pub(super) enum Denies {
     Access,
 }
 
-/// Advice of madvise(2).
+/// An advice for madvise(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Advice {
     DontNeed,
@@ -187,7 +187,7 @@ impl Advice {
     }
 }
 
-/// How large the folios are that anonymous memory gets unasked. With `HugePage` it gets any size.
+/// Size of the folios that anonymous memory gets unasked. With `HugePage` it may get any of the sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sizes {
     Base,
@@ -196,13 +196,13 @@ pub(super) enum Sizes {
     M2,
 }
 
-/// What userfaultfd is to notice. Nobody serves the faults: they fail.
+/// The accesses of which userfaultfd gives notice. Nobody serves the faults, so they fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Notice {
     Missing,
     Writes,
     MissingAndWrites,
-    /// Any access, from Linux 7.3 on.
+    /// Any access. Needs Linux 7.3.
     Accesses,
 }
 
@@ -215,7 +215,7 @@ impl Notice {
     ];
 }
 
-/// Makes memory, or changes it.
+/// An operation that makes or changes memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     Map {
@@ -224,7 +224,7 @@ pub(super) enum Op {
         shared: bool,
         rights: Rights,
     },
-    /// The huge page of 1 GiB, shared by all sequences.
+    /// Maps the huge page of 1 GiB, which all sequences share.
     MapGiant(Rights),
     Unmap(Piece),
     Protect(Piece, Rights),
@@ -233,7 +233,7 @@ pub(super) enum Op {
     Move {
         from: Piece,
         to: Spot,
-        /// Leaves the mapping behind, empty.
+        /// Leaves the old mapping in place, empty.
         leaves: bool,
     },
     /// Accesses a word of every `stride`-th page.
@@ -242,11 +242,11 @@ pub(super) enum Op {
         stride: usize,
         access: Access,
     },
-    /// A child that lives on, and writes before that.
+    /// Forks a child. The child may write to a piece, and lives on.
     Fork {
         writes: Option<Piece>,
     },
-    /// Ends the eldest child.
+    /// Ends the oldest child.
     Reap,
     Lock {
         piece: Piece,
@@ -254,20 +254,20 @@ pub(super) enum Op {
     },
     Unlock(Piece),
     Notice(Piece, Notice),
-    /// Takes the protection back, as if that had been served.
+    /// Removes the protection, as serving the fault would.
     Reveal(Piece, Notice),
-    /// /proc/self/clear_refs
+    /// Writes to /proc/self/clear_refs.
     ClearRefs(u8),
     FolioSizes(Sizes),
-    /// Cuts the file that was made last.
+    /// Truncates the file that was made last.
     Truncate {
         nr_pages: usize,
     },
-    /// Releases the eldest of what was kept.
+    /// Releases the oldest handle that was kept.
     Release,
 }
 
-/// Operations that are not told apart any further.
+/// Operations that are counted without distinguishing their arguments.
 const PLAIN: [&str; 15] = [
     "MapGiant",
     "Unmap",
@@ -287,7 +287,7 @@ const PLAIN: [&str; 15] = [
 ];
 
 impl Op {
-    /// All short names.
+    /// Returns the short names of all operations.
     pub(super) fn names() -> impl Iterator<Item = String> {
         let memory = Memory::ALL.iter().map(|memory| format!("Map {memory:?}"));
         let advice = Advice::ALL
@@ -300,7 +300,7 @@ impl Op {
         memory.chain(advice).chain(notices).chain(plain)
     }
 
-    /// Short name, for counting.
+    /// Returns the short name of the operation, for counting.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Map { memory, .. } => format!("Map {memory:?}"),
@@ -315,16 +315,16 @@ impl Op {
     }
 }
 
-/// Who takes a range.
+/// How both engines take a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
     Compare,
-    /// Each engine, this one first, with a look at what it took.
+    /// PIN by each engine, by `first` before the other one. The pages are checked each time.
     Pin {
         first: Engine,
-        /// The second one takes while the first one still holds.
+        /// The second engine takes the range while the first one still holds it.
         overlap: bool,
-        /// What the first one took is held on.
+        /// The pages that the first engine took stay held.
         keep: bool,
     },
 }
@@ -368,18 +368,18 @@ impl fmt::Debug for Take {
     }
 }
 
-/// An operation, and what is taken after it.
+/// An operation, and the ranges to take after it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) op: Op,
     pub(super) takes: Vec<Take>,
 }
 
-/// A sequence of operations on memory that was not touched yet.
+/// A sequence of operations on fresh memory.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Sequence {
     pub(super) sizes: Sizes,
-    /// What the arena consists of in the beginning.
+    /// What the arena is mapped to at the beginning.
     pub(super) ground: Option<(Memory, bool)>,
     pub(super) groups: Vec<Group>,
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How sequences are made up. What is more likely is what leads to more different entries, side by side.
+//! Strategies that draw sequences. They prefer what leads to more different entries side by side.
 //!
-//! Alternatives are values in a list where that is possible: a choice among strategies (`prop_oneof!`) costs much more,
-//! and there are a hundred choices in a sequence for each millisecond that playing it takes.
+//! Alternatives are values in a list where that is possible. A choice among strategies (`prop_oneof!`) costs much more,
+//! and a sequence has a hundred choices for each millisecond that playing it takes.
 
 use std::fmt::Debug;
 
@@ -60,10 +60,10 @@ fn pages_a_leaf() -> usize {
 }
 
 const NR_LEAVES: usize = 4;
-/// Sizes of pieces and ranges are drawn from 0 up to this one, and cut to what is wanted.
+/// Upper bound of the numbers from which sizes are derived. They are reduced to the range that is wanted.
 const ANY: usize = 1 << 24;
 
-/// One of some values, each with a weight, the plainest first.
+/// Selects one of several values by weight. The plainest value comes first.
 fn weighted<T: Clone + Debug + 'static>(values: &[(usize, T)]) -> Select<T> {
     let repeated = values
         .iter()
@@ -71,7 +71,7 @@ fn weighted<T: Clone + Debug + 'static>(values: &[(usize, T)]) -> Select<T> {
     select(repeated.collect::<Vec<_>>())
 }
 
-/// A sequence: many ranges after each operation, for making memory costs more than taking it.
+/// Draws a sequence. Many ranges follow each operation, because making memory costs more than taking it.
 pub(super) fn sequence() -> impl Strategy<Value = Sequence> {
     let nothing = weighted(&[(1, true), (7, false)]);
     let ground = (nothing, memory(), any::<bool>())
@@ -91,9 +91,9 @@ fn sizes() -> Select<Sizes> {
     select(vec![Sizes::Base, Sizes::K64, Sizes::M1, Sizes::M2])
 }
 
-/// A page of the arena, near the border of a leaf more often than not.
+/// Draws a page of the arena, more often near the border of a leaf.
 fn arena_page() -> impl Strategy<Value = usize> {
-    // Where in a leaf, and how far from there on.
+    // First page within the leaf, and number of pages to choose from.
     let within = weighted(&[
         (4, (0, 12)),
         (3, (0, pages_a_leaf())),
@@ -103,7 +103,7 @@ fn arena_page() -> impl Strategy<Value = usize> {
         .prop_map(|(leaf, (from, span), at)| leaf * pages_a_leaf() + from + at % span)
 }
 
-/// Mostly in the arena.
+/// Draws a page of a place.
 fn spot(places: Select<Place>) -> impl Strategy<Value = Spot> {
     (places, arena_page(), 0..ANY).prop_map(|(place, arena_page, page)| match place {
         Place::Arena => Spot {
@@ -122,7 +122,7 @@ fn places() -> Select<Place> {
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
-    // At most so many pages, or all of so many leaves.
+    // Either the maximum number of pages, or a number of whole leaves.
     let sizes = weighted(&[
         (4, (9, 0)),
         (4, (130, 0)),
@@ -260,7 +260,7 @@ fn take() -> impl Strategy<Value = Take> {
         (1, Place::Vdso),
     ]);
     let byte = weighted(&[(2, 1), (1, page_bytes())]);
-    // At most so many bytes, in steps of so many.
+    // Maximum number of bytes, and the step.
     let len = weighted(&[
         (14, (2 * page_bytes(), 1)),
         (14, (17 * page_bytes(), 1)),
@@ -271,10 +271,10 @@ fn take() -> impl Strategy<Value = Take> {
     ]);
     let fallback = weighted(&[(3, Fallback::Slow), (1, Fallback::Never)]);
     let what = (select(&HOWS[..]), access(), fallback, by());
-    // One number for byte and length: they are of no interest by themselves.
+    // A single number gives both byte and length, because neither matters by itself.
     (spot(places), byte, len, 0..ANY, what).prop_map(
         |(spot, byte, (max, step), number, (how, access, fallback, by))| {
-            // There is nothing to compare a fast-only pin with.
+            // For a fast-only pin the kernel has no counterpart to compare with.
             let fallback = match by {
                 By::Compare if how != How::Get => Fallback::Slow,
                 _ => fallback,

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Takes ranges, by each engine, and looks at what was taken.
+//! Takes ranges with each engine, and checks what was taken.
 //!
-//! What is right is what the kernel's own function does with the same range in the same state. Besides,
+//! The reference is what the kernel's own function does with the same range in the same state. In addition,
 //!
-//! - the pages taken are those that /proc/self/pagemap names, from the first page of the range on, without a gap;
-//! - where a count is short, the kernel does not give the next page alone, either;
-//! - what is read through the pages is what the owner reads, and what is written through them the owner reads;
-//! - what the owner writes is read through them, where GUP promises that.
+//! - the pages taken are those in /proc/self/pagemap, from the first page of the range, without a gap;
+//! - where a count is short, the kernel does not take the next page alone either;
+//! - the owner and the holder of the pages read the same contents, and the owner reads what is written through the
+//!   pages;
+//! - what the owner writes can be read through the pages, where GUP promises that.
 
 use std::{
     rc::Rc,
@@ -64,17 +65,17 @@ use crate::harness::{
     }, //
 };
 
-/// How many bytes are looked at, at either end of a range.
+/// Number of bytes that are checked at either end of a range.
 const LOOK: usize = 8;
 
-/// How results differ if one engine gets further than the other.
+/// Differences in the results if one engine gets further than the other.
 const SHORTER: u32 = raw::RUST_GUP_DIFF_RESULT
     | raw::RUST_GUP_DIFF_NR_PAGES
     | raw::RUST_GUP_DIFF_REFERENCED
     | raw::RUST_GUP_DIFF_FIRST;
 
 impl World {
-    /// One case.
+    /// Runs one case.
     pub(super) fn take(&mut self, take: &Take) {
         at(take);
         let engines = match take.by {
@@ -120,12 +121,12 @@ impl World {
         assert_eq!(errno, expected.unwrap_or(0), "take {take:?}: errno");
     }
 
-    /// Whether all differences are such that there must be, in the referenced flag where the slow path took part.
+    /// Returns whether all differences are expected ones: in the referenced flag, where the slow path took part.
     ///
-    /// The fast path marks every folio as referenced. The slow one does not where it is unevictable
-    /// (`lru_gen_inc_refs()`), or mapped by a huge leaf (`folio_mark_accessed()` is for base pages alone,
-    /// `mm/gup.c:886`). Which pages come to the slow path differs: the kernel lets it take the rest of a call, which is
-    /// for 512 pages at most, and the walk in Rust goes on fast.
+    /// The fast path marks every folio as referenced. The slow path does not mark a folio that is unevictable
+    /// (`lru_gen_inc_refs()`) or mapped by a huge leaf (only base pages get `folio_mark_accessed()`, `mm/gup.c:886`).
+    /// The engines give different pages to the slow path: the kernel lets it take the rest of a call, which asks for at
+    /// most 512 pages, and the walk in Rust goes on with the fast path.
     fn is_of_slow_path(&mut self, take: &Take, compared: &Compared) -> bool {
         let c = &compared.raw;
         if c.nr_fast == c.nr_pages_rust || c.differences != raw::RUST_GUP_DIFF_REFERENCED {
@@ -157,9 +158,9 @@ impl World {
         true
     }
 
-    /// Which pages an engine marks as referenced.
+    /// Returns for each page whether an engine marks it as referenced.
     fn marked(&self, request: &Request, engine: Engine) -> Vec<bool> {
-        // It clears the marks in the end.
+        // COMPARE clears the marks at its end.
         self.device.compare(request).expect("COMPARE");
         let pinned = self.device.pin(request, engine).expect("PIN");
         let runs = pinned.runs().expect("RUNS");
@@ -169,7 +170,7 @@ impl World {
             .collect()
     }
 
-    /// Counts what the fast walk met, and fails if it was something that takes a race.
+    /// Counts what the fast walk met. Fails if it stopped for a reason that needs a race.
     fn walked(&mut self, take: &Take, stop: Option<StopAt>, nr_by_level: &[u64]) {
         self.coverage.walk(stop, nr_by_level);
         if let Some(stop) = stop {
@@ -210,7 +211,7 @@ impl World {
         }
     }
 
-    /// Takes a range with one engine, and looks at it: the pages, or the error number.
+    /// Takes a range with one engine and checks it. Returns the pages, or the error number.
     fn pin<'d>(
         &mut self,
         device: &'d Device,
@@ -249,7 +250,7 @@ impl World {
                 );
             }
             assert_eq!(found.len(), nr_pages, "take {take:?}: pages in the runs");
-            // What the kernel keeps beside the vDSO changes with the time.
+            // The kernel's data beside the vDSO changes with time.
             if take.place != Place::Vdso {
                 self.look(take, engine, &pinned, &expected);
             }
@@ -258,7 +259,7 @@ impl World {
     }
 
     fn both_the_same(&mut self, take: &Take, rust: Result<u64, i32>, kernel: Result<u64, i32>) {
-        // Of fast-only pins the kernel offers none to compare with.
+        // The kernel has no fast-only pins to compare with.
         if kernel == Err(libc::EOPNOTSUPP) && take.fallback == Fallback::Never {
             return;
         }
@@ -268,11 +269,12 @@ impl World {
         }
     }
 
-    /// Whether a range that is to be read has `nr_pages` pages up to a mapping that may not be read, but be written.
+    /// Returns whether a range to be read has only `nr_pages` pages because a mapping follows that may be written but
+    /// not read.
     ///
-    /// Nothing in an entry says that it may not be read, so the fast path takes it; the slow one refuses
-    /// (`check_vma_flags()`, `mm/gup.c`). Whether it comes to the slow path depends on the pages before: the kernel
-    /// takes it for all that follow, the walk in Rust goes on fast.
+    /// No entry says that it may not be read, so the fast path takes it. The slow path refuses (`check_vma_flags()`,
+    /// `mm/gup.c`). Whether the slow path is asked depends on the pages before: the kernel lets it take all pages that
+    /// follow, and the walk in Rust goes on with the fast path.
     fn ends_at_write_only(&mut self, take: &Take, nr_pages: u64) -> bool {
         let request = take.request();
         let addr = request.addr / page_bytes() * page_bytes() + nr_pages as usize * page_bytes();
@@ -286,7 +288,7 @@ impl World {
         ends
     }
 
-    /// A short count ends where the kernel gives nothing.
+    /// Checks that a short count ends where the kernel takes nothing.
     fn nothing_follows(&mut self, device: &Device, take: &Take, engine: Engine, nr_pages: usize) {
         let request = take.request();
         let addr = request.addr / page_bytes() * page_bytes() + nr_pages * page_bytes();
@@ -303,14 +305,14 @@ impl World {
         self.coverage.met("short count");
     }
 
-    /// Looks at both ends of what was taken, as the owner and through the pages.
+    /// Checks the contents at both ends of the pages taken, as the owner and through the pages.
     fn look(&mut self, take: &Take, engine: Engine, pinned: &Pinned<'_>, frames: &[u64]) {
         let request = take.request();
         let offset = request.addr % page_bytes();
         let nr_bytes = (frames.len() * page_bytes() - offset).min(request.len_bytes);
         for at in [0, nr_bytes.saturating_sub(LOOK)] {
             let page = (offset + at) / page_bytes();
-            // Up to the end of the page.
+            // Stop at the end of the page.
             let len = LOOK
                 .min(nr_bytes - at)
                 .min(page_bytes() - (offset + at) % page_bytes());
@@ -344,11 +346,11 @@ impl World {
     }
 }
 
-/// Whether what was taken so may be held while other ranges are taken.
+/// Returns whether pages that were taken in this way may stay held while other ranges are taken.
 ///
-/// A page in movable memory that somebody holds cannot be moved for a long-term pin, and then the slow path gives up
-/// all pages of that call (`migrate_longterm_unpinnable_folios()`, `mm/gup.c`). The module asks it for fewer at a time
-/// than `gup_fast_fallback()` does, so the counts would differ.
+/// A page in movable memory that somebody holds cannot be moved for a long-term pin. Then the slow path gives up all
+/// pages of that call (`migrate_longterm_unpinnable_folios()`, `mm/gup.c`). The module asks it for fewer pages at a
+/// time than `gup_fast_fallback()` does, so the counts would differ.
 fn may_keep(how: How) -> bool {
     static NO_MOVABLE_MEMORY: OnceLock<bool> = OnceLock::new();
     how == How::LongTerm || *NO_MOVABLE_MEMORY.get_or_init(|| !has_movable_memory())
@@ -360,10 +362,11 @@ fn through(pinned: &Pinned<'_>, at: usize, len: usize) -> Vec<u8> {
     data
 }
 
-/// Whether the owner's writes go to the page that was taken, and not to a copy of it.
+/// Returns whether the owner's writes go to the page that was taken, and not to a copy of it.
 ///
-/// That is so if it was taken for writing, while nothing else happens. Of pins for reading it is promised for anonymous
-/// pages, which are unshared before, and for long for all (`gup_must_unshare()`, `mm/internal.h:1356`).
+/// They do if the page was taken for writing and nothing else happens meanwhile. For a pin for reading, GUP promises it
+/// for anonymous pages, which it unshares first; for a long-term pin, for all pages (`gup_must_unshare()`,
+/// `mm/internal.h:1356`).
 fn is_promised(take: &Take, frame: u64) -> bool {
     take.access == Access::Write
         || take.how == How::LongTerm
@@ -374,7 +377,7 @@ fn nr_pages_of(request: &Request) -> usize {
     (request.addr % page_bytes() + request.len_bytes).div_ceil(page_bytes())
 }
 
-/// With which error a call is refused before anything is taken.
+/// Returns the error with which a call is refused before it takes any page.
 fn refusal(request: &Request, with_kernel: bool) -> Option<i32> {
     let end = request.addr + request.len_bytes;
     if end > user_limit() {
@@ -386,7 +389,7 @@ fn refusal(request: &Request, with_kernel: bool) -> Option<i32> {
     }
 }
 
-/// What the engines differ in.
+/// Describes how the engines differ.
 fn in_words(request: &Request, compared: &Compared) -> String {
     let c = &compared.raw;
     let page = c.diff_addr as usize;

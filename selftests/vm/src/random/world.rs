@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Carries out operations, in a process of their own. One that the kernel refuses changes nothing, and is counted as
-//! refused: most combinations of memory and operation are refused, and which are is not the point.
+//! Carries out the operations of a sequence, in a process of its own. An operation that the kernel refuses changes
+//! nothing and is only counted as refused. Most combinations of memory and operation are refused; the test does not
+//! predict which.
 
 use std::{
     collections::VecDeque,
@@ -66,9 +67,9 @@ use crate::harness::{
     }, //
 };
 
-/// Where the first MiB of physical memory has a hole for a display adapter.
+/// Physical address of the hole for a display adapter in the first MiB.
 const DEVICE_MEMORY: i64 = 0xa0000;
-/// Starts the lines by which a process tells what it is doing.
+/// Prefix of the lines in which a process reports what it is doing.
 pub(super) const AT: &str = "at\t";
 /// From include/uapi/asm-generic/mman.h.
 const MLOCK_ONFAULT: libc::c_uint = 1;
@@ -83,13 +84,13 @@ pub(super) struct World {
     files: Vec<File>,
     children: VecDeque<(Child, Rendezvous)>,
     held: VecDeque<u64>,
-    /// Keys that deny writing, and any access.
+    /// Protection keys: the first denies writing, the second any access.
     keys: Option<[i32; 2]>,
     notices: Notices,
     nr_steps: usize,
 }
 
-/// Plays a sequence. Panics where the engines differ.
+/// Plays a sequence. Panics if the engines differ.
 pub(super) fn play(sequence: &Sequence) {
     let mut world = World::new();
     allow_huge_pages(true).expect("PR_SET_THP_DISABLE");
@@ -126,7 +127,7 @@ impl World {
         }
     }
 
-    /// A number that is another one each time.
+    /// Returns a number that is different each time.
     pub(super) fn salt(&mut self) -> usize {
         self.nr_steps += 1;
         self.nr_steps
@@ -154,14 +155,14 @@ impl World {
             Op::Unmap(piece) => unmap(piece),
             Op::Protect(piece, rights) => protect(piece, rights),
             Op::ProtectByKey(piece, denies) => self.protect_by_key(piece, denies),
-            // The kernel would try without end: what userfaultfd protects leaves markers when it is zapped, and
-            // markers are zapped to make room for guards (`madvise_guard_install()`, `mm/madvise.c`).
+            // The kernel would retry forever: zapping memory that userfaultfd protects leaves markers behind, and the
+            // kernel zaps markers to make room for guards (`madvise_guard_install()`, `mm/madvise.c`).
             Op::Advise(_, Advice::GuardInstall) if self.notices.are_used() => {
                 Err(io::ErrorKind::Unsupported.into())
             }
             Op::Advise(piece, advice) => {
                 let (start, len) = parts(piece);
-                // SAFETY: Only memory of the arena changes, to which there are no references.
+                // SAFETY: The call changes only memory of the arena, to which there are no references.
                 check(unsafe { libc::madvise(start, len, advice.number()) }).map(drop)
             }
             Op::Move { from, to, leaves } => relocate(from, to, leaves),
@@ -178,12 +179,12 @@ impl World {
             Op::Lock { piece, on_fault } => {
                 let (start, len) = parts(piece);
                 let flags = if on_fault { MLOCK_ONFAULT } else { 0 };
-                // SAFETY: Changes no contents.
+                // SAFETY: The call changes no contents.
                 check(unsafe { libc::mlock2(start, len, flags) }).map(drop)
             }
             Op::Unlock(piece) => {
                 let (start, len) = parts(piece);
-                // SAFETY: Changes no contents.
+                // SAFETY: The call changes no contents.
                 check(unsafe { libc::munlock(start, len) }).map(drop)
             }
             Op::Notice(piece, notice) => self.notices.register(piece, notice),
@@ -253,7 +254,7 @@ impl World {
         };
         let (start, len) = parts(piece);
         let rights = Rights::ReadWrite.bits();
-        // SAFETY: Changes no contents.
+        // SAFETY: The call changes no contents.
         let result = unsafe { libc::syscall(libc::SYS_pkey_mprotect, start, len, rights, key) };
         check(result).map(drop)
     }
@@ -269,7 +270,7 @@ impl World {
                 owner.touch(piece, 1, Access::Write, salt);
             }
             theirs.signal();
-            // It is ended from outside.
+            // The parent ends the child.
             theirs.wait_for_more();
         });
         ours.wait();
@@ -284,7 +285,7 @@ impl World {
         Ok(())
     }
 
-    /// Holds a handle on, for some time.
+    /// Keeps a handle for some time.
     pub(super) fn keep(&mut self, handle: u64) {
         if self.held.len() == NR_HELD {
             let _ = self.release();
@@ -301,7 +302,7 @@ impl World {
     }
 }
 
-/// Says what comes next, for who wants to know where this process ended.
+/// Prints the next step, so that the parent knows it if this process dies.
 pub(super) fn at(step: &impl std::fmt::Debug) {
     println!("{AT}{step:?}");
 }
@@ -323,7 +324,7 @@ fn parts(piece: Piece) -> (*mut c_void, usize) {
 fn map(piece: Piece, rights: Rights, flags: i32, fd: RawFd, offset: i64) -> io::Result<()> {
     let (start, len) = parts(piece);
     let flags = flags | libc::MAP_FIXED;
-    // SAFETY: Only memory of the arena is replaced, to which there are no references.
+    // SAFETY: The call replaces only memory of the arena, to which there are no references.
     let at = unsafe { libc::mmap(start, len, rights.bits(), flags, fd, offset) };
     if at == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
@@ -331,9 +332,9 @@ fn map(piece: Piece, rights: Rights, flags: i32, fd: RawFd, offset: i64) -> io::
     Ok(())
 }
 
-/// A private mapping of a file must be too small for a huge leaf, for the kernel's sake: a long-term pin for reading
-/// never ends there. `wp_huge_pmd()` (`mm/memory.c:6391`) zaps the leaf, to unshare the page below it, and
-/// `do_read_fault()` maps it again.
+/// Makes a private mapping of a file too small for a huge leaf. Otherwise a long-term pin for reading never ends in the
+/// kernel: `wp_huge_pmd()` (`mm/memory.c:6391`) zaps the leaf to unshare the page below it, and `do_read_fault()` maps
+/// it again.
 fn small_if_private(piece: Piece, shared: bool) -> Piece {
     let nr_max = if shared {
         usize::MAX
@@ -346,20 +347,20 @@ fn small_if_private(piece: Piece, shared: bool) -> Piece {
     }
 }
 
-/// Maps a file from its beginning on.
+/// Maps a file from its beginning.
 pub(super) fn map_file(piece: Piece, file: &File, rights: Rights, flags: i32) -> io::Result<()> {
     map(piece, rights, flags, file.as_raw_fd(), 0)
 }
 
 pub(super) fn unmap(piece: Piece) -> io::Result<()> {
     let (start, len) = parts(piece);
-    // SAFETY: Only memory of the arena goes, to which there are no references.
+    // SAFETY: The call unmaps only memory of the arena, to which there are no references.
     check(unsafe { libc::munmap(start, len) }).map(drop)
 }
 
 fn protect(piece: Piece, rights: Rights) -> io::Result<()> {
     let (start, len) = parts(piece);
-    // SAFETY: Changes no contents.
+    // SAFETY: The call changes no contents.
     check(unsafe { libc::mprotect(start, len, rights.bits()) }).map(drop)
 }
 
@@ -371,7 +372,7 @@ fn relocate(from: Piece, to: Spot, leaves: bool) -> io::Result<()> {
         flags |= libc::MREMAP_DONTUNMAP;
     }
     let to = with_exposed_provenance_mut::<c_void>(to.addr());
-    // SAFETY: Only memory of the arena is moved and replaced, to which there are no references.
+    // SAFETY: The call moves and replaces only memory of the arena, to which there are no references.
     let at = unsafe { libc::mremap(start, len, len, flags, to) };
     if at == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
@@ -379,9 +380,9 @@ fn relocate(from: Piece, to: Spot, leaves: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A key under which this thread may not write (2), or not access at all (1).
+/// Allocates a key that denies this thread writing (2) or any access (1).
 fn allocate_key(rights: u32) -> io::Result<i32> {
-    // SAFETY: Takes no pointers.
+    // SAFETY: `pkey_alloc()` takes no pointers.
     let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, rights) })?;
     Ok(key as i32)
 }
