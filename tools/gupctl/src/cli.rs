@@ -84,14 +84,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
 }
 
-/// One kind, or all there are.
+/// One kind, or all kinds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum KindChoice {
     All,
     One(Kind),
 }
 
-/// The kinds that were chosen, each once, in the order of [`Kind::ALL`].
+/// Returns the chosen kinds, each once, in the order of [`Kind::ALL`].
 pub(crate) fn kinds(choices: &[KindChoice]) -> Vec<Kind> {
     Kind::ALL
         .into_iter()
@@ -374,7 +374,7 @@ impl From<BenchEngineArg> for Engine {
     }
 }
 
-/// The enum for the switch.
+/// Converts the switch `--fast-only`.
 pub(crate) fn fallback(fast_only: bool) -> Fallback {
     if fast_only {
         Fallback::Never

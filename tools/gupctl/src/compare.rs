@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `gupctl compare`: both engines on the same memory.
+//! `gupctl compare`: compares both engines on the same memory.
 
 use std::{
     collections::BTreeSet,
@@ -47,12 +47,12 @@ use crate::{
     Verdict, //
 };
 
-/// Pages by the leaf that they were found under: the size of the leaf, and how many pages.
+/// Numbers of pages by the leaf that maps them: pairs of the leaf's size and the number of pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ByLeaf(Vec<(u64, u64)>);
 
 impl ByLeaf {
-    /// `nr_by_level` is what the module counted, for this machine's leaves.
+    /// Combines the module's counts `nr_by_level` with the sizes of this machine's leaves.
     pub(crate) fn of(
         device: &Device,
         nr_by_level: [u64; RUST_GUP_NR_LEVELS as usize],
@@ -63,7 +63,7 @@ impl ByLeaf {
         Ok(Self(leaves.collect()))
     }
 
-    /// Like `512x 4K, 1x 2M`: leaves, or base pages.
+    /// Formats the numbers of leaves, such as `512x 4K, 1x 2M`. Base pages count as leaves.
     pub(crate) fn text(&self) -> String {
         let page_bytes = self.0.first().map_or(1, |(bytes, _)| *bytes);
         let parts: Vec<_> = self
@@ -91,7 +91,7 @@ impl Serialize for ByLeaf {
     }
 }
 
-/// Why and where the fast walk stopped, for machines.
+/// The stop reason and its place, for machines.
 #[derive(Debug, Serialize)]
 pub(crate) struct StopReport {
     pub(crate) reason: &'static str,
@@ -109,11 +109,11 @@ impl StopReport {
     }
 }
 
-/// What became of one comparison.
+/// The outcome of one comparison.
 #[derive(Debug, Serialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 pub(crate) enum Outcome {
-    /// The machine cannot make such memory.
+    /// The machine cannot make memory of this kind.
     NotAvailable { reason: String },
     /// The module refused to compare.
     Refused { reason: String },
@@ -121,14 +121,15 @@ pub(crate) enum Outcome {
     Compared(Box<Comparison>),
 }
 
-/// What both engines took of the same range.
+/// What both engines took from the same range.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
     is_equal: bool,
-    /// How often the engines were compared: counts that others change meanwhile differ once, not each time.
+    /// How often the engines were compared. If others change a count meanwhile, it differs in one comparison, but not
+    /// in each one.
     nr_tries: u64,
     differences: Vec<&'static str>,
-    /// Where the first page that differs lies.
+    /// Offset of the first page that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     diff_offset: Option<u64>,
     errno_rust: i32,
@@ -147,7 +148,7 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// The last cells of a row of the table.
+    /// Returns the last cells of a row of the table.
     fn cells(&self) -> [String; 8] {
         let nr_pages = if self.nr_pages_rust == self.nr_pages_kernel {
             self.nr_pages_rust.to_string()
@@ -166,7 +167,7 @@ impl Comparison {
         ]
     }
 
-    /// What does not fit into numbers.
+    /// Returns remarks that do not fit into numbers.
     fn notes(&self) -> String {
         let differences = self.diff_offset.map(|offset| {
             let differences = self.differences.join(", ");
@@ -194,7 +195,8 @@ impl Comparison {
 
 /// What the engine in Rust meets in memory that nobody has taken yet.
 ///
-/// After that much of what stops the walk is gone: copy-on-write is broken, pages are unshared and migrated.
+/// Afterwards much of what stops the walk is gone, because taking the pages breaks copy-on-write, unshares pages and
+/// migrates them.
 #[derive(Debug, Serialize)]
 pub(crate) struct First {
     errno: i32,
@@ -216,7 +218,7 @@ impl First {
     }
 }
 
-/// One comparison.
+/// One comparison, as a row of the table.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     kind: &'static str,
@@ -227,7 +229,7 @@ pub(crate) struct Row {
     pub(crate) outcome: Outcome,
 }
 
-/// What is asked of each kind of memory.
+/// The request that is made for each kind of memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
     pub(crate) len_bytes: usize,
@@ -237,7 +239,7 @@ pub(crate) struct Question {
 }
 
 impl Row {
-    /// Makes memory of a kind and lets both engines take it.
+    /// Makes memory of a kind, and lets both engines take it.
     pub(crate) fn of(device: &Device, kind: Kind, question: Question) -> Self {
         Self {
             kind: kind.name(),
@@ -248,7 +250,7 @@ impl Row {
         }
     }
 
-    /// For the table.
+    /// Returns the cells of the row.
     fn cells(&self) -> Vec<String> {
         let how = if self.fast_only {
             format!("{}, fast only", self.how)
@@ -270,7 +272,7 @@ impl Row {
         cells
     }
 
-    /// Names of the reasons why the fast walk stopped.
+    /// Returns the names of the stop reasons.
     fn stops(&self) -> impl Iterator<Item = &'static str> + '_ {
         let comparison = match &self.outcome {
             Outcome::Compared(comparison) => Some(comparison),
@@ -282,8 +284,8 @@ impl Row {
     }
 }
 
-/// Of how many ranges the fast walk took all pages, some, or none. By range: a single one of 1 GiB has more pages than
-/// all others together.
+/// Numbers of ranges of which the fast walk took all pages, some, or none. Ranges are counted, not pages, because one
+/// range of 1 GiB has more pages than all others together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Reach {
     all: usize,
@@ -292,7 +294,7 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// A range without pages shows nothing.
+    /// Adds a range. A range without pages is not counted, because it shows nothing.
     fn add(&mut self, nr_fast: u64, nr_pages: u64) {
         match (nr_fast, nr_pages) {
             (_, 0) => {}
@@ -309,7 +311,7 @@ impl Reach {
     }
 }
 
-/// All comparisons, and what they come to.
+/// The totals of all comparisons.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
     pub(crate) nr_compared: usize,
@@ -317,9 +319,9 @@ pub(crate) struct Summary {
     pub(crate) nr_refused: usize,
     pub(crate) nr_pages: u64,
     pub(crate) nr_fast: u64,
-    /// What the fast walk took of the ranges that have pages.
+    /// What the fast walk took from the ranges that have pages.
     fast: Reach,
-    /// What it took of them before anyone had taken the memory.
+    /// What the fast walk took from them before anyone had taken the memory.
     fast_at_first: Reach,
     #[serde(skip)]
     kinds: BTreeSet<&'static str>,
@@ -436,13 +438,13 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
     }))
 }
 
-/// Compares, and compares again where only counts differ: the kernel takes references of its own now and then, as DAMON
-/// does, which many kernels run by default (`damon_get_folio()`).
+/// Compares the engines, and repeats that if only counts differ. The kernel itself takes references now and then, for
+/// example for DAMON, which many kernels run by default (`damon_get_folio()`).
 fn compare_at_rest(device: &Device, request: &Request) -> io::Result<(Compared, First, u64)> {
     const COUNTS: u32 = RUST_GUP_DIFF_REFCOUNT | RUST_GUP_DIFF_PINCOUNT | RUST_GUP_DIFF_REFERENCED;
     const MAX_CALLS: u32 = 4;
     let mut compared = device.compare(request)?;
-    // Only once is the memory as it was found.
+    // Only the first comparison sees the memory untouched.
     let first = First::of(&compared, request);
     let mut nr_tries = 1 + compared.raw.nr_retries;
     for _ in 1..MAX_CALLS {
@@ -456,7 +458,7 @@ fn compare_at_rest(device: &Device, request: &Request) -> io::Result<(Compared, 
     Ok((compared, first, nr_tries))
 }
 
-/// Writes comparisons as a table, and what the reasons mean that occur in it.
+/// Writes comparisons as a table, and explains the stop reasons that occur in it.
 pub(crate) fn write_table(rows: &[Row], output: &mut Output) -> io::Result<()> {
     let mut table = Table::new(&[
         ("kind", Align::Left),
@@ -492,7 +494,7 @@ pub(crate) fn write_table(rows: &[Row], output: &mut Output) -> io::Result<()> {
     Ok(())
 }
 
-/// So many percent, where all is not said of almost all.
+/// Formats a percentage. Shows 100% only if `part` really is `whole`.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".into();
@@ -505,7 +507,7 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// Name of an error number that taking pages can end with.
+/// Returns the name of an error number with which taking pages can end.
 pub(crate) fn errno_name(errno: i32) -> String {
     let name = match errno {
         0 => "fine",

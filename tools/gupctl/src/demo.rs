@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `gupctl demo`: all of it, on all kinds of memory.
+//! `gupctl demo`: compares and measures the engines on all kinds of memory.
 
 use std::io;
 
@@ -38,7 +38,7 @@ use crate::{
     Verdict, //
 };
 
-/// With fewer kinds of memory the demonstration shows nothing.
+/// Number of kinds of memory that the demonstration needs to be of any use.
 const MIN_KINDS: usize = 6;
 
 const QUESTIONS: [(How, Access); 3] = [
@@ -47,7 +47,7 @@ const QUESTIONS: [(How, Access); 3] = [
     (How::LongTerm, Access::Read),
 ];
 
-/// Of which the cost is measured.
+/// The kinds of memory that are measured.
 const MEASURED: [Kind; 5] = [
     Kind::Anon4k,
     Kind::Mthp64k,

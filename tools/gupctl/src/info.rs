@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `gupctl info`: what the module is and what it runs on.
+//! `gupctl info`: describes the module and its machine.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::{
     Verdict, //
 };
 
-/// What the module says about itself.
+/// What the module reports about itself.
 #[derive(Debug, Serialize)]
 pub(crate) struct Module {
     version: String,

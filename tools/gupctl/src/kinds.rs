@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `gupctl kinds`: what kinds of memory there are, and which of them this machine can give.
+//! `gupctl kinds`: lists the kinds of memory, and which of them this machine can make.
 
 use std::io;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The machine that this runs on, for the head of reports.
+//! The machine that gupctl runs on, for the head of reports.
 
 use std::{
     fs,
@@ -13,21 +13,21 @@ use serde::{
     Serialize, //
 };
 
-/// What the cycle fields of the ABI count here.
+/// The unit of the cycle fields of the ABI on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Unit {
     /// Cycles of the time stamp counter.
     TscCycles,
-    /// Instructions: an emulator drives the time stamp counter with them.
+    /// Instructions. An emulator derives the time stamp counter from them.
     Instructions,
 }
 
 impl Unit {
-    /// Finds out.
+    /// Finds out the unit.
     ///
-    /// A loop of two instructions gets longer by exactly two counts a round only if instructions are counted. Time
-    /// would be close to that at best, and not each time.
+    /// If the counter counts instructions, a loop of two instructions takes exactly two counts more for each additional
+    /// round. If it counts time, the result comes close to that at best, and not every time.
     pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -44,7 +44,7 @@ impl Unit {
         Self::TscCycles
     }
 
-    /// Short name, as in tables and pictures.
+    /// Returns the short name, as in tables and pictures.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TscCycles => "TSC cycles",
@@ -52,7 +52,7 @@ impl Unit {
         }
     }
 
-    /// What one is, exactly.
+    /// Returns an exact description of the unit.
     pub(crate) fn explained(self) -> &'static str {
         match self {
             Self::TscCycles => "cycles of the time stamp counter (not of the core's clock)",
@@ -63,7 +63,7 @@ impl Unit {
     }
 }
 
-/// How far the time stamp counter gets while a loop of two instructions runs `rounds` times.
+/// Returns how far the time stamp counter gets while a loop of two instructions runs `rounds` times.
 #[cfg(target_arch = "x86_64")]
 fn counts_of_loop(rounds: u64) -> u64 {
     use std::arch::{
@@ -73,7 +73,7 @@ fn counts_of_loop(rounds: u64) -> u64 {
 
     // SAFETY: All processors that 64-bit Linux runs on have the instruction.
     let before = unsafe { _rdtsc() };
-    // SAFETY: Only a register and flags change.
+    // SAFETY: The code changes only a register and the flags.
     unsafe {
         asm!(
             "2:",
@@ -88,13 +88,13 @@ fn counts_of_loop(rounds: u64) -> u64 {
     after.wrapping_sub(before)
 }
 
-/// The machine that this runs on.
+/// The machine that gupctl runs on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) cpu: String,
     pub(crate) nr_cpus: usize,
-    /// Numbers from a virtual machine compare the engines, not machines.
+    /// Whether this is a virtual machine. Its numbers compare the engines, not machines.
     pub(crate) hypervisor: bool,
     pub(crate) unit: Unit,
 }
@@ -119,7 +119,7 @@ impl Machine {
         }
     }
 
-    /// For the head of a report.
+    /// Returns the entries for the head of a report.
     pub(crate) fn entries(&self) -> Vec<(&'static str, String)> {
         let kind = if self.cpu.contains("TCG") {
             ", emulated: times compare the engines, and say nothing about real machines"
@@ -135,16 +135,16 @@ impl Machine {
     }
 }
 
-/// Keeps this process on the CPU that it is on, and says which.
+/// Keeps this process on its present CPU, and returns the CPU's number.
 pub(crate) fn stay_on_this_cpu() -> io::Result<usize> {
     // SAFETY: The call takes no pointers.
     let cpu = unsafe { libc::sched_getcpu() };
     let cpu = usize::try_from(cpu).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: All zeroes is the empty set.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: The set has room for each CPU that the kernel of this machine numbers, and is bounds-checked.
+    // SAFETY: The set has room for each CPU number of this kernel, and the macro checks the bounds.
     unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: The set is of the size that is passed.
+    // SAFETY: The set has the size that is passed.
     match unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &set) } {
         0 => Ok(cpu),
         _ => Err(io::Error::last_os_error()),

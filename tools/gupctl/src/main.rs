@@ -36,12 +36,12 @@ use crate::{
     }, //
 };
 
-/// What a command found out.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// The engines agreed, or were not compared.
     Agreed,
-    /// They did not, or a pin did not show the memory that was pinned.
+    /// The engines differed, or a pin did not show the memory that was pinned.
     Differed,
 }
 
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(Verdict::Agreed) => ExitCode::SUCCESS,
         Ok(Verdict::Differed) => ExitCode::from(1),
-        // Whoever read the output has seen enough.
+        // The reader of the output has closed it, because it has seen enough.
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("gupctl: {err}");

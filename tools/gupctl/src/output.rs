@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where results go: text for people, JSON or CSV for machines.
+//! Output of results: text for people, JSON or CSV for machines.
 
 use std::io::{
     self,
@@ -17,7 +17,7 @@ use comfy_table::{
 };
 use serde::Serialize;
 
-/// How results are written.
+/// A format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
@@ -39,7 +39,7 @@ impl Output {
         }
     }
 
-    /// Writes a line for people. It is out when this returns, whatever happens to the machine next.
+    /// Writes a line for people, and flushes it, so that it is not lost if the machine crashes next.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) -> io::Result<()> {
         if self.format == Format::Text {
             writeln!(self.stdout, "{}", text.as_ref())?;
@@ -48,7 +48,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes names and values for people, one a line.
+    /// Writes names and values for people, one pair on each line.
     pub(crate) fn block(&mut self, entries: &[(&str, String)]) -> io::Result<()> {
         let width = entries
             .iter()
@@ -61,7 +61,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes the whole result for machines.
+    /// Writes the whole result as JSON, for machines.
     pub(crate) fn json(&mut self, result: &impl Serialize) -> io::Result<()> {
         if self.format == Format::Json {
             serde_json::to_writer_pretty(&mut self.stdout, result)?;
@@ -70,7 +70,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes a table: for people, or as CSV.
+    /// Writes a table, for people or as CSV.
     pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
         match self.format {
             Format::Text => write!(self.stdout, "{}", table.text()),
@@ -81,20 +81,20 @@ impl Output {
     }
 }
 
-/// Like `1 page`, `2 pages`.
+/// Formats a count with its noun, such as `1 page` or `2 pages`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 
-/// On which side the cells of a column stand.
+/// Alignment of the cells of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
     Right,
 }
 
-/// Rows under a header.
+/// A table: rows under a header.
 pub(crate) struct Table {
     columns: Vec<(&'static str, Align)>,
     rows: Vec<Vec<String>>,
@@ -130,7 +130,7 @@ impl Table {
             });
         }
         let mut text = String::new();
-        // The rule ends with the header: a remark in the last column may be long.
+        // The rule is as long as the header. The last column may hold a long remark.
         let mut width = usize::MAX;
         for line in table.lines() {
             let line = line.trim_end();
@@ -157,7 +157,7 @@ impl Table {
     }
 }
 
-/// Quotes what would end a cell (RFC 4180).
+/// Quotes a cell if its text would end the cell (RFC 4180).
 fn csv_cell(cell: &str) -> String {
     if cell.contains(['"', ',', '\n']) {
         format!("\"{}\"", cell.replace('"', "\"\""))

@@ -40,15 +40,15 @@ use crate::{
 
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// What reading through the pin showed.
+/// The result of reading through the pin.
 #[derive(Debug, Serialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 enum Content {
-    /// The same as the CPU sees.
+    /// The CPU sees the same bytes.
     Equal { len_bytes: u64 },
-    /// Something else.
+    /// The CPU sees other bytes, from this offset on.
     Different { offset: u64 },
-    /// The CPU may not look.
+    /// The CPU may not read the memory.
     NotComparable { reason: String },
 }
 
@@ -197,7 +197,7 @@ fn write_text(report: &Report, nr_runs: usize, output: &mut Output) -> io::Resul
     }
 }
 
-/// Compares what the pages hold with what the CPU sees at their addresses.
+/// Compares the contents of the pages with what the CPU sees at their addresses.
 fn read_back(pinned: &Pinned<'_>, mapping: &Mapping) -> io::Result<Content> {
     let nr_pages = usize::try_from(pinned.nr_pages()).unwrap_or(usize::MAX);
     let len_bytes = nr_pages

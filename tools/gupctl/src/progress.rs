@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far a long run got, for people who watch it.
+//! Progress of a long run, for people who watch it.
 
 use std::{
     io::{
@@ -21,7 +21,7 @@ use indicatif::{
     ProgressStyle, //
 };
 
-/// A bar for so many steps, on a terminal only.
+/// Makes a bar with `nr_steps` steps. It is only visible on a terminal.
 pub(crate) fn bar(nr_steps: u64, unit: &str) -> ProgressBar {
     if !is_watched() {
         return ProgressBar::hidden();
@@ -32,8 +32,8 @@ pub(crate) fn bar(nr_steps: u64, unit: &str) -> ProgressBar {
         .with_style(style)
 }
 
-/// Steps with names. Where nobody watches a bar, a line tells of a step now and then, so that logs show that something
-/// happens.
+/// The progress of named steps. Where no bar is visible, a line reports a step from time to time, so that logs show
+/// that something happens.
 pub(crate) struct Progress {
     bar: ProgressBar,
     nr_steps: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Before the first of so many steps.
+    /// Begins a run of `nr_steps` steps.
     pub(crate) fn new(nr_steps: u64) -> Self {
         Self {
             bar: bar(nr_steps, "measurements"),
@@ -76,20 +76,22 @@ impl Drop for Progress {
     }
 }
 
-/// Waits until what was written is out: a serial line interrupts for each few characters, for long after the write.
+/// Waits until all output has been sent. A serial line raises an interrupt for every few characters, long after the
+/// write.
 pub(crate) fn settle() {
     for fd in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-        // SAFETY: The call takes no pointers. Where there is nothing to wait for, it fails.
+        // SAFETY: The call takes no pointers. It fails if there is nothing to wait for.
         unsafe { libc::tcdrain(fd) };
     }
 }
 
-/// Whether standard error is a terminal with a size; a serial console, which ends in some log, has none.
+/// Returns whether standard error is a terminal that has a size. A serial console, whose output ends in a log, has
+/// none.
 fn is_watched() -> bool {
     let stderr = io::stderr();
-    // SAFETY: All zeroes is a size.
+    // SAFETY: All zeroes is a valid size.
     let mut size: libc::winsize = unsafe { mem::zeroed() };
-    // SAFETY: The structure is what the request writes.
+    // SAFETY: The request writes a structure of this type.
     let result = unsafe { libc::ioctl(stderr.as_raw_fd(), libc::TIOCGWINSZ, &mut size) };
     stderr.is_terminal() && result == 0 && size.ws_col != 0
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What to make of the rounds of a measurement.
+//! Statistics over the rounds of a measurement.
 
 use rust_gup_uapi::Measured;
 use serde::{
@@ -8,9 +8,9 @@ use serde::{
     Serialize, //
 };
 
-/// What one page costs, over all rounds.
+/// Cost of one page, over all rounds.
 ///
-/// The median, not the mean: interrupts only ever add.
+/// The middle is a median and not a mean, because interrupts can only add to the cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cost {
     pub(crate) min: f64,
@@ -19,7 +19,7 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// Of the given rounds, of which there must be one at least.
+    /// Computes the cost from the given rounds. There must be at least one.
     fn of(mut rounds: Vec<f64>) -> Self {
         rounds.sort_unstable_by(f64::total_cmp);
         Self {
@@ -30,7 +30,7 @@ impl Cost {
     }
 }
 
-/// What one page costs with each of two engines.
+/// Costs of one page with each of two engines.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Costs {
     pub(crate) take_a: Cost,
@@ -40,7 +40,7 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
-    /// Without the cost of the measurement itself. `None` if there is no round, or no page.
+    /// Computes the costs without the cost of the measurement itself. Returns `None` if there is no round or no page.
     pub(crate) fn of(measured: &[Measured]) -> Option<Self> {
         let per_page = |field: fn(&rust_gup_uapi::raw::rust_gup_sample) -> u64| {
             let mut rounds = Vec::new();
@@ -65,7 +65,7 @@ impl Costs {
     }
 }
 
-/// One count divided by another.
+/// Divides one count by another.
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts are far below 2^53, and this is for people to read"
@@ -74,7 +74,7 @@ pub(crate) fn ratio(dividend: u64, divisor: u64) -> f64 {
     dividend as f64 / divisor as f64
 }
 
-/// Of sorted numbers, of which there must be one at least.
+/// Returns the median of sorted numbers. There must be at least one.
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 0 {
@@ -84,7 +84,7 @@ fn median(sorted: &[f64]) -> f64 {
     }
 }
 
-/// The smallest of sorted numbers that at least so many percent do not exceed.
+/// Returns the smallest of the sorted numbers that at least `percent` percent of them do not exceed.
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted[rank.clamp(1, sorted.len()) - 1]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sizes as people write them.
+//! Sizes in the form in which people write them.
 
-/// Reads `4096`, `64K`, `2M`, `1G` (also `2MiB`): powers of 1024, no fractions, not 0.
+/// Parses `4096`, `64K`, `2M`, `1G` (also `2MiB`): powers of 1024, no fractions, not 0.
 pub(crate) fn parse(text: &str) -> Result<usize, String> {
     let digits_end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -24,11 +24,11 @@ pub(crate) fn parse(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("`{text}` is not a size, write 4096, 64K, 2M or 1G"))
 }
 
-/// Several sizes.
+/// A list of sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes(pub(crate) Vec<usize>);
 
-/// Reads one size, or a range like `4K..1G`: from the first on, eight times as much each time, up to the last.
+/// Parses one size, or a range such as `4K..1G`: the first size, eight times as much each time, and the last size.
 pub(crate) fn parse_range(text: &str) -> Result<Sizes, String> {
     let Some((first, last)) = text.split_once("..") else {
         return Ok(Sizes(vec![parse(text)?]));
@@ -43,7 +43,7 @@ pub(crate) fn parse_range(text: &str) -> Result<Sizes, String> {
     Ok(Sizes(sizes))
 }
 
-/// Writes a size exactly, in the largest unit that needs no fraction.
+/// Formats a size exactly, in the largest unit that needs no fraction.
 pub(crate) fn format(bytes: u64) -> String {
     let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
     units

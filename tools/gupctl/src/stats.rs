@@ -186,7 +186,7 @@ fn pages_per_run(nr_pages: u64, nr_runs: u64) -> String {
     }
 }
 
-/// A number of cycles, as time too if the rate is known.
+/// Formats a number of cycles, and also the time if the rate is known.
 fn duration(cycles: u64, cycles_khz: u64) -> String {
     if cycles_khz == 0 {
         return format!("{cycles} cycles");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The figures that rust_gup wants to reach, and those that it reaches.
+//! The figures that rust_gup is meant to reach, and the values that it does reach.
 
 use std::io;
 
@@ -28,14 +28,14 @@ use crate::{
     size, //
 };
 
-/// The size that all is compared at.
+/// Size at which the engines are compared.
 const SIZE_BYTES: u64 = 2 << 20;
-/// The size at which it matters how long interrupts are off.
+/// Size at which the time with interrupts off matters.
 const LONG_BYTES: u64 = 1 << 30;
-/// The largest window that the module can be loaded with: no bound, for all that it matters.
+/// The largest window that the module can be loaded with. In practice it is no limit.
 const UNBOUNDED_WINDOW: u32 = 65536;
 
-/// What a figure says.
+/// The quantity that a figure gives.
 #[derive(Clone, Copy, Debug)]
 enum Quantity {
     /// The kernel's cost of taking a page, divided by the engine's.
@@ -44,26 +44,27 @@ enum Quantity {
         engine: Engine,
         pages_per_call: u32,
     },
-    /// The same of releasing, with runs, by the kernel's faster way: the worst of all measurements.
+    /// The kernel's cost of releasing a page, by the faster of its two ways, divided by the engine's cost with runs:
+    /// the worst ratio of all measurements.
     ReleaseOfAll,
-    /// The same, of those on large folios that are taken as a whole.
+    /// The same ratio: the worst one of large folios that are taken as a whole.
     ReleaseOfLarge,
-    /// The same, of an array.
+    /// The same ratio for large folios, but with the kernel's cost of releasing an array.
     ArrayReleaseOfLarge,
-    /// The kernel's longest call, divided by the longest section with interrupts off.
+    /// The kernel's longest call, divided by the engine's longest section with interrupts off.
     IrqsOff,
-    /// Bytes of the list of runs, with folios of 2 MiB.
+    /// Size of the list of runs for 1 GiB in folios of 2 MiB, in KiB.
     ListBytes,
     /// By how many percent bounded windows are slower than unbounded ones.
     WindowCost,
 }
 
-/// What is wanted of it.
+/// The value that a figure is meant to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wanted {
     AtLeast(f64),
     AtMost(f64),
-    /// For information.
+    /// No particular value; the figure is for information.
     Nothing,
 }
 
@@ -106,7 +107,7 @@ const fn both(name: &'static str, quantity: Quantity, wanted: Wanted) -> Figure 
     }
 }
 
-/// All figures, and the thresholds for GET and PIN.
+/// All figures, with their thresholds for GET and PIN.
 const FIGURES: [Figure; 14] = [
     take(
         "4 KiB folios",
@@ -196,20 +197,20 @@ const FIGURES: [Figure; 14] = [
     ),
 ];
 
-/// A figure as it was reached.
+/// A figure with the value that was reached.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Evaluated {
     pub(crate) figure: &'static str,
     pub(crate) how: &'static str,
     pub(crate) reached: Option<f64>,
     pub(crate) wanted: Option<f64>,
-    /// If something was wanted and measured.
+    /// Whether the figure was reached, if it has a threshold and was measured.
     pub(crate) is_reached: Option<bool>,
     pub(crate) unit: &'static str,
     pub(crate) detail: String,
 }
 
-/// A measurement, and in which run it was made.
+/// A measurement, and the run of the benchmark in which it was made.
 #[derive(Clone, Copy)]
 struct Point<'a> {
     report: &'a Report,
@@ -228,12 +229,12 @@ impl Point<'_> {
             && self.row.pages_per_call == pages_per_call
     }
 
-    /// 1 GiB of base pages, taken by one call.
+    /// Returns whether one call took 1 GiB of base pages.
     fn is_long(&self) -> bool {
         self.is_long_of(Kind::Anon4k)
     }
 
-    /// 1 GiB of a kind, taken by one call.
+    /// Returns whether one call took 1 GiB of a kind.
     fn is_long_of(&self, kind: Kind) -> bool {
         self.is(
             kind,
@@ -243,7 +244,7 @@ impl Point<'_> {
         )
     }
 
-    /// Large folios that are taken as a whole.
+    /// Returns whether large folios were taken as a whole.
     fn is_of_large_folios(&self) -> bool {
         let kind = self.row.kind.parse::<Kind>();
         kind.is_ok_and(|kind| {
@@ -265,7 +266,7 @@ impl Point<'_> {
     }
 }
 
-/// All figures by these runs.
+/// Evaluates all figures on these runs.
 pub(crate) fn evaluate(reports: &[&Report]) -> Vec<Evaluated> {
     let mut evaluated = Vec::new();
     for figure in &FIGURES {
@@ -315,7 +316,7 @@ impl Quantity {
         }
     }
 
-    /// The number, and where it comes from.
+    /// Returns the value of the quantity, and where it comes from.
     fn reached(self, points: &[Point<'_>]) -> Option<(f64, String)> {
         let bounded = || points.iter().filter(|point| point.is_bounded());
         match self {
@@ -389,7 +390,7 @@ impl Quantity {
     }
 }
 
-/// The least ratio, and what it was measured on.
+/// Returns the smallest ratio, and the measurement that gave it.
 fn worst<'a>(
     points: impl Iterator<Item = &'a Point<'a>>,
     ratio: fn(&Row) -> Option<f64>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One engine against the kernel's, on one range.
+//! Measures one engine against the kernel's, on one range.
 
 use std::{
     io,
@@ -39,32 +39,32 @@ use crate::sample::{
     Costs, //
 };
 
-/// A range is taken by one call, up to the 4 GiB that the module allows.
+/// Number of pages with which one call takes the whole range, up to the 4 GiB that the module allows.
 pub(crate) const WHOLE_RANGE: u32 = rust_gup_uapi::raw::RUST_GUP_MEASURE_MAX_PAGES_PER_CALL;
 
-/// With fewer rounds there is no telling what was chance.
+/// With fewer rounds, chance cannot be told from a difference.
 const MIN_ROUNDS: u32 = 4;
 
-/// How a measurement is made.
+/// The plan of a measurement.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) rounds: u32,
     pub(crate) warm_up: u32,
-    /// After so long no further round begins, unless there are less than [`MIN_ROUNDS`].
+    /// No further round begins after this time, unless there are fewer than [`MIN_ROUNDS`].
     pub(crate) seconds: f64,
 }
 
-/// What is measured on a range.
+/// The measurement to make on a range.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contest {
     pub(crate) access: Access,
     pub(crate) how: How,
-    /// Measured against the kernel's.
+    /// The engine that is measured against the kernel's.
     pub(crate) engine: Engine,
     pub(crate) pages_per_call: u32,
 }
 
-/// Measures the first `len_bytes` of memory that was made, or says why it was not.
+/// Measures the first `len_bytes` of a mapping. If there is no mapping, the row says why.
 pub(crate) fn measure_row(
     device: &Device,
     kind: Kind,
@@ -111,7 +111,7 @@ fn measure(
     let measure = |rounds| device.measure(request, engines, rounds, contest.pages_per_call);
     let begin = Instant::now();
     if plan.warm_up != 0 {
-        // One at a time, for they may be long.
+        // Call for one round at a time, because a round may be long.
         for _ in 0..plan.warm_up {
             measure(1)?;
             if begin.elapsed() > Duration::from_secs_f64(plan.seconds / 4.0) {
@@ -128,7 +128,7 @@ fn measure(
     let measured = all_rounds(plan, measure)?;
     let after = device.stats()?.raw;
     let costs = costs_of(&measured)?;
-    // Against the kernel's other way of releasing.
+    // Measure against the kernel's other way of releasing.
     let by_ranges = all_rounds(plan, |rounds| {
         let engines = [Engine::KernelRanges, contest.engine];
         device.measure(request, engines, rounds, contest.pages_per_call)
@@ -155,7 +155,7 @@ fn measure(
             take: costs.take_a,
             release: costs.release_a,
             bookkeeping_bytes: raw.bookkeeping_a_bytes,
-            // It is a bound from above, and the least one is as good as all others.
+            // Each of these is an upper bound, so use the smallest one.
             irqs_off_cycles: irqs_off(|raw| raw.irqs_off_a_cycles).min().unwrap_or(0),
             locked_a_page: locked.map(|locked| locked.kernel),
         },
@@ -180,7 +180,7 @@ fn measure(
     })
 }
 
-/// All rounds of the plan, as `measure` makes some of them.
+/// Makes all rounds of the plan. `measure` makes several rounds at a time.
 fn all_rounds(
     plan: Plan,
     measure: impl Fn(u32) -> io::Result<Measured>,
@@ -188,7 +188,7 @@ fn all_rounds(
     let begin = Instant::now();
     let mut measured = Vec::new();
     let mut rounds_left = plan.rounds;
-    // Even, so that each engine goes first equally often.
+    // Use an even number, so that each engine goes first equally often.
     let mut rounds = 2;
     while rounds_left != 0 {
         measured.push(measure(rounds.min(rounds_left))?);
@@ -197,7 +197,7 @@ fn all_rounds(
         if elapsed > plan.seconds && plan.rounds - rounds_left >= MIN_ROUNDS {
             break;
         }
-        // Fewer calls, as long as a call takes no longer than a tenth of the time.
+        // Make fewer calls with more rounds each, as long as less than a tenth of the time has passed.
         if elapsed < plan.seconds / 10.0 {
             rounds = (2 * rounds).min(32);
         }
@@ -209,10 +209,10 @@ fn costs_of(measured: &[Measured]) -> io::Result<Costs> {
     Costs::of(measured).ok_or_else(|| io::Error::other("the module measured no round, or no page"))
 }
 
-/// Locked operations that taking a page costs.
+/// Number of locked operations that it costs to take a page.
 ///
-/// Derived, not counted: how many times references are taken is what the module counts, and how many locked operations
-/// that is each time is what the sources say.
+/// The number is derived, not counted. The module counts how many times references are taken; the number of locked
+/// operations for each time follows from the sources.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Locked {
     kernel: f64,
@@ -220,15 +220,16 @@ struct Locked {
 }
 
 impl Locked {
-    /// `nr_grabs_a_page` of the fast walk in Rust, if it took all of the pages.
+    /// Derives the numbers from `nr_grabs_a_page`, which is for the fast walk in Rust. It is `None` if the fast walk
+    /// did not take all pages.
     fn of(nr_grabs_a_page: Option<f64>, how: How, kind: Kind, is_small_leaf: bool) -> Option<Self> {
         let nr_grabs = nr_grabs_a_page?;
         let is_pin = how != How::Get;
-        // `mm/gup.c`: `try_get_folio()`, `folio_set_referenced()`, and for a pin one addition more, to either count. By
-        // page, or by huge leaf.
+        // `mm/gup.c`: `try_get_folio()`, `folio_set_referenced()`, and for a pin one more addition, to either count.
+        // That is for each page, or for each huge leaf.
         let kernel_grabs = if is_small_leaf { 1.0 } else { nr_grabs };
-        // `walk/grab.rs`: one addition, and another one to the pin count of a large folio. The referenced flag is set
-        // already.
+        // `walk/grab.rs`: one addition, and another one to the pin count of a large folio. The referenced flag is
+        // already set.
         let a_grab = if is_pin && kind.has_large_folios() {
             2.0
         } else {
@@ -241,7 +242,7 @@ impl Locked {
     }
 }
 
-/// Why there is no measurement.
+/// Says why there is no measurement.
 fn reason(err: &io::Error) -> String {
     match errno_of(err) {
         Some(libc::EFAULT) => "the kernel does not let anyone take this memory".into(),

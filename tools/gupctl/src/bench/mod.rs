@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `gupctl bench`: the engines against each other; `gupctl report`: what came of it, once more.
+//! `gupctl bench`: measures the engines against each other. `gupctl report`: shows the results once more.
 
 mod figures;
 mod measure;
@@ -94,7 +94,7 @@ pub(crate) fn run(device: &Device, args: &BenchArgs, output: &mut Output) -> io:
     let mut progress = Progress::new((kinds.len() * sizes.len() * nr_contests) as u64);
     let mut rows = Vec::new();
     for kind in kinds {
-        // The memory is made once, for the largest size that there is.
+        // The memory is made once, for the largest size that is available.
         let (mapping, refused) = largest(kind, &sizes);
         for &len_bytes in &sizes {
             let range = match (&mapping, refused.iter().find(|(len, _)| *len == len_bytes)) {
@@ -135,7 +135,7 @@ pub(crate) fn run(device: &Device, args: &BenchArgs, output: &mut Output) -> io:
     Ok(Verdict::Agreed)
 }
 
-/// Memory of the largest of the sizes that can be had, and why larger ones cannot.
+/// Makes memory of the largest size that is available. Also returns why larger sizes are not.
 fn largest(kind: Kind, sizes: &[usize]) -> (Option<Mapping>, Vec<(usize, String)>) {
     let mut sizes = sizes.to_vec();
     sizes.sort_unstable();
@@ -149,7 +149,7 @@ fn largest(kind: Kind, sizes: &[usize]) -> (Option<Mapping>, Vec<(usize, String)
     (None, refused)
 }
 
-/// All of it, as it is written and read again.
+/// Figures and reports, as they are written and read again.
 #[derive(Serialize)]
 struct Collection<'a> {
     figures: Vec<Evaluated>,
@@ -176,7 +176,7 @@ pub(crate) fn report(args: &ReportArgs, output: &mut Output) -> io::Result<Verdi
         table::write_table(&all, output)?;
         output.line("")?;
     }
-    // As CSV there is one table at a time.
+    // CSV output has a single table.
     if args.figures || !args.csv {
         figures::write_table(&figures, &all, output)?;
     }
@@ -191,7 +191,7 @@ pub(crate) fn report(args: &ReportArgs, output: &mut Output) -> io::Result<Verdi
 }
 
 impl BenchArgs {
-    /// All sizes, each once.
+    /// Returns all sizes, each once.
     fn sizes(&self) -> Vec<usize> {
         let mut sizes: Vec<_> = self.size.iter().flat_map(|sizes| sizes.0.clone()).collect();
         let mut seen = Vec::new();
@@ -212,7 +212,7 @@ impl BenchArgs {
         }
     }
 
-    /// All combinations of what is measured on a range.
+    /// Returns all combinations to measure on a range.
     fn contests(&self) -> impl Iterator<Item = Contest> + '_ {
         let accesses = &self.access;
         let engines = &self.engine;

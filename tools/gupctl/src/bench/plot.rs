@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Measurements as pictures (SVG).
+//! Pictures (SVG) of measurements.
 
 use std::{
     fs,
@@ -34,16 +34,16 @@ const KERNEL_COLOUR: RGBColor = RGBColor(0x60, 0x60, 0x60);
 const RUST_COLOUR: RGBColor = RGBColor(0xc4, 0x4e, 0x1a);
 const PAGES_COLOUR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 
-/// Each engine's name and colour.
+/// Name and colour of each engine.
 const ENGINES: [(&str, RGBColor); 2] = [("rust", RUST_COLOUR), ("rust-pages", PAGES_COLOUR)];
 
-/// Bars are drawn of what was measured with so many pages a call.
+/// The bars show measurements with this number of pages a call.
 const BAR_PAGES_PER_CALL: u32 = 512;
 
 /// Writes all pictures that the measurements allow into a folder.
 pub(crate) fn write_all(reports: &[&Report], folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    // Of several runs the first: the others have other windows.
+    // Of several runs use the windows of the first one. Runs with other windows are not drawn.
     let Some(report) = reports.first() else {
         return Ok(());
     };
@@ -76,7 +76,7 @@ pub(crate) fn write_all(reports: &[&Report], folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Draws a picture into a file of that name.
+/// Draws a picture into the file `name` of a folder.
 pub(crate) fn save(
     folder: &Path,
     name: &str,
@@ -89,7 +89,7 @@ pub(crate) fn save(
     fs::write(folder.join(name), svg)
 }
 
-/// The kinds of the rows, each once.
+/// Returns the kinds of the rows, each once.
 fn kinds<'a>(rows: &[&'a Row]) -> Vec<&'a str> {
     let mut kinds = Vec::new();
     for row in rows {
@@ -103,7 +103,7 @@ fn kinds<'a>(rows: &[&'a Row]) -> Vec<&'a str> {
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(crate) type DrawResult = Result<(), Box<dyn std::error::Error>>;
 
-/// Cost a page against bytes, each range taken by one call.
+/// Cost of a page against the size of the range. One call takes the whole range.
 #[derive(Default)]
 struct CostBySize {
     kernel: Vec<(f64, f64)>,
@@ -133,7 +133,7 @@ impl CostBySize {
         for line in chart.engines.iter_mut().chain([&mut chart.kernel]) {
             line.sort_by(|a, b| a.0.total_cmp(&b.0));
             line.dedup_by_key(|point| point.0);
-            // What costs less than can be shown, or nothing at all.
+            // A logarithmic axis cannot show a cost that is too small, or zero.
             for point in line {
                 point.1 = point.1.max(LEAST_COST);
             }
@@ -195,10 +195,10 @@ impl CostBySize {
     }
 }
 
-/// Costs below are drawn here.
+/// Smaller costs are drawn here.
 const LEAST_COST: f64 = 0.001;
 
-/// A logarithmic axis that begins and ends at a power of its base, and is labelled at each.
+/// A logarithmic axis that begins and ends at a power of its base, and has a label at each power.
 struct Powers {
     base: f64,
     first: i32,
@@ -206,11 +206,11 @@ struct Powers {
 }
 
 impl Powers {
-    /// From a power that is no larger than `least` to one that is no smaller than `most`.
+    /// Makes an axis from a power that is no larger than `least` to a power that is no smaller than `most`.
     fn new(base: u32, least: f64, most: f64) -> Self {
         let base = f64::from(base);
         let exponent = |number: f64| number.ln() / base.ln();
-        // A power is itself, whatever the logarithm says.
+        // The small number corrects rounding errors of the logarithm, so that an exact power stays what it is.
         let first = (exponent(least) + 1e-9).floor() as i32;
         let last = (exponent(most) - 1e-9).ceil() as i32;
         Self {
@@ -248,7 +248,7 @@ impl ValueFormatter<f64> for Powers {
     }
 }
 
-/// How many times as fast as the kernel, by kind and way, with each engine.
+/// Ratios by kind and way of taking: how many times as fast as the kernel each engine is.
 struct Bars(Vec<(String, [Option<f64>; ENGINES.len()])>);
 
 impl Bars {
@@ -278,7 +278,7 @@ impl Bars {
         (SIZE.0, 90 + 36 * self.0.len() as u32)
     }
 
-    /// Lying bars from 1 on, with their numbers.
+    /// Draws horizontal bars that begin at 1, with their numbers.
     fn draw(&self, area: &Area<'_>, caption: &str) -> DrawResult {
         let ratios = || {
             self.0
@@ -287,7 +287,7 @@ impl Bars {
         };
         let least = ratios().copied().fold(1.0, f64::min);
         let most = ratios().copied().fold(2.0, f64::max);
-        // With room for the number on the right of the longest bar.
+        // Leave room for the number on the right of the longest bar.
         let x = Powers::new(2, least, 1.4 * most);
         let left = x.range().start;
         let nr_bars = self.0.len() as f64;
@@ -323,7 +323,7 @@ impl Bars {
                     Rectangle::new([(x, y - 5), (x + 20, y + 5)], colour.filled())
                 });
         }
-        // Texts at the places of bars: names to the left of the axis, numbers to the right of the bars.
+        // Draw the texts next to the bars: names to the left of the axis, numbers to the right of the bars.
         for (bar, (name, ratios)) in self.0.iter().enumerate() {
             let (x, y) = chart.backend_coord(&(left, bar as f64 + 0.5));
             area.draw(&Text::new(
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(axis.map(&1073741824.0, (600, 0)), 0);
         let axis = Powers::new(10, 1.3, 184.0);
         assert_eq!((axis.first, axis.last), (0, 3));
-        // One value only is an axis, too.
+        // A single value also gives an axis.
         let axis = Powers::new(10, 100.0, 100.0);
         assert_eq!((axis.first, axis.last), (2, 3));
     }
@@ -393,7 +393,7 @@ mod tests {
                 ));
             }
         }
-        // Not by one call.
+        // This measurement took the range with several calls.
         rows.push(row(("anon-4k", "pin", "rust"), 2 << 20, 1, [900.0, 400.0]));
         rows
     }
@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn pictures_show_what_was_measured() {
         let folder = std::env::temp_dir().join(format!("rust_gup-plot-{}", std::process::id()));
-        // With other windows it is another measurement.
+        // A run with other windows is another measurement.
         let other = report(
             65536,
             vec![row(("thp-2m", "pin", "rust"), 2 << 20, 512, [9.0, 1.0])],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a run of the benchmark leaves behind.
+//! The results of a run of the benchmark.
 
 use std::io;
 
@@ -26,22 +26,22 @@ pub(crate) struct Report {
     pub(crate) measurements: Vec<Row>,
 }
 
-/// One engine, costs a page.
+/// Costs of one engine for each page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Side {
     pub(crate) take: Cost,
     pub(crate) release: Cost,
     pub(crate) bookkeeping_bytes: u64,
-    /// Longest section with interrupts off. For the kernel the longest call, of which it is a part.
+    /// Longest section with interrupts off. For the kernel this is the longest call, which contains the section.
     pub(crate) irqs_off_cycles: u64,
     pub(crate) locked_a_page: Option<f64>,
 }
 
-/// What became of one measurement.
+/// The outcome of one measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 pub(crate) enum Outcome {
-    /// The machine cannot make such memory, or the module cannot take it.
+    /// The machine cannot make memory of this kind, or the module cannot take it.
     NotAvailable { reason: String },
     /// The engines were measured.
     Measured {
@@ -50,7 +50,7 @@ pub(crate) enum Outcome {
         nr_rounds: usize,
         overhead_cycles: u64,
         kernel: Side,
-        /// The kernel's release by runs, and not of an array.
+        /// The kernel's cost of releasing by runs instead of an array.
         #[serde(default)]
         kernel_ranges_release: Option<Cost>,
         other: Side,
@@ -75,7 +75,7 @@ impl Row {
         self.sides().is_some()
     }
 
-    /// The kernel's side and the other one.
+    /// Returns the kernel's side and the other side.
     pub(crate) fn sides(&self) -> Option<(&Side, &Side)> {
         match &self.outcome {
             Outcome::Measured { kernel, other, .. } => Some((kernel, other)),
@@ -83,13 +83,13 @@ impl Row {
         }
     }
 
-    /// How many times as fast as the kernel it takes pages.
+    /// Returns how many times as fast as the kernel the engine takes pages.
     pub(crate) fn take_ratio(&self) -> Option<f64> {
         let (kernel, other) = self.sides()?;
         finite(kernel.take.median / other.take.median)
     }
 
-    /// The kernel's release by runs, if it was measured.
+    /// Returns the kernel's cost of releasing by runs, if it was measured.
     pub(crate) fn kernel_ranges_release(&self) -> Option<Cost> {
         match &self.outcome {
             Outcome::Measured {
@@ -100,7 +100,8 @@ impl Row {
         }
     }
 
-    /// How many times as fast it releases them as the kernel does in its faster way: of an array, or by runs.
+    /// Returns how many times as fast the engine releases pages as the kernel does in its faster way: as an array, or
+    /// by runs.
     pub(crate) fn release_ratio(&self) -> Option<f64> {
         let (kernel, other) = self.sides()?;
         let of_array = kernel.release.median;
@@ -109,7 +110,7 @@ impl Row {
         finite(fastest / other.release.median)
     }
 
-    /// How many times as fast it releases them as the kernel releases an array.
+    /// Returns how many times as fast the engine releases pages as the kernel releases an array.
     pub(crate) fn array_release_ratio(&self) -> Option<f64> {
         let (kernel, other) = self.sides()?;
         finite(kernel.release.median / other.release.median)
@@ -120,7 +121,7 @@ fn finite(number: f64) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-/// What `gupctl --json bench` writes, and what `gupctl --json report` makes of it.
+/// A document that `gupctl --json bench` or `gupctl --json report` has written.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Document {
@@ -128,7 +129,7 @@ enum Document {
     Collection { reports: Vec<Report> },
 }
 
-/// Reads reports, one after the other.
+/// Reads reports from consecutive documents.
 pub(crate) fn read(from: impl io::Read) -> io::Result<Vec<Report>> {
     let mut reports = Vec::new();
     for document in serde_json::Deserializer::from_reader(from).into_iter() {
@@ -145,7 +146,7 @@ pub(super) mod tests {
     use super::*;
     use crate::machine::Unit;
 
-    /// A measurement with these costs a page.
+    /// Makes a measurement with these costs for each page.
     pub(crate) fn row(
         (kind, how, engine): (&str, &str, &str),
         len_bytes: u64,
@@ -184,7 +185,7 @@ pub(super) mod tests {
         }
     }
 
-    /// A report of these measurements.
+    /// Makes a report of these measurements.
     pub(crate) fn report(window_entries: u32, measurements: Vec<Row>) -> Report {
         Report {
             machine: Machine {
@@ -217,7 +218,7 @@ pub(super) mod tests {
             absent,
         ];
         let text = serde_json::to_string(&report(256, rows)).expect("it can be written");
-        // A serial line makes two characters of each line end, and a collection holds several.
+        // A serial line turns each line end into two characters, and a collection holds several reports.
         let collection = format!("{{\"figures\": [], \"reports\": [{text}, {text}]}}");
         let read = read(format!("{text}\r\n{text}\r\n{collection}\n").as_bytes());
         let read = read.expect("it can be read");

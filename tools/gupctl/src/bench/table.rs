@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Measurements as tables.
+//! Tables of measurements.
 
 use std::{
     fmt::Display,
@@ -47,7 +47,7 @@ const COLUMNS: [(&str, Align); 18] = [
     ("", Align::Left),
 ];
 
-/// Everything, under names without blanks.
+/// All values, under names without blanks.
 const CSV_COLUMNS: [&str; 36] = [
     "kind",
     "how",
@@ -87,7 +87,7 @@ const CSV_COLUMNS: [&str; 36] = [
     "note",
 ];
 
-/// Writes measurements as a table, and what its numbers are.
+/// Writes measurements as a table, and explains its numbers.
 pub(crate) fn write_table(reports: &[&Report], output: &mut Output) -> io::Result<()> {
     if output.format == Format::Csv {
         let mut table = Table::new(&CSV_COLUMNS.map(|name| (name, Align::Left)));
@@ -239,7 +239,7 @@ fn csv_side(side: &Side) -> [String; 9] {
     ]
 }
 
-/// For rows that only differ in the kind of memory.
+/// Writes a table for rows that only differ in the kind of memory.
 pub(crate) fn write_short_table(
     rows: &[Row],
     machine: &Machine,
@@ -295,12 +295,12 @@ fn cost(cost: f64) -> String {
     format!("{cost:.1}")
 }
 
-/// Ours of theirs.
+/// Formats the engine's number and the kernel's.
 fn of(ours: impl Display, theirs: impl Display) -> String {
     format!("{ours} of {theirs}")
 }
 
-/// How many times as fast, if that can be said.
+/// Formats how many times as fast the engine is, if the ratio is known.
 fn times(ratio: Option<f64>) -> String {
     ratio.map_or("-".into(), |ratio| format!("{ratio:.2}x"))
 }

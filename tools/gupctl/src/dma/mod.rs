@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `gupctl dma`: what it costs to give a device a buffer, and to take it back.
+//! `gupctl dma`: measures what it costs to give a device a buffer, and to take it back.
 
 mod plot;
 
@@ -48,10 +48,10 @@ use crate::{
     Verdict, //
 };
 
-/// Bytes that go to the device and back, to see that they arrive. As many as the driver copies at once.
+/// Number of bytes that go to the device and back, to check that they arrive. The driver copies as many at once.
 const CHECKED_BYTES: usize = 2048;
 
-/// What the parts of a registration cost, in nanoseconds: medians, each on its own.
+/// Costs of the parts of a registration, in nanoseconds. Each is a median of its own.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Phases {
     take_ns: u64,
@@ -93,7 +93,7 @@ enum Outcome {
         nr_segments: u64,
         list_bytes: u64,
         list_bytes_per_gib: u64,
-        /// For one chunk, to the device or from it.
+        /// Time of one chunk, to the device or from it.
         transfer_ns: u64,
         arrived: bool,
     },
@@ -148,7 +148,7 @@ impl Row {
                     .map(|number| number.to_string()),
                 );
                 cells.push(if self.method == Method::Kernel.name() {
-                    // It does not say.
+                    // The kernel does not report this.
                     "-".into()
                 } else {
                     percent(*nr_fast, *nr_pages)
@@ -190,12 +190,12 @@ struct Report<'a> {
     measurements: &'a [Row],
 }
 
-/// Whether an IOMMU stands between devices and memory.
+/// Returns whether there is an IOMMU between devices and memory.
 fn has_iommu() -> bool {
     fs::read_dir("/sys/kernel/iommu_groups").is_ok_and(|mut groups| groups.next().is_some())
 }
 
-/// Registers and unregisters `mapping`, each method in turn, so that all meet it in the same state.
+/// Registers and unregisters `mapping` with the methods in turn, so that all of them find it in the same state.
 fn measure(
     edu: &Edu,
     mapping: &mut Mapping,
@@ -205,7 +205,7 @@ fn measure(
 ) -> io::Result<Vec<Outcome>> {
     let (addr, len_bytes) = (mapping.addr(), mapping.len_bytes());
     let mut all = vec![Vec::new(); methods.len()];
-    // The first round moves what must not stay, and does not count.
+    // The first round is not counted. It migrates pages that must not stay where they are.
     for round in 0..=rounds {
         for (rounds, method) in all.iter_mut().zip(methods) {
             let buffer = edu.register(addr, len_bytes, Use::ReadWrite, *method)?;
@@ -243,8 +243,8 @@ fn per_gib(bytes: u64, len_bytes: usize) -> u64 {
     u64::try_from(gib / len_bytes as u128).unwrap_or(u64::MAX)
 }
 
-/// Has the device copy the first bytes of `mapping` over the last ones. Returns how long one of the two copies took,
-/// and whether the bytes arrived.
+/// Lets the device copy the first bytes of `mapping` over the last ones. Returns how long the second of the two copies
+/// took, and whether the bytes arrived.
 fn transfer(edu: &Edu, mapping: &mut Mapping, method: Method) -> io::Result<(u64, bool)> {
     let nr = CHECKED_BYTES.min(mapping.len_bytes() / 2);
     let last = mapping.len_bytes() - nr;
@@ -253,7 +253,7 @@ fn transfer(edu: &Edu, mapping: &mut Mapping, method: Method) -> io::Result<(u64
     mapping.write(last, &vec![0; nr])?;
     let buffer = edu.register(mapping.addr(), mapping.len_bytes(), Use::ReadWrite, method)?;
     buffer.copy_to_device(0, nr, 0)?;
-    // SAFETY: A `Mapping` lends no references.
+    // SAFETY: A `Mapping` lends no references to its bytes.
     let ns = unsafe { buffer.copy_from_device(last, nr, 0) }?;
     buffer.unregister()?;
     let mut received = vec![0; nr];

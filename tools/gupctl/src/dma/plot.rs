@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Registrations as pictures (SVG): one for each size.
+//! Pictures (SVG) of registrations, one for each size.
 
 use std::{
     fs,
@@ -25,10 +25,10 @@ use crate::{
     size, //
 };
 
-/// Its name, its colour, and what it cost.
+/// Name of a phase, its colour, and the function that returns its cost.
 type Phase = (&'static str, RGBColor, fn(&Phases) -> u64);
 
-/// What is drawn of a registration, from left to right.
+/// The phases of a registration, drawn from left to right.
 const PHASES: [Phase; 5] = [
     ("take", RGBColor(0xc4, 0x4e, 0x1a), |p| p.take_ns),
     ("list", RGBColor(0x1f, 0x77, 0xb4), |p| p.list_ns),
@@ -58,7 +58,7 @@ pub(super) fn write_all(rows: &[Row], unit: &str, folder: &Path) -> io::Result<(
     Ok(())
 }
 
-/// A name and a registration for each bar.
+/// Returns a name and a registration for each bar.
 fn bars(rows: &[Row], len_bytes: usize) -> Vec<(String, Phases)> {
     let measured = |row: &Row| match row.outcome {
         Outcome::Measured { phases, .. } if row.len_bytes == len_bytes => {
@@ -69,7 +69,7 @@ fn bars(rows: &[Row], len_bytes: usize) -> Vec<(String, Phases)> {
     rows.iter().filter_map(measured).collect()
 }
 
-/// Lying bars of phases, one after the other.
+/// Draws horizontal bars that consist of the phases, one after the other.
 #[expect(
     clippy::cast_precision_loss,
     reason = "the numbers are far below 2^53, and this is for people to look at"
@@ -85,7 +85,7 @@ fn draw(area: &Area<'_>, bars: &[(String, Phases)], caption: &str) -> DrawResult
         .margin(10)
         .x_label_area_size(30)
         .y_label_area_size(170)
-        // With room for the legend on the right of the longest bar.
+        // Leave room for the legend on the right of the longest bar.
         .build_cartesian_2d(0.0..most * 1.25, bars.len() as f64..0.0)?;
     chart
         .configure_mesh()
@@ -181,7 +181,7 @@ mod tests {
         )
         .expect("it can be drawn");
         assert!(svg.contains("thp-2m, rust-runs") && svg.contains("release"));
-        // Phases that take no time are as wide as that.
+        // A phase that takes no time has no width; its place is still a number.
         assert!(!svg.contains("NaN"));
     }
 }
