@@ -36,7 +36,7 @@ fn generate(folder: &str, name: &str) {
     let output = Command::new(&bindgen)
         .arg(&header)
         .args(options(&parameters))
-        // The structures are plain data without gaps, which the derives verify.
+        // The structures are plain data without padding, which the derives verify.
         .arg("--with-derive-custom-struct=.*=zerocopy::FromBytes,zerocopy::IntoBytes,zerocopy::Immutable")
         .output()
         .unwrap_or_else(|err| {
@@ -56,7 +56,7 @@ fn generate(folder: &str, name: &str) {
         ));
     }
 
-    // See bindgen.h: the prefix only exists because C cannot have a constant and a macro of the same name.
+    // See bindgen.h: the prefix exists only because C cannot have a constant and a macro with the same name.
     let prefix = name.to_uppercase();
     let generated = String::from_utf8_lossy(&output.stdout)
         .replace(&format!("CONST_{prefix}_"), &format!("{prefix}_"));
@@ -66,7 +66,7 @@ fn generate(folder: &str, name: &str) {
     }
 }
 
-/// The options of bindgen, one a line, without comments.
+/// Reads the options of bindgen, one on each line, and skips comments.
 fn options(parameters: &Path) -> Vec<String> {
     fs::read_to_string(parameters)
         .unwrap_or_else(|err| fail(&format!("cannot read {}: {err}", parameters.display())))

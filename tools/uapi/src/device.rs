@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/rust_gup` and what it hands out.
+//! `/dev/rust_gup` and its handles.
 
 use std::{
     ffi::CStr,
@@ -34,7 +34,7 @@ use crate::{
     StopAt, //
 };
 
-/// An open `/dev/rust_gup`. Closing it releases every handle that it gave out.
+/// An open `/dev/rust_gup`. Closing the device releases all its handles.
 #[derive(Debug)]
 pub struct Device {
     file: File,
@@ -59,23 +59,23 @@ impl Device {
         }
     }
 
-    /// Path of the device.
+    /// Returns the path of the device.
     pub fn path() -> &'static Path {
         let path = CStr::from_bytes_until_nul(raw::RUST_GUP_DEVICE_PATH)
             .expect("a C string literal ends in a zero byte");
         Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()))
     }
 
-    /// What the module is and what it runs on.
+    /// Returns the description of the module and its machine.
     pub fn info(&self) -> io::Result<Info> {
         let mut info = raw::rust_gup_info::default();
         self.call(raw::RUST_GUP_IOC_INFO, "RUST_GUP_IOC_INFO", &mut info)?;
         Ok(Info { raw: info })
     }
 
-    /// Takes the pages of a range and holds them until the result is dropped.
+    /// Takes the pages of a range, and holds them until the result is dropped.
     ///
-    /// Fewer pages than asked for are no error; see [`Pinned::nr_pages`] and [`Pinned::stop`].
+    /// It is not an error if fewer pages are taken than requested; see [`Pinned::nr_pages`] and [`Pinned::stop`].
     pub fn pin(&self, request: &Request, engine: Engine) -> io::Result<Pinned<'_>> {
         let mut taken = raw::rust_gup_pin {
             addr: address(request.addr),
@@ -109,7 +109,7 @@ impl Device {
 
     /// Times two engines on the same range, `rounds` times.
     ///
-    /// The range must be resident: a round that takes fewer pages than it has fails with `EAGAIN`.
+    /// The range must be resident. A round that takes fewer pages than the range has fails with `EAGAIN`.
     pub fn measure(
         &self,
         request: &Request,
@@ -142,7 +142,7 @@ impl Device {
         })
     }
 
-    /// Counters of the module since it was loaded.
+    /// Returns the module's counters since it was loaded.
     pub fn stats(&self) -> io::Result<Stats> {
         let mut stats = raw::rust_gup_stats::default();
         self.call(raw::RUST_GUP_IOC_STATS, "RUST_GUP_IOC_STATS", &mut stats)?;
@@ -153,10 +153,10 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// `argument` must be what `request` expects: the module reads and writes `_IOC_SIZE(request)` bytes there, and
-    /// the buffers that the structure names. An address that is not mapped is fine and gives `EFAULT`.
+    /// `argument` must be what `request` expects: the module reads and writes `_IOC_SIZE(request)` bytes there, and the
+    /// buffers that the structure names. An address that is not mapped is allowed and gives `EFAULT`.
     pub unsafe fn ioctl<T>(&self, request: u32, argument: *mut T) -> io::Result<()> {
-        // SAFETY: The file is open. The rest is the caller's promise.
+        // SAFETY: The file is open, and the caller promises the rest.
         let result = unsafe {
             libc::ioctl(
                 self.file.as_raw_fd(),
@@ -171,7 +171,7 @@ impl Device {
     }
 
     fn call<T>(&self, request: u32, name: &'static str, argument: &mut T) -> io::Result<()> {
-        // SAFETY: All callers pass the structure of the request, and buffers of the size that it says.
+        // SAFETY: All callers pass the structure of the request, and buffers of the size that the structure gives.
         unsafe { self.ioctl(request, from_mut(argument)) }.map_err(|err| {
             let hint = hint(&err);
             failed(name, err, hint)
@@ -185,7 +185,7 @@ impl AsFd for Device {
     }
 }
 
-/// What to do about an error number, where that does not depend on the call.
+/// Returns what to do about an error number, if that does not depend on the call.
 fn hint(err: &io::Error) -> Option<&'static str> {
     match err.raw_os_error()? {
         libc::E2BIG => Some("this program is newer than the module: load a newer module"),
@@ -203,27 +203,27 @@ fn hint(err: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// A number of this process as the ABI carries it.
+/// Converts an address or length of this process to its type in the ABI.
 fn address(value: usize) -> u64 {
     u64::try_from(value).expect("an address has at most 64 bits")
 }
 
-/// What the module is and what it runs on.
+/// A description of the module and its machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Info {
-    /// As the module gave it.
+    /// The structure as the module returned it.
     pub raw: raw::rust_gup_info,
 }
 
 impl Info {
-    /// Version of the module.
+    /// Returns the version of the module.
     pub fn module_version(&self) -> String {
         let bytes = &self.raw.module_version;
         let end = bytes.iter().position(|&byte| byte == 0);
         String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
     }
 
-    /// Name of the page-table format.
+    /// Returns the name of the page table format.
     pub fn format(&self) -> &'static str {
         match self.raw.format {
             raw::RUST_GUP_FORMAT_X86_64 => "x86-64",
@@ -231,13 +231,14 @@ impl Info {
         }
     }
 
-    /// Bytes of a leaf of a level, counted from 0, if entries of that level can be leaves.
+    /// Returns the size of a leaf of a level, in bytes, or `None` if entries of that level cannot be leaves. Levels
+    /// count from 0.
     pub fn leaf_bytes(&self, level: usize) -> Option<u64> {
         let shift = self.raw.entry_shift.get(level)?;
         (self.raw.leaf_levels >> level & 1 != 0).then_some(1 << shift)
     }
 
-    /// Names of the features that are there.
+    /// Returns the names of the features that are present.
     pub fn features(&self) -> Vec<&'static str> {
         [
             (u64::from(raw::RUST_GUP_FEATURE_FAST), "fast"),
@@ -261,7 +262,7 @@ pub struct Run {
     pub nr_pages: u64,
 }
 
-/// Pages that are held. Dropping it releases them.
+/// Pages that are held. Dropping the value releases them.
 #[derive(Debug)]
 pub struct Pinned<'device> {
     device: &'device Device,
@@ -269,37 +270,37 @@ pub struct Pinned<'device> {
 }
 
 impl Pinned<'_> {
-    /// Name of the pages in the ABI, or 0 if there are none.
+    /// Returns the handle of the pages, or 0 if no page was taken.
     pub fn handle(&self) -> u64 {
         self.taken.handle
     }
 
-    /// Pages taken, from the one that holds the first byte on.
+    /// Returns the number of pages taken, counted from the page that holds the first byte.
     pub fn nr_pages(&self) -> u64 {
         self.taken.nr_pages
     }
 
-    /// How many of them the fast walk took.
+    /// Returns how many of the pages the fast walk took.
     pub fn nr_fast(&self) -> u64 {
         self.taken.nr_fast
     }
 
-    /// In how many physically contiguous runs they lie.
+    /// Returns the number of physically contiguous runs of the pages.
     pub fn nr_runs(&self) -> u64 {
         self.taken.nr_runs
     }
 
-    /// How many of [`Pinned::nr_fast`] were found under a leaf of each level.
+    /// Returns how many of the [`Pinned::nr_fast`] pages a leaf of each level maps.
     pub fn nr_by_level(&self) -> [u64; RUST_GUP_NR_LEVELS as usize] {
         self.taken.nr_by_level
     }
 
-    /// Why and where the fast walk first stopped.
+    /// Returns why and where the fast walk first stopped.
     pub fn stop(&self) -> Option<StopAt> {
         StopAt::from_raw(self.taken.stop, self.taken.stop_addr)
     }
 
-    /// As the module gave it.
+    /// Returns the structure as the module returned it.
     pub fn raw(&self) -> &raw::rust_gup_pin {
         &self.taken
     }
@@ -320,8 +321,8 @@ impl Pinned<'_> {
     ///
     /// # Safety
     ///
-    /// The pages change without a word to the compiler, as under DMA: nothing in this process may hold a reference
-    /// to the bytes that are written. A mapping of the crate `rust_gup_memory` never lends one.
+    /// The pages change without the compiler's knowledge, as under DMA: nothing in this process may hold a reference to
+    /// the bytes that are written. A mapping of the crate `rust_gup_memory` never lends one.
     pub unsafe fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut copy = raw::rust_gup_copy {
             handle: self.taken.handle,
@@ -359,12 +360,12 @@ impl Pinned<'_> {
         }
     }
 
-    /// Releases the pages and says whether that worked.
+    /// Releases the pages, and returns an error if that fails.
     pub fn release(self) -> io::Result<()> {
         ManuallyDrop::new(self).unpin()
     }
 
-    /// Leaves the pages to the open device and returns their handle: closing the device releases them.
+    /// Leaves the pages to the open device, and returns their handle. Closing the device releases them.
     pub fn into_handle(self) -> u64 {
         ManuallyDrop::new(self).taken.handle
     }
@@ -383,25 +384,25 @@ impl Pinned<'_> {
 
 impl Drop for Pinned<'_> {
     fn drop(&mut self) {
-        // Only a handle that is unknown already can fail, and closing the device releases everything anyway.
+        // Releasing can only fail if the handle is no longer known, and closing the device releases everything anyway.
         let _ = self.unpin();
     }
 }
 
-/// What two engines took of the same range.
+/// The result of a comparison of both engines on the same range.
 #[derive(Clone, Copy, Debug)]
 pub struct Compared {
-    /// As the module gave it.
+    /// The structure as the module returned it.
     pub raw: raw::rust_gup_compare,
 }
 
 impl Compared {
-    /// Whether the engines agree in everything.
+    /// Returns whether the engines agree in everything.
     pub fn is_equal(&self) -> bool {
         self.raw.differences == 0
     }
 
-    /// Names of what they differ in.
+    /// Returns the names of the differences.
     pub fn differences(&self) -> Vec<&'static str> {
         let known = [
             (raw::RUST_GUP_DIFF_RESULT, "result"),
@@ -423,12 +424,12 @@ impl Compared {
             .collect()
     }
 
-    /// Why and where the fast walk first stopped.
+    /// Returns why and where the fast walk first stopped.
     pub fn stop(&self) -> Option<StopAt> {
         StopAt::from_raw(self.raw.stop, self.raw.stop_addr)
     }
 
-    /// The same of the memory as it was found.
+    /// Returns the first stop of the fast walk on the memory as it was found.
     pub fn stop_first(&self) -> Option<StopAt> {
         StopAt::from_raw(self.raw.stop_first, self.raw.stop_addr_first)
     }
@@ -437,21 +438,21 @@ impl Compared {
 /// A measurement.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// As the module gave it; `samples` in it is the address of a buffer that may be gone.
+    /// The structure as the module returned it. Its field `samples` is the address of a buffer that may be gone.
     pub raw: raw::rust_gup_measure,
-    /// One a round.
+    /// One sample for each round.
     pub samples: Vec<raw::rust_gup_sample>,
 }
 
-/// Counters of the module since it was loaded.
+/// The module's counters since it was loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
-    /// As the module gave it.
+    /// The structure as the module returned it.
     pub raw: raw::rust_gup_stats,
 }
 
 impl Stats {
-    /// How often the fast walk stopped, by reason.
+    /// Returns how often the fast walk stopped for each reason.
     pub fn stops(&self) -> impl Iterator<Item = (Stop, u64)> + '_ {
         Stop::all().zip(self.raw.stops.iter().skip(1).copied())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors that say which call failed and what to do, and keep the error number.
+//! Errors that say which call failed and what to do about it, and keep the error number.
 
 use std::{
     error::Error,
@@ -8,7 +8,7 @@ use std::{
     io, //
 };
 
-/// A failed call: what it was, the system's error, and what to do about it if that is known.
+/// A failed call: its name, the system's error, and what to do about it if that is known.
 #[derive(Debug)]
 pub struct CallError {
     call: String,
@@ -32,22 +32,22 @@ impl Error for CallError {
     }
 }
 
-/// Adds the failed call and what to do to an error of the system.
+/// Adds the name of the failed call, and what to do about it, to an error of the system.
 pub fn failed(call: impl Into<String>, source: io::Error, hint: Option<&'static str>) -> io::Error {
     let kind = source.kind();
     let call = call.into();
     io::Error::new(kind, CallError { call, hint, source })
 }
 
-/// As [`failed`], for the call that set `errno` just now.
+/// Does the same as [`failed`], for the call that has just set `errno`.
 pub fn last_failed(call: impl Into<String>, hint: Option<&'static str>) -> io::Error {
     let source = io::Error::last_os_error();
     failed(call, source, hint)
 }
 
-/// The error number of an error that this crate returned.
+/// Returns the error number of an error that this crate returned.
 ///
-/// [`io::Error::raw_os_error`] does not see through the context that is added to it.
+/// [`io::Error::raw_os_error`] does not see through the context that this crate adds.
 pub fn errno_of(err: &io::Error) -> Option<i32> {
     err.raw_os_error().or_else(|| {
         err.get_ref()?
@@ -57,7 +57,7 @@ pub fn errno_of(err: &io::Error) -> Option<i32> {
     })
 }
 
-/// The error numbers that calls on the module's devices can end with, 0 for success among them.
+/// The error numbers with which calls on the module's devices can end, including 0 for success.
 pub const ERRNO_NAMES: [(i32, &str); 20] = [
     (0, "success"),
     (libc::EFAULT, "EFAULT"),
@@ -81,7 +81,7 @@ pub const ERRNO_NAMES: [(i32, &str); 20] = [
     (libc::ESPIPE, "ESPIPE"),
 ];
 
-/// The name of an error number.
+/// Returns the name of an error number.
 pub fn errno_name(errno: i32) -> String {
     match ERRNO_NAMES.iter().find(|(number, _)| *number == errno) {
         Some((_, name)) => (*name).to_owned(),

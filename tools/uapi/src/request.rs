@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is asked of a range, as enums instead of flags.
+//! Requests for ranges, with enums instead of flags.
 
 use crate::raw;
 
-/// What the pages are wanted for.
+/// The access for which the pages are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// To be read only.
+    /// The pages are only read.
     #[default]
     Read,
-    /// To be written to, `FOLL_WRITE`.
+    /// The pages are written to, `FOLL_WRITE`.
     Write,
 }
 
 impl Access {
-    /// Short name, as in tables and JSON.
+    /// Returns the short name, as in tables and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -27,17 +27,18 @@ impl Access {
 /// How the pages are held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum How {
-    /// By a reference, `FOLL_GET`: for those who look at the page itself.
+    /// By a reference, `FOLL_GET`: for callers that use `struct page` itself, not the contents.
     Get,
-    /// By a pin that is soon released, `FOLL_PIN`: for an access to the contents. In a handle only for tests.
+    /// By a pin that is soon released, `FOLL_PIN`: for an access to the contents. A handle may have such a pin only for
+    /// tests.
     Pin,
-    /// By a pin that user space may keep, `FOLL_PIN | FOLL_LONGTERM`: not from movable memory.
+    /// By a pin that user space may keep, `FOLL_PIN | FOLL_LONGTERM`. The pages do not stay in movable memory.
     #[default]
     LongTerm,
 }
 
 impl How {
-    /// Short name, as in tables and JSON.
+    /// Returns the short name, as in tables and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -50,29 +51,29 @@ impl How {
 /// What happens where the fast walk stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fallback {
-    /// The kernel's slow path takes the rest: it takes `mmap_lock` and faults.
+    /// The kernel's slow path takes the rest. It takes `mmap_lock` and faults pages in.
     #[default]
     Slow,
-    /// Nothing: the count comes out short.
+    /// Nothing. The count is short.
     Never,
 }
 
-/// Who takes the pages.
+/// The engine that takes the pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// The walk in Rust, kept as runs.
+    /// The walk in Rust. The pages are kept as runs.
     #[default]
     Rust,
     /// The kernel's `get_user_pages_fast()` and `pin_user_pages_fast()`.
     Kernel,
-    /// The walk in Rust, written out as an array of pages. For measurements only.
+    /// The walk in Rust. The pages are written out as an array. For measurements only.
     RustPages,
-    /// The kernel's, released by physically contiguous runs. For measurements only.
+    /// The kernel's functions. The pages are released by physically contiguous runs. For measurements only.
     KernelRanges,
 }
 
 impl Engine {
-    /// All of them.
+    /// All engines.
     pub const ALL: [Self; 4] = [
         Self::Rust,
         Self::Kernel,
@@ -80,7 +81,7 @@ impl Engine {
         Self::KernelRanges,
     ];
 
-    /// The number in the ABI.
+    /// Returns the number of the engine in the ABI.
     pub fn number(self) -> u32 {
         match self {
             Self::Rust => raw::RUST_GUP_ENGINE_RUST,
@@ -90,7 +91,7 @@ impl Engine {
         }
     }
 
-    /// Short name, as in tables and JSON.
+    /// Returns the short name, as in tables and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
@@ -101,27 +102,27 @@ impl Engine {
     }
 }
 
-/// A range of the calling process and what is asked of it.
+/// A range of the calling process, and how to take its pages.
 ///
-/// The default is a long-term pin for reading, with the slow path where the fast walk stops.
+/// The default is a long-term pin for reading. The slow path takes over where the fast walk stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// First byte.
+    /// Address of the first byte.
     pub addr: usize,
     /// Number of bytes.
     pub len_bytes: usize,
-    /// What the pages are wanted for.
+    /// The access for which the pages are taken.
     pub access: Access,
-    /// How they are held.
+    /// How the pages are held.
     pub how: How,
     /// What happens where the fast walk stops.
     pub fallback: Fallback,
-    /// What the slow path does: `RUST_GUP_FORCE`, `_NOFAULT`, `_PCI_P2PDMA`, `_HONOR_NUMA_FAULT`.
+    /// Flags that only the slow path heeds: `RUST_GUP_FORCE`, `_NOFAULT`, `_PCI_P2PDMA`, `_HONOR_NUMA_FAULT`.
     pub slow_only: u32,
 }
 
 impl Request {
-    /// Asks for the bytes from `addr` on.
+    /// Makes a default request for the bytes from `addr` on.
     pub fn new(addr: usize, len_bytes: usize) -> Self {
         Self {
             addr,
@@ -133,7 +134,7 @@ impl Request {
         }
     }
 
-    /// Sets what the pages are wanted for.
+    /// Sets the access for which the pages are taken.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
@@ -154,14 +155,14 @@ impl Request {
         self
     }
 
-    /// Sets what the slow path does.
+    /// Sets the flags that only the slow path heeds.
     #[must_use]
     pub fn slow_only(mut self, flags: u32) -> Self {
         self.slow_only = flags;
         self
     }
 
-    /// All of it as flags.
+    /// Returns the request's flags in the ABI.
     pub fn flags(&self) -> u32 {
         let access = match self.access {
             Access::Read => 0,

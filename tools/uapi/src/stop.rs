@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why the fast walk stopped, in words.
+//! Stop reasons of the fast walk, in words.
 
 use std::fmt;
 
 use crate::raw;
 
-/// Why the fast walk stopped: one of `RUST_GUP_STOP_*`.
+/// A stop reason of the fast walk: one of `RUST_GUP_STOP_*`.
 ///
-/// `Display` writes one sentence: what it means and, where something can be done, what.
+/// `Display` writes one sentence that says what the reason means and what can be done about it, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stop(u32);
 
 impl Stop {
-    /// The reason with that number. Numbers of a newer module are fine, they only have no name here.
+    /// Returns the reason with this number. A number of a newer module is accepted; it only has no name here.
     pub fn from_number(number: u32) -> Self {
         Self(number)
     }
 
-    /// The number in the ABI.
+    /// Returns the number of the reason in the ABI.
     pub fn number(self) -> u32 {
         self.0
     }
 
-    /// All reasons that this crate knows, without `RUST_GUP_STOP_NONE`.
+    /// Iterates over all reasons that this crate knows, without `RUST_GUP_STOP_NONE`.
     pub fn all() -> impl Iterator<Item = Self> {
         (raw::RUST_GUP_STOP_NONE + 1..raw::RUST_GUP_NR_STOPS).map(Self)
     }
 
-    /// Short name, as in tables and JSON.
+    /// Returns the short name, as in tables and JSON.
     pub fn name(self) -> &'static str {
         self.words().0
     }
 
-    /// Short name and sentence.
+    /// Returns the short name and the sentence.
     fn words(self) -> (&'static str, &'static str) {
         match self.0 {
             raw::RUST_GUP_STOP_NONE => ("none", "The fast walk took everything."),
@@ -153,17 +153,17 @@ impl fmt::Display for Stop {
     }
 }
 
-/// Why and where the fast walk first stopped.
+/// The first stop of the fast walk: reason and place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopAt {
-    /// Why.
+    /// The stop reason.
     pub reason: Stop,
-    /// Address of the page.
+    /// Address of the page at which the walk stopped.
     pub addr: u64,
 }
 
 impl StopAt {
-    /// From the two fields of the ABI.
+    /// Converts the two fields of the ABI. Returns `None` if the walk did not stop.
     pub(crate) fn from_raw(stop: u32, addr: u64) -> Option<Self> {
         (stop != raw::RUST_GUP_STOP_NONE).then_some(Self {
             reason: Stop(stop),

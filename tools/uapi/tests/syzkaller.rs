@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that `Documentation/syzkaller/rust_gup.txt` is true to the header:
+//! Verify that `Documentation/syzkaller/rust_gup.txt` agrees with the header:
 //!
-//! - each call is there, with its structure and its direction;
-//! - each structure has the header's fields, in that order and of those sizes;
-//! - each constant of the header is used, and no other one of ours.
+//! - it has each call, with its structure and its direction;
+//! - each structure has the header's fields, in the same order and with the same sizes;
+//! - it uses each constant of the header, and no other constant with our prefix.
 
 use std::collections::{
     BTreeMap,
@@ -16,20 +16,20 @@ use rust_gup_uapi::raw;
 const DESCRIPTION: &str = include_str!("../../../Documentation/syzkaller/rust_gup.txt");
 const HEADER: &str = include_str!("../../../rust_gup/uapi/rust_gup.h");
 
-/// Constants that say nothing a description could use.
+/// Constants for which a description has no use.
 const NOT_DESCRIBED: [&str; 4] = [
-    // The same by the number that it stands for.
+    // The description has their values instead.
     "RUST_GUP_DEVICE_PATH",
     "RUST_GUP_IOC_TYPE",
-    // Limits of what is valid; syzkaller tries both sides of small ones.
+    // Limits of valid values. If a limit is small, syzkaller tries values on both sides of it.
     "RUST_GUP_COMPARE_MAX_BYTES",
     "RUST_GUP_MEASURE_MAX_ROUNDS",
 ];
 
-/// Name and size of the fields of a structure.
+/// Names and sizes of the fields of a structure.
 type Fields = Vec<(String, usize)>;
 
-/// The structures of the header.
+/// Parses the structures of the header.
 fn header_structures() -> BTreeMap<String, Fields> {
     let mut structures = BTreeMap::new();
     let mut lines = HEADER.lines();
@@ -65,7 +65,7 @@ fn header_structures() -> BTreeMap<String, Fields> {
     structures
 }
 
-/// The structures of the description, those with several forms by the names of the forms.
+/// Parses the structures of the description. A structure with several forms is listed under the name of each form.
 fn described_structures() -> BTreeMap<String, Fields> {
     let mut structures = BTreeMap::new();
     let mut lines = DESCRIPTION.lines();
@@ -87,7 +87,7 @@ fn described_structures() -> BTreeMap<String, Fields> {
     structures
 }
 
-/// The size of a type of the description.
+/// Returns the size of a type of the description.
 fn size_of_type(kind: &str) -> usize {
     let (name, options) = match kind.split_once('[') {
         None => (kind, ""),
@@ -107,7 +107,7 @@ fn size_of_type(kind: &str) -> usize {
     }
 }
 
-/// A number, or one of the constants that are sizes.
+/// Parses a number, or one of the constants that are sizes.
 fn number(text: &str) -> usize {
     let number = match text {
         "RUST_GUP_NR_LEVELS" => raw::RUST_GUP_NR_LEVELS,
@@ -118,7 +118,7 @@ fn number(text: &str) -> usize {
     number as usize
 }
 
-/// What begins with RUST_GUP_ in a text and is a whole word, without comments.
+/// Returns all whole words of a text that begin with RUST_GUP_, without those in comments.
 fn constants(text: &str) -> BTreeSet<&str> {
     let code = text.lines().filter(|line| !line.starts_with('#'));
     code.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
