@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Address space between guard pages.
+//! Areas of address space between guard pages.
 
 use std::{
     fs::File,
@@ -33,17 +33,18 @@ use crate::{
     word, //
 };
 
-/// Pages whose entries of `/proc/self/pagemap` are read at a time.
+/// Number of pages whose entries of `/proc/self/pagemap` are read at a time.
 const PAGES_PER_READ: usize = 4096;
 
-/// Address space that belongs to one mapping alone, with a guard page on either side.
+/// Address space that belongs to a single mapping, with a guard page on either side.
 ///
-/// The guards keep the kernel from merging the mapping with its neighbours, so what `/proc/self/smaps` says is about
-/// this mapping alone. An area never lends a reference to its bytes.
+/// The guards keep the kernel from merging the mapping with its neighbours, so `/proc/self/smaps` reports this mapping
+/// alone. An area never lends a reference to its bytes.
 ///
 /// # Invariants
 ///
-/// - `reserved` is mapped, by nobody else, but for `hole`, which belongs to whoever maps something there.
+/// - `reserved` is mapped, and belongs to this area alone, except for `hole`. The hole belongs to whoever maps
+///   something there.
 /// - `[base, base + len_bytes)` lies within `reserved`.
 #[derive(Debug)]
 pub struct Area {
@@ -53,25 +54,25 @@ pub struct Area {
     hole: Range<usize>,
 }
 
-// SAFETY: The address space is the process', not the thread's.
+// SAFETY: The address space belongs to the process, not to the thread.
 unsafe impl Send for Area {}
 
-// SAFETY: Through a shared reference the bytes are only read, once they are filled.
+// SAFETY: Once the bytes are filled, code that has a shared reference only reads them.
 unsafe impl Sync for Area {}
 
 impl Area {
-    /// Reserves address space that begins at a multiple of `align_bytes`. Nobody may access it until it is mapped.
+    /// Reserves address space that begins at a multiple of `align_bytes`. The space is inaccessible until it is mapped.
     pub fn reserve(len_bytes: usize, align_bytes: usize) -> io::Result<Self> {
         Self::reserve_beside(len_bytes, align_bytes, 0)
     }
 
-    /// As [`Area::reserve`], `beside` bytes behind such a multiple.
+    /// Does the same as [`Area::reserve`], but `beside` bytes behind such a multiple.
     pub fn reserve_beside(len_bytes: usize, align_bytes: usize, beside: usize) -> io::Result<Self> {
         let reserved_bytes = [align_bytes, beside, 2 * page_bytes()]
             .into_iter()
             .try_fold(len_bytes, usize::checked_add)
             .ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: The kernel chooses the address, so nothing is replaced.
+        // SAFETY: The kernel chooses the address, so the call replaces nothing.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -87,7 +88,7 @@ impl Area {
         }
         let start = start.cast::<u8>();
         let aligned = (start.addr() + page_bytes()).next_multiple_of(align_bytes);
-        // INVARIANT: What is skipped is a page at least, and `align_bytes` and `beside` and a page at most.
+        // INVARIANT: The code skips at least one page, and at most `align_bytes`, `beside` and one page together.
         Ok(Self {
             reserved: (start, reserved_bytes),
             base: start.wrapping_add(aligned + beside - start.addr()),
@@ -96,27 +97,27 @@ impl Area {
         })
     }
 
-    /// First byte.
+    /// Returns the address of the first byte.
     pub fn addr(&self) -> usize {
         self.base.expose_provenance()
     }
 
-    /// First byte, for system calls.
+    /// Returns a pointer to the first byte, for system calls.
     pub fn as_ptr(&self) -> *mut u8 {
         self.base
     }
 
-    /// Number of bytes.
+    /// Returns the number of bytes.
     pub fn len_bytes(&self) -> usize {
         self.len_bytes
     }
 
-    /// Number of base pages.
+    /// Returns the number of base pages.
     pub fn nr_pages(&self) -> usize {
         self.len_bytes / page_bytes()
     }
 
-    /// Maps something into it, as mmap(2) with `MAP_FIXED` does.
+    /// Maps something into the area, as mmap(2) with `MAP_FIXED` does.
     pub fn map(
         &self,
         protection: libc::c_int,
@@ -124,7 +125,7 @@ impl Area {
         (fd, offset): (RawFd, usize),
     ) -> io::Result<()> {
         let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: By the type invariant only address space of our own is replaced.
+        // SAFETY: By the type invariant the call replaces only address space of this area.
         let mapped = unsafe {
             libc::mmap(
                 self.base.cast(),
@@ -158,7 +159,7 @@ impl Area {
     fn advise_part(&self, part: Range<usize>, advice: libc::c_int) -> io::Result<()> {
         assert!(part.end <= self.len_bytes);
         let start = self.base.wrapping_add(part.start).cast();
-        // SAFETY: The range lies within the area, and none of the advices that this crate gives discards data.
+        // SAFETY: The range lies within the area, and no advice that this crate gives discards data.
         match unsafe { libc::madvise(start, part.len(), advice) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -172,7 +173,7 @@ impl Area {
         protection: libc::c_int,
     ) -> io::Result<()> {
         assert!(offset + len_bytes <= self.len_bytes);
-        // SAFETY: The range lies within the area, which is ours.
+        // SAFETY: The range lies within the area, which belongs to us.
         match unsafe { libc::mprotect(self.base.add(offset).cast(), len_bytes, protection) } {
             0 => Ok(()),
             _ => Err(last_failed("mprotect()", None)),
@@ -182,11 +183,11 @@ impl Area {
     /// Unmaps pages for good.
     pub(crate) fn punch(&mut self, hole: Range<usize>) -> io::Result<()> {
         assert!(self.hole.is_empty() && hole.start < hole.end && hole.end <= self.len_bytes);
-        // SAFETY: The range lies within the area, which is ours, and there are no references to it.
+        // SAFETY: The range lies within the area, which belongs to us, and there are no references to it.
         if unsafe { libc::munmap(self.base.add(hole.start).cast(), hole.len()) } != 0 {
             return Err(last_failed("munmap()", None));
         }
-        // INVARIANT: From now on the hole is not ours.
+        // INVARIANT: From now on the hole does not belong to us.
         self.hole = hole;
         Ok(())
     }
@@ -200,16 +201,16 @@ impl Area {
         })
     }
 
-    /// Writes data of its own to each page, so that it is present and can be recognized.
+    /// Writes different data to each page, so that the page is present and can be recognized.
     pub(crate) fn fill(&self) -> io::Result<()> {
-        // A fault that fails kills; this says so instead.
+        // A failed fault would kill the process. This call returns an error instead.
         self.advise(libc::MADV_POPULATE_WRITE)
             .map_err(|err| no_memory(&err))?;
         self.write_pattern();
         Ok(())
     }
 
-    /// As [`Area::fill`], for shared memory that only its owner's own faults may make present.
+    /// Does the same as [`Area::fill`], for shared memory that only faults of its owner can make present.
     pub(crate) fn fill_by_faults(&self) -> io::Result<()> {
         let child = child::fork(|| self.write_pattern())?;
         let status = waitpid(Some(child), WaitOptions::empty())
@@ -227,7 +228,7 @@ impl Area {
     fn write_pattern(&self) {
         for offset in (0..self.len_bytes).step_by(page_bytes()) {
             let offset_number = u64::try_from(offset).expect("an offset has at most 64 bits");
-            // SAFETY: The area is mapped for writing when this is called, and pages are aligned.
+            // SAFETY: The callers have mapped the area for writing, and pages are aligned.
             unsafe {
                 self.base
                     .add(offset)
@@ -242,7 +243,7 @@ impl Area {
         self.advise(libc::MADV_POPULATE_READ)
             .map_err(|err| no_memory(&err))?;
         for offset in (0..self.len_bytes).step_by(page_bytes()) {
-            // SAFETY: The area is mapped for reading when this is called.
+            // SAFETY: The callers have mapped the area for reading.
             unsafe { self.base.add(offset).read_volatile() };
         }
         Ok(())
@@ -269,7 +270,7 @@ impl Area {
         }
     }
 
-    /// Sum of a field of `/proc/self/smaps` over the area, in bytes.
+    /// Returns the sum of a field of `/proc/self/smaps` over the area, in bytes.
     pub(crate) fn smaps(&self, field: &str) -> io::Result<usize> {
         proc::smaps(self.addr()..self.addr() + self.len_bytes, field)
     }
@@ -294,7 +295,7 @@ impl Drop for Area {
             before + self.hole.len()
         };
         for part in [0..before, after..len_bytes] {
-            // SAFETY: By the type invariant this is ours, and whoever drops it is done with it.
+            // SAFETY: By the type invariant this range belongs to us, and nobody uses an area that is dropped.
             unsafe { libc::munmap(start.add(part.start).cast(), part.len()) };
         }
     }

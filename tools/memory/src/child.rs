@@ -17,20 +17,20 @@ use rustix::{
     }, //
 };
 
-/// Runs `body` in a child process, which ends with it. This process may have threads, so `body` must do nothing but
-/// access memory and make system calls.
+/// Runs `body` in a child process, which ends after it. This process may have threads, so `body` must only access
+/// memory and make system calls.
 pub(crate) fn fork(body: impl FnOnce()) -> io::Result<Pid> {
-    // SAFETY: The child runs `body` alone, which takes no locks and allocates nothing.
+    // SAFETY: The child only runs `body`, which takes no locks and allocates nothing.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         body();
-        // SAFETY: Nothing of the child has to be written or closed by its own code.
+        // SAFETY: The child's own code has nothing to write or close.
         unsafe { libc::_exit(0) }
     }
     Pid::from_raw(pid.max(0)).ok_or_else(|| last_failed("fork()", None))
 }
 
-/// A child that does nothing but share this process' memory copy-on-write.
+/// A child process that only shares this process's memory copy-on-write.
 #[derive(Debug)]
 pub(crate) struct Child(Pid);
 
@@ -46,7 +46,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // The child was not waited for before, so the number is still its own.
+        // The child has not been waited for yet, so the process number still belongs to it.
         let _ = kill_process(self.0, Signal::KILL);
         let _ = waitpid(Some(self.0), WaitOptions::empty());
     }

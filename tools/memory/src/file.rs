@@ -38,7 +38,7 @@ use rustix::{
 
 use crate::unavailable;
 
-/// A file without a name on a tmpfs that nobody else sees, mounted with `huge=`.
+/// Creates a file without a name on a tmpfs that nobody else sees, mounted with `huge=`.
 pub(crate) fn tmpfs(huge: &CStr, len_bytes: usize) -> io::Result<File> {
     let root_needed =
         |call| move |err| unavailable(format!("{call}: {err}; only root may mount a tmpfs"));
@@ -62,14 +62,14 @@ pub(crate) fn tmpfs(huge: &CStr, len_bytes: usize) -> io::Result<File> {
     with_len(file, len_bytes)
 }
 
-/// A memfd that is closed on exec.
+/// Creates a memfd that is closed on exec.
 pub fn memfd(flags: MemfdFlags, len_bytes: usize) -> io::Result<File> {
     let file = memfd_create("rust_gup", flags | MemfdFlags::CLOEXEC)
         .map_err(|err| failed("memfd_create()", err.into(), None))?;
     with_len(file, len_bytes)
 }
 
-/// Secret memory, memfd_secret(2).
+/// Creates a file of secret memory, memfd_secret(2).
 pub fn secret(len_bytes: usize) -> io::Result<File> {
     // SAFETY: The call takes no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
@@ -80,7 +80,7 @@ pub fn secret(len_bytes: usize) -> io::Result<File> {
         )));
     }
     let fd = RawFd::try_from(fd).expect("a file descriptor is an int");
-    // SAFETY: The kernel just gave it to us, and nobody else knows it.
+    // SAFETY: The kernel has just returned this descriptor, and nobody else knows it.
     with_len(unsafe { OwnedFd::from_raw_fd(fd) }, len_bytes)
 }
 

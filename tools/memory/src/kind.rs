@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kinds and their names.
+//! The kinds of memory and their names.
 
 use std::{
     fmt,
@@ -23,15 +23,15 @@ pub(crate) const MTHP_BYTES: usize = 64 << 10;
 
 /// A kind of memory.
 ///
-/// Names and texts give the sizes of a machine with base pages of 4 KiB; [`Kind::granule_bytes`] is the size on this
-/// one.
+/// Names and texts give the sizes on a machine with base pages of 4 KiB. [`Kind::granule_bytes`] returns the size on
+/// this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Anonymous memory in base pages, whose frames lie as the kernel gives them: next to each other, mostly.
+    /// Anonymous memory in base pages. The frames lie as the kernel gives them, mostly next to each other.
     Anon4k,
-    /// The same with frames in random order, as on a machine that has run for long.
+    /// Anonymous memory in base pages with frames in random order, as on a machine that has run for a long time.
     Anon4kScattered,
-    /// Anonymous memory that was only read so far: the shared zero page, mapped read-only.
+    /// Anonymous memory that has only been read so far: the shared zero page, mapped read-only.
     ZeroPage,
     /// Anonymous memory that is shared copy-on-write with a child.
     AnonForked,
@@ -41,9 +41,9 @@ pub enum Kind {
     Thp2mSplit,
     /// Transparent huge pages of 64 KiB, which x86-64 maps in base pages.
     Mthp64k,
-    /// A huge page of 2 MiB out of the reserved pool.
+    /// A huge page of 2 MiB from the reserved pool.
     Hugetlb2m,
-    /// A huge page of 1 GiB out of the reserved pool.
+    /// A huge page of 1 GiB from the reserved pool.
     Hugetlb1g,
     /// A shared file on tmpfs in base pages.
     Tmpfs,
@@ -51,13 +51,13 @@ pub enum Kind {
     TmpfsHuge,
     /// A shared memfd in base pages.
     Memfd,
-    /// A private mapping of a file that was only read so far.
+    /// A private mapping of a file that has only been read so far.
     FilePrivate,
     /// A private mapping of a file after it was written to: anonymous copies of the file's pages.
     FilePrivateCow,
     /// Secret memory, memfd_secret(2), which nobody may pin.
     Secret,
-    /// Anonymous memory whose access rights were taken away again.
+    /// Anonymous memory whose access rights were removed afterwards.
     ProtNone,
     /// Anonymous memory with one page in the middle unmapped.
     Hole,
@@ -85,7 +85,7 @@ impl Kind {
         Self::Hole,
     ];
 
-    /// Short name, as in tables, JSON and on command lines.
+    /// Returns the short name, as in tables, JSON and on command lines.
     pub fn name(self) -> &'static str {
         match self {
             Self::Anon4k => "anon-4k",
@@ -108,7 +108,7 @@ impl Kind {
         }
     }
 
-    /// What it is, in a few words.
+    /// Returns a short description of the kind.
     pub fn summary(self) -> &'static str {
         match self {
             Self::Anon4k => "anonymous memory in base pages",
@@ -131,19 +131,19 @@ impl Kind {
         }
     }
 
-    /// Mappings of this kind are a multiple of so many bytes.
+    /// Returns the granule of this kind: the size of each mapping is a multiple of it, in bytes.
     pub fn granule_bytes(self) -> usize {
         match self {
             Self::Thp2m | Self::Thp2mSplit | Self::Hugetlb2m | Self::TmpfsHuge => pmd_bytes(),
             Self::Mthp64k => MTHP_BYTES,
             Self::Hugetlb1g => pud_bytes(),
-            // So that something is left beside the hole.
+            // Leaves mapped pages beside the hole.
             Self::Hole => 4 * page_bytes(),
             _ => page_bytes(),
         }
     }
 
-    /// Whether its folios have more than one page.
+    /// Returns whether the folios of this kind have more than one page.
     pub fn has_large_folios(self) -> bool {
         matches!(
             self,
@@ -156,7 +156,7 @@ impl Kind {
         )
     }
 
-    /// Maps at least so many bytes of this kind, rounded up to [`Kind::granule_bytes`], and faults them in.
+    /// Maps at least `len_bytes` of this kind, rounded up to [`Kind::granule_bytes`], and faults them in.
     pub fn map(self, len_bytes: usize) -> io::Result<Mapping> {
         make::map(self, len_bytes)
     }

@@ -2,13 +2,13 @@
 
 //! Kinds of memory that a page-table walk distinguishes.
 //!
-//! - A [`Mapping`] is memory of a [`Kind`], filled with data and checked: it never claims a kind that the kernel did
+//! - A [`Mapping`] is memory of a [`Kind`], filled with data and checked. It never claims a kind that the kernel did
 //!   not give. If a machine cannot make a kind, [`Kind::map`] fails with [`std::io::ErrorKind::Unsupported`], and the
 //!   error says what to do about it.
 //! - An [`Area`] is address space between guard pages, for mappings of the caller's own.
-//! - A [`Setting`] is a value in sysfs or procfs that gets its old value back.
-//! - [`mod@file`] makes files without names, [`proc`] reads what the kernel says about memory, [`size`] how large pages
-//!   are.
+//! - A [`Setting`] is a value in sysfs or procfs that gets its old value back on drop.
+//! - [`mod@file`] makes files without names, [`proc`] reads what the kernel reports about memory, and [`size`] how
+//!   large pages are.
 
 mod area;
 mod child;
@@ -25,13 +25,13 @@ pub use kind::Kind;
 pub use mapping::Mapping;
 pub use setting::Setting;
 
-/// The error for what this machine cannot make.
+/// Makes the error for memory that this machine cannot make.
 fn unavailable(reason: impl Into<String>) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::Unsupported, reason.into())
 }
 
-/// What memory is filled with so that it can be recognized: a word that is another one for each number.
+/// Returns a word with which memory is filled so that it can be recognized. Each number gives another word.
 pub fn word(number: u64) -> u64 {
-    // Odd, so multiplication by it loses nothing; its bits are those of the golden ratio.
+    // The factor is odd, so the multiplication loses nothing. Its bits are those of the golden ratio.
     (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

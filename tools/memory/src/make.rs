@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How each kind is made.
+//! Makes memory of each kind.
 
 use std::{
     fs::{
@@ -45,10 +45,11 @@ use crate::{
 
 const THP_SETTINGS: &str = "/sys/kernel/mm/transparent_hugepage";
 
-/// Only one mapping is made at a time: some kinds change settings of the whole machine while they fault.
+/// Makes sure that only one mapping is made at a time. Some kinds change settings of the whole machine while they
+/// fault.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// As [`Kind::map`].
+/// Does the work of [`Kind::map`].
 pub(crate) fn map(kind: Kind, len_bytes: usize) -> io::Result<Mapping> {
     let too_long = || unavailable("no process has that much address space");
     let len_bytes = len_bytes
@@ -83,7 +84,7 @@ pub(crate) fn map(kind: Kind, len_bytes: usize) -> io::Result<Mapping> {
     }
 }
 
-/// Refuses to fill more memory than the machine has left.
+/// Refuses to fill more memory than the machine has available.
 fn check_available(len_bytes: usize) -> io::Result<()> {
     let available = proc::meminfo("MemAvailable")?.unwrap_or(usize::MAX);
     if len_bytes > available / 10 * 9 {
@@ -112,7 +113,7 @@ fn anon_4k_filled(kind: Kind, area: Area) -> io::Result<Mapping> {
 fn anon_4k_scattered(kind: Kind, area: Area) -> io::Result<Mapping> {
     area.map_anon(0)?;
     area.advise(libc::MADV_NOHUGEPAGE)?;
-    // The kernel gives neighbouring frames to faults that come one after the other.
+    // The kernel gives neighbouring frames to consecutive faults, so the order of the faults is random.
     area.populate(shuffled(area.nr_pages()))?;
     anon_4k_filled(kind, area)
 }
@@ -122,7 +123,7 @@ fn zero_page(kind: Kind, area: Area) -> io::Result<Mapping> {
     area.advise(libc::MADV_NOHUGEPAGE)?;
     area.touch()?;
     area.expect_present()?;
-    // Resident memory does not count the zero page.
+    // The zero page does not count as resident memory.
     area.expect("Rss", 0, "the kernel gave pages of their own for reading")?;
     Ok(Mapping::new(kind, area, None))
 }
@@ -142,7 +143,7 @@ fn thp_2m(kind: Kind, area: Area) -> io::Result<Mapping> {
     })?;
     area.fill()?;
     if area.smaps("AnonHugePages")? != area.len_bytes() {
-        // Best effort: the check is below.
+        // This may fail; the check below decides.
         let _ = area.advise(libc::MADV_COLLAPSE);
     }
     area.expect(
@@ -158,7 +159,7 @@ fn thp_2m(kind: Kind, area: Area) -> io::Result<Mapping> {
 fn thp_2m_split(kind: Kind, area: Area) -> io::Result<Mapping> {
     let mapping = thp_2m(kind, area)?;
     let area = mapping.area();
-    // Now khugepaged leaves it alone.
+    // This keeps khugepaged away from the memory.
     area.advise(libc::MADV_NOHUGEPAGE)?;
     for offset in (0..area.len_bytes()).step_by(pmd_bytes()) {
         area.protect(offset, page_bytes(), libc::PROT_READ)?;
@@ -200,7 +201,7 @@ fn mthp_64k(kind: Kind, area: Area) -> io::Result<Mapping> {
             )));
         }
     }
-    // Now khugepaged leaves it alone.
+    // This keeps khugepaged away from the memory.
     area.advise(libc::MADV_NOHUGEPAGE)?;
     area.expect("AnonHugePages", 0, "khugepaged was faster; try again")?;
     area.expect_present()?;
@@ -319,7 +320,7 @@ fn hole(kind: Kind, area: Area) -> io::Result<Mapping> {
     Ok(mapping)
 }
 
-/// The numbers below `nr` in an order that is random, and the same each time.
+/// Returns the numbers below `nr` in a random order that is the same each time.
 fn shuffled(nr: usize) -> Vec<usize> {
     let mut numbers: Vec<_> = (0..nr).collect();
     numbers.shuffle(&mut SmallRng::seed_from_u64(0));

@@ -23,7 +23,7 @@ use crate::{
 
 /// Memory of one kind, mapped into this process, resident and filled with data.
 ///
-/// It never lends a reference to its bytes: the module may write to them at any time.
+/// A mapping never lends a reference to its bytes, because the module may write to them at any time.
 #[derive(Debug)]
 pub struct Mapping {
     kind: Kind,
@@ -36,54 +36,55 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// The kind it was made as.
+    /// Returns the kind that the mapping was made as.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// First byte.
+    /// Returns the address of the first byte.
     pub fn addr(&self) -> usize {
         self.area.addr()
     }
 
-    /// Number of bytes.
+    /// Returns the number of bytes.
     pub fn len_bytes(&self) -> usize {
         self.area.len_bytes()
     }
 
-    /// Number of base pages.
+    /// Returns the number of base pages.
     pub fn nr_pages(&self) -> usize {
         self.area.nr_pages()
     }
 
-    /// First byte, for system calls on the mapping. Who changes the mapping loses the promises of [`Mapping::kind`].
+    /// Returns a pointer to the first byte, for system calls on the mapping. After a change of the mapping, the
+    /// promises of [`Mapping::kind`] no longer hold.
     pub fn as_ptr(&self) -> *mut u8 {
         self.area.as_ptr()
     }
 
-    /// The file behind it, if there is one.
+    /// Returns the file that is mapped, if there is one.
     pub fn file(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().map(File::as_fd)
     }
 
-    /// Reads from it with the CPU. Fails with `EFAULT` where that would be a fault that kills.
+    /// Reads from the mapping with the CPU. Fails with `EFAULT` where a fault would kill the process.
     pub fn read(&self, offset: usize, buffer: &mut [u8]) -> io::Result<()> {
         let from = self.accessible(offset, buffer.len())?;
-        // SAFETY: `accessible()` checked that the bytes are mapped and may be accessed. The buffer is a Rust
-        // reference, so it does not overlap with the mapping, to which there are none.
+        // SAFETY: `accessible()` checked that the bytes are mapped and may be accessed. The buffer is a Rust reference,
+        // so it does not overlap with the mapping, to which there are no references.
         unsafe { ptr::copy_nonoverlapping(from, buffer.as_mut_ptr(), buffer.len()) };
         Ok(())
     }
 
-    /// Writes to it with the CPU. Fails with `EFAULT` where that would be a fault that kills.
+    /// Writes to the mapping with the CPU. Fails with `EFAULT` where a fault would kill the process.
     pub fn write(&mut self, offset: usize, data: &[u8]) -> io::Result<()> {
         let to = self.accessible(offset, data.len())?;
-        // SAFETY: As in `read()`; all mappings that are accessible are writable.
+        // SAFETY: As in `read()`. All accessible mappings are writable.
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) };
         Ok(())
     }
 
-    /// How many of its pages are present in the page tables now.
+    /// Returns how many of the pages are present in the page tables now.
     pub fn nr_present(&self) -> io::Result<usize> {
         self.area.nr_present()
     }
@@ -115,20 +116,20 @@ impl Mapping {
         &self.area
     }
 
-    /// Keeps its pages shared copy-on-write for as long as it lives.
+    /// Keeps the pages shared copy-on-write for as long as the mapping lives.
     pub(crate) fn shared_with(mut self, child: Child) -> Self {
         self.child = Some(child);
         self
     }
 
-    /// From now on the CPU must not touch any of it.
+    /// Forbids the CPU to touch any of the mapping from now on.
     pub(crate) fn forbid(&mut self) -> io::Result<()> {
         self.area.protect(0, self.len_bytes(), libc::PROT_NONE)?;
         self.forbidden = 0..self.len_bytes();
         Ok(())
     }
 
-    /// Unmaps a part of it for good.
+    /// Unmaps a part of the mapping for good.
     pub(crate) fn punch(&mut self, hole: Range<usize>) -> io::Result<()> {
         self.area.punch(hole.clone())?;
         self.forbidden = hole;
@@ -137,7 +138,7 @@ impl Mapping {
 }
 
 impl From<&Mapping> for Request {
-    /// Asks for all of a mapping.
+    /// Makes a request for the whole mapping.
     fn from(mapping: &Mapping) -> Self {
         Self::new(mapping.addr(), mapping.len_bytes())
     }

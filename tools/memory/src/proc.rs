@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `/proc` says about memory.
+//! Reads what `/proc` reports about memory.
 
 use std::{
     fs::{
@@ -14,10 +14,10 @@ use std::{
 
 use crate::size::page_bytes;
 
-/// A page is present: a bit of `/proc/PID/pagemap`.
+/// Bit of `/proc/PID/pagemap`: the page is present.
 pub const PAGEMAP_PRESENT: u64 = 1 << 63;
 
-/// What `/proc/PROCESS/pagemap` says of each page of `[addr, addr + nr_pages pages)`; `process` may be `self`.
+/// Reads the entries of `/proc/PROCESS/pagemap` for the pages `[addr, addr + nr_pages pages)`. `process` may be `self`.
 pub fn pagemap(process: &str, addr: usize, nr_pages: usize) -> io::Result<Vec<u64>> {
     read_words(
         &format!("/proc/{process}/pagemap"),
@@ -26,7 +26,7 @@ pub fn pagemap(process: &str, addr: usize, nr_pages: usize) -> io::Result<Vec<u6
     )
 }
 
-/// Reads `nr` words of a file of words, from word number `first` on.
+/// Reads `nr` words of a file that consists of words, from word number `first` on.
 pub fn read_words(path: &str, first: usize, nr: usize) -> io::Result<Vec<u64>> {
     let mut bytes = vec![0; nr * size_of::<u64>()];
     let at = first * size_of::<u64>();
@@ -40,7 +40,7 @@ pub fn read_words(path: &str, first: usize, nr: usize) -> io::Result<Vec<u64>> {
         .collect())
 }
 
-/// A field of `/proc/meminfo` in bytes, if this kernel has it.
+/// Returns a field of `/proc/meminfo` in bytes, if this kernel has it.
 pub fn meminfo(field: &str) -> io::Result<Option<usize>> {
     let text = fs::read_to_string("/proc/meminfo")?;
     Ok(text.lines().find_map(|line| kib(line, field)))
@@ -66,14 +66,14 @@ fn smaps_bytes(smaps: &str, range: Range<usize>, field: &str) -> usize {
     sum
 }
 
-/// The bytes of a line like `Rss:    8 kB`, if it is of that field.
+/// Returns the bytes of a line such as `Rss:    8 kB`, if it has this field.
 fn kib(line: &str, field: &str) -> Option<usize> {
     let value = line.strip_prefix(field)?.strip_prefix(':')?;
     let kib: usize = value.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kib << 10)
 }
 
-/// The range of a line that starts the description of a mapping.
+/// Returns the range of a line that begins the description of a mapping.
 fn mapping_of(line: &str) -> Option<Range<usize>> {
     let (start, end) = line.split_ascii_whitespace().next()?.split_once('-')?;
     Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)

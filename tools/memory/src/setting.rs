@@ -18,7 +18,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Writes `value`.
+    /// Writes `value`, and remembers the old value.
     pub fn set(path: impl Into<PathBuf>, value: &str) -> io::Result<Self> {
         let path = path.into();
         let old = fs::read_to_string(&path)?;
@@ -37,12 +37,12 @@ impl Setting {
 
 impl Drop for Setting {
     fn drop(&mut self) {
-        // It could be written before, and there is nobody to tell.
+        // An error is ignored: the file could be written before, and there is nobody to report it to.
         let _ = fs::write(&self.path, &self.old);
     }
 }
 
-/// The selected one of the values of a setting, like `always inherit [madvise] never`.
+/// Returns the selected value of a setting such as `always inherit [madvise] never`.
 fn selected(values: &str) -> &str {
     values
         .split_once('[')

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How large pages are on this machine, as the kernel says.
+//! Sizes of pages on this machine, as the kernel reports them.
 
 use std::{
     fs,
     sync::OnceLock, //
 };
 
-/// Size of a base page.
+/// Returns the size of a base page.
 pub fn page_bytes() -> usize {
     rustix::param::page_size()
 }
 
-/// Size of a transparent huge page, which one entry of the second level maps: `HPAGE_PMD_SIZE`.
+/// Returns the size of a transparent huge page, which one entry of the second level maps: `HPAGE_PMD_SIZE`.
 ///
-/// A kernel without huge pages does not say it; then this is the size of a base page.
+/// A kernel without huge pages does not report it. Then this is the size of a base page.
 pub fn pmd_bytes() -> usize {
     static PMD_BYTES: OnceLock<usize> = OnceLock::new();
     *PMD_BYTES.get_or_init(|| {
@@ -26,9 +26,10 @@ pub fn pmd_bytes() -> usize {
     })
 }
 
-/// What one entry of the third level maps: the largest huge pages that the kernel has a pool for.
+/// Returns how much one entry of the third level maps: the size of the largest huge pages for which the kernel has a
+/// pool.
 ///
-/// If it has none, this is the size for tables that have as many entries as the tables of the level below.
+/// If there is no such pool, this is the size for tables that have as many entries as the tables of the level below.
 pub fn pud_bytes() -> usize {
     static PUD_BYTES: OnceLock<usize> = OnceLock::new();
     *PUD_BYTES.get_or_init(|| {
@@ -43,7 +44,7 @@ pub fn pud_bytes() -> usize {
     })
 }
 
-/// What sysfs calls the folder of huge pages of that size.
+/// Returns the name of the sysfs folder for huge pages of this size.
 pub fn folder_name(bytes: usize) -> String {
     format!("hugepages-{}kB", bytes >> 10)
 }
@@ -57,7 +58,7 @@ fn bytes_of_name(name: &str) -> Option<usize> {
     Some(kib << 10)
 }
 
-/// A size in the largest unit that divides it, for people: `2 MiB`.
+/// Formats a size in the largest unit that divides it, for people: `2 MiB`.
 pub fn text(bytes: usize) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     units
