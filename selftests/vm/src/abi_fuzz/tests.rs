@@ -86,10 +86,11 @@ fn the_document_has_the_same_errors() {
             expected.insert("EACCES".to_owned());
         }
         if call == Call::Measure {
-            // The document says "What an engine says about the first page of a call". These are the errors of PIN.
+            // MEASURE lists as "Others" the answer of an engine for the first page of a call. These are the errors of
+            // PIN.
             documented.extend(sections("RUST_GUP_IOC_PIN").flat_map(errors_in));
         }
-        // INFO only reports whether KERNEL supports FAST_ONLY; that is no error of INFO.
+        // What an engine says about KERNEL and FAST_ONLY is no error of INFO.
         assert_eq!(documented, expected, "{call:?}");
     }
 }
