@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that device memory stays as long as it is held, by references and by pins, whoever took them:
+//! Verify that device memory stays as long as it is held, by references and by pins, with each engine:
 //!
-//! - a device of which pages are held goes when the last of them is released, and no sooner (device-dax);
-//! - a file of which pages are held can be truncated, lose pages to a hole, and be given up with its file system and
-//!   the device below that, when the last of them is released (fsdax);
-//! - meanwhile the pages hold what they held, and no more of them are to be had;
-//! - no run of device memory goes over a border at which another page map may begin.
+//! - a device-dax device waits until the last of its held pages is released, and then goes;
+//! - with fsdax, a truncation, a hole punch, and the unmount with the removal of the device below wait for the last
+//!   held page too;
+//! - meanwhile the pages keep their contents, and afterwards no more pages of the mapping can be taken;
+//! - no run of device memory crosses a border at which another page map may begin.
 
 use std::{
     fs::File,
@@ -58,13 +58,13 @@ use crate::harness::{
     runner::Test, //
 };
 
-/// As long as something that should wait is watched.
+/// How long a test watches that something still waits.
 const A_WHILE: Duration = Duration::from_millis(300);
-/// As long as something may take that need not wait any more.
+/// How long something may take once it does not have to wait any more.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ENGINES: [Engine; 2] = [Engine::Rust, Engine::Kernel];
 
-/// None where the machine was not given such memory.
+/// Returns no tests on a machine without such memory.
 pub(crate) fn tests() -> Vec<Test> {
     if !pmem::is_there() {
         return Vec::new();
@@ -87,7 +87,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
 }
 
-/// Something that has to wait for what is held.
+/// An operation in a thread of its own that has to wait for held pages.
 struct Waiting(JoinHandle<()>);
 
 impl Waiting {
@@ -112,15 +112,15 @@ impl Waiting {
     }
 }
 
-/// All ways of holding pages of device memory to read from them.
+/// Returns all ways of taking pages of device memory, with each engine.
 fn ways(longterm: bool) -> impl Iterator<Item = (How, Engine)> {
     HOWS.into_iter()
         .filter(move |how| longterm || *how != How::LongTerm)
         .flat_map(|how| ENGINES.map(|engine| (how, engine)))
 }
 
-/// Holds two parts of `map`, begins what has to wait, and releases one after the other. What is held, holds its
-/// contents.
+/// Holds all of `map` and its last page once more, starts `run`, which has to wait, and releases one after the other.
+/// Held pages must keep their contents meanwhile.
 fn waits(map: &Map, (how, engine): (How, Engine), run: impl FnOnce() + Send + 'static) {
     let what = format!("{how:?}, {}", engine.name());
     let device = open();
@@ -140,7 +140,7 @@ fn waits(map: &Map, (how, engine): (How, Engine), run: impl FnOnce() + Send + 's
     waiting.ends(&what);
 }
 
-/// Fails unless there are no pages any more.
+/// Fails unless the pages of `map` can no longer be taken.
 fn nothing_left(map: &Map, (how, _): (How, Engine)) {
     let device = open();
     for engine in ENGINES {
@@ -149,7 +149,7 @@ fn nothing_left(map: &Map, (how, _): (How, Engine)) {
     }
 }
 
-/// Pages of a device that is unbound.
+/// Holds pages of a device while it is unbound.
 fn devices(align: usize) {
     drop(new_device(align));
     for way in ways(true) {
@@ -158,18 +158,18 @@ fn devices(align: usize) {
         let place = (device.as_raw_fd(), 0);
         let map = Map::guarded(len_bytes, len_bytes, RW, libc::MAP_SHARED, place);
         let map = map.expect("the device is mapped");
-        // Not all of the largest leaf, for time's sake.
+        // To save time, test only a part of the largest leaf.
         let part = map.part(map.len_bytes - pmd_bytes(), pmd_bytes());
         part.fill(1);
         waits(&part, way, || Driver::DeviceDax.unbind());
         nothing_left(&part, way);
-        // Before it comes back: its `struct cdev` is made anew then, whoever still has it open.
+        // Close the device before it is bound again. Binding makes a new `struct cdev`, even while the old one is open.
         drop((map, device));
         Driver::DeviceDax.bind();
     }
 }
 
-/// A file with all of its pages mapped, by huge leaves or base pages.
+/// Returns a file and a mapping of it by huge leaves or base pages, with all pages of the mapping touched.
 fn filled(fs: Fs, huge: bool) -> (File, Map) {
     let flags = libc::MAP_SHARED;
     let (file, map) = if huge {
@@ -183,7 +183,7 @@ fn filled(fs: Fs, huge: bool) -> (File, Map) {
     (file, map)
 }
 
-/// Pages of a file that is truncated, or gets a hole.
+/// Holds pages of a file while it is truncated or gets a hole.
 fn files(fs: Fs, huge: bool) {
     for way in ways(false) {
         let (file, map) = filled(fs, huge);
@@ -196,13 +196,13 @@ fn files(fs: Fs, huge: bool) {
     }
 }
 
-/// A file system whose last file is given up, and the device below it.
+/// Holds pages of a file while the file is given up, its file system unmounted, and the device below it unbound.
 fn file_system() {
     for way in ways(false) {
         let (file, map) = filled(Fs::Xfs, true);
         let part = map.part(0, map.len_bytes);
         waits(&part, way, || {
-            // The file has no name: that is all there is of it.
+            // The file has no name, so this drops the last reference to it.
             drop((file, map));
             pmem::unmount();
             Driver::NdPmem.unbind();
@@ -211,7 +211,7 @@ fn file_system() {
     }
 }
 
-/// Runs of memory that lies in one piece.
+/// Takes one piece of contiguous device memory, and checks that its runs end at leaf borders.
 fn runs() {
     let pages_a_leaf = (pmd_bytes() / page_bytes()) as u64;
     for align in [page_bytes(), pmd_bytes()] {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of the functions for other modules that
+//! Verify that
 //!
-//! - they keep what `rust_gup_api.h` promises: `selftests/module` says what that is, and tests it when it is loaded;
-//! - a module that uses them holds rust_gup, and what it took is counted.
+//! - the functions for other modules keep what `rust_gup_api.h` promises: `selftests/module` lists the promises, and
+//!   tests them when it is loaded;
+//! - a module that uses these functions holds a reference on rust_gup, and the counters include the pages it took.
 
 use std::{
     ffi::CStr,
@@ -27,12 +28,12 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
         .map(|(name, run)| Test::new(module_path!(), name, run))
         .into_iter()
-        // The modules may say what they do.
+        // These modules write to the kernel's log, and the tests allow that.
         .map(|test| test.allow_log(&["hello_dma", "rust_gup_api_test"]))
         .collect()
 }
 
-/// Loads a module that does all it is for when it is loaded.
+/// Loads a module that does all its work in its init function.
 fn run(path: &str, name: &CStr) {
     load(Path::new(path), c"").unwrap_or_else(|e| panic!("{path}: {e}; the kernel's log says why"));
     refused(unload(c"rust_gup"), libc::EWOULDBLOCK, "with a user");

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of each kind of memory, each way of asking for it, and several alignments, that
+//! Verify that, for each kind of memory, each way of taking it, and several alignments,
 //!
 //! - both engines take the same pages with the same effect on them, or fail with the same error;
-//! - the fast walk takes all that is resident and allowed, under the leaf that the kind is mapped by;
-//! - what must not be taken is not taken by the slow path either;
+//! - the fast walk takes everything that is resident and allowed, under the leaf that maps the kind;
+//! - memory that must not be taken is not taken by the slow path either;
 //! - a hole makes the count short;
 //! - the pages taken are the owner's: the same frames, the same bytes.
 
@@ -49,28 +49,29 @@ use crate::harness::{
     }, //
 };
 
-/// What is to be expected of a kind.
+/// What the engines should do with a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    /// The fast walk takes it, under leaves of this level (0: base pages).
+    /// The fast walk takes all pages, under leaves of this level (0: base pages).
     Fast(usize),
-    /// Nobody may take it.
+    /// Neither engine may take the pages.
     Refused,
-    /// All up to the hole in the middle is taken, under base pages.
+    /// The engines take the pages up to the hole in the middle, under base pages.
     Half,
-    /// Taken, by whichever path.
+    /// The engines take all pages, by the fast walk or the slow path.
     Taken,
 }
 
-/// Once the kernel took a range, as COMPARE lets it in the beginning, it is resident, writable where that was asked
-/// for, unshared where it was pinned, and not movable where it was pinned for long.
+/// Returns the expectation for a range that the kernel has already taken once. COMPARE lets the kernel take it first,
+/// so the pages are resident, writable if write access was asked for, unshared if they were pinned, and no longer in
+/// movable memory if they were pinned for long.
 fn expected(kind: Kind, how: How, access: Access) -> Expected {
     match (kind, how, access) {
         (Kind::Secret | Kind::ProtNone, _, _) => Expected::Refused,
         (Kind::Hole, _, _) => Expected::Half,
         (Kind::Thp2m | Kind::TmpfsHuge | Kind::Hugetlb2m, _, _) => Expected::Fast(1),
         (Kind::Hugetlb1g, _, _) => Expected::Fast(2),
-        // The zero page is the slow path's, and a pin for long gets a page of its own.
+        // The fast walk leaves the zero page to the slow path. A long-term pin replaces it by a page of its own.
         (Kind::ZeroPage, How::Get | How::Pin, Access::Read) => Expected::Taken,
         _ => Expected::Fast(0),
     }
@@ -83,7 +84,7 @@ pub(crate) fn tests() -> Vec<Test> {
             .map(|how| ACCESSES.map(|access| (how, access)))
             .concat();
         if kind == Kind::Hugetlb1g {
-            // Making it takes seconds, so it serves all ways in turn.
+            // Making the memory takes seconds, so one test uses it for all ways.
             let name = format!("{kind}::all");
             tests.push(Test::new(module_path!(), &name, move || {
                 one_kind(kind, &ways)
@@ -105,7 +106,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
 }
 
-/// Makes memory, or skips the test.
+/// Makes memory, or skips the test if the machine cannot.
 fn make(kind: Kind, len_bytes: usize) -> Mapping {
     match kind.map(len_bytes) {
         Ok(mapping) => mapping,
@@ -114,8 +115,8 @@ fn make(kind: Kind, len_bytes: usize) -> Mapping {
     }
 }
 
-/// Ranges of interest in a mapping: all of it, its ends, single bytes, and what lies across borders of pages and
-/// leaves. Of the largest leaves only parts, for time's sake.
+/// Returns interesting ranges of a mapping as offset and length: all of it, its ends, single bytes, and ranges across
+/// borders of pages and leaves. To save time, the ranges cover at most two PMD leaves.
 fn ranges(len_bytes: usize) -> Vec<(usize, usize)> {
     let whole = len_bytes.min(2 * pmd_bytes());
     let middle = len_bytes / 2;
@@ -161,7 +162,7 @@ fn one_kind(kind: Kind, ways: &[(How, Access)]) {
     }
 }
 
-/// How many pages of `request` are to be taken, and how.
+/// Returns what to expect of `request`, and how many of its pages the engines should take.
 fn outlook(mapping: &Mapping, request: &Request) -> (Expected, u64) {
     let all = nr_pages_of(request.addr, request.len_bytes);
     let hole = mapping.addr() + mapping.nr_pages() / 2 * page_bytes();
@@ -182,7 +183,7 @@ fn outlook(mapping: &Mapping, request: &Request) -> (Expected, u64) {
     }
 }
 
-/// Lets both engines take the range.
+/// Compares the engines on the range, and checks the result against the expectation.
 fn compared(device: &Device, mapping: &Mapping, request: &Request, what: &str) {
     let (expected, nr_pages) = outlook(mapping, request);
     let compared = device
@@ -223,7 +224,7 @@ fn agree(compared: &Compared, what: &str) {
     );
 }
 
-/// Takes the range and looks at what was taken.
+/// Takes the range with each engine, and checks the frames and the contents of the pages.
 fn taken(device: &Device, mapping: &mut Mapping, at: usize, request: &Request, what: &str) {
     let (expected, nr_pages) = outlook(mapping, request);
     if expected == Expected::Refused {
@@ -259,7 +260,7 @@ fn taken(device: &Device, mapping: &mut Mapping, at: usize, request: &Request, w
         "{what}: frames"
     );
 
-    // A few bytes at either end.
+    // Compare only a few bytes at either end.
     let end = (nr_pages as usize * page_bytes() - (request.addr - first)).min(request.len_bytes);
     let nr = end.min(100);
     for offset in [0, end - nr] {
@@ -285,7 +286,8 @@ fn scattered_frames() {
     let pinned = device
         .pin(&Request::from(&mapping).how(How::Pin), Engine::Rust)
         .expect("PIN");
-    // By chance two neighbours in a hundred thousand, were it not for what was free already.
+    // With random frames, one pair in a hundred thousand would be neighbours. Pages that were already free come in
+    // longer runs, so allow one in ten.
     let (nr_pages, nr_runs) = (pinned.nr_pages(), pinned.nr_runs());
     assert_eq!(nr_pages, mapping.nr_pages() as u64);
     assert!(
@@ -305,10 +307,10 @@ fn runs_of_large_folios() {
     ] {
         let _pool = (kind == Kind::Hugetlb2m).then(|| hugetlb_pool(6));
         let Ok(mapping) = kind.map(2 * leaf) else {
-            // Its own test says what is missing.
+            // The test of this kind reports what is missing.
             continue;
         };
-        // By the kernel, which moves them to where they may stay.
+        // The kernel takes the pages first, because it moves them to memory where they may be pinned for long.
         device
             .compare(&Request::from(&mapping).how(How::LongTerm))
             .expect("COMPARE");
@@ -336,7 +338,7 @@ fn runs_of_large_folios() {
 fn every_small_range() {
     let device = open();
     let map = Map::untouched(8);
-    // Present, absent, read-only and unmapped pages; each range over them.
+    // Pages of all four states: present, absent, read-only and unmapped. The loop tries every range of them.
     for page in [0, 1, 3, 4, 5, 7] {
         map.set(page * page_bytes(), 1);
     }
@@ -349,7 +351,7 @@ fn every_small_range() {
         for nr_pages in 1..=8 - first {
             for how in HOWS {
                 for access in ACCESSES {
-                    // What the ranges before faulted in is absent again.
+                    // Make page 2 absent again: an earlier range may have faulted it in.
                     map.advise(2 * page_bytes(), page_bytes(), libc::MADV_DONTNEED);
                     let request =
                         Request::new(map.addr + first * page_bytes(), nr_pages * page_bytes())

@@ -2,11 +2,11 @@
 
 //! Verify that
 //!
-//! - closing the last descriptor of an open file releases all its handles, and no other closing does;
-//! - so do the exit of a process and its death by SIGKILL;
-//! - who is killed while it takes many pages, or copies many bytes, does not go on to the end;
-//! - the pages outlive the process that owned them, for whoever has the open file: by inheritance, by dup(2), or by
-//!   having been sent it.
+//! - closing the last descriptor of an open file releases all its handles, and closing any other descriptor does not;
+//! - the exit of a process and its death by SIGKILL release them too;
+//! - a process that is killed while it takes many pages, or copies many bytes, does not go on to the end;
+//! - the pages outlive the process that owned them, for every process that has the open file: by inheritance, by
+//!   dup(2), or because the descriptor was sent to it.
 
 use std::{
     os::fd::{
@@ -70,13 +70,13 @@ tests![
 
 const NR_PAGES: usize = 8;
 
-/// Handles and pages that are held.
+/// Returns the numbers of handles and of held pages.
 fn held() -> (u64, u64) {
     let stats = stats().expect("STATS");
     (stats.nr_handles, stats.nr_held_pages)
 }
 
-/// Takes memory in each way and lets go of neither memory nor handles.
+/// Takes memory in each way, and keeps the handles open.
 fn take_all(device: &Device, map: &Map) {
     for how in HOWS {
         pin(device, &map.request().how(how)).into_handle();
@@ -128,7 +128,8 @@ fn kill_of_a_busy_process_releases() {
             let device = open();
             theirs.signal();
             loop {
-                // Both paths, and both ways of ending it.
+                // Half of the pages are absent, so the fast walk and the slow path both run. Some pins are released,
+                // and the others stay as handles.
                 let map = Map::untouched(64);
                 map.store(0, &pattern(0, 32 * page_bytes()));
                 let pinned = pin(&device, &writable(map.addr, map.len_bytes));
@@ -149,8 +150,8 @@ fn kill_of_a_busy_process_releases() {
     }
 }
 
-/// Kills a child that is `busy`, from when it says so and `has_begun` returns, until `was_cut` says that it was ended
-/// in the midst.
+/// Starts a child that is `busy` and kills it once `has_begun` returns. Repeats that until `was_cut` reports that the
+/// kill ended the child's work in the middle.
 fn kill_until(busy: impl Fn(&Rendezvous), has_begun: impl Fn(), was_cut: impl Fn() -> bool) {
     let deadline = Instant::now() + scaled(Duration::from_secs(10));
     while Instant::now() < deadline {
@@ -177,7 +178,7 @@ fn kill_stops_taking() {
     kill_until(
         |ready| {
             let device = open();
-            // Many windows of the fast walk.
+            // Enough pages for many windows of the fast walk.
             let map = Map::anon(8192);
             ready.signal();
             loop {
@@ -229,7 +230,7 @@ fn duplicates_keep() {
     assert_eq!(held(), (0, 0));
 }
 
-/// Fails unless the pages of `handle` show `expected` to who has `fd`.
+/// Fails unless a copy from `handle` through `fd` returns `expected`.
 fn reads(fd: &OwnedFd, handle: u64, expected: &[u8]) {
     let mut found = vec![0_u8; expected.len()];
     let mut copy = raw::rust_gup_copy {
@@ -243,7 +244,7 @@ fn reads(fd: &OwnedFd, handle: u64, expected: &[u8]) {
 }
 
 fn child_reads_after_the_owner_is_gone() {
-    // Who takes the owner's child over, to wait for it.
+    // This process has to wait for the owner's children once the owner has ended.
     become_subreaper().expect("PR_SET_CHILD_SUBREAPER");
     for how in HOWS {
         let (ours, theirs) = Rendezvous::pair();
@@ -252,7 +253,7 @@ fn child_reads_after_the_owner_is_gone() {
             let map = Map::anon(NR_PAGES);
             let data = map.fill(3);
             let pinned = pin(&device, &writable(map.addr, map.len_bytes).how(how));
-            // Two of them: neither must take the other's away by ending.
+            // Two children: the end of the first one must not release the pages of the second one.
             for last in [false, true] {
                 let pinned = &pinned;
                 Child::run(|| {
@@ -262,7 +263,7 @@ fn child_reads_after_the_owner_is_gone() {
                         theirs.wait();
                         holds(pinned, page_bytes(), &data[page_bytes()..]);
                     }
-                    // As the end of a process does: without a release.
+                    // Without a release, as if the process were killed.
                     exit_at_once(0);
                 });
             }
@@ -295,7 +296,7 @@ fn receiver_of_the_descriptor_reads() {
         let (fd, handle) = receive(&theirs);
         theirs.signal();
         theirs.wait();
-        // The owner has neither the file nor the memory any more.
+        // By now the owner has closed the file and unmapped the memory.
         reads(&fd, handle, &expected);
         assert_eq!(held(), (1, NR_PAGES as u64));
     });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tests. Each file of them begins with its promises.
+//! The tests of the loaded module. Each file begins with its promises.
 
 mod abi;
 mod compare;
@@ -37,7 +37,7 @@ mod unusual;
 
 use crate::harness::runner::Test;
 
-/// All tests, those that unload the module last.
+/// Returns all tests. Tests that unload the module come last.
 pub(crate) fn all() -> Vec<Test> {
     [
         abi::tests(),
@@ -78,7 +78,7 @@ pub(crate) fn all() -> Vec<Test> {
     .collect()
 }
 
-/// What all of them together have done, if there is something to say.
+/// Returns a summary line for the end of the run, if a race has run.
 pub(crate) fn last_line() -> Option<String> {
     races::last_line()
 }

@@ -2,13 +2,13 @@
 
 //! Verify that
 //!
-//! - the device is for root alone until someone changes that;
-//! - a caller without CAP_SYS_ADMIN sees no frame number, and not which pages are neighbours, whoever opened the device
-//!   and whoever pinned; that of a user namespace does not count;
+//! - only root can open the device until its mode is changed;
+//! - a caller without CAP_SYS_ADMIN sees no frame numbers and cannot tell which pages are neighbours, no matter which
+//!   process opened the device and which one pinned; the capability in a user namespace does not count;
 //! - such a caller can do everything else;
-//! - handles of a file are out of reach for all who do not have that file, and in reach, but for the frame numbers, for
-//!   those who were given it;
-//! - the counters are those of all.
+//! - a process without the open file cannot reach its handles; a process that received the file can use them, but still
+//!   sees no frame numbers;
+//! - the counters count the handles and pages of all processes.
 
 use std::{
     fs,
@@ -83,7 +83,7 @@ fn nobody_may_not_open() {
     .join();
 }
 
-/// Fails unless the caller sees neither where the pages are nor how they lie together, and can use them.
+/// Fails unless the caller can use the pages but sees neither their frame numbers nor which of them are neighbours.
 fn sees_no_frames(device: &Device) {
     let map = Map::anon(5);
     let pinned = pin(device, &writable(map.addr, map.len_bytes));
@@ -115,7 +115,7 @@ fn frame_numbers_with_an_open_device() {
     .join();
 }
 
-/// The access rights of the device node, put back in the end.
+/// Changes the access rights of the device node, and restores them on drop. Holds the rights from before.
 struct Node(fs::Metadata);
 
 impl Node {
@@ -231,7 +231,7 @@ fn handles_of_another_user() {
     ours.wait();
     Child::run(|| {
         const ANOTHER: u32 = 1000;
-        // SAFETY: Takes no pointers.
+        // SAFETY: The system call takes no pointers.
         check(unsafe { libc::setresuid(ANOTHER, ANOTHER, ANOTHER) }).expect("setresuid");
         let device = open();
         for handle in 0..=2 * NR_HANDLES {

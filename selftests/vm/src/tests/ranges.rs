@@ -2,11 +2,11 @@
 
 //! Verify that
 //!
-//! - a range of no bytes is refused with EINVAL, one that wraps around with EOVERFLOW;
-//! - a range that is not user space as a whole is refused with EFAULT, up to the very last page, and the last page of
-//!   user space is served;
-//! - a range is served with exactly the pages that hold one of its bytes, by each engine;
-//! - an absurdly long range costs neither time nor memory, and its length is not cut to 32 bits;
+//! - a range of no bytes is refused with EINVAL, and a range that wraps around with EOVERFLOW;
+//! - a range that is not entirely in user space is refused with EFAULT, also if only its last page is outside, and the
+//!   last page of user space is served;
+//! - each engine serves a range with exactly the pages that contain one of its bytes;
+//! - an absurdly long range costs neither time nor memory, and its length is not truncated to 32 bits;
 //! - a range too long for COMPARE is refused.
 
 use std::time::Duration;
@@ -57,7 +57,7 @@ tests![
 const ENGINES: [Engine; 2] = [Engine::Rust, Engine::Kernel];
 const TIB: usize = 1 << 40;
 
-/// What all calls that take a range answer to one.
+/// Returns the error number of each call that takes a range, for this range.
 fn answers(device: &Device, addr: u64, len_bytes: u64) -> Vec<(&'static str, i32)> {
     let mut answers = Vec::new();
     for (what, engine, flags) in [
@@ -105,7 +105,7 @@ fn answers(device: &Device, addr: u64, len_bytes: u64) -> Vec<(&'static str, i32
     answers
 }
 
-/// The error number of COMPARE itself, and of the engines.
+/// Returns the error numbers of COMPARE itself, of our engine and of the kernel's.
 fn compare(device: &Device, addr: u64, len_bytes: u64) -> (i32, i32, i32) {
     let mut compare = raw::rust_gup_compare {
         addr,
@@ -157,7 +157,7 @@ fn wrap_around() {
             "COMPARE at {addr:#x}"
         );
     }
-    // The end is one past the last address there is.
+    // The end of these ranges is one past the last address, so it wraps around to 0.
     all_answer(u64::MAX, 1, &[libc::EOVERFLOW, libc::EFAULT]);
     all_answer(u64::MAX - page + 1, page, &[libc::EOVERFLOW, libc::EFAULT]);
 }
@@ -165,7 +165,7 @@ fn wrap_around() {
 fn beyond_user_space() {
     let page = page_bytes() as u64;
     for addr in [
-        // A hole, and what comes behind the last page.
+        // A hole in the middle of user space, then addresses behind its last page.
         user_limit() as u64 / 2 & !(page - 1),
         user_limit() as u64,
         user_limit() as u64 + page,
@@ -193,7 +193,7 @@ fn beyond_user_space() {
             }
         }
     }
-    // It begins in user space, with memory that is there.
+    // These ranges begin in user space, on a page that is mapped.
     let map = Map::guarded(
         page_bytes(),
         page_bytes(),
@@ -214,7 +214,7 @@ fn beyond_user_space() {
     }
 }
 
-/// A range of user space comes out short, one that ends beyond it is refused.
+/// Fails unless a range in user space comes out short, and a range that ends beyond user space is refused.
 fn refused_beyond(device: &Device, request: &Request, engine: Engine, end: u64) {
     let result = device.pin(request, engine);
     if end > user_limit() as u64 {
@@ -293,7 +293,7 @@ fn pages_of_a_range() {
     }
 }
 
-/// Fails if `body` takes long or much memory.
+/// Fails if `body` takes more than 2 seconds or 16 MiB.
 fn cheap(body: impl FnOnce()) {
     let before_kib = available_kib();
     within(Duration::from_secs(2), body);
@@ -327,7 +327,7 @@ fn absurdly_long() {
         )
     });
 
-    // Tens of TiB in which next to nothing is mapped.
+    // Tens of TiB in which almost nothing is mapped.
     let after = reserved.end();
     drop(reserved);
     let holes = after - 32 * TIB;
@@ -343,7 +343,7 @@ fn absurdly_long() {
         );
     });
     cheap(|| {
-        // Lies below all that the kernel maps by itself.
+        // This range lies below everything that the kernel maps on its own.
         refused(
             device.pin(&Request::new(TIB, 64 * TIB), Engine::Rust),
             libc::EFAULT,
@@ -386,7 +386,7 @@ fn no_cut_to_32_bits() {
     for nr_pages in [(1_usize << 32) + 1, (1 << 31) + 2, (1 << 32) - 1, 1 << 32] {
         let request = Request::new(map.addr, nr_pages * page_bytes()).how(How::Pin);
         if map.addr + nr_pages * page_bytes() >= user_limit() {
-            // Too near to the end of user space: a lower place for the same.
+            // The range would end beyond user space, so use memory at a lower address.
             let low = 16 * TIB;
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
             let map = Map::new(low, 3 * page_bytes(), RW, flags, -1).expect("low memory");

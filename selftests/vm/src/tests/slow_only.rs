@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of the flags that the slow path alone heeds that
+//! Verify that, for the flags that only the slow path honours,
 //!
-//! - both engines agree under each combination of them, on memory that is there, that is not, and that is read-only;
-//! - FORCE writes to private memory that is mapped read-only, not to what is shared, and is for the administrator;
-//! - NOFAULT takes what is there, and neither faults anything in nor copies it;
-//! - PCI_P2PDMA is not for pins that last.
+//! - both engines agree under each combination of flags, on memory that is present, absent, or read-only;
+//! - FORCE writes to private memory that is mapped read-only, but not to shared memory, and is for the administrator
+//!   only;
+//! - NOFAULT takes the pages that are present, and neither faults pages in nor copies them;
+//! - PCI_P2PDMA is refused for long-term pins.
 
 use rust_gup_memory::{
     size::page_bytes,
@@ -53,18 +54,18 @@ const FLAGS: [u32; 4] = [
     raw::RUST_GUP_HONOR_NUMA_FAULT,
 ];
 
-/// Memory that is mapped read-only.
+/// Maps the memory read-only.
 fn read_only_of(map: Map) -> Map {
     map.protect(0, map.len_bytes, libc::PROT_READ);
     map
 }
 
-/// Four pages of it.
+/// Returns four anonymous pages that are mapped read-only.
 fn read_only() -> Map {
     read_only_of(Map::anon(4))
 }
 
-/// Memory of which every second page is not there.
+/// Returns memory in which every second page is absent.
 fn with_holes() -> Map {
     let map = Map::untouched(4);
     map.set(0, 1);
@@ -72,7 +73,7 @@ fn with_holes() -> Map {
     map
 }
 
-/// The zero page.
+/// Returns four pages that all map the zero page.
 fn zeros() -> Map {
     let map = Map::untouched(4);
     for page in 0..4 {
@@ -106,7 +107,8 @@ fn engines_agree() {
                     continue;
                 }
                 for access in [Access::Read, Access::Write] {
-                    // A part before all: the pages beside it are met as they were.
+                    // Take a part before the whole range, so that the pages beside that part are still in their first
+                    // state.
                     let map = memory();
                     let part = Request::new(map.addr + 2 * page_bytes() - 1, 2);
                     for request in [part, map.request()] {
@@ -149,7 +151,7 @@ fn force_writes_to_what_is_read_only() {
                     }
                 }
             }
-            // What is shared stays as it is.
+            // FORCE does not apply to shared memory.
             let map = read_only_of(Map::of(Kind::Memfd, 4 * page_bytes()));
             let request = map.request().how(how).access(Access::Write);
             let forced = request.slow_only(raw::RUST_GUP_FORCE);
@@ -192,7 +194,7 @@ fn nofault_faults_nothing_in() {
             assert_eq!(taken.nr_pages(), 1, "the other one there is");
             assert_eq!(frames(map.addr, 4).iter().filter(|f| **f != 0).count(), 2);
 
-            // Nor is it copied to be written to.
+            // NOFAULT does not copy the zero page for write access either.
             let map = zeros();
             let before = frames(map.addr, 4);
             let request = map.request().how(how).access(Access::Write);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that the fast walk says why it stopped
+//! Verify that the fast walk reports why it stopped
 //!
 //! - for long-term pins of movable memory: LONGTERM;
-//! - for pages that the kernel merged (KSM): UNSHARE for pinning to read, READ_ONLY for writing;
+//! - for pages that the kernel merged (KSM): UNSHARE for a pin to read, READ_ONLY for write access;
 //!
-//! and that the slow path does as the kernel's.
+//! and that the slow path does the same as the kernel.
 
 use std::{
     fs,
@@ -47,7 +47,7 @@ use crate::{
     tests::stops::stops, //
 };
 
-/// ksmd takes its time, above all on an emulated machine.
+/// ksmd is slow, in particular on an emulated machine.
 const MERGE_LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -80,7 +80,7 @@ fn movable() {
             map.nr_pages()
         );
         drop(pinned);
-        // The slow path moves it, and after that the fast walk may.
+        // The slow path moves the pages. After that the fast walk may take them.
         let data = map.load(0, map.len_bytes);
         let pinned = pin(&device, &longterm);
         assert_eq!(pinned.nr_pages(), map.nr_pages() as u64);
@@ -126,7 +126,7 @@ fn merged() {
     while nr_sharing() < nr_wanted {
         thread::sleep(Duration::from_millis(10));
     }
-    // The merged pages stay, but ksmd takes no more references while counts are compared.
+    // The pages stay merged, but ksmd must not take more references while the test compares counts.
     let _at_rest = Setting::set("/sys/kernel/mm/ksm/run", "0").expect("ksmd can be stopped");
     let device = open();
     for (how, map, same) in maps {
