@@ -5,10 +5,11 @@
 //! - a call that does not exist is refused with ENOTTY;
 //! - flags and engines that do not exist, and reserved fields that are not zero, are refused with EINVAL;
 //! - a long-term request that is no pin is refused with EINVAL;
-//! - what the kernel cannot do (a fast-only pin) is refused with EOPNOTSUPP for its engine and for a comparison;
-//! - what lies in a field that is only for output does not matter;
-//! - INFO says what machine this is, and STATS counts what was taken, held and refused;
-//! - interrupts are off for no more entries than INFO says.
+//! - a request that the kernel cannot serve (a fast-only pin) is refused with EOPNOTSUPP for its engine and for
+//!   COMPARE;
+//! - the initial contents of an output field do not matter;
+//! - INFO describes this machine, and STATS counts the pages that were taken, held and refused;
+//! - interrupts are off for at most as many entries as INFO says.
 
 use std::fs;
 
@@ -77,7 +78,7 @@ fn unknown_calls() {
     }
 }
 
-/// The three requests for a range, with fields to vary.
+/// The fields that vary in the three requests for a range.
 struct Asked {
     flags: u32,
     engine: u32,
@@ -137,7 +138,7 @@ const ASKS: [(&str, Ask); 3] = [
     ("MEASURE", ask_measure),
 ];
 
-/// Fails unless each of `asks` answers `asked` with `errno`, and PLAIN with success.
+/// Fails unless each of `asks` returns `errno` for `asked`, and succeeds for PLAIN.
 fn all_answer(asks: &[(&str, Ask)], asked: &Asked, errno: i32, what: &str) {
     let device = open();
     let map = Map::anon(2);
@@ -312,7 +313,7 @@ fn output_fields_are_not_read() {
     assert_eq!(compare.nr_by_level, [nr_fast, 0, 0, 0, 0]);
 }
 
-/// What INFO says about the tables against what the kernel does and says.
+/// Compares the description of the page tables in INFO with the behaviour and the files of the kernel.
 fn address_space(info: &Info) {
     let raw = info.raw;
     let page = u64::from(raw.page_size_bytes);
@@ -332,7 +333,7 @@ fn address_space(info: &Info) {
     assert!(matches!(errno_at(limit - page), None | Some(libc::EEXIST)));
     assert_eq!(errno_at(limit), Some(libc::ENOMEM), "{limit:#x}");
 
-    // The kernel's huge pages are leaves. (Those that consist of several entries are not.)
+    // The kernel's huge pages are leaves, except those that consist of several entries.
     let sizes = |folder, prefix, suffix| -> Vec<u64> {
         let names = fs::read_dir(folder).into_iter().flatten().flatten();
         names
@@ -365,7 +366,7 @@ fn info() {
     assert!(raw.window_entries > 0, "the walk takes entries");
     address_space(&info);
 
-    // The kernel clears the flag itself when it is booted with no5lvl.
+    // With no5lvl on the command line, the kernel does not use LA57 even if the CPU shows the flag.
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").expect("/proc/cpuinfo");
     let flags = cpuinfo
         .lines()
@@ -421,7 +422,7 @@ fn stats_count() {
     assert_eq!(held.nr_slow, before.nr_slow + NR_PAGES - nr_fast);
     assert_eq!(held.nr_handles, before.nr_handles + 1);
     assert_eq!(held.nr_held_pages, before.nr_held_pages + NR_PAGES);
-    // Each small page is a folio of its own; neighbours are one run all the same.
+    // Each small page is a folio of its own, so the counter of runs grows by one per page. The list merges neighbours.
     assert_eq!(held.nr_runs, before.nr_runs + nr_fast);
     assert!((1..=NR_PAGES).contains(&pinned.nr_runs()));
     assert_eq!(held.nr_windows > before.nr_windows, !walk_is_off());

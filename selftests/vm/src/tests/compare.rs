@@ -2,11 +2,11 @@
 
 //! Verify that COMPARE
 //!
-//! - lets the engine in Rust take memory as it is found, and says what that met;
-//! - finds it out if the kernel's function gets other pages then, or another number of them;
-//! - says how often it looked again because reference counts alone differed, and does not look for ever.
+//! - lets the Rust engine take memory as it is at first, and reports what that step met;
+//! - detects when the kernel's function then gets other pages, or another number of pages;
+//! - reports how often it tried again because only reference counts differed, and does not try for ever.
 //!
-//! What both engines do with each kind of memory is in the matrix.
+//! The matrix tests both engines on each kind of memory.
 
 use std::{
     sync::atomic::{
@@ -53,10 +53,10 @@ tests![
 ];
 
 const NR_PAGES: u64 = 8;
-/// How long something may take that is likely to happen each time.
+/// How long a test waits for an event that most comparisons are likely to show.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Pages and error of the first look, how many were taken fast, and why that ended.
+/// Returns the results of the first step: pages, error, pages by the fast walk, and stop reason.
 fn first(compared: &Compared) -> (u64, i32, u64, u32) {
     let c = compared.raw;
     (
@@ -79,7 +79,7 @@ fn as_it_is_found() {
         let map = Map::untouched(NR_PAGES as usize);
         let request = map.request().how(how).access(Access::Write);
         if how == How::Get {
-            // Changes nothing.
+            // This comparison changes nothing.
             let compared = device.compare(&fast_only(request)).expect("COMPARE");
             assert_eq!(first(&compared), (0, 0, 0, absent));
             assert!(compared.is_equal(), "{:x?}", compared.raw);
@@ -92,7 +92,7 @@ fn as_it_is_found() {
             (compared.raw.nr_pages_rust, compared.raw.nr_fast),
             (NR_PAGES, nr_fast)
         );
-        // Now it is ready.
+        // The first comparison has faulted the pages in.
         let compared = device.compare(&request).expect("COMPARE");
         assert_eq!(first(&compared), (NR_PAGES, 0, nr_fast, none), "{how:?}");
     }
@@ -103,7 +103,8 @@ fn as_it_is_found() {
     assert!(compared.is_equal(), "{:x?}", compared.raw);
 }
 
-/// Compares `map` while `disturb` is called in turns with a pause, until `is_seen` says that it showed.
+/// Compares `map` again and again, while a thread calls `disturb` in a loop, until a comparison shows it (`is_seen`).
+/// Fails if that takes too long.
 fn disturbed(
     map: &Map,
     disturb: impl Fn() + Sync,
@@ -138,13 +139,13 @@ fn disturbed(
 
 fn other_pages_then() {
     let map = Map::anon(512);
-    // New ones are faulted in.
+    // The next access faults new pages in.
     let discard = || map.advise(0, map.len_bytes, libc::MADV_DONTNEED);
     disturbed(&map, discard, |c| {
         c.differences & raw::RUST_GUP_DIFF_FIRST != 0
             && (map.addr..map.end()).contains(&(c.diff_addr as usize))
     });
-    // Fewer: there is nothing to take where the kernel comes too late.
+    // This one makes the number of pages differ: one engine meets the page while it is read-only.
     let map = Map::anon(512);
     let rights = [libc::PROT_READ, crate::harness::memory::RW];
     let forbid = || {
@@ -178,7 +179,7 @@ fn at_rest_once() {
             nr_retries += compared.raw.nr_retries;
         }
     }
-    // What a processor has gathered for the lists of the kernel it lets go of once.
+    // A per-CPU list of the kernel may hold references to some pages. It is emptied once, so few retries are allowed.
     assert!(
         nr_retries <= 3,
         "{nr_retries} more tries in {NR_COMPARED} comparisons"

@@ -2,11 +2,12 @@
 
 //! Verify that
 //!
-//! - a handle that was released, was never given out, or is another open file's gives ENOENT for each call;
-//! - handles are never given out twice;
-//! - owner and handle see the same bytes, whatever the alignment, the kind of leaf and the path they were taken on;
-//! - a handle that was not asked for writing refuses to be written to with EACCES;
-//! - bytes beyond those asked for, and beyond those taken, are out of reach (EINVAL), and nothing is copied then;
+//! - each call returns ENOENT for a handle that was released, was never given out, or belongs to another open file;
+//! - the same handle is never given out twice;
+//! - owner and handle see the same bytes, for every alignment and kind of leaf, and on the fast and the slow path;
+//! - writing to a handle that was not taken for writing is refused with EACCES;
+//! - bytes beyond the requested range, and beyond the pages taken, cannot be accessed (EINVAL), and the refused call
+//!   copies nothing;
 //! - the pages stay when their owner unmaps them.
 
 use rust_gup_memory::size::{
@@ -129,8 +130,8 @@ fn never_reused() {
     }
 }
 
-/// Fails unless what one side writes is what the other reads; through plain references nothing is written. `start` is
-/// where the request begins in `map`.
+/// Fails unless each side reads what the other one wrote. Plain references are only read. `start` is the offset of the
+/// request in `map`.
 fn same_bytes(map: &Map, pinned: &Pinned<'_>, start: usize, len: usize) {
     for (seed, (at, nr)) in [(0, len), (len / 3, len - len / 3), (len - 1, 1), (0, 1)]
         .into_iter()
@@ -169,7 +170,7 @@ fn owner_and_handle_see_the_same() {
                 let request = writable(map.addr + start, len).how(how);
                 let pinned = device.pin(&request, engine).expect("PIN");
                 same_bytes(&map, &pinned, start, len);
-                // Nothing beside it was written to.
+                // The bytes beside the range must be unchanged.
                 let after = map.load(0, map.len_bytes);
                 assert!(before[..start] == after[..start], "bytes before the range");
                 assert!(
@@ -184,7 +185,7 @@ fn owner_and_handle_see_the_same() {
 fn pages_of_the_slow_path() {
     let device = open();
     for (first, nr_pages) in [(0, 8), (3, 5), (7, 1)] {
-        // The first pages are there, the others are not.
+        // The first pages are present, the others are not.
         let map = Map::untouched(8);
         map.store(0, &pattern(0, first * page_bytes()));
         let pinned = pin(&device, &writable(map.addr, map.len_bytes));
@@ -223,7 +224,7 @@ fn read_only_handle() {
     for how in HOWS {
         let pinned = pin(&device, &map.request().how(how));
         for (offset, len) in [(0, 1), (page_bytes() as u64 - 1, 2), (0, 2 * page_bytes())] {
-            // SAFETY: Nobody holds a reference to the memory, which is not to be written to either.
+            // SAFETY: No reference to the memory exists, and the call must not write to it anyway.
             let result = unsafe { pinned.write(offset, &vec![0xff; len]) };
             refused(
                 result,
@@ -258,7 +259,7 @@ fn out_of_reach(device: &Device, pinned: &Pinned<'_>, map: &Map, ranges: &[(u64,
                 libc::EINVAL,
                 "{number:#x}, {len_bytes:#x} bytes at {offset:#x}"
             );
-            // Not even those of the bytes that are within reach.
+            // The call must not copy the bytes within the range either.
             let untouched = buffer.load(0, data.len()) == data && map.load(0, nr_bytes) == before;
             assert!(
                 untouched,
@@ -271,7 +272,7 @@ fn out_of_reach(device: &Device, pinned: &Pinned<'_>, map: &Map, ranges: &[(u64,
 fn out_of_range() {
     let device = open();
     let map = Map::anon(4);
-    // Ends in the midst of a page, begins in the midst of another.
+    // A range that begins and ends within a page.
     let len = 2 * page_bytes() as u64 + 100;
     let pinned = pin(&device, &writable(map.addr + 50, len as usize));
     let ranges = [
@@ -318,7 +319,7 @@ fn pages_stay_when_unmapped() {
             let data = map.fill(how as usize);
             let pinned = pin(&device, &writable(map.addr, map.len_bytes).how(how));
             drop(map);
-            // Whoever reuses freed pages would write to them.
+            // If the handle's pages had been freed, this memory would get them and overwrite them.
             let others = Map::anon(512);
             holds(&pinned, 0, &data);
             if how != How::Get {

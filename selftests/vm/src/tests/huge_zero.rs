@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that the huge zero page goes when its last user has gone, whatever was done to it through the module: it is
-//! counted as any other folio, and `release_pages()` passes over it (`folios_put_refs()`, mm/folio.c).
+//! Verify that the huge zero page can be freed once its last user is gone, whatever the module did with it. It is
+//! counted like any other folio, and `release_pages()` skips it (`folios_put_refs()`, mm/folio.c).
 //!
-//! Each round has a process of its own, since an address space keeps the page until it ends. Then the shrinker takes
-//! it, and its memory has to be free.
+//! Each round runs in a process of its own, because an address space keeps the page until it ends. Then the shrinker
+//! drops the page, and its memory must be free.
 
 use std::fs;
 
@@ -50,16 +50,15 @@ use crate::{
 
 tests![pinned, compared, measured];
 
-/// How often the page is made and given back: so often that lists of free pages that a processor keeps to itself do not
-/// matter.
+/// Number of rounds. So many that free pages in per-CPU lists do not matter.
 const NR_ROUNDS: u64 = 24;
 
-/// Lets `call` use the huge zero page in a process of its own, round by round, and fails unless nothing is left of it.
+/// Lets `call` use the huge zero page in one process per round, and fails unless each of these pages is freed.
 pub(crate) fn come_and_go(what: &str, call: impl Fn(&Map)) {
     shrink();
     let (nr_made_before, free_before_kib) = (nr_made(), free_kib());
     let nr_kept: usize = (0..NR_ROUNDS).map(|_| usize::from(is_kept(&call))).sum();
-    // The shrinker took it each time, whoever had references left.
+    // The kernel made a new page each round, because the shrinker drops the page even if references are left.
     assert_eq!(nr_made() - nr_made_before, NR_ROUNDS, "{what}: made");
     let lost_kib = free_before_kib.saturating_sub(free_kib());
     let huge_kib = (pmd_bytes() >> 10) as u64;
@@ -69,7 +68,7 @@ pub(crate) fn come_and_go(what: &str, call: impl Fn(&Map)) {
     );
 }
 
-/// One round; whether the folio is still there in the end.
+/// Runs one round. Returns whether the folio still exists afterwards.
 fn is_kept(call: &impl Fn(&Map)) -> bool {
     let (ours, theirs) = Rendezvous::pair();
     let child = Child::run(|| {
@@ -87,14 +86,14 @@ fn is_kept(call: &impl Fn(&Map)) -> bool {
     kpageflags(frame, 1)[0] & (kpf::COMPOUND_HEAD | kpf::ZERO_PAGE) != 0
 }
 
-/// Lets all shrinkers take what they can, of which the huge zero page is one thing.
+/// Makes all shrinkers free what they can, including the huge zero page.
 fn shrink() {
-    // Silences it.
+    // This also silences the log message of drop_caches.
     settle_lists();
     fs::write("/proc/sys/vm/drop_caches", "2").expect("/proc/sys/vm/drop_caches");
 }
 
-/// How often the kernel made a huge zero page.
+/// Returns how many huge zero pages the kernel has made.
 fn nr_made() -> u64 {
     let text = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
     field(&text, "thp_zero_page_alloc").expect("thp_zero_page_alloc in /proc/vmstat")
@@ -105,7 +104,8 @@ fn free_kib() -> u64 {
     field(&text, "MemFree:").expect("MemFree in /proc/meminfo")
 }
 
-/// All of it, a page in the middle, and bytes across a border of pages, as a reference and as a pin.
+/// Returns requests for all of the memory, for single pages, and for bytes across page borders, each as a reference and
+/// as a pin.
 fn requests(map: &Map) -> Vec<Request> {
     [
         (0, pmd_bytes()),

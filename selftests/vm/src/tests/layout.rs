@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of the structure of each call that
+//! Verify that, for the structure of each call,
 //!
-//! - a larger one with zeros in what the module does not know is served, and those bytes are zero on return;
-//! - a larger one with anything else there is refused with E2BIG, before anything is done;
-//! - one smaller than the first published is refused with EINVAL; one of that size is served, however it has grown
-//!   since;
-//! - neither more nor less of it is read and written than the call number says;
-//! - one that cannot be read or written gives EFAULT, and nothing stays taken;
-//! - a buffer that it names and that cannot be accessed gives EFAULT.
+//! - a larger one is served if the part that the module does not know is zero, and that part is zero on return;
+//! - a larger one with other contents there is refused with E2BIG, before the call does anything;
+//! - one smaller than the first published size is refused with EINVAL, and one of exactly that size is served, however
+//!   much the structure has grown since;
+//! - the module reads and writes exactly as many bytes as the call number says;
+//! - one that cannot be read or written gives EFAULT, and no pages stay taken;
+//! - one that names an inaccessible buffer gives EFAULT.
 
 use std::mem::size_of;
 
@@ -47,16 +47,16 @@ tests![
     bad_buffers,
 ];
 
-/// The largest size that fits into a call number.
+/// The largest structure size that fits into a call number, in bytes.
 const MAX_SIZE: usize = (1 << 14) - 1;
 const NR_PAGES: usize = 4;
 
-/// Memory of a process, and a handle to it.
+/// Memory of this process, and a handle to it.
 struct Scene {
     device: Device,
     handle: u64,
     map: Map,
-    /// Room for what the calls copy and list.
+    /// A buffer for the data and runs that the calls write.
     buffer: Map,
 }
 
@@ -78,7 +78,7 @@ impl Scene {
     }
 }
 
-/// A call, and how to make a structure that it serves.
+/// A call, and a function that makes a valid structure for it.
 struct Call {
     name: &'static str,
     number: u32,
@@ -92,12 +92,12 @@ impl Call {
         (self.number >> 16) as usize & MAX_SIZE
     }
 
-    /// The size that was first published.
+    /// Returns the size that was first published, in bytes.
     fn first_size(&self) -> usize {
         self.size() - self.grown
     }
 
-    /// The number of the same call with a structure of another size.
+    /// Returns the number of the same call with a structure of another size.
     fn resized(&self, size: usize) -> u32 {
         assert!(size <= MAX_SIZE);
         self.number & !((MAX_SIZE as u32) << 16) | ((size as u32) << 16)
@@ -260,7 +260,8 @@ fn larger_with_unknown_bytes() {
                 assert_eq!(got, libc::E2BIG, "{}, byte {at} of {extra}", c.name);
                 assert_eq!(nr_handles(), before, "{} did something", c.name);
             } else {
-                // What is only written may be anything before, but not after.
+                // The module does not read such a structure, so any contents are accepted. On return the unknown part
+                // must be zero.
                 assert!(structure[c.size()..].iter().all(|b| *b == 0), "{}", c.name);
             }
         }
@@ -306,7 +307,7 @@ fn as_small_as_the_first() {
     }
 }
 
-/// Puts the structure of `c` into memory of which `room` bytes are followed by a hole; the memory, and where it is.
+/// Puts the structure of `c` at `room` bytes before an unmapped page. Returns the memory and the structure's address.
 fn before_a_hole(c: &Call, scene: &Scene, room: usize) -> (Map, usize) {
     let map = Map::anon(3);
     map.unmap(2 * page_bytes(), page_bytes());
@@ -346,7 +347,7 @@ fn beyond_the_end_of_a_page() {
             );
             assert_eq!(nr_handles(), before, "{} did something", c.name);
         }
-        // A newer, larger structure of which the last bytes cannot be read.
+        // A newer, larger structure whose last bytes cannot be read.
         let scene = Scene::new();
         let (_map, addr) = before_a_hole(c, &scene, c.size());
         let got = scene.call(c.resized(c.size() + 8), addr);
@@ -354,7 +355,7 @@ fn beyond_the_end_of_a_page() {
     }
 }
 
-/// Addresses at which no structure can be.
+/// Addresses at which there can be no structure.
 const BAD_ADDRESSES: [usize; 7] = [
     0,
     8,

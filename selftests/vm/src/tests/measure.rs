@@ -2,13 +2,13 @@
 
 //! Verify that MEASURE
 //!
-//! - times each engine against each other, and says what it took and what that cost;
-//! - needs less memory for a list of runs than for an array of pages, where pages are huge;
-//! - tells the two engines apart, and costs that grow with the range from those that do not;
-//! - reports the longest section with interrupts off of the engine, and leaves the one that STATS shows alone;
-//! - cuts a round into calls as it is told, also where they do not divide the range;
+//! - times each engine against each other one, and reports how many pages it took and the cost;
+//! - needs less memory for a list of runs than for an array of pages if the pages are huge;
+//! - attributes the costs to the right engine, and shows costs that grow with the range;
+//! - reports the engine's longest section with interrupts off, and does not change the one in STATS;
+//! - splits a round into calls as requested, also if their size does not divide the range;
 //! - refuses senseless numbers with EINVAL, and a range that cannot be taken as a whole with EAGAIN;
-//! - holds nothing in the end and writes no sample beyond those asked for.
+//! - holds nothing in the end, and writes only as many samples as requested.
 
 use rust_gup_memory::{
     size::page_bytes,
@@ -61,8 +61,8 @@ fn engines_against_each_other() {
                     (3, 32),
                     "{what}"
                 );
-                // Of each the middle one: a clock that jumps when the thread moves to another processor of the host
-                // spoils one round, and not the median.
+                // Medians, because the clock may jump when the thread moves to another processor of the host. That
+                // spoils one round only.
                 let costs = medians(&measured);
                 assert!(
                     costs.iter().all(|cost| (1..1 << 40).contains(cost)),
@@ -75,7 +75,7 @@ fn engines_against_each_other() {
         let measured = device.measure(&map.request(), [engine, Engine::Kernel], 1, 32);
         measured.expect("MEASURE").raw
     };
-    // An array of pages costs a pointer each, and an engine that has runs as well holds both.
+    // An array needs one pointer per page. An engine that also has runs needs memory for both.
     let runs = list_of(Engine::Rust);
     assert_eq!(runs.bookkeeping_b_bytes, 32 * 8);
     assert!(runs.bookkeeping_a_bytes > 0);
@@ -85,7 +85,7 @@ fn engines_against_each_other() {
     assert!(ranges.bookkeeping_a_bytes > 32 * 8, "{ranges:?}");
 }
 
-/// Of `take_a`, `take_b`, `release_a`, `release_b`.
+/// Returns the medians of `take_a`, `take_b`, `release_a` and `release_b`.
 fn medians(measured: &Measured) -> [u64; 4] {
     let fields: [fn(&raw::rust_gup_sample) -> u64; 4] =
         [|s| s.take_a, |s| s.take_b, |s| s.release_a, |s| s.release_b];
@@ -98,7 +98,8 @@ fn medians(measured: &Measured) -> [u64; 4] {
 
 fn costs_are_of_the_engine_and_of_the_range() {
     let device = open();
-    // The kernel's release of 512 pages looks at each, a run's does not: by far the largest difference between engines.
+    // The kernel's release visits each of the 512 pages, and the release of a run does not. That is by far the largest
+    // difference between the engines.
     let huge = Map::huge(1);
     let (rust, kernel) = (Engine::Rust, Engine::Kernel);
     let measure = |map: &Map, engines| {
@@ -110,11 +111,11 @@ fn costs_are_of_the_engine_and_of_the_range() {
     let [_, _, of_kernel, of_rust] = measure(&huge, [kernel, rust]);
     assert!(of_rust < of_kernel, "{of_rust} against {of_kernel}");
 
-    // The kernel's release of a range is a step a folio as well.
+    // The kernel's release of a range takes one step per folio, too.
     let [_, _, of_ranges, of_kernel] = measure(&huge, [Engine::KernelRanges, kernel]);
     assert!(of_ranges < of_kernel, "{of_ranges} against {of_kernel}");
 
-    // 512 times the pages; four times the cost is what a machine that does other things will show, too.
+    // 512 times as many pages must cost at least four times as much. That also holds on a busy machine.
     for engine in Engine::ALL {
         let [small, _, release_small, _] = measure(&Map::anon(1), [engine, kernel]);
         let [large, _, release_large, _] = measure(&Map::anon(512), [engine, kernel]);
@@ -154,7 +155,7 @@ fn list_of_a_huge_page() {
     let nr_pages = huge.nr_pages() as u32;
     let measured = device.measure(&huge.request(), engines, 1, nr_pages);
     let raw = measured.expect("MEASURE").raw;
-    // One run against a pointer for each page.
+    // One run is compared with one pointer for each page.
     assert!(
         raw.bookkeeping_a_bytes < raw.bookkeeping_b_bytes,
         "a list of one run takes {} bytes, an array of its pages {}",
@@ -164,7 +165,7 @@ fn list_of_a_huge_page() {
 }
 
 fn cut_into_calls() {
-    // In one run, and in as many runs as pages, where the last call has a shorter list than those before.
+    // Memory in one run, and memory with about one run per page. The last call may have a shorter list than the others.
     for map in [
         Map::anon(20),
         Map::of(Kind::Anon4kScattered, 20 * page_bytes()),
@@ -240,7 +241,7 @@ fn not_resident() {
         for how in [How::Get, How::Pin] {
             let request = map.request().how(how).access(Access::Read);
             let result = device.measure(&request, engines, 2, pages_per_call);
-            // A call that takes nothing at all says why.
+            // A call that takes nothing at all fails with the engine's own error.
             let expected = if pages_per_call == 1 {
                 libc::EFAULT
             } else {
@@ -255,7 +256,7 @@ fn not_resident() {
 fn samples_stay_in_their_buffer() {
     let device = open();
     let map = Map::anon(2);
-    // Followed by a page that is not there: one more sample would be an error.
+    // The page behind the buffer is not mapped, so one sample too many would cause an error.
     let buffer = Map::anon(2);
     buffer.unmap(page_bytes(), page_bytes());
     for rounds in [1, 3] {

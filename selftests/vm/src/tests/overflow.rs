@@ -2,10 +2,10 @@
 
 //! Verify that
 //!
-//! - the device holds no folio so often that its reference count could overflow, whatever the limits: neither by the
-//!   walk nor by the slow path nor by the kernel's fast function; the kernel itself can take such a folio all the
-//!   while, and the count is whole in the end;
-//! - processes without privilege do not come near, however many they are.
+//! - the device does not hold a folio so often that its reference count could overflow, whatever the limits: neither
+//!   with the walk, nor with the slow path, nor with the kernel's fast function; meanwhile the kernel itself can still
+//!   take such a folio, and afterwards the count is correct;
+//! - processes without privileges do not come near that limit, no matter how many they are.
 
 use std::{
     fs::File,
@@ -63,21 +63,21 @@ pub(crate) fn tests() -> Vec<Test> {
     let test =
         |name, body: fn()| Test::new(module_path!(), name, body).within(Duration::from_secs(120));
     vec![
-        // The kernel sets 1 GiB to zero, and cannot be interrupted meanwhile.
+        // The kernel clears 1 GiB, and cannot be interrupted meanwhile.
         test("huge_page", huge_page),
         test("small_page", small_page),
         test("by_many_processes", by_many_processes),
     ]
 }
 
-/// Makes memory.
+/// A function that makes memory.
 type Make = fn() -> Map;
 
-/// The most references that a folio may have for more to be taken.
+/// The device takes no more references on a folio with this many (`MAX_REFS` in walk/grab.rs).
 const MAX_REFS: usize = 1 << 29;
 
-/// Holds a folio by `request`, again and again, until no page of it can be had, which has to be after so many handles,
-/// and looks what is still possible.
+/// Takes a folio by `request` until none of its pages can be taken any more. That must happen after `nr_handles`
+/// handles. Then checks which requests still succeed.
 fn fill(device: &Device, request: &Request, nr_handles: usize) {
     let nr_pages = (request.len_bytes / page_bytes()) as u64;
     let mut held: Vec<Pinned<'_>> = Vec::new();
@@ -107,20 +107,20 @@ fn fill(device: &Device, request: &Request, nr_handles: usize) {
             );
         }
     }
-    // To others it is a page like any other.
+    // The kernel can still take the page.
     let page = Request::new(request.addr, page_bytes()).how(How::Pin);
     let measured = device.measure(&page, [Engine::Kernel; 2], 1, 1);
     measured.expect("the kernel takes it and gives it back");
 
-    // The mappings have references, too.
+    // The mappings hold references too, so release two handles more than the count suggests.
     held.truncate(nr_handles - 2);
     let taken = pin(device, request);
     assert_eq!(taken.nr_pages(), nr_pages, "there is room again");
 }
 
-/// 1 GiB is one folio, whose count gets a reference for each of its base pages.
+/// A page of 1 GiB is one folio, and its count gets one reference for each base page.
 fn huge_page() {
-    // Not of the kinds of memory, which are filled: that takes much longer than all the rest.
+    // `Kind::Hugetlb1g` would fill the memory, which takes much longer than the rest of the test.
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let size = (pud_bytes().ilog2() as libc::c_int) << libc::MAP_HUGE_SHIFT;
     let huge = libc::MAP_HUGETLB | size;
@@ -136,20 +136,20 @@ fn huge_page() {
     }
 }
 
-/// A page of a file, mapped `nr` times in a row.
+/// Maps the first page of a file `nr` times in a row.
 fn mapped_often(fd: i32, nr: usize) -> Map {
     let map = Map::untouched(nr);
     for page in 0..nr {
         let flags = libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_POPULATE;
         let at = std::ptr::with_exposed_provenance_mut(map.addr + page * page_bytes());
-        // SAFETY: The pages that it replaces belong to `map`, and nobody refers to them.
+        // SAFETY: The replaced pages belong to `map`, and no reference to them exists.
         let got = unsafe { libc::mmap(at, page_bytes(), libc::PROT_READ, flags, fd, 0) };
         assert_eq!(got, at, "mmap of page {page}");
     }
     map
 }
 
-/// A pin of a small folio counts 1024.
+/// A pin adds 1024 to the count of a small folio.
 fn small_page() {
     const NR_PAGES: usize = 1024;
     let file = memfd(MemfdFlags::empty(), 0).expect("a memfd");
@@ -162,13 +162,14 @@ fn small_page() {
     holds(&pin(&device, &map.request()), 0, &map.load(0, page_bytes()));
 }
 
-/// A file that everybody may read, one page of it mapped almost as often as the limit allows.
+/// Maps one page of a file that everybody may read, almost as often as the limit allows.
 fn page_of_a_file_of_others() -> Map {
     let program = File::open("/proc/self/exe").expect("this program");
     mapped_often(program.as_raw_fd(), 2040)
 }
 
-/// The huge zero page, which all share that have only read huge pages. Where there is none, the zero page.
+/// Returns memory that maps the huge zero page, which all processes share that have only read their huge pages. Without
+/// huge pages it maps the zero page.
 fn zeros() -> Map {
     let map = Map::untouched(LIMIT_PAGES);
     let _ = map.try_advise(0, map.len_bytes, libc::MADV_HUGEPAGE);
@@ -180,8 +181,8 @@ fn zeros() -> Map {
 
 const LIMIT_PAGES: usize = 2048;
 
-/// Processes that have no privilege take pages, one after the other through the same open file, and end: without a
-/// limit for all of them together, a thousand of them would bring the count of the file's page below zero.
+/// Processes without privileges take pages through the same open file and exit, one after the other. Without a limit
+/// for all of them together, a thousand processes would bring the count of the file's page below zero.
 fn by_many_processes() {
     const NR_PROCESSES: usize = 12;
     let memory: [(&str, Make); 4] = [
@@ -210,7 +211,7 @@ fn by_many_processes() {
                 }
             })
             .join();
-            // Who may do more can do so, with the same memory as well.
+            // A process with more privileges can take more, even of the same memory.
             drop(pin(&device, &make().request()));
         }
     }

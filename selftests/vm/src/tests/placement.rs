@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where pages lie. Verify that
+//! Placement of pages. Verify that
 //!
-//! - pages are taken from the node that they were moved to, whatever they were taken from before, and each node counts
-//!   its own pins;
-//! - what NUMA balancing has marked is left to the slow path, which leaves the mark where it need not fault;
-//! - what may not stay where it is leaves that place when it is pinned for long, and is the walk's from then on.
+//! - pages are taken from the node to which they were moved, no matter where they were before, and each node counts its
+//!   own pins;
+//! - the walk leaves entries with a NUMA hint to the slow path, which keeps the hint unless it has to fault;
+//! - a long-term pin moves pages away from memory where they must not stay, and afterwards the walk takes them.
 //!
-//! The machine needs two nodes, or memory that must stay movable.
+//! The machine needs two nodes, or movable memory.
 
 use std::{
     fs,
@@ -79,7 +79,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The kernel takes its time to mark memory, and each request finds it marked anew.
+/// The kernel takes long to set NUMA hints, and each request needs new ones.
 const HINT_LIMIT: Duration = Duration::from_secs(90);
 
 const NR_NODES: usize = 2;
@@ -92,19 +92,19 @@ pub(crate) fn need_two_nodes() {
     }
 }
 
-/// Whether memory was set aside for who needs a lot in one piece; until then movable pages live there.
+/// Whether memory is reserved for CMA. Movable pages lie there until somebody needs a large contiguous piece.
 fn has_cma() -> bool {
     fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("cma="))
 }
 
-/// Skips the test where all memory may be held for long.
+/// Skips the test on a machine where all memory may be pinned for long.
 pub(crate) fn need_movable_memory() {
     if !has_movable_memory() && !has_cma() {
         skip("no movable memory: boot with movablecore=512M or cma=1G");
     }
 }
 
-/// move_pages(2): moves each page to the node that `to` says; on which node each is afterwards.
+/// Moves each page to its node in `to` by move_pages(2), if any. Returns the node of each page afterwards.
 fn move_pages(map: &Map, to: Option<&[i32]>) -> Vec<i32> {
     const MPOL_MF_MOVE: i32 = 2;
     let pages: Vec<usize> = (0..map.nr_pages())
@@ -112,7 +112,7 @@ fn move_pages(map: &Map, to: Option<&[i32]>) -> Vec<i32> {
         .collect();
     let nodes = to.map_or(std::ptr::null(), <[i32]>::as_ptr);
     let mut status = vec![-1; pages.len()];
-    // SAFETY: The lists are as long as the call is told, and live as long as it.
+    // SAFETY: The lists have as many elements as the call is told, and live until it returns.
     let result = unsafe {
         libc::syscall(
             libc::SYS_move_pages,
@@ -132,14 +132,14 @@ fn move_pages(map: &Map, to: Option<&[i32]>) -> Vec<i32> {
     status
 }
 
-/// Moves page `i` to the node `node(i)`, and proves that it is there.
+/// Moves page `i` to the node `node(i)`, and checks that it is there.
 pub(crate) fn move_to(map: &Map, node: impl Fn(usize) -> i32) {
     let nodes: Vec<i32> = (0..map.nr_pages()).map(node).collect();
     move_pages(map, Some(&nodes));
     assert_eq!(move_pages(map, None), nodes, "nodes of the pages");
 }
 
-/// The kinds of memory that are moved here, in base pages and in a huge one.
+/// Returns the memory that is moved here: base pages, a huge page, and pages of a file.
 fn maps() -> [Map; 3] {
     need_two_nodes();
     [
@@ -156,7 +156,8 @@ fn moved_between_takes() {
         for request in all_ways(&map) {
             let mut before = Vec::new();
             for node in [1, 0, 1] {
-                // There and back, and a small page each on another node in the end.
+                // Move a huge page there and back. Spread base pages over both nodes, so that each one ends on the
+                // other node.
                 move_to(&map, |page| {
                     if is_huge {
                         node
@@ -185,9 +186,9 @@ fn moved_between_takes() {
     }
 }
 
-/// Pins acquired and released, as a node counts them.
+/// Returns the pins that a node counts as acquired and as released.
 fn pins_of_node(node: usize) -> (u64, u64) {
-    // Folds what the processors count.
+    // Reading these counters folds the per-CPU counts.
     pin_counters();
     let path = format!("/sys/devices/system/node/node{node}/vmstat");
     let text = fs::read_to_string(path).expect("the node's counters");
@@ -207,7 +208,7 @@ fn counted_by_node() {
     counts_pins(&Map::anon(64), |page| page / 5 % NR_NODES);
 }
 
-/// Moves page `i` to the node `node_of(i)`. Each node then counts its own.
+/// Moves page `i` to the node `node_of(i)`, and checks that each node counts the pins of its own pages.
 fn counts_pins(map: &Map, node_of: impl Fn(usize) -> usize) {
     let device = open();
     move_to(map, |page| node_of(page) as i32);
@@ -232,13 +233,13 @@ fn counts_pins(map: &Map, node_of: impl Fn(usize) -> usize) {
     }
 }
 
-/// An event of /proc/vmstat.
+/// Returns a counter of /proc/vmstat.
 fn event(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
     field(&text, name).unwrap_or_else(|| panic!("/proc/vmstat has no {name}"))
 }
 
-/// How many pages have no mark, by the kernel's own fast walk, which takes no others.
+/// Returns how many pages have no NUMA hint: the kernel's own fast walk takes only those.
 fn nr_not_hinted(map: &Map) -> usize {
     let device = open();
     let is_taken = |page: &usize| {
@@ -249,9 +250,9 @@ fn nr_not_hinted(map: &Map) -> usize {
     (0..map.nr_pages()).filter(is_taken).count()
 }
 
-/// Has NUMA balancing mark all pages of `map`, and proves that it did.
+/// Waits until NUMA balancing has set a hint on all pages of `map`, and checks that its counter `by` has grown.
 fn hint(map: &Map, by: &str) {
-    // Of a process with one thread only pages of other nodes are marked.
+    // In a process with one thread, the kernel sets hints only on pages of other nodes.
     move_to(map, |_| 1);
     run_on_node_0();
     assert_eq!(nr_not_hinted(map), map.nr_pages());
@@ -260,7 +261,7 @@ fn hint(map: &Map, by: &str) {
     let deadline = Instant::now() + Duration::from_secs(15);
     while nr_not_hinted(map) != 0 {
         assert!(Instant::now() < deadline, "the kernel marked nothing");
-        // It works in the time that the process uses.
+        // NUMA balancing runs on the time that the process uses.
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(5) {}
     }
@@ -305,7 +306,7 @@ fn hinted_memory(make: impl Fn() -> Map, by: &str) {
     }
 }
 
-/// Memory that is marked is taken by an engine, and is then compared.
+/// Takes memory with NUMA hints by `engine`, and then compares the engines on it.
 fn hinted_request(map: &Map, by: &str, engine: Engine, ask: impl Fn(Request) -> Request) {
     let device = open();
     let data = map.load(0, map.len_bytes);
@@ -328,7 +329,7 @@ fn hinted_request(map: &Map, by: &str, engine: Engine, ask: impl Fn(Request) -> 
     let has_faulted = honors || request.access == Access::Write;
     let nr_left = if has_faulted { 0 } else { map.nr_pages() };
     assert_eq!(nr_not_hinted(map), map.nr_pages() - nr_left, "{what}");
-    // Other memory of the process is marked, too, so there may be more.
+    // Other memory of the process has hints too, so the counter may grow even if this request took no fault.
     assert!(
         event("numa_hint_faults") > faults || !has_faulted,
         "{what}: no fault"
@@ -338,11 +339,12 @@ fn hinted_request(map: &Map, by: &str, engine: Engine, ask: impl Fn(Request) -> 
     assert_eq!(compared.differences(), Vec::<&str>::new(), "{what}");
     let c = compared.raw;
     if has_faulted {
-        // The entry has lost its right to write with the mark, so that it took a fault.
+        // The request took a fault, which removed the hint: FOLL_HONOR_NUMA_FAULT asks for it, and an entry with a hint
+        // is not writable.
         assert_eq!(c.nr_fast as usize, map.nr_pages(), "{what}");
         return;
     }
-    // Without FOLL_HONOR_NUMA_FAULT the slow path looks through the mark (`gup_can_follow_protnone()`).
+    // Without FOLL_HONOR_NUMA_FAULT the slow path ignores the hint (`gup_can_follow_protnone()`).
     assert_eq!(nr_not_hinted(map), 0, "{what}");
     assert_eq!((c.nr_fast, c.stop), (0, raw::RUST_GUP_STOP_PROT_NONE));
     let faults = event("numa_hint_faults");
@@ -354,7 +356,7 @@ fn hinted_request(map: &Map, by: &str, engine: Engine, ask: impl Fn(Request) -> 
     assert_ne!(nr_not_hinted(map), 0, "the owner's access takes it away");
 }
 
-/// Frames where nothing may stay for long: those of `ZONE_MOVABLE`, and those set aside for CMA.
+/// Returns the frames where nothing may be pinned for long: `ZONE_MOVABLE`, and the areas reserved for CMA.
 pub(crate) fn movable_frames() -> Vec<Range<u64>> {
     let mut found = Vec::new();
     let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
@@ -370,7 +372,7 @@ pub(crate) fn movable_frames() -> Vec<Range<u64>> {
             found.push(start..start + spanned);
         }
     }
-    // As in: cma: Reserved 1024 MiB at 0x000000002f800000
+    // The line looks like this: cma: Reserved 1024 MiB at 0x000000002f800000
     let log = Command::new("dmesg").output().expect("dmesg").stdout;
     for line in String::from_utf8_lossy(&log).lines() {
         let Some((_, rest)) = line.split_once("cma: Reserved ") else {
@@ -387,35 +389,37 @@ pub(crate) fn movable_frames() -> Vec<Range<u64>> {
     found
 }
 
-/// Memory of `make` of which some lies where nothing may stay for long, and which of its pages do.
+/// Makes memory with `make` until some of it must not be pinned for long where it lies. Returns the memory, and for
+/// each page whether that holds.
 pub(crate) fn in_movable(make: impl Fn() -> Map) -> (Map, Vec<bool>) {
     let movable = movable_frames();
     assert!(!movable.is_empty(), "the kernel could not set memory aside");
-    // The kernel may have other memory at hand, which is used up then, for the whole test.
+    // The kernel may give out other memory first. The loop uses it up, and keeps it until the test ends.
     for _ in 0..64 {
         let map = make();
         let places = are_within(&map, &movable);
         if places.contains(&true) {
             return (map, places);
         }
-        // Otherwise a processor would give out these very pages again.
+        // If these pages were freed, the processor's free list would give out the same pages again.
         std::mem::forget(map);
         std::mem::forget(filled(Map::untouched(1024)));
     }
     panic!("no such memory is to be had");
 }
 
-/// Which pages lie in `places`.
+/// Returns for each page whether its frame lies in one of `places`.
 fn are_within(map: &Map, places: &[Range<u64>]) -> Vec<bool> {
     let frames = frames(map.addr, map.nr_pages());
     let is_within = |frame| places.iter().any(|range| range.contains(frame));
     frames.iter().map(is_within).collect()
 }
 
-/// Makes memory.
+/// A function that makes memory.
 type Make = fn() -> Map;
 
-/// What makes memory that may be moved. Not `Map::anon()` and the like, which see to it that it need not be.
+/// Memory that may lie where nothing may be pinned for long. `Map::anon()` and the like avoid that, so they are not
+/// used.
 pub(crate) const MOVABLE: [(&str, Make); 3] = [
     ("anon", || filled(Map::untouched(16))),
     ("huge", || {

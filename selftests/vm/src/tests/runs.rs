@@ -4,7 +4,7 @@
 //!
 //! - is the same in pieces as it is as a whole, and stays within its buffer;
 //! - adds up to the pages taken;
-//! - names the frames that /proc/self/pagemap names, with each engine.
+//! - shows the same frames as /proc/self/pagemap, with each engine.
 
 use rust_gup_memory::size::{
     page_bytes,
@@ -35,7 +35,7 @@ use crate::harness::{
 
 tests![in_pieces, name_the_frames];
 
-/// A listing of `capacity` runs from `first` on: the runs, and how many there are altogether.
+/// Lists up to `capacity` runs from `first` on. Returns these runs, and the total number of runs.
 fn list(
     device: &Device,
     handle: u64,
@@ -73,7 +73,7 @@ fn list(
 
 fn in_pieces() {
     let device = open();
-    // Pages that others lie between.
+    // The mappings are filled in turns, so that the pages of one mapping are seldom neighbours.
     let maps: Vec<Map> = (0..4).map(|_| Map::untouched(100)).collect();
     for page in 0..100 {
         maps.iter().for_each(|m| m.set(page * page_bytes(), 1));

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of the commands that take a range and release it that
+//! Verify that the commands that take a range and release it
 //!
-//! - the walk serves the fast ones, page for page, and no other;
-//! - what it does not get the slow path takes;
-//! - they say how long it took;
-//! - they end at the first piece that is not had as a whole, and say where that was;
-//! - ranges and pointers that cannot be are refused with the kernel's error numbers;
-//! - flags reach the kernel's functions, those that they would warn of take nothing, and those that the walk does not
-//!   know are refused with EOPNOTSUPP;
-//! - DUMP_USER_PAGES_TEST dumps the pages that it is asked for, and says which there were not.
+//! - have the walk serve the fast ones, page for page, and no others;
+//! - have the slow path take the pages that the walk does not get;
+//! - report how long it took;
+//! - end at the first piece that is not taken as a whole, and report where that was;
+//! - refuse impossible ranges and pointers with the kernel's error numbers;
+//! - pass flags on to the kernel's functions, take nothing for flags that those would warn about, and refuse flags that
+//!   the walk does not know with EOPNOTSUPP;
+//! - dump the requested pages (DUMP_USER_PAGES_TEST), and report pages that do not exist.
 
 use std::{
     fs::OpenOptions,
@@ -89,7 +89,7 @@ fn times() {
     with_each(|file| {
         let map = Map::anon(4096);
         for command in COMMANDS {
-            // Far more than a microsecond, and less than the time limit of a test.
+            // Much more than a microsecond, and less than the time limit of a test.
             let done = file.run(command, GupTest::of(&map, 1, 0));
             for usec in [done.get_delta_usec, done.put_delta_usec] {
                 assert!((1..60_000_000).contains(&usec), "{command:#x}: {usec} us");
@@ -136,7 +136,7 @@ fn where_it_ends() {
         let map = Map::anon(8);
         map.unmap(4 * page_bytes(), page_bytes());
         for command in COMMANDS {
-            // The piece in which the fifth page is missing counts, if a page of it was had.
+            // The piece with the missing fifth page counts in full if at least one of its pages was taken.
             for (nr_per_call, nr_pages) in [(1, 4), (2, 4), (3, 6), (4, 4), (5, 5), (8, 8), (99, 8)]
             {
                 let done = file.run(command, GupTest::of(&map, nr_per_call, 0));
@@ -146,31 +146,31 @@ fn where_it_ends() {
                     "{command:#x}: size with {nr_per_call} a call"
                 );
             }
-            // A piece that ends within a page takes the whole pages of it, and ends there.
+            // A piece that ends within a page takes its whole pages only, but the size counts up to its end.
             let mut test = GupTest::of(&map, 8, 0);
             test.size = bytes(2) + page_bytes() as u64 / 2;
             let done = file.run(command, test);
             assert_eq!(done.size, test.size, "{command:#x}: size");
-            // An address within a page means that page.
+            // An address within a page stands for that page.
             test.addr += 100;
             test.size = bytes(4);
             let done = file.run(command, test);
             assert_eq!(done.size, bytes(4), "{command:#x}: size");
             test.size = 0;
             assert_eq!(file.run(command, test).size, 0, "{command:#x}: no bytes");
-            // Beyond user space.
+            // An address beyond user space.
             test.addr = 1 << 62;
             test.size = bytes(2);
             assert_eq!(file.run(command, test).size, 0, "{command:#x}: nothing");
         }
     });
-    // The kernel's fast functions are not to be asked for no pages.
+    // The kernel's fast functions must not be asked for zero pages, so only the module's file is tested.
     let file = GupFile::ours();
     let map = Map::anon(3);
     for command in COMMANDS {
         let done = file.run(command, GupTest::of(&map, 0, 0));
         assert_eq!(done.size, 0, "{command:#x}: no pages a call");
-        // What is left is less than a page.
+        // Less than a page is left for the last piece.
         let mut test = GupTest::of(&map, 1, 0);
         test.size = bytes(2) + page_bytes() as u64 / 2;
         let done = file.run(command, test);
@@ -190,7 +190,7 @@ fn impossible_ranges() {
             assert_eq!(got, libc::EFAULT, "{command:#x}: no structure");
         }
     });
-    // The kernel warns of such an array.
+    // The kernel's own file would warn about such an array.
     let file = GupFile::ours();
     let map = Map::anon(2);
     for command in COMMANDS.into_iter().chain([DUMP_USER_PAGES_TEST]) {
@@ -223,7 +223,7 @@ fn refused_flags() {
     const FOLL_NOFAULT: u32 = 32;
     const FOLL_PCI_P2PDMA: u32 = 1024;
     const FOLL_HONOR_NUMA_FAULT: u32 = 4096;
-    // FOLL_TOUCH to FOLL_MADV_POPULATE, and what is no flag.
+    // The internal flags from FOLL_TOUCH to FOLL_MADV_POPULATE, and undefined bits.
     let not_public = (16..32).map(|bit| 1u32 << bit);
     let file = GupFile::ours();
     let map = Map::anon(4);
@@ -262,7 +262,7 @@ fn refused_flags() {
     }
 }
 
-/// As `gup_test -j`: threads use one open file at the same time.
+/// Uses one open file in several threads at the same time, as `gup_test -j` does.
 fn threads() {
     let file = GupFile::ours();
     let map = Map::anon(300);
@@ -295,7 +295,7 @@ fn dump() {
             let done = file.run(DUMP_USER_PAGES_TEST, test);
             assert_eq!(done.which_pages, [1, 20, 0, 0, 5, 0, 0, 0]);
             assert_eq!(done.size, bytes(20));
-            // A read returns one record, and fails at the end.
+            // Each read returns one record of the log. It fails at the end.
             let (mut dumped, mut buf) = (Vec::new(), [0; 8192]);
             while let Ok(len) = kmsg.read(&mut buf) {
                 let text = String::from_utf8_lossy(&buf[..len]).into_owned();

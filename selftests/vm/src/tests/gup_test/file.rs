@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of the file that
+//! Verify that
 //!
-//! - it is for root alone;
+//! - only root can open the file;
 //! - a command that does not exist is refused with EINVAL;
-//! - the module refuses to go while it is open, and takes it along when it goes;
-//! - it is made when the parameter says so, and the module is refused where it cannot be made.
+//! - the module cannot be unloaded while the file is open, and unloading it removes the file;
+//! - the module makes the file if the parameter says so, and fails to load if the file cannot be made.
 
 use std::{
     fs,
@@ -38,7 +38,7 @@ pub(super) fn tests() -> Vec<Test> {
         ("holds_the_module", holds_the_module),
     ];
     let parameter = Test::new("gup_test", "file::parameter", parameter)
-        // The module may say that it was loaded, and the kernel that a file is there already.
+        // The module may log that it was loaded, and the kernel that the file already exists.
         .allow_log(&["rust_gup"])
         .expect_log(&["gup_test=1: the kernel has a gup_test", "already exists"]);
     plain
@@ -68,7 +68,7 @@ fn unknown_commands() {
             0x5401,
             GUP_FAST_BENCHMARK - 1,
             PIN_LONGTERM_TEST_READ + 1,
-            // Another size, as of a 32-bit program; another direction; another group.
+            // Another size, as a 32-bit program would pass; another direction; another group.
             0xc04c_6701,
             0x8050_6701,
             GUP_FAST_BENCHMARK ^ 0x100,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that each command gives back what it takes of the huge zero page.
+//! Verify that each command releases all references that it takes on the huge zero page.
 
 use rust_gup_memory::size::pmd_bytes;
 
@@ -18,14 +18,14 @@ fn goes() {
     drop(GupFile::ours());
     for command in COMMANDS.into_iter().chain([DUMP_USER_PAGES_TEST]) {
         if command == PIN_LONGTERM_BENCHMARK {
-            // Takes pages of its own instead.
+            // A long-term pin takes pages of its own instead of the huge zero page.
             continue;
         }
         come_and_go(&format!("{command:#x}"), |map| {
             let file = GupFile::ours();
             for nr_per_call in [1, 100, map.nr_pages()] {
                 let mut asked = GupTest::of(map, nr_per_call, 0);
-                // Not each time, or the kernel's log would not hold it.
+                // Dump only in the last round. More dumps would not fit into the kernel's log.
                 asked.which_pages[0] = u32::from(nr_per_call == map.nr_pages());
                 for test_flags in [0, 1] {
                     asked.test_flags = test_flags;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of the commands that pin a range until they are told to stop that
+//! Verify that the commands that pin a range until they are told to stop
 //!
-//! - they pin all pages or none, and refuse what the kernel refuses, with its error numbers;
-//! - the walk serves the fast ones, and the kernel the others;
-//! - what is read through the pins is what the owner wrote, also after fork();
-//! - an open file has its own pages, and gives them back when they are to be given back, when it is closed, and when
-//!   its process is killed;
-//! - nothing is charged to the limit of locked memory.
+//! - pin all pages or none, and refuse the same requests as the kernel, with its error numbers;
+//! - have the walk serve the fast ones, and the kernel the others;
+//! - read through the pins what the owner wrote, also after fork();
+//! - keep the pages of each open file apart, and release them on request, when the file is closed, and when its process
+//!   is killed;
+//! - charge nothing to the limit of locked memory.
 
 use rust_gup_memory::{
     size::{
@@ -81,7 +81,7 @@ impl GupFile {
         self.call(PIN_LONGTERM_TEST_READ, &mut { addr })
     }
 
-    /// What the pins show, which is `len` bytes.
+    /// Returns the first `len` bytes of the pinned pages.
     #[track_caller]
     fn read(&self, len: usize) -> Vec<u8> {
         let mut data = vec![0u8; len];
@@ -91,7 +91,7 @@ impl GupFile {
     }
 }
 
-/// Pages that are pinned now, by anybody.
+/// Returns the number of pins that exist now, of all processes.
 fn nr_pinned() -> u64 {
     let pins = pin_counters();
     pins.acquired - pins.released
@@ -131,7 +131,7 @@ fn errors() {
     });
 }
 
-/// The kernel warns of the array that it would need.
+/// Runs with the module's file only, because the kernel would warn about the size of its array.
 fn too_much() {
     let file = GupFile::ours();
     let map = Map::anon(4);
@@ -195,7 +195,7 @@ fn contents() {
             assert!(file.read(map.len_bytes) == data, "flags {flags}: at first");
             let data = map.fill(2);
             assert!(file.read(map.len_bytes) == data, "flags {flags}: then");
-            // The pages stay without their owner.
+            // The pages stay pinned after their owner unmapped them.
             map.unmap(0, map.len_bytes);
             assert!(file.read(data.len()) == data, "flags {flags}: unmapped");
             assert_eq!(file.stop(), 0);
@@ -203,7 +203,7 @@ fn contents() {
     });
 }
 
-/// A pin of memory that is shared copy-on-write shows what its owner writes, and a fork() does not take it away.
+/// A pin of copy-on-write memory shows what the owner writes, and a fork() must not give the pages to the child.
 fn contents_after_fork() {
     with_each(|file| {
         for flags in 0..4 {
@@ -246,7 +246,7 @@ fn files_are_apart() {
 }
 
 fn who_dies_releases() {
-    // Skips here, and not in the child, if there is no such file.
+    // Skip the test here if there is no such file. A skip in the child would not reach the runner.
     drop(GupFile::ours());
     for flags in 0..4 {
         let (ours, theirs) = Rendezvous::pair();
@@ -265,7 +265,7 @@ fn who_dies_releases() {
     }
 }
 
-/// Threads that start, read and stop one file's pins: each call is done or refused as a whole.
+/// Starts, reads and stops one file's pins in several threads. Each call must be done or refused as a whole.
 fn threads() {
     let file = GupFile::ours();
     let map = Map::anon(20);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The file of the kernel's selftests, which the module makes with `gup_test=2` as `rust_gup_test`.
+//! The gup_test file of the kernel's selftests, which the module makes with `gup_test=2` as `rust_gup_test`.
 //!
-//! The structures and numbers are those of `mm/gup_test.h`, written down a second time: the module's are not trusted.
+//! The structures and numbers are those of `mm/gup_test.h`. They are repeated here so that the tests do not rely on the
+//! module's definitions.
 
 mod benchmark;
 mod file;
@@ -32,11 +33,11 @@ use crate::harness::{
     runner::Test, //
 };
 
-/// What the module makes.
+/// The file that the module makes.
 const OURS: &str = "/sys/kernel/debug/rust_gup_test";
-/// Why the kernel dumps the pages that a command asks for.
+/// The reason that the kernel logs when it dumps a page for a command.
 const DUMP: &str = "page dumped because: gup_test: dump_pages() test";
-/// What a kernel with `CONFIG_GUP_TEST` makes.
+/// The file that a kernel with `CONFIG_GUP_TEST` makes.
 const KERNELS: &str = "/sys/kernel/debug/gup_test";
 
 const GUP_FAST_BENCHMARK: u32 = 0xc050_6701;
@@ -49,7 +50,7 @@ const PIN_LONGTERM_TEST_START: u32 = 0x4018_6707;
 const PIN_LONGTERM_TEST_STOP: u32 = 0x0000_6708;
 const PIN_LONGTERM_TEST_READ: u32 = 0x4008_6709;
 
-/// The commands on a range that log nothing.
+/// The commands that take a range and log nothing.
 const COMMANDS: [u32; 5] = [
     GUP_FAST_BENCHMARK,
     PIN_FAST_BENCHMARK,
@@ -80,7 +81,7 @@ struct GupTest {
 const _: () = assert!(size_of::<GupTest>() == 80);
 
 impl GupTest {
-    /// All of `map`, by calls for `nr_pages_per_call` pages.
+    /// All of `map`, in calls of `nr_pages_per_call` pages.
     fn of(map: &Map, nr_pages_per_call: usize, gup_flags: u32) -> Self {
         Self {
             addr: map.addr as u64,
@@ -92,7 +93,7 @@ impl GupTest {
     }
 }
 
-/// The file, open.
+/// An open gup_test file.
 struct GupFile(File);
 
 impl GupFile {
@@ -101,25 +102,25 @@ impl GupFile {
         Ok(Self(file))
     }
 
-    /// The module's, which the machine has to be asked for.
+    /// Opens the module's file. The test fails on a machine that was started without it.
     fn ours() -> Self {
         Self::open(OURS).expect("the module's gup_test, loaded with gup_test=2")
     }
 
-    /// A command; its error number, 0 if there was none.
+    /// Runs a command and returns its error number, or 0.
     fn call<T>(&self, command: u32, argument: &mut T) -> i32 {
         call_fd(&self.0, command, argument)
     }
 
-    /// A command with what lies at `addr`, where there is no memory; its error number.
+    /// Runs a command with an argument at `addr`, where nothing is mapped. Returns the error number, or 0.
     fn call_at(&self, command: u32, addr: usize) -> i32 {
-        // SAFETY: Names no memory.
+        // SAFETY: No memory is mapped at `addr`, so the call accesses none.
         errno(check(unsafe {
             libc::ioctl(self.0.as_raw_fd(), libc::c_ulong::from(command), addr)
         }))
     }
 
-    /// A command on a range, which succeeds; the structure as it comes back.
+    /// Runs a command on a range, and returns the structure that comes back. Panics on an error.
     #[track_caller]
     fn run(&self, command: u32, mut test: GupTest) -> GupTest {
         let asked = test;
@@ -129,7 +130,7 @@ impl GupFile {
     }
 }
 
-/// Calls `test` with the module's file and, where the kernel has one, with the kernel's own: both do the same.
+/// Calls `test` with the module's file and also with the kernel's own, if there is one. Both must behave alike.
 fn with_each(test: impl Fn(&GupFile)) {
     let ours = GupFile::ours();
     if Path::new(KERNELS).exists() {
@@ -138,7 +139,7 @@ fn with_each(test: impl Fn(&GupFile)) {
     test(&ours);
 }
 
-/// Pages that the fast walk and that the slow path took while `body` ran.
+/// Returns how many pages the fast walk and the slow path took while `body` ran.
 fn taken_by(body: impl FnOnce()) -> (u64, u64) {
     let before = stats().expect("STATS");
     body();
