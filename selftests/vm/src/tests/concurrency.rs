@@ -2,11 +2,11 @@
 
 //! Verify that threads which share an open file
 //!
-//! - take, use and release pages without seeing each other's;
-//! - release a handle once, whoever is first, and find it or do not find it, but nothing in between;
+//! - take, use and release pages without affecting each other's pages;
+//! - release a handle only once, and either find a handle or do not, but nothing in between;
 //! - may close and duplicate descriptors meanwhile;
-//! - read counters that never run backwards;
-//! - may be killed in the midst of it.
+//! - read counters that never decrease;
+//! - may be killed in the middle of it.
 
 use std::{
     os::fd::{
@@ -61,7 +61,7 @@ tests![
 
 const NR_THREADS: usize = 4;
 
-/// Runs `body` in that many threads at once, each with its number.
+/// Runs `body` in `nr` threads at once, each with its number.
 fn in_threads(nr: usize, body: impl Fn(usize) + Sync) {
     thread::scope(|scope| {
         for thread in 0..nr {
@@ -146,7 +146,7 @@ fn use_against_release() {
                     len_bytes: found.len() as u64,
                     buf: found.as_mut_ptr().expose_provenance() as u64,
                 };
-                // One thread reads, the other writes what is there already.
+                // Thread 1 reads. Thread 2 writes the bytes that the pages already contain.
                 let number = [raw::RUST_GUP_IOC_READ, raw::RUST_GUP_IOC_WRITE][thread - 1];
                 if thread == 2 {
                     found.copy_from_slice(&data);
@@ -198,7 +198,8 @@ fn close_against_use() {
         in_threads(3, |thread| {
             start.wait();
             if thread == 0 {
-                // SAFETY: Takes no pointers. The descriptor is put back below, so that `device` closes its own.
+                // SAFETY: The call takes no pointers. The descriptor is put back below, so that `device` closes its
+                // own.
                 check(unsafe { libc::close(number) }).expect("close");
                 closed.store(true, Ordering::Release);
                 return;
@@ -215,7 +216,7 @@ fn close_against_use() {
             }
         });
         let again = open();
-        // SAFETY: Takes no pointers.
+        // SAFETY: The call takes no pointers.
         check(unsafe { libc::dup2(again.as_fd().as_raw_fd(), number) }).expect("dup2");
         if again.as_fd().as_raw_fd() == number {
             std::mem::forget(again);

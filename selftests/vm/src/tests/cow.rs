@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of small pages, huge pages (also mapped in small pages) and huge pages of the pool that
+//! Verify that, for small pages, huge pages (also mapped in small pages) and huge pages of the pool,
 //!
-//! - pages pinned before a fork stay their owner's: what the owner writes afterwards shows through the pin, what is
-//!   written through the pin shows to the owner, and the child keeps seeing the old bytes;
+//! - pages pinned before a fork stay their owner's: the pin shows what the owner writes afterwards, the owner sees what
+//!   is written through the pin, and the child keeps seeing the old bytes;
 //! - the same holds for pages pinned for reading, before the fork or while they are shared with the child;
-//! - it holds in the child as well, for what the child pins;
-//! - pages that the owner gave back (MADV_DONTNEED) stay as they were for the holder, and the owner gets new ones.
+//! - the same holds in the child, for pages that the child pins;
+//! - pages that the owner gave back (MADV_DONTNEED) keep their contents for the holder, and the owner gets new ones.
 
 use rust_gup_memory::{
     size::page_bytes,
@@ -55,7 +55,7 @@ const KINDS: [Kind; 5] = [
     Kind::Mthp64k,
     Kind::Hugetlb2m,
 ];
-/// Those who look at the bytes, not at the page.
+/// A test of one kind of memory. It looks at the bytes, not at the frames.
 type Case = fn(Kind);
 const CASES: [(&str, Case); 6] = [
     ("pinned_before_fork", pinned_before_fork),
@@ -81,7 +81,7 @@ pub(crate) fn tests() -> Vec<Test> {
         .collect()
 }
 
-/// Enough pages of the pool for a mapping and the copies of both sides.
+/// Reserves enough pages of the pool for a mapping and the copies of both sides.
 fn pool(kind: Kind) -> Option<Setting> {
     if kind != Kind::Hugetlb2m {
         return None;
@@ -98,7 +98,7 @@ fn memory(kind: Kind) -> Map {
     map
 }
 
-/// A child that looks at memory it shares with its parent.
+/// A child that checks the memory that it shares with its parent.
 struct Witness {
     ours: Rendezvous,
     child: Child,
@@ -121,7 +121,7 @@ impl Witness {
         Self { ours, child }
     }
 
-    /// Asks it to look.
+    /// Asks the child to check the memory, and waits until it has done so.
     fn look(&self) {
         self.ours.signal();
         self.ours.wait();
@@ -133,7 +133,7 @@ impl Witness {
     }
 }
 
-/// Fails unless owner and holder see each other's bytes, at both ends and in the middle; `seed` makes them new.
+/// Fails unless owner and holder see each other's bytes, at both ends and in the middle. `seed` selects the bytes.
 fn together(map: &Map, pinned: &Pinned<'_>, at: usize, len: usize, seed: usize) {
     let nr = len.min(page_bytes() + 10);
     for (i, offset) in [0, (len - nr) / 2, len - nr].into_iter().enumerate() {
@@ -204,7 +204,7 @@ fn pinned_while_shared(kind: Kind) {
             holds(&pinned, 0, &old);
             together(&map, &pinned, 0, map.len_bytes, 10);
             witness.look();
-            // From now on it is the owner's own.
+            // The owner now has pages of its own.
             assert_eq!(
                 pin(&device, &fast_only(request)).nr_fast() as usize,
                 map.nr_pages()
@@ -228,7 +228,7 @@ fn pinned_by_the_child(kind: Kind) {
             let pinned = pin(&device, &map.request().access(access));
             theirs.signal();
             theirs.wait();
-            // The parent wrote meanwhile.
+            // The parent has written to its memory meanwhile.
             assert!(
                 map.load(0, old.len()) == *old,
                 "the child's memory is its own"
@@ -257,7 +257,7 @@ fn pinned_after_the_child(kind: Kind) {
         let map = memory(kind);
         let old = map.fill(4);
         Witness::of(&map, &old).dismiss();
-        // Still mapped read-only, but nobody's else.
+        // The pages are still mapped read-only, but no other process maps them.
         let pinned = pin(&device, &map.request().access(access));
         holds(&pinned, 0, &old);
         together(&map, &pinned, 0, map.len_bytes, 10);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that what is written through a handle
+//! Verify that bytes written through a handle
 //!
-//! - reaches the disk, although the file system took the pages for clean and would have liked to have them back;
-//! - is not seen by a child of the owner that has memory of its own;
+//! - reach the disk, although the file system took the pages for clean and tried to reclaim them;
+//! - are not seen by a child of the owner, which has its own memory;
 //!
-//! and that a handle of plain references, which cannot promise either, refuses to be written to.
+//! and that writing to a handle of plain references, which can promise neither, is refused.
 
 use std::{
     fs::{
@@ -62,7 +62,7 @@ fn len_bytes() -> usize {
 }
 const ENGINES: [Engine; 2] = [Engine::Rust, Engine::Kernel];
 
-/// A file on a disk that is mapped to be written to, and is clean.
+/// A clean file on a disk, mapped for writing.
 struct CleanFile {
     file: File,
     map: Map,
@@ -84,17 +84,17 @@ impl CleanFile {
         writable(self.map.addr, len_bytes()).how(how)
     }
 
-    /// Has the file system write the file out and give up all that it can of it.
+    /// Makes the file system write the file out, and give up as many of its pages as it can.
     fn clean(&self) {
         self.file.sync_all().expect("fsync");
         self.map.advise(0, len_bytes(), libc::MADV_PAGEOUT);
     }
 
-    /// What the disk holds.
+    /// Returns the contents of the file on the disk.
     fn read_from_disk(self) -> Vec<u8> {
         drop(self.map);
         self.file.sync_all().expect("fsync");
-        // Clean pages are forgotten, and read again.
+        // Drop the clean pages, so that they are read from the disk again.
         fs::write("/proc/sys/vm/drop_caches", "1").expect("drop_caches");
         let mut found = vec![0; len_bytes()];
         self.file.read_exact_at(&mut found, 0).expect("read");
@@ -103,7 +103,7 @@ impl CleanFile {
 }
 
 fn refuses_to_be_written_to(taken: &Pinned<'_>) {
-    // SAFETY: Nobody holds a reference to the memory, which is not to be written to either.
+    // SAFETY: No reference to the memory exists, and the call must not write to it anyway.
     let result = unsafe { taken.write(0, &pattern(1, len_bytes())) };
     refused(result, libc::EACCES, "WRITE by plain references");
 }
@@ -114,7 +114,7 @@ fn written_to_a_file() {
     for engine in ENGINES {
         let file = CleanFile::on(&disk);
         let pinned = device.pin(&file.request(How::Pin), engine).expect("PIN");
-        // From here on the file system is told of no write.
+        // From here on the file is clean, and no fault tells the file system about a write.
         file.clean();
         let new = pattern(1, len_bytes());
         store(&pinned, 0, &new);
@@ -143,7 +143,7 @@ fn file_by_plain_references() {
     }
 }
 
-/// Has a child check that its own memory is what it was when it was forked, after `write` has been done by the parent.
+/// Calls `write`, and lets a child that was forked before check that its own memory has not changed.
 fn child_sees_nothing(map: &Map, write: impl FnOnce()) {
     let before = map.load(0, map.len_bytes);
     let (ours, theirs) = Rendezvous::pair();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify, while the kernel lets one allocation or one copy from or to user space fail, each in turn, and while it lets
-//! many fail in several threads, that
+//! Verify that, while the kernel makes one allocation or one copy from or to user space fail (each in turn), and while
+//! it makes many fail in several threads,
 //!
-//! - a call succeeds, or says that it failed by an error number for that;
+//! - a call succeeds, or fails with an error number for that;
 //! - a call that failed leaves no handle, no page and no charge behind, and one that succeeded can be undone;
-//! - UNPIN fails only where its argument cannot be read, and then the handle stays;
+//! - UNPIN fails only if its argument cannot be read, and then the handle stays;
 //! - no memory of the kernel is lost (kmemleak).
 //!
 //! See Documentation/fault-injection/fault-injection.rst of the kernel, fail-nth and make-it-fail.
@@ -58,7 +58,7 @@ use crate::harness::{
     }, //
 };
 
-/// One test that says what is missing, where nothing can be made to fail.
+/// Returns the tests. On a kernel without fault injection this is one test that reports what is missing.
 pub(crate) fn tests() -> Vec<Test> {
     if !fs::exists(FAIL_NTH).unwrap_or(false) {
         let missing = || skip("no fault injection: CONFIG_FAULT_INJECTION (FLAVOUR=kasan has it)");
@@ -84,12 +84,12 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 
-/// More places to fail than any of these calls has.
+/// More than the places at which any of these calls can fail.
 const MAX_FAULTS: u32 = 5000;
-/// What a call may answer when memory or a copy failed it.
+/// The results that a call may have when an allocation or a copy fails.
 const CLEAN: [i32; 3] = [0, libc::ENOMEM, libc::EFAULT];
 
-/// What lets calls of this thread fail, quietly, as long as it lives.
+/// Makes calls of this thread fail, without log messages, as long as this value lives.
 struct Injection {
     nth: File,
     _settings: Vec<Setting>,
@@ -118,7 +118,7 @@ impl Injection {
         }
     }
 
-    /// Runs `body` with its `nr`th fault; what it returned, and whether it came that far.
+    /// Runs `body` and makes its `nr`th allocation or copy fail. Returns the result, and whether `body` got that far.
     fn with_fault<T>(&self, nr: u32, body: impl FnOnce() -> T) -> (T, bool) {
         self.nth
             .write_at(nr.to_string().as_bytes(), 0)
@@ -127,16 +127,16 @@ impl Injection {
         let mut text = [0; 16];
         let hit = match self.nth.read_at(&mut text, 0) {
             Ok(len) => text[..len].trim_ascii() == b"0",
-            // It was the read that failed.
+            // The fault hit this read and not `body`.
             Err(_) => false,
         };
-        // Fails when it is the copy of this number that is next, and then nothing is left to switch off.
+        // This write fails if its own copy is the next fault. Then nothing is left to switch off.
         let _ = self.nth.write_at(b"0", 0);
         (result, hit)
     }
 
-    /// Runs `body` with each of its faults in turn, and once without; `body` returns an error number, which has to be
-    /// one of `allowed`. `after` is run after each, with the error number.
+    /// Runs `body` with each of its faults in turn, and once without. `body` returns an error number, which must be one
+    /// of `allowed`. Calls `after` with that error number each time.
     fn each(&self, what: &str, allowed: &[i32], body: impl Fn() -> i32, after: impl Fn(i32)) {
         let mut nr_failed = 0;
         for nr in 1..=MAX_FAULTS {
@@ -166,7 +166,7 @@ impl Injection {
     }
 }
 
-/// What a call that failed must not change.
+/// Returns the counts that a failed call must not change: handles, held pages, and pinned KiB.
 fn held() -> (u64, u64, u64) {
     let stats = stats().expect("STATS");
     (stats.nr_handles, stats.nr_held_pages, pinned_kib())
@@ -182,7 +182,7 @@ fn pin_argument(request: &Request, engine: Engine) -> raw::rust_gup_pin {
     }
 }
 
-/// PIN; the error number and the handle, 0 if there is none.
+/// Tries to pin. Returns the error number and the handle, 0 if there is none.
 fn try_pin(device: &Device, request: &Request, engine: Engine) -> (i32, u64) {
     let mut argument = pin_argument(request, engine);
     let errno = call(device, raw::RUST_GUP_IOC_PIN, &mut argument);
@@ -194,7 +194,7 @@ fn try_unpin(device: &Device, handle: u64) -> i32 {
     call(device, raw::RUST_GUP_IOC_UNPIN, &mut argument)
 }
 
-/// Each fault of PIN of memory that `make` makes anew each time, in all ways and by both engines.
+/// Tests each fault of PIN, for each kind of reference and both engines. `make` makes new memory for each call.
 fn each_pin<M>(what: &str, make: impl Fn() -> M, request: impl Fn(&M) -> Request) {
     let injection = Injection::new();
     let device = open();
@@ -249,7 +249,7 @@ fn pin_of_untouched_memory() {
     );
 }
 
-/// The zero page, which a pin for long does not take but replaces.
+/// Pins the zero page. A long-term pin replaces it instead of taking it.
 fn pin_of_the_zero_page() {
     each_pin(
         "zero page",
@@ -262,7 +262,7 @@ fn pin_of_the_zero_page() {
     );
 }
 
-/// A list of several pieces.
+/// Pins memory whose list of runs has several pieces.
 fn pin_of_many_runs() {
     let map = Map::of(Kind::Anon4kScattered, 1100 * page_bytes());
     each_pin(
@@ -379,7 +379,7 @@ fn comparison_and_measurement() {
     let samples = samples.as_mut_ptr().expose_provenance() as u64;
     injection.each(
         "MEASURE",
-        // Short of memory, it takes fewer pages than a round has.
+        // If memory is short, the call takes fewer pages than a round needs (EAGAIN).
         &[0, libc::ENOMEM, libc::EFAULT, libc::EAGAIN],
         || {
             let mut measure = raw::rust_gup_measure {
@@ -399,11 +399,11 @@ fn comparison_and_measurement() {
     );
 }
 
-/// Several faults in one call, and in several threads.
+/// Makes several allocations and copies of one call fail, in several threads.
 fn many_at_once() {
     const TIME: Duration = Duration::from_secs(2);
     let _injection = Injection::new();
-    // Nothing fails before the filter is on, and nothing any more when it goes.
+    // The task filters are set first and removed last, so that only calls that ask for it fail.
     let mut settings = Vec::new();
     for (path, value) in [
         ("/sys/kernel/debug/failslab/task-filter", "1"),
@@ -428,7 +428,7 @@ fn many_at_once() {
         let (mut errno, mut handle) = (libc::ENOMEM, 0);
         if me.write_at(b"1", 0).is_ok() {
             (errno, handle) = try_pin(&device, &request, engine);
-            // May fail, as anything of this thread now.
+            // This write may fail like everything else in this thread.
             while me.write_at(b"0", 0).is_err() {}
         }
         assert!(CLEAN.contains(&errno), "PIN: error {errno}");
@@ -466,9 +466,9 @@ fn many_at_once() {
 
 fn no_memory_is_lost() {
     const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
-    /// kmemleak takes no notice of what is younger than five seconds.
+    /// kmemleak ignores memory younger than five seconds.
     const AGE: Duration = Duration::from_secs(6);
-    // What was lost by others before is no concern of this test.
+    // Clear the reports about memory that was lost before this test.
     if fs::write(KMEMLEAK, "scan").is_err() || fs::write(KMEMLEAK, "clear").is_err() {
         skip(
             "no kmemleak: CONFIG_DEBUG_KMEMLEAK (FLAVOUR=kasan has it), and boot with kmemleak=on",
@@ -479,7 +479,7 @@ fn no_memory_is_lost() {
     copies();
     comparison_and_measurement();
     thread::sleep(AGE);
-    // The first scan can take what is on its way between two places for lost.
+    // The first scan may report memory whose pointer was just being moved.
     fs::write(KMEMLEAK, "scan").expect("scan");
     fs::write(KMEMLEAK, "scan").expect("scan");
     let lost = fs::read_to_string(KMEMLEAK).expect("kmemleak");

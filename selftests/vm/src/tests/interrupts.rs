@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that no interrupt is served while the walk reads page tables: the kernel frees a table once each processor
-//! has served one.
+//! Verify that no interrupt is served while the walk reads page tables. The kernel relies on that: it frees a table
+//! once each processor has served an interrupt.
 //!
-//! A clock interrupts what runs, and says where. With interrupts off it has to wait, so that the loop of the walk, a
-//! function that is called in a window alone, is never where it strikes.
+//! A perf clock interrupts this thread, and records where in the kernel. With interrupts off it has to wait. So it must
+//! never strike in the loop of the walk, a function that is called in a window only.
 
 use std::{
     fs::File,
@@ -42,9 +42,9 @@ use crate::harness::{
 
 tests![none_in_a_window];
 
-/// The loop over a table's entries, in `walk/leaf_table.rs`.
+/// The loop over the entries of a table, in `walk/leaf_table.rs`.
 const LOOP: &str = "take_more";
-/// What ends each window, in `sys/helpers.c`.
+/// The function at the end of each window, in `sys/helpers.c`. Interrupts that had to wait are served there.
 const RESTORE: &str = "rust_gup_local_irq_restore";
 const NR_WANTED: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ fn none_in_a_window() {
     let symbols = Symbols::of_module();
     let [in_loop, behind] = [LOOP, RESTORE].map(|name| symbols.functions(name));
     let device = open();
-    // In small pages, which the loop takes one by one.
+    // Base pages, because the loop takes their entries one by one.
     let map = Map::anon(512);
     let clock = Clock::start();
     let nr_in = |functions: &[Range<u64>]| {
@@ -75,7 +75,7 @@ fn none_in_a_window() {
     );
 }
 
-/// The module's symbols, by address.
+/// The symbols of the module, sorted by address.
 struct Symbols(Vec<(u64, String)>);
 
 impl Symbols {
@@ -93,7 +93,7 @@ impl Symbols {
         Self(symbols)
     }
 
-    /// Where the functions lie whose name holds `name`.
+    /// Returns the addresses of all functions whose names contain `name`.
     fn functions(&self, name: &str) -> Vec<Range<u64>> {
         let end = |start| self.0.iter().find(|(addr, _)| *addr > start);
         let named = self.0.iter().filter(|(_, symbol)| symbol.contains(name));
@@ -105,13 +105,13 @@ impl Symbols {
     }
 }
 
-/// A clock of perf_event_open(2) for this thread, which records where in the kernel it strikes.
+/// A clock of perf_event_open(2) for this thread. It records the kernel address at which it interrupts the thread.
 struct Clock {
     _fd: OwnedFd,
     ring: Map,
 }
 
-/// `struct perf_event_attr`, as it was first.
+/// The first published version of `struct perf_event_attr`.
 #[repr(C)]
 #[derive(Default)]
 struct Attr {
@@ -133,10 +133,10 @@ const PERF_COUNT_SW_CPU_CLOCK: u64 = 0;
 const PERF_SAMPLE_IP: u64 = 1;
 const EXCLUDE_USER: u64 = 1 << 4;
 const PERF_RECORD_SAMPLE: u32 = 9;
-/// `data_head` of `struct perf_event_mmap_page`.
+/// The offset of `data_head` in `struct perf_event_mmap_page`.
 const DATA_HEAD: usize = 1024;
 const NR_DATA_PAGES: usize = 64;
-/// A record: type, flags and size in one word, and the address.
+/// The size of a record in bytes: one word for type, flags and size, and one for the address.
 const RECORD: usize = 16;
 
 impl Clock {
@@ -145,16 +145,16 @@ impl Clock {
             kind: PERF_TYPE_SOFTWARE,
             size: size_of::<Attr>() as u32,
             config: PERF_COUNT_SW_CPU_CLOCK,
-            // In nanoseconds.
+            // Nanoseconds.
             sample_period: 200_000,
             sample_type: PERF_SAMPLE_IP,
             flags: EXCLUDE_USER,
             ..Attr::default()
         };
-        // SAFETY: The structure is of the size that it says, and read while the call lasts.
+        // SAFETY: The structure has the size that its field says, and lives until the call returns.
         let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, 0, -1, -1, 0) };
         let fd = check(fd).expect("perf_event_open");
-        // SAFETY: It was opened just now and belongs to nobody else.
+        // SAFETY: The descriptor was opened just now, and nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
         let len_bytes = (1 + NR_DATA_PAGES) * page_bytes();
         let ring = Map::new(0, len_bytes, RW, libc::MAP_SHARED, fd.as_raw_fd());
@@ -164,7 +164,7 @@ impl Clock {
         }
     }
 
-    /// Where it struck. What comes when the ring is full is lost.
+    /// Returns the addresses at which the clock struck. Records are lost once the ring is full.
     fn strikes(&self) -> Vec<u64> {
         let words = |at, len| {
             let bytes = self.ring.load(at, len);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that of memory that is being taken away (`MIGRATE_ISOLATE`) the fast walk takes no page for long, and takes
-//! it for short; and that it takes it for long again if the memory stays.
+//! Verify that the fast walk takes no long-term pins on memory that is being taken away (`MIGRATE_ISOLATE`), but takes
+//! short-term ones, and that it takes long-term pins again if the memory stays.
 
 use std::{
     sync::atomic::Ordering,
@@ -43,9 +43,9 @@ use crate::harness::{
     }, //
 };
 
-/// All memory of the machine is touched.
+/// The test touches all memory of the machine, which takes time.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// How long it may take until the kernel has moved away what nobody holds.
+/// How long the kernel may take to move away pages that are not held.
 const LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -64,10 +64,10 @@ fn for_long() {
     assert!(is_seen, "no block can be isolated");
 }
 
-/// False if the kernel has memory of its own in the block, which it does not even begin to take away then.
+/// Returns false if the kernel has memory of its own in the block. In that case it does not even isolate the block.
 fn is_isolated_and_seen(block: &Block) -> bool {
-    // Once more for whatever, where a page may stay for long unless the block is isolated. It remains so: by the end
-    // the kernel may have something there.
+    // Take the block away once and bring it back as kernel memory, where pages may be pinned for long unless the block
+    // is isolated. The block stays that way, because in the end the kernel may have memory of its own there.
     let (went, ()) =
         block.take_away_while(|is_over| wait_until(|| is_over.load(Ordering::Relaxed)));
     assert!(went, "memory that nobody holds stays");
@@ -89,7 +89,7 @@ fn is_isolated_and_seen(block: &Block) -> bool {
         if !have_left() {
             return false;
         }
-        // Time and again the kernel takes the entry away, to move the page, and puts it back.
+        // The kernel keeps removing the entry to move the page, and putting it back, so the stop reason varies.
         wait_until(|| {
             let pinned = pin(&device, &longterm);
             assert_eq!(pinned.nr_pages(), 0, "for long, while it is isolated");
@@ -105,7 +105,8 @@ fn is_isolated_and_seen(block: &Block) -> bool {
     is_isolated
 }
 
-/// Memory of which some pages are in a block, and which ones. What the kernel was given last it gives last.
+/// Touches memory until some of it lies in the block. Returns the memory, and which pages those are. The kernel gives
+/// out the memory that it got last only after all other memory.
 fn memory_in(block: &Block) -> (Map, Vec<usize>) {
     const STEP: usize = 1024;
     let map = Map::untouched(available_kib() as usize * 1024 / page_bytes());

@@ -2,15 +2,15 @@
 
 //! Verify that
 //!
-//! - pages that are held show as pinned memory of the process that took them: those taken, not those asked for;
+//! - held pages count as pinned memory of the process that took them: the pages taken, not the pages requested;
 //! - a process without CAP_IPC_LOCK is refused with ENOMEM beyond its RLIMIT_MEMLOCK, and nothing stays taken or
 //!   charged;
-//! - the limit is that of the user, for all processes, open files and mechanisms together, and what a process leaves
-//!   behind in an open file when it ends still counts;
-//! - an open file holds no more than the limit of the caller, whatever users share it;
-//! - it is CAP_IPC_LOCK that counts, and not that of a user namespace;
-//! - the charge goes back to the user and the process that were charged, whoever closes the file;
-//! - comparing and measuring obey the limit as well, and leave no charge.
+//! - the limit applies to the user, for all processes, open files and mechanisms together, and it still counts pages
+//!   that a process has left in an open file when it ended;
+//! - an open file holds no more than the caller's limit, no matter which users share it;
+//! - CAP_IPC_LOCK lifts the limit, but not the capability in a user namespace;
+//! - the charge is given back to the user and the process that were charged, no matter which process closes the file;
+//! - COMPARE and MEASURE obey the limit too, and leave no charge.
 
 use std::os::fd::{
     AsRawFd,
@@ -128,7 +128,7 @@ fn charge_per_handle() {
     assert_eq!(pinned_kib(), 0, "after closing the device");
 }
 
-/// Runs `body` without privileges, with an open device and a limit of locked memory.
+/// Runs `body` without privileges, with an open device and a limit of `nr_pages` pages of locked memory.
 fn limited(nr_pages: usize, body: impl FnOnce(&Device)) {
     limited_as(NOBODY, nr_pages, body);
 }
@@ -187,7 +187,7 @@ fn limit_of_nothing() {
                 "one page",
             );
         }
-        // The pages are free again: the machine can be told so by nobody but the counters.
+        // Only the counters show that the pages were released.
         assert_eq!(device.stats().expect("STATS").raw.nr_held_pages, 0);
     });
 }
@@ -255,7 +255,7 @@ fn limit_of_what_the_dead_left() {
 }
 
 fn limit_of_each_user() {
-    // Two files, so that it is not the limit of a file.
+    // Two open files, so that the limit of an open file does not apply.
     let files = [open(), open()];
     let map = Map::anon(4);
     let (we, they) = Rendezvous::pair();
@@ -276,7 +276,7 @@ fn limit_of_an_open_file() {
     let device = open();
     let map = Map::anon(4);
     let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
-    // What callers without a limit hold is not counted.
+    // Pages of callers without a limit are not counted.
     let _by_root = pin(&device, &map.request());
     let left: Vec<_> = (0..2)
         .map(|nr| {
@@ -311,9 +311,9 @@ fn limit_of_an_open_file() {
     another_user(3, false);
 }
 
-/// io_uring charges the user for its buffers, from the same purse.
+/// io_uring charges its buffers to the same limit of the user.
 fn limit_of_all_mechanisms_together() {
-    // Of a user that no other test is: io_uring gives back what its rings cost some time after they are closed.
+    // No other test uses this user: io_uring gives back the memory of its rings only some time after they are closed.
     limited_as(1003, 16, |device| {
         let map = Map::anon(12);
         let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
@@ -381,7 +381,7 @@ fn charge_follows_the_one_who_pinned() {
     })
     .join();
     assert_eq!(pinned_kib(), 0, "the one who opened the device");
-    // The child is gone, what it took is not.
+    // The child has ended, but its pages are still held.
     assert_eq!(stats().expect("STATS").nr_held_pages, 3);
 }
 
@@ -409,7 +409,7 @@ fn charge_returns_when_another_closes() {
     child.join();
     assert_eq!(pinned_kib(), 0, "released by the child");
 
-    // The same by the last close of the file instead of a release.
+    // Now the last close of the file releases the pages, instead of UNPIN.
     pin(&device, &request).into_handle();
     let child = Child::run(|| theirs.wait());
     drop(device);
@@ -425,12 +425,12 @@ fn comparing_and_measuring() {
         let part = |nr_pages| Request::new(map.addr, nr_pages * page_bytes());
         let engines = [Engine::Rust, Engine::Kernel];
         for how in HOWS {
-            // Both engines in turn: never more at a time than what was asked for.
+            // COMPARE runs the engines one after the other, so it needs no more than the range at a time.
             let compared = device.compare(&part(4).how(how)).expect("COMPARE").raw;
             assert_eq!((compared.differences, compared.nr_equal), (0, 4));
             assert_eq!(pinned_kib(), 0, "after comparing");
             refused(device.compare(&part(5).how(how)), libc::ENOMEM, "COMPARE");
-            // A round takes no more at a time than a call.
+            // A round of MEASURE holds the pages of only one call at a time.
             let measured = device
                 .measure(&part(5).how(how), engines, 2, 4)
                 .expect("MEASURE");
@@ -445,29 +445,29 @@ fn comparing_and_measuring() {
     });
 }
 
-/// A ring of io_uring, which is used for nothing but its registered buffers.
+/// A ring of io_uring. The test uses only its registered buffers.
 struct Ring(OwnedFd);
 
 impl Ring {
     fn new() -> Self {
-        // struct io_uring_params is all zeros on the way in.
+        // struct io_uring_params. All of it is zero on input.
         let mut parameters = [0_u8; 120];
-        // SAFETY: The kernel writes the parameters.
+        // SAFETY: The kernel writes the parameters to this array, which has the size of the structure.
         let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) };
         let fd = check(fd).expect("io_uring_setup");
-        // SAFETY: It was opened just now and belongs to nobody else.
+        // SAFETY: The descriptor was opened just now, and nothing else owns it.
         Self(unsafe { OwnedFd::from_raw_fd(fd as i32) })
     }
 
     fn register(&self, opcode: u32, argument: *const libc::iovec, nr: u32) -> i32 {
         let fd = self.0.as_raw_fd();
-        // SAFETY: The argument is what the operation expects.
+        // SAFETY: The caller passes the argument that the operation expects.
         let result =
             unsafe { libc::syscall(libc::SYS_io_uring_register, fd, opcode, argument, nr) };
         errno(check(result))
     }
 
-    /// `IORING_REGISTER_BUFFERS`; the error number.
+    /// Registers a buffer (`IORING_REGISTER_BUFFERS`). Returns the error number if the kernel refuses.
     fn register_buffer(&self, addr: usize, len_bytes: usize) -> Result<(), i32> {
         let buffer = libc::iovec {
             iov_base: std::ptr::with_exposed_provenance_mut(addr),
@@ -479,7 +479,7 @@ impl Ring {
         }
     }
 
-    /// `IORING_UNREGISTER_BUFFERS`.
+    /// Unregisters the buffers (`IORING_UNREGISTER_BUFFERS`).
     fn unregister_buffers(&self) {
         assert_eq!(self.register(1, std::ptr::null(), 0), 0, "unregister");
     }

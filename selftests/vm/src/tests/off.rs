@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the fast walk is off, verify that
+//! Verify that, on a machine where the fast walk is off,
 //!
-//! - it says so, takes nothing and turns no interrupts off, whatever is asked for;
-//! - the slow path takes all, which is what the kernel's functions take.
+//! - it reports that, takes nothing and turns no interrupts off, whatever the request is;
+//! - the slow path takes all pages, the same ones as the kernel's functions.
 //!
-//! The machine is a paravirtualized guest of Xen, whose page tables hold frames of the machine, not its own.
+//! Such a machine is a paravirtualized guest of Xen: its page tables hold the machine's frame numbers, not its own.
 
 use rust_gup_memory::{
     size::page_bytes,
@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub(crate) fn tests() -> Vec<Test> {
-    // Another machine has no such tests.
+    // On other machines these tests do not exist.
     if !walk_is_off() {
         return Vec::new();
     }

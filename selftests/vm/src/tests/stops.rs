@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that the fast walk says why and where it stopped, and that the slow path is asked only then:
+//! Verify that the fast walk reports why and where it stopped, and that only then the slow path is asked:
 //!
-//! - for what was never touched or was given back: ABSENT;
-//! - for writing to what is mapped read-only or shared copy-on-write: READ_ONLY;
-//! - for pinning to read what is shared copy-on-write: UNSHARE, and what it has taken by then is given back.
+//! - for pages that were never touched, or were given back: ABSENT;
+//! - for write access to pages that are mapped read-only or shared copy-on-write: READ_ONLY;
+//! - for a pin to read pages that are shared copy-on-write: UNSHARE, and the references taken by then are given back.
 
 use std::fs;
 
@@ -50,7 +50,8 @@ tests![
     what_it_may_not_keep,
 ];
 
-/// Takes the range without the slow path; fails unless the walk stops after `nr_pages` for `reason`, and counts it.
+/// Takes the range without the slow path. Fails unless the walk stops after `nr_pages` for `reason`, and counts the
+/// stop.
 #[track_caller]
 pub(crate) fn stops(device: &Device, request: &Request, nr_pages: usize, reason: u32) {
     let request = fast_only(*request);
@@ -89,7 +90,7 @@ pub(crate) fn stopped(pinned: &Pinned<'_>, request: &Request, nr_pages: usize, r
     );
 }
 
-/// Each way of asking for `map`.
+/// Returns a request for `map` for each kind of reference and access.
 pub(crate) fn all_ways(map: &Map) -> impl Iterator<Item = Request> {
     let request = map.request();
     HOWS.into_iter()
@@ -102,7 +103,7 @@ fn absent() {
     for request in all_ways(&untouched) {
         stops(&device, &request, 0, raw::RUST_GUP_STOP_ABSENT);
     }
-    // Where no table is, either.
+    // The same where no table exists.
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let far = Map::new(0, 4 << 30, RW, flags, -1).expect("addresses");
     for request in all_ways(&far) {
@@ -116,7 +117,7 @@ fn absent() {
     }
 }
 
-/// A plain success in between, so that a reason does not stick.
+/// Takes a resident page, to check that the stop reason of an earlier request is not reported again.
 fn refused_or_taken(device: &Device, map: &Map) {
     let pinned = pin(device, &map.request());
     assert_eq!((pinned.nr_fast(), pinned.stop()), (1, None));
@@ -125,7 +126,7 @@ fn refused_or_taken(device: &Device, map: &Map) {
 fn absent_in_the_middle() {
     let device = open();
     let map = Map::untouched(2 * pmd_bytes() / page_bytes() + 76);
-    // Around the end of a table of base pages.
+    // The counts lie around the end of a table of base pages.
     let nr = pmd_bytes() / page_bytes();
     for last in [1, 5, nr - 1, nr, nr + 1, 2 * nr] {
         map.advise(0, map.len_bytes, libc::MADV_DONTNEED);
@@ -134,7 +135,7 @@ fn absent_in_the_middle() {
         for request in all_ways(&map) {
             stops(&device, &request, last, raw::RUST_GUP_STOP_ABSENT);
         }
-        // The first reason is said also where the slow path does the rest.
+        // The first stop reason is also reported if the slow path takes the remaining pages.
         let request = map.request();
         let pinned = pin(&device, &request);
         stopped(&pinned, &request, last, raw::RUST_GUP_STOP_ABSENT);
@@ -180,7 +181,7 @@ fn shared_with_a_child() {
             pin(&device, &fast_only(map.request().how(How::Get))).nr_fast(),
             all
         );
-        // The slow path unshares, and after that the fast walk may.
+        // The slow path unshares the pages. After that the fast walk may take them.
         assert_eq!(pin(&device, &map.request()).nr_pages(), all);
         assert_eq!(pin(&device, &fast_only(map.request())).nr_fast(), all);
         ours.signal();
@@ -191,10 +192,11 @@ fn shared_with_a_child() {
 fn what_it_may_not_keep() {
     let device = open();
     for map in [Map::anon(4), Map::huge(1)] {
-        // CPUs keep a reference on what they have just given out, until this has them put it on its list.
+        // Per-CPU batches hold references on new pages. Compaction moves the pages to their lists, and drops these
+        // references.
         let _ = fs::write("/proc/sys/vm/compact_memory", "1");
         let before = frames(map.addr, map.nr_pages());
-        // A pin that stayed would have the second fork copy the pages, and not share them.
+        // If a pin were left behind, the second fork would copy the pages instead of sharing them.
         for how in [How::Pin, How::LongTerm] {
             let (ours, theirs) = Rendezvous::pair();
             let child = Child::run(|| theirs.wait());
@@ -202,7 +204,7 @@ fn what_it_may_not_keep() {
             stops(&device, &reading, 0, raw::RUST_GUP_STOP_UNSHARE);
             ours.signal();
             child.join();
-            // A reference that stayed would have the owner get a copy.
+            // If a reference were left behind, the owner would write to a copy.
             (0..map.nr_pages()).for_each(|page| map.set(page * page_bytes(), 1));
             let now = frames(map.addr, map.nr_pages());
             assert!(now == before, "{how:?}: the owner writes to a copy");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that what is written through a handle is not lost when the pages are swapped out, neither before the handle
-//! is released nor afterwards.
+//! Verify that bytes written through a handle are not lost when the pages are swapped out, neither before the handle is
+//! released nor afterwards.
 
 use crate::harness::{
     fixture::{
@@ -26,7 +26,7 @@ fn nothing_written_is_lost() {
     for how in PINS {
         let map = Map::anon(8);
         let pinned = pin(&device, &writable(map.addr, map.len_bytes).how(how));
-        // They stay, because they are held.
+        // The pages are not swapped out, because they are held.
         map.advise(0, map.len_bytes, libc::MADV_PAGEOUT);
         let new = pattern(1, map.len_bytes);
         store(&pinned, 0, &new);

@@ -2,10 +2,10 @@
 
 //! Verify that
 //!
-//! - the module refuses to go while the device is open, and works on as if nothing had been asked;
-//! - it goes when it is idle, its device with it, and comes back with its counters at zero;
-//! - it does so also when someone tries to open the device at that moment;
-//! - it refuses parameters that make no sense with EINVAL.
+//! - the module refuses to be unloaded while the device is open, and goes on working;
+//! - an idle module is unloaded together with its device, and its counters are zero when it is loaded again;
+//! - this also holds if a process tries to open the device at that moment;
+//! - parameters that make no sense are refused with EINVAL.
 
 use std::{
     ffi::CString,
@@ -62,7 +62,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
         .map(|(name, run)| Test::new(module_path!(), name, run))
         .into_iter()
-        // The module may say that it was loaded.
+        // The module may log that it was loaded.
         .map(|test| test.allow_log(&["rust_gup"]))
         .collect()
 }
@@ -168,7 +168,7 @@ fn unload_against_open() {
         scope.spawn(|| {
             let map = Map::anon(2);
             while !stop.load(Ordering::Relaxed) {
-                // Missing for the moment, or going.
+                // The device does not exist at the moment, or the module is being unloaded.
                 let Ok(device) = Device::open() else {
                     continue;
                 };

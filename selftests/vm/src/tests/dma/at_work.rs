@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What processes and the kernel do to the memory while the device is at work.
+//! Tests of what processes and the kernel do to the memory while the device is at work.
 
 use std::{
     fs,
@@ -56,7 +56,7 @@ use crate::harness::{
     }, //
 };
 
-/// Has the device write to `buffer` from `offset` on, and runs `body` meanwhile. The device holds `data`.
+/// Makes the device write `data`, which it already holds, to `buffer` at `offset`, and runs `body` meanwhile.
 pub(super) fn while_at_work<T>(
     buffer: &Buffer<'_>,
     offset: usize,
@@ -76,7 +76,7 @@ pub(super) fn while_at_work<T>(
     })
 }
 
-/// Waits until a thread does so, uninterruptibly: for the device, which is at work then.
+/// Waits until `thread` sleeps uninterruptibly: the device is at work then, and the thread waits for it.
 fn wait_until_it_waits(thread: Pid) {
     let thread = thread.as_raw_nonzero();
     let deadline = Instant::now() + scaled(Duration::from_secs(5));
@@ -95,12 +95,12 @@ fn wait_until_it_waits(thread: Pid) {
     }
 }
 
-/// A buffer of some pages, and what the device is to write to it at `AT`.
+/// Returns a buffer of some pages, its contents, and the bytes for the device to write at `at_border()`.
 pub(super) fn scene(edu: &Edu) -> (Map, Vec<u8>, Vec<u8>) {
     scene_in(edu, Map::anon(4))
 }
 
-/// The same in memory of the caller's choice.
+/// Does the same with memory of the caller's choice.
 fn scene_in(edu: &Edu, map: Map) -> (Map, Vec<u8>, Vec<u8>) {
     let data = pattern(77, 3000);
     preset(edu, &data);
@@ -108,12 +108,12 @@ fn scene_in(edu: &Edu, map: Map) -> (Map, Vec<u8>, Vec<u8>) {
     (map, before, data)
 }
 
-/// In small pages and in a huge one, which the kernel treats differently when it copies and when it moves.
+/// Returns small pages and a huge page. The kernel copies and moves these in different ways.
 fn both_sizes() -> [Map; 2] {
     [Map::anon(4), Map::huge(1)]
 }
 
-/// Where that is: across two pages.
+/// Returns an offset from which a transfer crosses a page border.
 pub(super) fn at_border() -> usize {
     page_bytes() - 1000
 }
@@ -128,7 +128,7 @@ pub(super) fn unregister_while_at_work() {
             handle,
             ..Default::default()
         };
-        // SAFETY: The structure is that of the call.
+        // SAFETY: The call takes this structure.
         unsafe { edu.ioctl(raw::EDU_DMA_IOC_UNREGISTER, &mut unregister) }.expect("UNREGISTER");
     });
     result.expect("the transfer goes on");
@@ -148,13 +148,13 @@ pub(super) fn fork_and_write() {
             let child = Child::run(|| {
                 let seen = map.load(0, map.len_bytes);
                 theirs.wait();
-                // What the device wrote after the fork, and what the parent wrote, is not for the child.
+                // The child must see neither the device's writes after the fork nor the parent's.
                 assert!(
                     map.load(0, map.len_bytes) == seen,
                     "the child's copy changed"
                 );
             });
-            // Where the pages were shared, the owner would get a copy now, and the device write to the other one.
+            // If the pages were shared, the owner would get a copy now, and the device would write to the other one.
             map.set(0, 0xaa);
             map.set(page_bytes() + 3000, 0xbb);
             child
@@ -205,13 +205,13 @@ pub(super) fn mprotect() {
 pub(super) fn munmap() {
     let edu = edu();
     let (map, mut expected, data) = scene(&edu);
-    // A second pin shows what becomes of the pages.
+    // A second pin shows the contents of the pages after they are unmapped.
     let device = open();
     let pinned = pin(&device, &map.request());
     let buffer = register(&edu, &map, 0, map.len_bytes);
     let (result, other) = while_at_work(&buffer, at_border(), &data, || {
         map.unmap(0, map.len_bytes);
-        // What takes its place must not get anything of it.
+        // New memory at that place must not get any of the device's bytes.
         let other = Map::anon(64);
         other.fill(9);
         other
@@ -229,7 +229,7 @@ pub(super) fn migration_and_swap() {
         let buffer = register(&edu, &map, 0, map.len_bytes);
         let before = frames(map.addr, map.nr_pages());
         let (result, ()) = while_at_work(&buffer, at_border(), &data, || {
-            // Each of these would like to.
+            // Each of these calls would move the pages or swap them out.
             let _ = map.try_advise(0, map.len_bytes, libc::MADV_PAGEOUT);
             fs::write("/proc/sys/vm/compact_memory", "1").expect("compact_memory");
             let _ = map.try_advise(0, map.len_bytes, libc::MADV_COLD);
@@ -259,7 +259,7 @@ pub(super) fn killed() {
     assert!(status.signaled(), "{status:?}");
     // The child has ended, so the device is done with its pages, and they are released.
     nothing_is_held();
-    // Somebody else's pages, perhaps the same ones.
+    // Use pages of another process now, perhaps the same ones.
     let edu = edu();
     let map = Map::anon(8);
     round_trips(&edu, &map, Method::Runs);

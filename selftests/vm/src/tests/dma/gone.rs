@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver goes, or the memory is not mapped.
+//! Tests in which the driver goes away, or the memory is not mapped for the device.
 
 use std::{
     fs,
@@ -50,7 +50,7 @@ use crate::harness::{
     module::unload, //
 };
 
-/// Has the device write to `buffer` again and again until `go` has taken it away.
+/// Makes the device write to `buffer` again and again until `go` has taken the device away.
 fn until_it_is_gone(buffer: &Buffer<'_>, data: &[u8], go: impl FnOnce()) {
     let error = thread::scope(|scope| {
         let transfers = scope.spawn(|| loop {
@@ -65,7 +65,7 @@ fn until_it_is_gone(buffer: &Buffer<'_>, data: &[u8], go: impl FnOnce()) {
     refused::<u64>(Err(error), libc::ENODEV, "the rest of the transfer");
 }
 
-/// After the driver went: the file is still open, and good for nothing but closing.
+/// Fails unless all calls of an open file fail after the driver is gone.
 fn useless(edu: &Edu, buffer: &Buffer<'_>, map: &Map) {
     refused(buffer.copy_to_device(0, 1, 0), libc::ENODEV, "TRANSFER");
     refused(
@@ -81,7 +81,7 @@ pub(super) fn unbind_while_at_work() {
     let (map, expected, data) = scene(&edu);
     let buffer = register(&edu, &map, 0, map.len_bytes);
     until_it_is_gone(&buffer, &data, unbind);
-    // Of what the device wrote, nothing is half-done: chunks are whole or not there.
+    // The device has written nothing outside the range of the transfers.
     let now = map.load(0, map.len_bytes);
     assert!(now[..at_border()] == expected[..at_border()]);
     assert!(now[at_border() + data.len()..] == expected[at_border() + data.len()..]);
@@ -92,7 +92,7 @@ pub(super) fn unbind_while_at_work() {
     );
     useless(&edu, &buffer, &map);
     bind();
-    // This file is that of the device as it was.
+    // This file still belongs to the device as it was before.
     refused(buffer.copy_to_device(0, 1, 0), libc::ENODEV, "TRANSFER");
     drop(buffer);
     drop(edu);
@@ -147,7 +147,7 @@ pub(super) fn what_is_not_mapped() {
         assert_ne!(stale, physical, "the device has addresses of its own");
         registers.write_memory(physical, 64);
         is(&map, &before);
-        // The address that was good as long as the buffer was registered.
+        // This address was valid as long as the buffer was registered.
         registers.write_memory(stale, 64);
         is(&map, &before);
         assert!(
@@ -155,7 +155,7 @@ pub(super) fn what_is_not_mapped() {
             "the IOMMU has seen it, and the kernel's log says so"
         );
     } else {
-        // What the IOMMU is good for: without it, whoever has the device has all memory.
+        // Without an IOMMU, the device can access all memory.
         assert_eq!(stale, physical, "the device's addresses are the machine's");
         registers.write_memory(physical, 64);
         let mut expected = before;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Each byte arrives.
+//! Tests that each byte arrives.
 
 use rust_gup_memory::{
     size::page_bytes,
@@ -45,7 +45,7 @@ pub(super) fn every_method() {
         let map = Map::anon(8);
         round_trips(&edu, &map, method);
     }
-    // All of them see the same memory, and only runs keep its list short.
+    // All methods see the same memory, but only runs keep the list short.
     let map = Map::huge(1);
     let [runs, pages, kernel] = Method::ALL.map(|method| {
         let buffer = edu
@@ -62,8 +62,7 @@ pub(super) fn every_method() {
     assert_eq!(runs.nr_fast, runs.nr_pages);
 }
 
-/// On a machine with memory that must stay movable, or be given back on demand (CMA), pages start there, and are moved
-/// when they are pinned for long.
+/// Uses movable memory, or memory reserved for CMA. Pages that lie there must move when they are pinned for long.
 pub(super) fn movable_memory() {
     need_movable_memory();
     let movable = movable_frames();
@@ -74,8 +73,8 @@ pub(super) fn movable_memory() {
         frames.iter().filter(is_movable).count()
     };
     let edu = edu();
-    // The kernel may have other memory at hand, so more than one is tried. Not `Map::anon()`, which sees to it that its
-    // pages need not be moved.
+    // The kernel may give out other memory first, so try several times. `Map::anon()` moves its pages elsewhere
+    // beforehand, so it is not used.
     let mut maps = Vec::new();
     for _ in 0..16 {
         let map = Map::untouched(2048);
@@ -100,8 +99,8 @@ pub(super) fn movable_memory() {
     panic!("no page was movable");
 }
 
-/// The process goes on writing to what it has registered. On a machine that is booted with `swiotlb=force` the device
-/// uses other memory, and what it does not write must not come from there.
+/// Writes to a buffer while it is registered. On a machine booted with `swiotlb=force` the device uses a bounce buffer,
+/// and bytes that the device does not write must not be copied back from there.
 pub(super) fn written_while_registered() {
     let edu = edu();
     for map in [Map::anon(4), Map::huge(1)] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Interrupts that come late, or for nothing, and copies that do not end in time.
+//! Tests of interrupts that come late or without a reason, and of copies that do not end in time.
 
 use std::{
     thread,
@@ -39,13 +39,13 @@ use crate::harness::{
     memory::Map, //
 };
 
-/// What the driver logs of a device that does not end.
+/// The driver's log message about a copy that does not end.
 pub(super) const NO_END: &[&str] = &["no end of a copy"];
-/// Longer than the device takes.
+/// Longer than the device needs for a copy.
 const OVER: Duration = Duration::from_millis(300);
 
-/// The interrupt of a copy comes when the next one has begun: the driver has waited for it long enough, and then seen
-/// that the device has ended.
+/// Holds back the interrupt of a copy until the next one has begun. By then the driver has waited long enough, and has
+/// seen in the registers that the first copy ended.
 pub(super) fn late_interrupt() {
     let line = Line::new();
     {
@@ -65,7 +65,7 @@ pub(super) fn late_interrupt() {
     works();
 }
 
-/// An interrupt that says that a copy has ended comes while it is at work.
+/// Triggers the interrupt for the end of a copy while the device is still at work.
 pub(super) fn interrupt_for_nothing() {
     let edu = edu();
     let (map, mut expected, data) = scene(&edu);
@@ -79,9 +79,10 @@ pub(super) fn interrupt_for_nothing() {
     is(&map, &expected);
 }
 
-/// Has the device write to `buffer` with a driver that does not wait so long.
+/// Makes the device write to `buffer`, with a driver that gives up before the copy ends. Returns the contents of `map`
+/// from before that copy.
 fn does_not_end(buffer: &Buffer<'_>, map: &Map) -> Vec<u8> {
-    // The device may be quicker than the driver where the host is slow.
+    // On a slow host the device may be done before the driver gives up.
     for seed in 0..20 {
         let before = map.fill(seed);
         match errno(from_device(buffer, 300, 1000, 0)) {
@@ -110,7 +111,7 @@ pub(super) fn no_end() {
     works();
 }
 
-/// The driver is bound anew to a device that is still at work.
+/// Binds the driver again while the device is still at work.
 pub(super) fn rebound_at_work() {
     {
         let _driver = Driver::with("timeout_ms=1");

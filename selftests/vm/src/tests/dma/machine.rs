@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device as the machine and the kernel see it: binding, its configuration, its registers.
+//! The device as the machine and the kernel see it: binding, configuration, registers.
 
 use std::{
     ffi::CString,
@@ -40,7 +40,7 @@ use crate::harness::{
 const DRIVER: &str = "/sys/bus/pci/drivers/edu_dma";
 const MODULE: &str = "/lib/edu_dma.ko";
 
-/// The PCI device, if the machine has it.
+/// Returns the folder of the PCI device in sysfs, if the machine has it.
 pub(super) fn pci_device() -> Option<PathBuf> {
     let devices = fs::read_dir("/sys/bus/pci/devices").ok()?;
     let is = |path: &Path, file: &str, id: &str| {
@@ -51,7 +51,7 @@ pub(super) fn pci_device() -> Option<PathBuf> {
         .find(|path| is(path, "vendor", "0x1234") && is(path, "device", "0x11e8"))
 }
 
-/// The name of the PCI device.
+/// Returns the name of the PCI device.
 pub(super) fn pci_name() -> String {
     let path = pci_device().expect("the device");
     let name = path.file_name().expect("a name");
@@ -62,7 +62,7 @@ pub(super) fn has_iommu() -> bool {
     fs::read_dir("/sys/kernel/iommu_groups").is_ok_and(|mut groups| groups.next().is_some())
 }
 
-/// How many faults of devices the kernel's log holds.
+/// Counts the DMA faults in the kernel's log.
 pub(super) fn dma_faults() -> usize {
     let log = Command::new("dmesg").output().expect("dmesg").stdout;
     String::from_utf8_lossy(&log)
@@ -79,7 +79,7 @@ pub(super) fn bind() {
     fs::write(format!("{DRIVER}/bind"), pci_name()).expect("bind");
 }
 
-/// The driver, loaded with a parameter more, until this value is dropped.
+/// Keeps the driver loaded with one more parameter until it is dropped.
 pub(super) struct Driver;
 
 impl Driver {
@@ -89,7 +89,7 @@ impl Driver {
     }
 
     fn load(parameter: &str) {
-        // As in selftests/vm/profiles.
+        // The usual parameters, as in selftests/vm/profiles.
         let usual = if has_iommu() { "" } else { "dma_bits=40" };
         let parameters = CString::new(format!("{usual} {parameter}")).expect("no zero bytes");
         unload(c"edu_dma").expect("delete_module");
@@ -103,7 +103,7 @@ impl Drop for Driver {
     }
 }
 
-/// The two bytes of the command register in the device's configuration.
+/// The command register in the configuration space of the device: two bytes.
 pub(super) struct CommandRegister(File);
 
 impl CommandRegister {
@@ -129,8 +129,8 @@ impl CommandRegister {
     }
 }
 
-/// The device interrupts by a line and not by a message as long as this value lives, and the line can be held back. The
-/// driver is bound anew, at the beginning and in the end.
+/// Makes the device interrupt by a line instead of a message as long as this value lives. The line can be held back.
+/// The driver is rebound at the beginning and in the end.
 pub(super) struct Line(CommandRegister);
 
 impl Line {
@@ -148,12 +148,12 @@ impl Line {
         bind();
     }
 
-    /// Lets no interrupt through until [`let_go()`](Self::let_go).
+    /// Holds back all interrupts until [`let_go()`](Self::let_go).
     pub(super) fn hold(&self) {
         self.0.set(self.0.get() | Self::INTX_DISABLE);
     }
 
-    /// Lets interrupts through, also the one that was held back.
+    /// Lets interrupts through, including the one that was held back.
     pub(super) fn let_go(&self) {
         self.0.set(self.0.get() & !Self::INTX_DISABLE);
     }
@@ -166,7 +166,7 @@ impl Drop for Line {
     }
 }
 
-/// The registers of the device, for who knows better than the driver. While that is bound, the machine has to be booted
+/// The registers of the device, for tests that bypass the driver. While the driver is bound, the machine must be booted
 /// with `iomem=relaxed`.
 pub(super) struct Registers {
     map: Map,
@@ -197,13 +197,13 @@ impl Registers {
         with_exposed_provenance_mut(self.map.addr + at)
     }
 
-    /// Has the device say that a copy has ended.
+    /// Makes the device signal the end of a copy.
     pub(super) fn interrupt(&self) {
         // SAFETY: The register lies in the mapping, and takes four bytes.
         unsafe { self.register::<u32>(0x60).write_volatile(0x100) };
     }
 
-    /// Has the device write `len` bytes of its memory to `addr`.
+    /// Makes the device write `len` bytes of its memory to the bus address `addr`, and waits for the end.
     pub(super) fn write_memory(&self, addr: u64, len: u64) {
         for (at, value) in [(0x80, 0x40000), (0x88, addr), (0x90, len), (0x98, 1 | 2)] {
             // SAFETY: The register lies in the mapping.

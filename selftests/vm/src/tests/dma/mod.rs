@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify of a device that reads and writes memory which the walker pinned, through `samples/edu_dma`, that
+//! Verify that, for a device that reads and writes memory which the walk has pinned (`samples/edu_dma`),
 //!
 //! - each byte arrives, both ways, in all kinds of memory, and no other byte changes;
-//! - that stays so when the owner forks and writes, forbids itself the access, unmaps, or is killed, and when the
-//!   kernel wants to move or to swap the pages, while the device is at work;
+//! - this holds while the owner forks and writes, forbids access, unmaps, or is killed, and while the kernel tries to
+//!   move or swap the pages, with the device at work;
 //! - memory that may not be pinned for long is moved first, or refused, as the kernel's own functions do;
-//! - the driver goes and comes back in the middle of a transfer, and rust_gup stays as long as it is needed;
-//! - an interrupt that comes late or for nothing ends no transfer, and a device that does not end reaches no memory
-//!   that was given back;
-//! - nobody registers more than they may lock, nor learns how memory lies without CAP_SYS_ADMIN;
-//! - with an IOMMU, the device reaches nothing that is not mapped for it.
+//! - the driver can be removed and come back in the middle of a transfer, and rust_gup stays as long as it is needed;
+//! - an interrupt that comes late or without a reason ends no transfer, and a device that does not end reaches no
+//!   memory that was given back;
+//! - a process cannot register more than it may lock, and without CAP_SYS_ADMIN cannot learn how memory lies
+//!   physically;
+//! - with an IOMMU, the device reaches only memory that is mapped for it.
 //!
-//! They run on machines with QEMU's edu device, on which edu_dma.ko is loaded. The runner fails them for each DMA fault
-//! in the kernel's log.
+//! The tests run on machines with QEMU's edu device, and edu_dma.ko loaded. A test fails for each DMA fault in the
+//! kernel's log.
 
 mod at_work;
 mod gone;
@@ -51,14 +52,14 @@ use crate::harness::{
     runner::Test, //
 };
 
-/// What the kernel logs when the IOMMU stops the device.
+/// The kernel logs this when the IOMMU stops the device.
 const FAULTS: &[&str] = &["DMAR:"];
-/// Long enough for a transfer to have begun, and not to be over.
+/// Long enough for a transfer to have begun, and too short for it to end.
 const IN_FLIGHT: Duration = Duration::from_millis(60);
 
 pub(crate) fn tests() -> Vec<Test> {
-    // A machine without the device has no such tests. One that is meant for them names them, and fails if there is
-    // none.
+    // A machine without the device has no such tests. A machine meant for them selects them by name, and fails if there
+    // are none.
     if machine::pci_device().is_none() {
         return Vec::new();
     }
@@ -145,13 +146,13 @@ fn register<'e>(edu: &'e Edu, map: &Map, offset: usize, len: usize) -> Buffer<'e
         .expect("REGISTER")
 }
 
-/// Copies from the device. The tests access the memory by `Map` alone, which lends no references.
+/// Copies from the device. The tests access the memory only by `Map`, which lends no references.
 fn from_device(buffer: &Buffer<'_>, offset: usize, len: usize, at: u32) -> io::Result<u64> {
     // SAFETY: As above.
     unsafe { buffer.copy_from_device(offset, len, at) }
 }
 
-/// Leaves `data` in the device's memory.
+/// Writes `data` to the device's memory.
 fn preset(edu: &Edu, data: &[u8]) {
     let map = Map::anon(data.len().div_ceil(page_bytes()));
     map.store(0, data);
@@ -162,7 +163,7 @@ fn preset(edu: &Edu, data: &[u8]) {
         .expect("TRANSFER");
 }
 
-/// Fails where `map` is not `expected`, and says where.
+/// Fails unless `map` begins with `expected`. Reports the first byte that differs.
 #[track_caller]
 fn is(map: &Map, expected: &[u8]) {
     let found = map.load(0, expected.len());
@@ -171,9 +172,9 @@ fn is(map: &Map, expected: &[u8]) {
     }
 }
 
-/// Sends some bytes of a buffer to the device and has them written to other places of it.
+/// Sends parts of a buffer to the device, has them written to other places of the buffer, and checks the memory.
 fn round_trips(edu: &Edu, map: &Map, method: Method) {
-    // Begins and ends within a page.
+    // The buffer begins and ends within a page.
     const SKIPPED: usize = 123;
     let mut expected = map.fill(7);
     let len = map.len_bytes - 2 * SKIPPED;
@@ -199,7 +200,7 @@ fn round_trips(edu: &Edu, map: &Map, method: Method) {
     is(map, &expected);
 }
 
-/// Fails unless nothing is held any more, which a process that has ended may take a moment for.
+/// Fails unless all pages are released. After the end of a process that may take a moment.
 fn nothing_is_held() {
     let deadline = Instant::now() + scaled(Duration::from_secs(5));
     loop {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver refuses, and what it does not tell.
+//! Tests of requests that the driver refuses, and of information that it does not reveal.
 
 use std::{
     fs::OpenOptions,
@@ -63,7 +63,7 @@ pub(super) fn bounds() {
     let register = |len: usize| edu.register(map.addr, len, Use::ReadWrite, Method::Runs);
     refused(register(0), libc::EINVAL, "no bytes");
     refused(register((1 << 30) + 1), libc::EINVAL, "too many bytes");
-    // There is nothing behind the first pages.
+    // Nothing is mapped behind the first pages.
     refused(register(1 << 29), libc::EFAULT, "bytes that are not there");
 
     for (flags, method, reserved) in [(2, 0, 0), (0, 3, 0), (0, 0, 1)] {
@@ -75,19 +75,19 @@ pub(super) fn bounds() {
             reserved,
             ..Default::default()
         };
-        // SAFETY: The structure is that of the call.
+        // SAFETY: The call takes this structure.
         let result = unsafe { edu.ioctl(raw::EDU_DMA_IOC_REGISTER, &mut request) };
         refused(result, libc::EINVAL, "unknown flag, method, reserved field");
     }
 
-    // Why and where is said all the same.
+    // The stop reason and address are also reported if the call fails.
     map.protect(2 * page_bytes(), page_bytes(), libc::PROT_NONE);
     let mut request = raw::edu_dma_register {
         addr: (map.addr + 2 * page_bytes()) as u64,
         len_bytes: 1,
         ..Default::default()
     };
-    // SAFETY: The structure is that of the call.
+    // SAFETY: The call takes this structure.
     let result = unsafe { edu.ioctl(raw::EDU_DMA_IOC_REGISTER, &mut request) };
     refused(result, libc::EFAULT, "no access");
     assert_eq!(request.stop, RUST_GUP_STOP_PROT_NONE);
@@ -112,7 +112,7 @@ pub(super) fn bounds() {
         refused(from_device(&buffer, offset, len, at), libc::EINVAL, &what);
     }
     is(&map, &data);
-    // All of the device's memory at once, which QEMU 7.2 would not survive in one piece.
+    // Transfer the device's whole memory at once. QEMU 7.2 would crash if the driver did that in one piece.
     buffer.copy_to_device(0, device_bytes, 0).expect("whole");
     from_device(&buffer, 2 * page_bytes(), device_bytes, 0).expect("whole");
     let mut expected = data;
@@ -125,7 +125,7 @@ pub(super) fn bounds() {
             len_bytes: 1,
             ..Default::default()
         };
-        // SAFETY: The structure is that of the call.
+        // SAFETY: The call takes this structure.
         let result = unsafe { edu.ioctl(raw::EDU_DMA_IOC_TRANSFER, &mut transfer) };
         refused(result, libc::ENOENT, "no such buffer");
     }
@@ -134,7 +134,7 @@ pub(super) fn bounds() {
     refused(result, libc::ENOTTY, "no such call");
     drop(buffer);
 
-    // Each in a page of its own: CONFIG_DMA_API_DEBUG takes the eighth mapping of one for a leak.
+    // Each buffer has a page of its own: CONFIG_DMA_API_DEBUG would take the eighth mapping of a page for a leak.
     let map = Map::anon(raw::EDU_DMA_MAX_BUFFERS as usize);
     let register = |page: usize| {
         let addr = map.addr + page * page_bytes();
@@ -200,14 +200,14 @@ pub(super) fn shared_file_refused() {
             &format!("writing to a file, {}", method.name()),
         );
     }
-    // Reading is allowed.
+    // Registering the file for reading is allowed.
     let buffer = edu
         .register(map.addr, map.len_bytes, Use::Read, Method::Runs)
         .expect("REGISTER");
     buffer.copy_to_device(5, 100, 0).expect("to the device");
     drop(buffer);
     drop(map);
-    // A private copy of its pages is the process' own.
+    // Private copies of the file's pages belong to the process.
     let map = Map::new(0, 4 * page_bytes(), RW, libc::MAP_PRIVATE, file.as_raw_fd()).expect("mmap");
     round_trips(&edu, &map, Method::Runs);
 }
@@ -232,7 +232,7 @@ pub(super) fn limit_of_locked_memory() {
             assert_eq!(pinned_kib(), 8 * 4, "{name}");
             drop((some, rest));
         }
-        // Whoever pins, it is one limit.
+        // The same limit applies to both ways of pinning.
         let methods = [Method::Runs, Method::Kernel];
         let held = methods.map(|method| register(4, method).expect("together the limit"));
         for method in methods {
@@ -274,7 +274,7 @@ pub(super) fn layout_is_hidden() {
         })
         .join();
     }
-    // How long a transfer takes says where the pages end, and not whether the next one follows on it.
+    // The time of a transfer depends on page borders, but not on whether the pages are contiguous.
     let map = Map::huge(1);
     let buffer = register(&edu, &map, 0, map.len_bytes);
     let ns = buffer.copy_to_device(page_bytes() - 500, 1000, 0);
@@ -282,20 +282,20 @@ pub(super) fn layout_is_hidden() {
     assert!(ms > 190, "a chunk for each page, but it took {ms} ms");
 }
 
-/// A buffer cannot be unregistered by others as long as its owner does not know the handle, nor the owner's mishap take
-/// theirs away.
+/// Registers buffers whose handles cannot be reported. Other threads must not be able to unregister them, and the
+/// failure must not unregister the buffers of others.
 pub(super) fn handle_that_cannot_be_told() {
     let edu = edu();
     let map = Map::anon(2);
     let own = || edu.register(map.addr, page_bytes(), Use::Read, Method::Runs);
-    // Can be read, and not be written to.
+    // The structure can be read, but not written.
     let argument = Map::anon(1);
     let request = raw::edu_dma_register {
         addr: (map.addr + page_bytes()) as u64,
         len_bytes: page_bytes() as u64,
         ..Default::default()
     };
-    // SAFETY: The mapping is larger, and aligned.
+    // SAFETY: The mapping is larger than the structure, and aligned.
     unsafe { with_exposed_provenance_mut::<raw::edu_dma_register>(argument.addr).write(request) };
     argument.protect(0, page_bytes(), libc::PROT_READ);
     let deadline = Instant::now() + Duration::from_secs(2);
@@ -329,6 +329,6 @@ fn unregister(edu: &Edu, handle: u64) -> i32 {
         handle,
         ..Default::default()
     };
-    // SAFETY: The structure is that of the call.
+    // SAFETY: The call takes this structure.
     errno(unsafe { edu.ioctl(raw::EDU_DMA_IOC_UNREGISTER, &mut unregister) })
 }
