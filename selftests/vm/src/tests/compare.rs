@@ -145,7 +145,7 @@ fn other_pages_then() {
         c.differences & raw::RUST_GUP_DIFF_FIRST != 0
             && (map.addr..map.end()).contains(&(c.diff_addr as usize))
     });
-    // This one makes the number of pages differ: one engine meets the page while it is read-only.
+    // Here the number of pages differs: the Rust engine meets the page while it is read-only.
     let map = Map::anon(512);
     let rights = [libc::PROT_READ, crate::harness::memory::RW];
     let forbid = || {

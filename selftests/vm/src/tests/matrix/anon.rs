@@ -58,17 +58,17 @@ pub(super) const SITUATIONS: &[Situation] = &[
 const NR_PAGES: usize = 16;
 const EXCLUSIVE: u64 = PAGEMAP_PRESENT | pm::EXCLUSIVE;
 
-/// Private anonymous memory in small pages, not touched yet.
+/// Returns private anonymous memory in small pages, not touched yet.
 pub(super) fn untouched(nr_pages: usize) -> Map {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let map = Map::guarded(nr_pages * page_bytes(), page_bytes(), RW, flags, (-1, 0))
         .expect("anonymous memory");
-    // Fails where the kernel has no huge pages, and then it need not succeed.
+    // Fails on a kernel without huge pages, where it is not needed.
     let _ = map.try_advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
     map
 }
 
-/// Private anonymous memory in small pages, filled, and the words in it.
+/// Returns private anonymous memory in small pages, filled, and its words.
 pub(super) fn filled(nr_pages: usize) -> (Map, Vec<u64>) {
     let map = untouched(nr_pages);
     let words = fill(&map);
@@ -76,13 +76,13 @@ pub(super) fn filled(nr_pages: usize) -> (Map, Vec<u64>) {
     (map, words)
 }
 
-/// Fails unless it is private anonymous memory in small pages, present and nobody else's.
+/// Fails unless `map` is private anonymous memory in small pages, present and exclusive.
 pub(super) fn prove(map: &Map) {
     map.prove_kind(kpf::KIND, kpf::ANON | kpf::MMAP | kpf::SWAPBACKED);
     map.prove_state(EXCLUSIVE, EXCLUSIVE);
 }
 
-/// Of small pages that are not there yet.
+/// Returns the expectations for small pages that are absent.
 pub(super) fn absent(way: Way) -> Page {
     if way.is_write() || way.how == How::LongTerm {
         Page::readied(ABSENT, 0)
@@ -144,7 +144,7 @@ fn soft_dirty_cleared() -> Scene {
     map.prove_state(pm::SOFT_DIRTY, pm::SOFT_DIRTY);
     fs::write("/proc/self/clear_refs", "4").expect("/proc/self/clear_refs");
     map.prove_state(pm::SOFT_DIRTY | EXCLUSIVE, EXCLUSIVE);
-    // Write-protected, so that the next write is seen.
+    // The entries are write-protected, so that the kernel sees the next write.
     Scene::new(map, words, |way, _| {
         if way.is_write() {
             Page::readied(READ_ONLY, 0)
@@ -154,7 +154,7 @@ fn soft_dirty_cleared() -> Scene {
     })
 }
 
-/// Below what is in use of it.
+/// Memory on the stack, below the part in use.
 fn stack() -> Scene {
     let here = 0_u8;
     let top =
@@ -162,7 +162,7 @@ fn stack() -> Scene {
     let stack = Map::of_kernel("[stack]").expect("[stack] in /proc/self/maps");
     assert!(stack.end() > top, "a test runs on the first stack");
     let map = Map::borrowed(top - NR_PAGES * page_bytes(), NR_PAGES * page_bytes());
-    // It grows.
+    // The stack grows with the first access.
     let words = fill(&map);
     let stack = Map::of_kernel("[stack]").expect("[stack] in /proc/self/maps");
     assert!(stack.addr <= map.addr, "the stack has grown");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory of PCI devices: lent to other devices (p2pdma), which has a struct page, and mapped as it is, which has none.
+//! Memory of PCI devices: lent to other devices (p2pdma), with a struct page, and mapped directly, without one.
 //!
 //! The machine needs an NVMe disk with a controller memory buffer, and ivshmem with 1 GiB behind an IOMMU.
 
@@ -82,10 +82,10 @@ const SITUATIONS: &[Situation] = &[
     Situation::new("bar_by_vfio_pud", || by_vfio(pud_bytes())),
 ];
 
-/// The BAR of ivshmem that is the memory.
+/// The BAR of ivshmem with its memory.
 const BAR: usize = 2;
 
-/// None on a machine without such devices.
+/// Returns no situations on a machine without such devices.
 pub(super) fn situations() -> &'static [Situation] {
     if disk().is_none() && ivshmem().is_none() {
         &[]
@@ -94,13 +94,13 @@ pub(super) fn situations() -> &'static [Situation] {
     }
 }
 
-/// None either without the disk.
+/// Returns no tests on a machine without the disk.
 pub(super) fn tests() -> Vec<Test> {
     let test = |_| Test::new("matrix", "p2pdma_allowed", p2pdma_allowed);
     disk().map(test).into_iter().collect()
 }
 
-/// The PCI device, if the machine has it, with these numbers.
+/// Returns the PCI device with these IDs, if the machine has it.
 fn device(vendor: &str, device: &str) -> Option<PathBuf> {
     let is = |path: &Path, file: &str, id: &str| {
         fs::read_to_string(path.join(file)).is_ok_and(|text| text.trim() == id)
@@ -124,7 +124,7 @@ fn number(path: &Path) -> u64 {
     text.trim().parse().expect("a number")
 }
 
-/// The frames of a device's memory.
+/// Returns the frames of a device's memory.
 fn bars(device: &Path) -> Vec<Range<u64>> {
     let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
     let resources = fs::read_to_string(device.join("resource")).expect("the device's resources");
@@ -139,8 +139,7 @@ fn bars(device: &Path) -> Vec<Range<u64>> {
         .collect()
 }
 
-/// Memory that other devices may access without the detour through the host's: who takes it must say that it knows
-/// (`FOLL_PCI_P2PDMA`).
+/// Memory that other devices may access directly. A caller must pass `FOLL_PCI_P2PDMA` to take it.
 fn p2pdma() -> Scene {
     let disk = disk().expect("an NVMe disk: qemu -device nvme,cmb_size_mb=64");
     let lent = Lent::of(&disk);
@@ -158,7 +157,7 @@ fn p2pdma() -> Scene {
     map.prove_frames(&bars(&disk));
     Scene::new(map, words, |way, _| {
         let errno = if way.how == How::LongTerm && way.is_write() {
-            // It is a file, whose owner wants to know of writing, `mm/gup.c:1223`.
+            // It is a file that tracks writes, `mm/gup.c:1223`.
             libc::EFAULT
         } else {
             // `mm/gup.c:146`.
@@ -169,10 +168,10 @@ fn p2pdma() -> Scene {
     .keep(lent)
 }
 
-/// What a disk has lent to this process. All is back when nobody has a page of it any more.
+/// Memory that a disk has lent to this process. All of it must be back once nobody holds a page of it.
 struct Lent {
     available: PathBuf,
-    /// What it has at first: some it keeps for itself.
+    /// The bytes available at first. The disk keeps some memory for itself.
     all: u64,
 }
 
@@ -197,7 +196,8 @@ impl Drop for Lent {
     }
 }
 
-/// Who says that it knows gets the memory, by the fast walk where it takes small folios without an owner.
+/// Takes the memory with `FOLL_PCI_P2PDMA`. The fast walk takes it if the kernel's takes small folios without a
+/// mapping.
 fn p2pdma_allowed() {
     let device = open();
     for how in [How::Get, How::Pin] {
@@ -245,10 +245,10 @@ fn p2pdma_allowed() {
                     let taken = device.pin(&fast_only(request), engine).expect("PIN");
                     assert_eq!(taken.nr_pages(), nr_fast as u64, "{what}");
                 }
-                // Who does not say it gets nothing of that.
+                // Without the flag the fast walk takes nothing.
                 stops(&device, &request.slow_only(0), 0, DEVICE);
             }
-            // What is held stays lent.
+            // Held memory stays lent.
             let request = map.request().how(how).access(access);
             let request = request.slow_only(RUST_GUP_PCI_P2PDMA);
             let taken = pin(&device, &request);
@@ -262,7 +262,7 @@ fn p2pdma_allowed() {
     }
 }
 
-/// All entries are there from the start.
+/// The file in sysfs maps all pages at once.
 fn by_sysfs() -> Scene {
     let device = ivshmem().expect("qemu -device ivshmem-plain");
     let file = File::options()
@@ -278,7 +278,8 @@ fn by_sysfs() -> Scene {
     Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
 }
 
-/// Entries come with the first access, the largest that fit: of 1 GiB if address and offset are multiples of that.
+/// VFIO maps pages at the first access, by the largest leaf that fits: 1 GiB if address and offset are multiples of
+/// that.
 fn by_vfio(leaf_bytes: usize) -> Scene {
     let offset = if leaf_bytes == pud_bytes() {
         0
@@ -304,7 +305,7 @@ fn by_vfio(leaf_bytes: usize) -> Scene {
     scene.unguarded().keep(map)
 }
 
-/// The device, given to this process, and where its memory lies in it.
+/// The device as given to this process, and the offset of its memory.
 fn vfio_device() -> &'static VfioDevice {
     static DEVICE: OnceLock<VfioDevice> = OnceLock::new();
     DEVICE.get_or_init(|| VfioDevice::open().expect("the device by vfio"))
@@ -312,13 +313,13 @@ fn vfio_device() -> &'static VfioDevice {
 
 struct VfioDevice {
     fd: OwnedFd,
-    /// Offset of its memory.
+    /// The offset of the device's memory.
     bar: usize,
-    /// Open as long as the device.
+    /// These files must stay open as long as the device.
     _container_and_group: [File; 2],
 }
 
-/// `include/uapi/linux/vfio.h`.
+/// `struct vfio_region_info` of `include/uapi/linux/vfio.h`.
 #[repr(C)]
 #[derive(Default)]
 struct RegionInfo {
@@ -354,7 +355,7 @@ impl VfioDevice {
         let container = open(Path::new("/dev/vfio/vfio"))?;
         let group = open(&group)?;
         let call = |file: &dyn AsRawFd, number: u32, argument: usize| {
-            // SAFETY: The argument is a number, or the address of what the call wants.
+            // SAFETY: The argument is a number, or the address of the structure that the call expects.
             check(unsafe { libc::ioctl(file.as_raw_fd(), libc::c_ulong::from(number), argument) })
         };
         let fd = container.as_raw_fd();
@@ -370,7 +371,7 @@ impl VfioDevice {
             GROUP_GET_DEVICE_FD,
             name.as_ptr().expose_provenance(),
         )?;
-        // SAFETY: The call has opened it, and nobody else knows it.
+        // SAFETY: The call has opened the descriptor, and nothing else owns it.
         let device = unsafe { OwnedFd::from_raw_fd(fd) };
         let mut info = RegionInfo {
             argsz: size_of::<RegionInfo>() as u32,

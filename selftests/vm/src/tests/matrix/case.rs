@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One range of a scene, taken in one way, and what to expect of that.
+//! One range of a scene, taken in one way, and the expectations for that.
 
 use std::{
     collections::BTreeSet,
@@ -37,10 +37,10 @@ use crate::harness::fixture::{
     store, //
 };
 
-/// How often a comparison of this test looked again, because reference counts alone differed.
+/// How often the comparisons of this test tried again, because only reference counts differed.
 pub(super) static NR_RETRIES: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes of a scene, which may begin before it and end behind it.
+/// A range as offset and length in bytes. It may begin before the scene and end behind it.
 pub(super) type Bytes = (isize, usize);
 
 /// Whether the kernel's function has taken the memory before.
@@ -50,9 +50,9 @@ pub(super) enum State {
     Rest,
 }
 
-/// What is to be expected of a range.
+/// The expectations for a range.
 pub(super) struct Outlook {
-    /// Of each page of it.
+    /// The expectation for each page of the range.
     pages: Vec<Page>,
     state: State,
 }
@@ -77,8 +77,8 @@ impl Outlook {
         })
     }
 
-    /// Pages that an engine takes in the end, and the error if there are none: what its fast walk takes from the
-    /// beginning, and what the slow path does not refuse.
+    /// Returns how many pages an engine takes in the end, and the error if it takes none. The fast walk takes pages
+    /// from the beginning, and the slow path takes the following ones up to the first page that it refuses.
     pub(super) fn taken(&self, engine: Engine) -> (u64, i32) {
         let nr_fast = match engine {
             Engine::Kernel => self.nr_fast_kernel(),
@@ -93,34 +93,34 @@ impl Outlook {
         }
     }
 
-    /// Whether the engines differ in what they take, as is documented.
+    /// Whether the engines take different pages because of a documented difference.
     pub(super) fn differs(&self) -> bool {
         let is_one = |walk: Walk| matches!(walk, Walk::Stricter(_, Parity::XenUnreadable));
         self.walks().any(is_one) && self.taken(Engine::Kernel) != self.taken(Engine::Rust)
     }
 
-    /// Pages that the kernel's fast walk takes alone.
+    /// Returns how many pages the kernel's fast walk takes on its own.
     pub(super) fn nr_fast_kernel(&self) -> u64 {
         self.walks().take_while(|walk| walk.is_kernels()).count() as u64
     }
 
-    /// Pages that the module's fast walk takes alone.
+    /// Returns how many pages the module's fast walk takes on its own.
     pub(super) fn nr_fast(&self) -> u64 {
         let taken = self.walks().take_while(|walk| walk.stop().is_none());
         taken.count() as u64
     }
 
-    /// Whether it has pages that the kernel takes by its fast walk and the module by the slow path.
+    /// Whether the kernel's fast walk takes pages of the range that the module leaves to the slow path.
     pub(super) fn is_stricter(&self) -> bool {
         self.walks().any(|walk| matches!(walk, Walk::Stricter(..)))
     }
 
-    /// Why the module's walk stops first, if it does.
+    /// Returns the first stop reason of the module's walk, if it stops.
     fn stop(&self) -> Option<u32> {
         self.walks().find_map(Walk::stop)
     }
 
-    /// Pages by the level of their leaf, up to the first stop.
+    /// Counts the pages by the level of their leaf, up to the first stop.
     pub(super) fn by_level(&self) -> [u64; 5] {
         let mut nr = [0; 5];
         for walk in self.walks() {
@@ -133,7 +133,7 @@ impl Outlook {
     }
 }
 
-/// Names of reasons to stop, for messages.
+/// Returns the name of a stop reason, for messages.
 fn reason(stop: u32) -> &'static str {
     rust_gup_uapi::Stop::from_number(stop).name()
 }
@@ -163,7 +163,7 @@ impl<'a> Case<'a> {
         format!("{doing}, {how:?}, {access:?}, {len:#x} bytes at {at:#x}")
     }
 
-    /// Takes it; the pages, or the error.
+    /// Takes the range by `engine`. Returns the pages, or the error number.
     pub(super) fn take<'d>(
         &self,
         device: &'d Device,
@@ -176,7 +176,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Lets both engines take it.
+    /// Compares the engines on the range.
     pub(super) fn compare(&self, device: &Device, request: &Request) -> Compared {
         let compared = self.scene.within(|| device.compare(request));
         let compared = compared.expect("COMPARE");
@@ -184,7 +184,7 @@ impl<'a> Case<'a> {
         compared
     }
 
-    /// Fails unless the module's walk stopped where and why it is expected to.
+    /// Fails unless the module's walk stopped at the expected page for the expected reason.
     pub(super) fn stopped(&self, raw_stop: u32, addr: u64, outlook: &Outlook, what: &str) {
         let found = (raw_stop != raw::RUST_GUP_STOP_NONE).then(|| reason(raw_stop));
         assert_eq!(found, outlook.stop().map(reason), "{what}: why it stopped");
@@ -195,8 +195,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Looks at the contents through pages that were taken, and writes to them if that is what they were taken for; the
-    /// words that the pages begin with from now on. The memory is mapped, so the owner may look as well.
+    /// Checks the contents through the taken pages, and writes to them if they were pinned for writing. Updates
+    /// `known`, the words at the beginning of the pages. The memory is mapped, so the owner's view is checked as well.
     pub(super) fn contents(&self, pinned: &Pinned<'_>, known: &mut [u64], what: &str) {
         if !self.scene.is_steady {
             return;
@@ -209,7 +209,7 @@ impl<'a> Case<'a> {
         let end = (begin + len)
             .min(begin / page_bytes() * page_bytes() + pinned.nr_pages() as usize * page_bytes());
 
-        // Words, as they are known.
+        // The words at the beginning of pages, which are known.
         let whole = begin.div_ceil(page_bytes())..(end.saturating_sub(7)).div_ceil(page_bytes());
         let sample = sample(whole.clone());
         let new = words(2 + at as u64, map.nr_pages());
@@ -234,7 +234,7 @@ impl<'a> Case<'a> {
                 "{what}: page {page}, as its owner sees it"
             );
         }
-        // Bytes at both ends.
+        // A few bytes at both ends.
         let nr = (end - begin).min(100);
         for offset in [0, end - begin - nr] {
             let mut seen = vec![0; nr];
@@ -249,7 +249,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Some of many pages: at both ends and in the middle.
+/// Selects some of many pages: at both ends and in the middle.
 fn sample(pages: Range<usize>) -> BTreeSet<usize> {
     let (begin, end) = (pages.start, pages.end.max(pages.start));
     let middle = begin + (end - begin) / 2;

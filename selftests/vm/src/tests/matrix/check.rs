@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Comparing the engines in a situation.
+//! The comparison of the engines in a situation.
 
 use rust_gup_memory::size::{
     page_bytes,
@@ -46,14 +46,14 @@ use crate::harness::{
     memory::frames, //
 };
 
-/// All ways of taking memory.
+/// Returns all ways of taking memory.
 fn ways() -> impl Iterator<Item = Way> {
     HOWS.into_iter()
         .flat_map(|how| ACCESSES.map(|access| Way { how, access }))
 }
 
-/// Ranges of interest: all of it, its ends, single bytes, across borders of pages and leaves, up to and across the
-/// ends. Of very much memory only parts, for time's sake.
+/// Returns interesting ranges: all of the memory, its ends, single bytes, ranges across borders of pages and leaves,
+/// and ranges up to and across the ends. To save time, they cover only parts of very large memory.
 fn ranges(scene: &Scene) -> Vec<Bytes> {
     let len = scene.map.len_bytes;
     let all = len.min(2 * pmd_bytes());
@@ -89,11 +89,11 @@ fn ranges(scene: &Scene) -> Vec<Bytes> {
     ranges
 }
 
-/// Compares the engines in a situation; how many comparisons that were.
+/// Compares the engines in a situation. Returns the number of comparisons.
 pub(super) fn all(situation: &Situation) -> u64 {
     let device = open();
     let _setup = situation.setup.map(|setup| setup());
-    // Taking without the slow path changes nothing, so all of that is done to one.
+    // Requests without the slow path change nothing, so one scene serves them all.
     let mut scene = situation.scene();
     let met = Met::of(&scene);
     let refs = Refs::of(&scene);
@@ -121,7 +121,7 @@ pub(super) fn all(situation: &Situation) -> u64 {
     nr
 }
 
-/// Memory that nobody has taken: the engine in Rust takes it as it is found, and then the kernel's.
+/// Compares the engines on new memory: the Rust engine takes it as it is, and then the kernel's function.
 fn found(device: &Device, situation: &Situation, way: Way) -> u64 {
     let scene = situation.scene();
     let met = Met::of(&scene);
@@ -145,7 +145,7 @@ fn found(device: &Device, situation: &Situation, way: Way) -> u64 {
         outlook.taken(Engine::Rust),
         "{what}: {c:x?}"
     );
-    // Some memory is there only once, and was taken before.
+    // Some memory exists only once, so an earlier test has already taken it.
     if scene.is_guarded {
         case.stopped(c.stop_first, c.stop_addr_first, &outlook, &what);
         if outlook.nr_fast() >= c.nr_pages_first {
@@ -156,7 +156,8 @@ fn found(device: &Device, situation: &Situation, way: Way) -> u64 {
     1
 }
 
-/// Memory that was taken before, in this way. Pins were counted at first touch, or are now, `with_counters`.
+/// Compares the engines on memory that was taken before in this way. `with_counters` also checks the counts of pins, if
+/// that was not done at first touch.
 fn at_rest(device: &Device, scene: &mut Scene, way: Way, with_counters: bool) -> u64 {
     let mut known = scene.words.clone();
     let mut nr = 0;
@@ -175,7 +176,8 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way, with_counters: bool) ->
         let mut differences = compared.differences();
         let mut nr_equal = c.nr_equal;
         if outlook.is_stricter() {
-            // The slow path notes an access by rules of its own: not of unevictable folios, folio_mark_accessed().
+            // The slow path has rules of its own for the referenced flag: it does not set it on unevictable folios
+            // (folio_mark_accessed()).
             differences.retain(|name| *name != "referenced");
             nr_equal = nr_pages;
         }
@@ -235,7 +237,7 @@ fn at_rest(device: &Device, scene: &mut Scene, way: Way, with_counters: bool) ->
     nr
 }
 
-/// What the fast walks take by themselves.
+/// Compares the fast walks alone.
 fn without_slow_path(device: &Device, scene: &Scene, way: Way, state: State) -> u64 {
     let mut nr = 0;
     for bytes in ranges(scene) {
@@ -275,7 +277,7 @@ fn without_slow_path(device: &Device, scene: &Scene, way: Way, state: State) -> 
         );
         assert_eq!(taken.nr_by_level(), outlook.by_level(), "{what}: by level");
         case.stopped(taken.raw().stop, taken.raw().stop_addr, &outlook, &what);
-        // There is such a function of the kernel for references only, and a pin is not given where one is not.
+        // The kernel has such a function for references only. A pin must not take a page that a reference cannot take.
         let request = request.how(How::Get);
         let by_kernel = case.take(device, &request, Engine::Kernel).expect("PIN");
         let (ours, theirs) = (frames_of(&taken), frames_of(&by_kernel));

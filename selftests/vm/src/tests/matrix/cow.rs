@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Anonymous memory that is shared copy-on-write, or was.
+//! Anonymous memory that is or was shared copy-on-write.
 
 use std::{
     fs,
@@ -60,7 +60,7 @@ pub(super) const SITUATIONS: &[Situation] = &[
 
 const NR_PAGES: usize = 16;
 
-/// Of small pages that are mapped read-only and not known to be exclusive.
+/// Returns the expectations for small pages that are mapped read-only and not known to be exclusive.
 pub(super) fn shared(way: Way) -> Page {
     if way.is_write() {
         Page::readied(READ_ONLY, 0)
@@ -71,7 +71,7 @@ pub(super) fn shared(way: Way) -> Page {
     }
 }
 
-/// Memory that `fork` has made shared.
+/// Memory that is shared after `fork`.
 fn forked<T: 'static>(fork: fn(&Map) -> T) -> Scene {
     let (map, words) = anon::filled(NR_PAGES);
     let child = fork(&map);
@@ -79,7 +79,7 @@ fn forked<T: 'static>(fork: fn(&Map) -> T) -> Scene {
     Scene::new(map, words, |way, _| shared(way)).keep(child)
 }
 
-/// The same, after this process has written to it.
+/// Memory that was shared by `fork`, and that this process has written to since.
 fn written<T: 'static>(fork: fn() -> T) -> Scene {
     let (map, _) = anon::filled(NR_PAGES);
     let child = fork();
@@ -89,25 +89,25 @@ fn written<T: 'static>(fork: fn() -> T) -> Scene {
     Scene::new(map, words, |_, _| Page::fast(0)).keep(child)
 }
 
-/// Forks a child that writes to the memory and then idles; this process keeps the old pages.
+/// Forks a child that writes to the memory and then idles. This process keeps the old pages.
 fn written_by_child(map: &Map) -> Sharer {
     let (addr, len_bytes) = (map.addr, map.len_bytes);
     Sharer::fork_after(move || drop(fill(&Map::borrowed(addr, len_bytes))))
 }
 
-/// Forks, and goes on in the child, as whose parent this process waits for its end.
+/// Forks and continues in the child. The parent waits for the child and exits with its status.
 fn go_on_in_child() {
     if let Some(pid) = fork().expect("fork") {
-        // The child has run, and said, all that is to be.
+        // The child has run and reported the test, so the parent must do nothing more.
         exit_at_once(Child(pid).wait().exit_status().unwrap_or(1));
     }
 }
 
-/// Pages of the same contents, of which the kernel has made one.
+/// Pages of the same contents that the kernel has merged into one.
 fn merged() -> Scene {
     const LIMIT: Duration = Duration::from_secs(8);
     let (map, _) = anon::filled(NR_PAGES);
-    // Its own word for each time, so that no page of an earlier one is found.
+    // A word of its own each time, so that the kernel does not merge these pages with an earlier one.
     let seed = map.addr as u64 ^ u64::from(std::process::id()) << 48;
     let same = vec![words(seed, 1)[0]; NR_PAGES];
     for page in 0..NR_PAGES {
@@ -137,7 +137,7 @@ fn merged() -> Scene {
         );
         sleep(Duration::from_millis(2));
     }
-    // ksmd takes references while it looks around. The merged page stays.
+    // ksmd takes references while it scans. The merged page stays.
     fs::write("/sys/kernel/mm/ksm/run", "0").expect("a setting of root's");
     drop(settings);
     map.prove_kind(kpf::KSM | kpf::ANON, kpf::KSM | kpf::ANON);

@@ -3,7 +3,8 @@
 //! Persistent memory: files on file systems that map the device's own pages (fsdax), and the device itself
 //! (device-dax), under leaves of each level.
 //!
-//! The machine needs two pieces of it: /dev/pmem0 for file systems, and namespace1.0 for ndctl to make a device of.
+//! The machine needs two pieces of persistent memory: /dev/pmem0 for file systems, and namespace1.0 for ndctl to make a
+//! device of.
 
 use std::{
     fs::File,
@@ -66,7 +67,7 @@ const SITUATIONS: &[Situation] = &[
     Situation::new("devdax_1g", || devdax(pud_bytes())).logs(LOG),
 ];
 
-/// None where the machine was not given such memory.
+/// Returns no situations on a machine without such memory.
 pub(super) fn situations() -> &'static [Situation] {
     if pmem::is_there() {
         SITUATIONS
@@ -75,7 +76,7 @@ pub(super) fn situations() -> &'static [Situation] {
     }
 }
 
-/// What the device's own pages are mapped by.
+/// The expectations for the device's own pages, by level of the leaf.
 const BASE_PAGES: Page = Page::fast(0);
 const HUGE_LEAF: Page = Page::fast(1);
 const GIANT_LEAF: Page = Page::fast(2);
@@ -85,9 +86,9 @@ const GIANT_LEAF: Page = Page::fast(2);
 enum Leaf {
     Pte,
     Pmd,
-    /// Base pages of a large folio, which another mapping has by a leaf of 2 MiB.
+    /// Base pages of a large folio, which a second mapping maps by a leaf of 2 MiB.
     PmdByPte,
-    /// With `MAP_SYNC`.
+    /// A leaf of 2 MiB, mapped with `MAP_SYNC`.
     SyncPmd,
 }
 
@@ -97,7 +98,7 @@ fn fsdax(fs: Fs, leaf: Leaf) -> Scene {
         _ => (libc::MAP_SHARED, "sh"),
     };
     let (map, page) = match leaf {
-        // An offset that is no multiple of 2 MiB at an address that is one: base pages it is.
+        // The address is a multiple of 2 MiB and the offset is not, so only base pages fit.
         Leaf::Pte => {
             let file = file(fs, 2 * pmd_bytes());
             let map = mapped(&file, pmd_bytes(), flags, page_bytes());
@@ -132,12 +133,12 @@ fn fsdax(fs: Fs, leaf: Leaf) -> Scene {
     })
 }
 
-/// `mm/gup.c:1213`.
+/// The kernel refuses long-term pins of fsdax, `mm/gup.c:1213`.
 fn refused_for_long(stop: u32) -> Page {
     Page::refused(stop, libc::EOPNOTSUPP)
 }
 
-/// Private memory of a file that was not written to: the device's own pages, read-only, until they are copied.
+/// A private mapping of a file that was only read: the device's own pages, read-only until they are copied.
 fn fsdax_private() -> Scene {
     let file = file(Fs::Ext4, 2 * pmd_bytes());
     let words = fill(&mapped(&file, pmd_bytes(), libc::MAP_SHARED, page_bytes()));
@@ -152,7 +153,7 @@ fn fsdax_private() -> Scene {
     })
 }
 
-/// The device, made once for each test.
+/// Returns the device, made once for each test.
 fn device(align: usize) -> &'static File {
     static DEVICE: OnceLock<File> = OnceLock::new();
     DEVICE.get_or_init(|| new_device(align))
@@ -174,7 +175,7 @@ fn devdax(align: usize) -> Scene {
     let step = (align * page_bytes() / pmd_bytes()).max(page_bytes());
     let nr_leaves = (len_bytes / align) as u64;
     assert_eq!(faults(&map, step), nr_leaves, "leaves of {align:#x} bytes");
-    // Not of the largest leaf: the kernel takes it away when it is looked at, `mm/pagewalk.c:233`.
+    // Reading /proc/self/pagemap would remove a leaf of the largest size, `mm/pagewalk.c:233`.
     if align < pud_bytes() {
         map.prove_frames(&pmem::frames());
     }
@@ -189,7 +190,7 @@ fn devdax(align: usize) -> Scene {
     };
     let scene = Scene::new(part, words, move |way, _| {
         if way.how == How::LongTerm && way.is_write() {
-            // It is a file for the kernel's fast walk, too.
+            // The kernel's fast walk treats the device as a file, too.
             Page::slow(FILE_LONGTERM)
         } else {
             page

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files.
+//! Memory of files.
 
 use std::{
     fs::{
@@ -102,7 +102,7 @@ fn len_bytes() -> usize {
     NR_PAGES * page_bytes()
 }
 
-/// Where a file lies.
+/// The file system of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fs {
     Memfd,
@@ -111,22 +111,22 @@ enum Fs {
     Xfs,
 }
 
-/// How large the folios of a file are.
+/// The size of a file's folios.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Folios {
-    /// One page each.
+    /// One page per folio.
     Small,
-    /// More than one page each.
+    /// Several pages per folio.
     Large,
 }
 
 impl Fs {
-    /// Whether it has to be told before a clean page is written to.
+    /// Whether the file system must be told before a clean page is written.
     fn tracks_dirty(self) -> bool {
         matches!(self, Self::Ext4 | Self::Xfs)
     }
 
-    /// An empty file without a name.
+    /// Returns an empty file without a name.
     fn file(self) -> File {
         match self {
             Self::Memfd => memfd(MemfdFlags::empty(), 0).expect("memfd_create"),
@@ -136,10 +136,10 @@ impl Fs {
         }
     }
 
-    /// A file of known contents in folios of that size, all of them clean where that matters.
+    /// Returns a file of known contents in folios of that size, all of them clean if that matters.
     fn filled(self, folios: Folios) -> (File, Vec<u64>) {
-        // On a slow machine the flusher would write pages, and protect them, while they are compared. No other test
-        // wants it.
+        // On a slow machine the flusher would write pages back, and write-protect them, during a comparison. No other
+        // test needs the flusher.
         fs::write("/proc/sys/vm/dirty_writeback_centisecs", "0").expect("no flusher");
         let file = self.file();
         let words = words(1, NR_PAGES);
@@ -147,7 +147,7 @@ impl Fs {
         for (page, word) in bytes.chunks_exact_mut(page_bytes()).zip(&words) {
             page[..8].copy_from_slice(&word.to_ne_bytes());
         }
-        // What is written in one piece comes to lie in one folio, if the file system knows large ones.
+        // Data written in one piece goes into one folio, if the file system supports large folios.
         let piece = if folios == Folios::Small {
             page_bytes()
         } else {
@@ -177,7 +177,7 @@ fn map_file(file: &File, len: usize, prot: c_int, flags: c_int) -> Map {
     Map::guarded(len, page_bytes(), prot, flags, (file.as_raw_fd(), 0)).expect("mmap")
 }
 
-/// A shared mapping that was written to: its entries are writable.
+/// A shared mapping that was written to. Its entries are writable.
 fn shared_dirty(fs: Fs) -> Scene {
     let file = fs.file();
     file.set_len(len_bytes() as u64).expect("its length");
@@ -188,7 +188,7 @@ fn shared_dirty(fs: Fs) -> Scene {
     Scene::new(map, words, move |way, _| writable(fs, way))
 }
 
-/// Of a shared mapping of a file whose entries are writable.
+/// Returns the expectations for a page of a shared file mapping with writable entries.
 fn writable(fs: Fs, way: Way) -> Page {
     if fs.tracks_dirty() && way.how == How::LongTerm && way.is_write() {
         Page::refused(FILE_LONGTERM, libc::EFAULT)
@@ -197,7 +197,7 @@ fn writable(fs: Fs, way: Way) -> Page {
     }
 }
 
-/// The same of folios of more than one page.
+/// The same with folios of more than one page.
 fn dirty_large(fs: Fs) -> Scene {
     let (file, _) = fs.filled(Folios::Large);
     let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
@@ -207,17 +207,17 @@ fn dirty_large(fs: Fs) -> Scene {
     Scene::new(map, words, move |way, _| writable(fs, way))
 }
 
-/// Of a shared mapping of a file whose entries are read-only, and no copy to be made.
+/// Returns the expectations for a page of a shared file mapping with read-only entries, of which no copy is made.
 fn shared_read_only(way: Way) -> Page {
     if way.how == How::LongTerm {
-        // Without the VMA nobody knows that it is no private mapping.
+        // Without the VMA the fast walk cannot tell it from a private mapping.
         Page::slow(UNSHARE)
     } else {
         Page::fast(0)
     }
 }
 
-/// A shared mapping of a clean file, which was read so far.
+/// A shared mapping of a clean file that was only read so far.
 fn shared_clean(fs: Fs, folios: Folios) -> Scene {
     let (file, words) = fs.filled(folios);
     let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
@@ -230,7 +230,7 @@ fn shared_clean(fs: Fs, folios: Folios) -> Scene {
     })
 }
 
-/// A shared mapping that may only be read.
+/// A shared read-only mapping.
 fn read_only(fs: Fs, folios: Folios) -> Scene {
     let (file, words) = fs.filled(folios);
     let map = map_file(&file, len_bytes(), libc::PROT_READ, libc::MAP_SHARED);
@@ -245,7 +245,7 @@ fn read_only(fs: Fs, folios: Folios) -> Scene {
     })
 }
 
-/// A private mapping that was only read so far: the file's own pages.
+/// A private mapping that was only read so far. It maps the file's own pages.
 fn private(fs: Fs, folios: Folios) -> Scene {
     let (file, words) = fs.filled(folios);
     let map = map_file(&file, len_bytes(), RW, libc::MAP_PRIVATE);
@@ -262,7 +262,7 @@ fn private(fs: Fs, folios: Folios) -> Scene {
     })
 }
 
-/// A private mapping that was written to: copies.
+/// A private mapping that was written to. It maps copies.
 fn private_cow(fs: Fs, folios: Folios) -> Scene {
     let (file, _) = fs.filled(folios);
     let map = map_file(&file, len_bytes(), RW, libc::MAP_PRIVATE);
@@ -273,7 +273,7 @@ fn private_cow(fs: Fs, folios: Folios) -> Scene {
     Scene::new(map, words, |_, _| Page::fast(0))
 }
 
-/// Half of the file is gone.
+/// A file that was truncated to half its length.
 fn truncated() -> Scene {
     const LEFT: usize = NR_PAGES / 2;
     let (file, words) = Fs::Tmpfs.filled(Folios::Small);
@@ -292,7 +292,7 @@ fn truncated() -> Scene {
     })
 }
 
-/// Huge pages of a file on a tmpfs, under one entry each, and the words in them.
+/// Returns huge pages of a file on a tmpfs under one entry each, and their words.
 fn huge_map(nr_huge: usize) -> (File, Map, Vec<u64>) {
     if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
         skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE, a processor with leaves of 2 MiB");
@@ -314,7 +314,7 @@ fn tmpfs_huge() -> Scene {
     Scene::new(map, words, |_, _| Page::fast(1))
 }
 
-/// Mapped once more, where no huge entry fits.
+/// The same huge page in a second mapping, at an address where no huge entry fits.
 fn tmpfs_huge_pte() -> Scene {
     let (file, _, words) = huge_map(1);
     let at = (file.as_raw_fd(), 0);
@@ -341,20 +341,20 @@ fn dev_zero_shared() -> Scene {
     Scene::new(map, words, |_, _| Page::fast(0))
 }
 
-/// Shared memory of System V that may not be swapped: unevictable like secret memory, but on a tmpfs.
+/// Shared memory of System V that is locked: unevictable like secret memory, but on a tmpfs.
 fn shm_locked() -> Scene {
-    // SAFETY: Takes no pointers.
+    // SAFETY: The call takes no pointers.
     let id = check(unsafe { libc::shmget(libc::IPC_PRIVATE, len_bytes(), 0o600) });
     let Ok(id) = id else {
         skip("no shared memory of System V: CONFIG_SYSVIPC");
     };
     let map = anon::untouched(NR_PAGES);
     let place = std::ptr::with_exposed_provenance(map.addr);
-    // SAFETY: Replaces memory of our own, which is not in use.
+    // SAFETY: The call replaces memory of our own that is not in use.
     let at = unsafe { libc::shmat(id, place, libc::SHM_REMAP) };
     assert_eq!(at.addr(), map.addr, "shmat");
     for command in [libc::SHM_LOCK, libc::IPC_RMID] {
-        // SAFETY: These commands take no structure. What is attached stays until it is detached.
+        // SAFETY: These commands take no structure. The attached memory stays until it is detached.
         check(unsafe { libc::shmctl(id, command, std::ptr::null_mut()) }).expect("shmctl");
     }
     let words = fill(&map);

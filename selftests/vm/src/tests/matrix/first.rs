@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The first touch: memory that is changed by being taken is made anew for each engine.
+//! The first touch. Taking memory changes it, so each engine gets memory that was made anew.
 
 use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::{
@@ -39,41 +39,41 @@ use crate::harness::{
     }, //
 };
 
-/// What an engine did with a range.
+/// The result of an engine for a range.
 #[derive(Debug, PartialEq, Eq)]
 struct Did {
     errno: i32,
     pages: Vec<Taken>,
-    /// Pins that were counted and given back meanwhile, if they were looked at.
+    /// Pins that were counted and given back meanwhile, if the counters were watched.
     nr_given_back: Option<u64>,
 }
 
 /// A page that was taken.
 #[derive(Debug, PartialEq, Eq)]
 struct Taken {
-    /// What it is: bits of /proc/kpageflags.
+    /// The kind of page: bits of /proc/kpageflags.
     kind: u64,
-    /// How it is mapped: bits of /proc/self/pagemap.
+    /// The state of its mapping: bits of /proc/self/pagemap.
     state: u64,
-    /// Whether it is the one that is mapped.
+    /// Whether the taken page is the mapped one.
     is_mapped: bool,
 }
 
-/// Takes ranges of `situation`, one after the other, with each engine, and compares; how many comparisons that were,
-/// the memory, and what it consisted of in the beginning.
+/// Takes ranges of `situation` with each engine, one after the other, and compares the results. Returns the number of
+/// comparisons, the memory, and the folios of which it consisted at first.
 pub(super) fn first_touch(
     device: &Device,
     situation: &Situation,
     way: Way,
     ranges: &[Bytes],
 ) -> (u64, Scene, Met) {
-    // Single pages first, so that each of them is met as it was made by one range at least.
+    // Shorter ranges come first, so that each page is met in its first state by at least one range.
     let mut ranges: Vec<Bytes> = ranges.to_vec();
     ranges.sort_by_key(|&(at, len)| (len, at));
     let by = |engine| {
         let mut scene = situation.scene();
         let met = Met::of(&scene);
-        // Of what cannot be had the longest.
+        // If no page can be taken, count on the longest range.
         let counted = counted(&scene, way, engine, &ranges).or(ranges.last().copied());
         let mut known = scene.words.clone();
         let did: Vec<Did> = ranges
@@ -99,7 +99,7 @@ pub(super) fn first_touch(
             way,
             bytes: *bytes,
         };
-        // What each does was looked at.
+        // The results of each engine have been checked above.
         if !case.outlook(State::First).differs() {
             compare(kernel, rust, &case.what("at first touch"));
         }
@@ -116,7 +116,7 @@ fn compare(kernel: &Did, rust: &Did, what: &str) {
             "{what}: page {i} is {rust:x?} instead of {kernel:x?}"
         );
     }
-    // Ours counts what it hands out. The slow path, which may give pins back, is the same.
+    // Our walk counts only the pins that it hands out. The slow path is the kernel's, and may give pins back.
     assert!(
         rust.nr_given_back <= kernel.nr_given_back,
         "{what}: pins counted and given back: {:?}, by the kernel {:?}",
@@ -125,7 +125,7 @@ fn compare(kernel: &Did, rust: &Did, what: &str) {
     );
 }
 
-/// Lets an engine take a range, and looks at what it did.
+/// Takes a range by an engine, and checks and returns the result.
 fn take(
     device: &Device,
     case: &Case<'_>,
@@ -135,7 +135,7 @@ fn take(
 ) -> Did {
     let what = case.what(&format!("at first touch by {}", engine.name()));
     let request = case.request();
-    // The state does not matter to what is taken in the end.
+    // The number of pages taken in the end does not depend on the state.
     let (nr_pages, errno) = case.outlook(State::First).taken(engine);
     let watch = with_counters.then(Watch::begin);
     let pinned = match case.take(device, &request, engine) {
@@ -153,7 +153,8 @@ fn take(
         Ok(pinned) => pinned,
     };
     assert_eq!(pinned.nr_pages(), nr_pages, "{what}");
-    // The slow path sets the flag by rules of its own, and how much it takes once the walk has stopped differs.
+    // The slow path has rules of its own for the referenced flag, and the engines differ in how many pages they leave
+    // to it.
     let mask = if case.scene.is_fast(case.way) {
         kpf::KIND | kpf::REFERENCED
     } else {
@@ -181,7 +182,7 @@ fn take(
     }
 }
 
-/// Looks at pages that were taken, those of their flags that are in `mask`, and the entries that map them from `addr`
+/// Returns the taken pages with those of their flags that are in `mask`, and with the entries that map them from `addr`
 /// on.
 fn look(pinned: &Pinned<'_>, addr: Option<usize>, mask: u64) -> Vec<Taken> {
     let nr_pages = pinned.nr_pages() as usize;

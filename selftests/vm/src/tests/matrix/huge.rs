@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Transparent huge pages.
+//! Transparent huge pages, and other large folios.
 
 use std::path::Path;
 
@@ -67,10 +67,10 @@ fn pages_of_huge() -> usize {
     pmd_bytes() / page_bytes()
 }
 
-/// Private anonymous memory for huge pages, not touched yet.
+/// Returns private anonymous memory for huge pages, not touched yet.
 pub(crate) fn untouched(nr_huge: usize) -> Map {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // Under Xen, paravirtualized, the kernel takes the advice all the same.
+    // A paravirtualized Xen guest accepts the advice below although it has no huge pages.
     if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
         skip("no transparent huge pages: CONFIG_TRANSPARENT_HUGEPAGE, a processor with leaves of 2 MiB");
     }
@@ -80,7 +80,7 @@ pub(crate) fn untouched(nr_huge: usize) -> Map {
     map
 }
 
-/// Huge pages under one entry each, filled, and the words in them.
+/// Returns huge pages under one entry each, filled, and their words.
 pub(super) fn filled(nr_huge: usize) -> (Map, Vec<u64>) {
     let map = untouched(nr_huge);
     let words = fill(&map);
@@ -90,10 +90,10 @@ pub(super) fn filled(nr_huge: usize) -> (Map, Vec<u64>) {
     (map, words)
 }
 
-/// The same under entries of small pages.
+/// Returns the same memory under entries of small pages.
 fn filled_by_pte(nr_huge: usize) -> (Map, Vec<u64>) {
     let (map, words) = filled(nr_huge);
-    // Now khugepaged leaves it alone.
+    // From now on khugepaged does not touch the memory.
     map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
     for offset in (0..map.len_bytes).step_by(pmd_bytes()) {
         map.protect(offset, page_bytes(), libc::PROT_READ);
@@ -116,7 +116,7 @@ fn thp_never_touched() -> Scene {
         if way.is_write() || way.how == How::LongTerm {
             Page::readied(ABSENT, 1)
         } else {
-            // The huge zero page. Unlike the small one it is counted as any other folio.
+            // The huge zero page. Unlike the small one it is counted like any other folio.
             Page::readied_slow(ABSENT, SPECIAL)
         }
     })
@@ -142,7 +142,7 @@ fn thp_pte() -> Scene {
     Scene::new(map, words, |_, _| Page::fast(0))
 }
 
-/// Where the parts of a huge page begin and end that are taken from it.
+/// The pages that a test takes out of a huge page.
 const PART: std::ops::Range<usize> = 100..356;
 
 fn thp_partly_unmapped() -> Scene {
@@ -184,7 +184,7 @@ fn thp_forked() -> Scene {
     let (map, words) = filled(1);
     let child = Sharer::fork();
     map.prove_smaps("AnonHugePages", map.len_bytes);
-    // What is copied is copied in small pages.
+    // The kernel copies small pages only.
     Scene::new(map, words, |way, _| {
         if way.is_write() {
             Page::readied(READ_ONLY, 0)
@@ -197,15 +197,15 @@ fn thp_forked() -> Scene {
     .keep(child)
 }
 
-/// The same of large folios under entries of small pages.
+/// The same with large folios under entries of small pages.
 fn forked_by_pte((map, words): (Map, Vec<u64>)) -> Scene {
     let child = Sharer::fork();
     map.prove_state(PAGEMAP_PRESENT | pm::EXCLUSIVE, PAGEMAP_PRESENT);
     Scene::new(map, words, |way, _| super::cow::shared(way)).keep(child)
 }
 
-/// Folios of which the first pages are exclusive and the others are not known to be, under entries that are alike: what
-/// may be pinned ends within a folio.
+/// Folios of which only the first pages are known to be exclusive, under entries that are alike. So the pages that may
+/// be pinned end within a folio.
 fn partly_exclusive() -> Scene {
     const NR_EXCLUSIVE: usize = 5;
     let (map, words) = filled_with_folios(16);
@@ -214,7 +214,7 @@ fn partly_exclusive() -> Scene {
         map.store(page * page_bytes(), &words[page].to_ne_bytes());
     }
     map.protect(0, map.len_bytes, libc::PROT_READ);
-    // Nothing was copied: the pages were there to be used again.
+    // The kernel reused the pages instead of copying them.
     map.prove_folios(16);
     Scene::new(map, words, |way, page| {
         if way.is_write() {
@@ -231,7 +231,7 @@ const SETTING_HUGE: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB
 const SETTING_64K: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
 const SETTING_1M: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-1024kB/enabled";
 
-/// Fills memory with folios of so many pages.
+/// Fills the memory with folios of `nr` pages each.
 fn fill_with_folios(map: &Map, nr: usize) -> Vec<u64> {
     let setting = if nr == 16 { SETTING_64K } else { SETTING_1M };
     if !Path::new(setting).exists() {
@@ -244,7 +244,7 @@ fn fill_with_folios(map: &Map, nr: usize) -> Vec<u64> {
     words
 }
 
-/// Memory in folios of so many pages, and the words in it.
+/// Returns memory in folios of `nr` pages each, and its words.
 fn filled_with_folios(nr: usize) -> (Map, Vec<u64>) {
     let map = untouched(1);
     let words = fill_with_folios(&map, nr);
@@ -253,7 +253,7 @@ fn filled_with_folios(nr: usize) -> (Map, Vec<u64>) {
     (map, words)
 }
 
-/// Folios of so many pages.
+/// Memory in folios of `nr` pages each.
 fn mthp(nr: usize) -> Scene {
     let (map, words) = filled_with_folios(nr);
     Scene::new(map, words, |_, _| Page::fast(0))

@@ -62,7 +62,7 @@ pub(super) const SITUATIONS: &[Situation] = &[
     }),
 ];
 
-/// Skips the test if the machine has not so many huge pages.
+/// Skips the test unless `nr` huge pages of this size are free.
 fn need(leaf_bytes: usize, nr: usize) {
     let pool = format!("/sys/kernel/mm/hugepages/{}", folder_name(leaf_bytes));
     let Ok(free) = fs::read_to_string(format!("{pool}/free_hugepages")) else {
@@ -77,7 +77,7 @@ fn need(leaf_bytes: usize, nr: usize) {
     }
 }
 
-/// Anonymous memory in huge pages, not touched yet.
+/// Returns anonymous memory in huge pages, not touched yet.
 fn untouched(leaf_bytes: usize, nr: usize, flags: libc::c_int) -> Map {
     need(leaf_bytes, nr);
     let size = (leaf_bytes.ilog2() as libc::c_int) << libc::MAP_HUGE_SHIFT;
@@ -86,7 +86,7 @@ fn untouched(leaf_bytes: usize, nr: usize, flags: libc::c_int) -> Map {
     map.expect("memory of huge pages")
 }
 
-/// Fails unless it is what it says.
+/// Fails unless `map` consists of huge pages of this size.
 fn prove(map: &Map, leaf_bytes: usize) {
     map.prove_smaps("KernelPageSize", leaf_bytes);
     map.prove_kind(kpf::HUGE, kpf::HUGE);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is left behind: nothing.
+//! Checks that nothing is left behind.
 //!
 //! - Memory at rest has as many references after it was taken as before.
-//! - Private pages do not count as pinned: fork() copies those that may be, instead of sharing them.
-//! - All pages that were met, also those that were refused or given up meanwhile, are freed with their mapping and
+//! - Private pages do not count as pinned: fork() copies pages that may be pinned, instead of sharing them.
+//! - All pages that were met, also pages that were refused or given up meanwhile, are freed with their mapping and
 //!   file.
 //!
-//! Device memory is in none of the lists that are looked at. But a file system does not give up pages that somebody
-//! holds, nor does a device go as long as there are such (`dax_break_layout_final()`, `memunmap_pages()`): closing the
-//! file, or the test after it, would never end. What a disk lends is counted by its driver, see [`bars`](super::bars).
+//! Device memory is not in the lists that are checked. But a file system does not give up pages that somebody holds,
+//! and a device does not go away while such pages exist (`dax_break_layout_final()`, `memunmap_pages()`): closing the
+//! file, or the next test, would never end. The driver of a disk counts the memory that it lends, see
+//! [`bars`](super::bars).
 
 use std::{
     collections::BTreeSet,
@@ -65,10 +66,10 @@ use crate::harness::{
     }, //
 };
 
-/// How long the kernel may take to let go of what it holds itself.
+/// How long the kernel may take to drop its own references.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// First frames of the folios that a scene consists of.
+/// The first frames of the folios of a scene.
 pub(super) struct Met(BTreeSet<u64>);
 
 impl Met {
@@ -96,7 +97,7 @@ impl Met {
         self
     }
 
-    /// A folio that is in use, though nothing maps it and no file has it.
+    /// Returns a description of a folio that is in use although no process maps it and no file contains it.
     fn orphan(&self) -> Option<String> {
         let memory_map = MemoryMap::open();
         self.0.iter().find_map(|head| {
@@ -115,7 +116,7 @@ impl Met {
     }
 }
 
-/// Repeats `look` until it finds nothing, or the kernel must have let go of all.
+/// Repeats `look` until it finds nothing, or until the kernel must have dropped all its references.
 fn settle(mut look: impl FnMut() -> Option<String>) -> Option<String> {
     let deadline = Instant::now() + scaled(PATIENCE);
     loop {
@@ -127,7 +128,7 @@ fn settle(mut look: impl FnMut() -> Option<String>) -> Option<String> {
     }
 }
 
-/// References of a scene at rest.
+/// The references of a scene at rest.
 pub(super) struct Refs {
     memory_map: MemoryMap,
     of: Vec<(u64, i32)>,
@@ -142,7 +143,7 @@ impl Refs {
         Self { memory_map, of }
     }
 
-    /// The first one that is not the same now.
+    /// Returns a description of the first folio whose count has changed.
     fn changed(&self) -> Option<String> {
         self.of.iter().find_map(|(head, before)| {
             let refs = self.memory_map.page(*head)?.refs;
@@ -153,21 +154,20 @@ impl Refs {
         })
     }
 
-    /// Fails unless they are the same now.
+    /// Fails unless all counts are the same as before.
     pub(super) fn stay(&self, what: &str) {
         assert_eq!(settle(|| self.changed()), None, "{what}");
     }
 }
 
-/// Fails if pages of the scene still count as pinned, or if those and the ones that it has consisted of are not freed
-/// with it.
+/// Fails if pages of the scene still count as pinned, or if its pages, now and earlier (`met`), are not freed with it.
 pub(super) fn nothing(scene: Scene, met: Met, what: &str) {
     if scene.is_visible {
         not_pinned(&scene, what);
     }
     let met = met.and(Met::of(&scene));
     drop(scene);
-    // What waits for its list does not look like a page in use.
+    // A folio in a per-CPU batch does not look like a page in use.
     settle_lists();
     assert_eq!(settle(|| met.orphan()), None, "{what}: not freed");
 }
@@ -189,9 +189,10 @@ fn not_pinned(scene: &Scene, what: &str) {
     let child = Sharer::fork();
     let states = pagemap(map.addr, map.nr_pages());
     let states_of_child = child.pagemap(map.addr, map.nr_pages());
-    // A page of 1 GiB may be missing in the child: fork() takes the table that it would go to for a shared one, by the
-    // `pt_share_count` of ptdesc (mm/hugetlb.c:4962), which only tables of PMDs have; in those of PUDs it is what the
-    // page was before. A pinned one would make fork() fail, which had to copy it: there is no second one.
+    // A page of 1 GiB may be missing in the child. fork() takes the table for it for a shared one, by `pt_share_count`
+    // of the ptdesc (mm/hugetlb.c:4962). Only tables of PMDs have that count; in tables of PUDs the field contains
+    // whatever the page held before. A pinned page would make fork() fail, because fork() had to copy it and there is
+    // no second one.
     let is_lost =
         |page: usize| map.len_bytes >= pud_bytes() && states_of_child[page] & PAGEMAP_PRESENT == 0;
     for page in private {
@@ -204,7 +205,7 @@ fn not_pinned(scene: &Scene, what: &str) {
     drop(child);
 }
 
-/// What is held is seen, and with which count.
+/// Checks that held pages are detected, and with which count.
 pub(super) fn what_is_held_is_seen() {
     let device = open();
     let kinds: [fn() -> Map; 3] = [

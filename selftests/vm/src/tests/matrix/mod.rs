@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The differential matrix. Verify of memory in each [`Situation`], for reading and for writing, by a reference, a pin
-//! and a pin for long, of ranges from a byte up to more than there is, that the module does as the kernel's functions:
+//! The differential matrix. Verify that, for memory in each [`Situation`], for reading and for writing, by a reference,
+//! a pin and a long-term pin, and for ranges from one byte up to more than the memory, the module does the same as the
+//! kernel's functions:
 //!
-//! - at first touch, on memory that is made anew for each engine: the same number of pages or the same error, of the
-//!   same kind, mapped in the same way, as many pins in /proc/vmstat, and the contents that the owner gave them;
-//! - of memory that is made anew, of which the engine in Rust takes what it finds and the kernel's function then,
-//!   within one comparison: the same pages;
+//! - at first touch, on memory that is made anew for each engine: the same number of pages or the same error, pages of
+//!   the same kind, mapped in the same way, as many pins in /proc/vmstat, and the contents that the owner wrote;
+//! - on memory that is made anew, and that one comparison lets the Rust engine take as it is and then the kernel's
+//!   function: the same pages;
 //! - on memory at rest, which the kernel's function has taken before: the same pages, the same reference counts, pin
 //!   counts and referenced flags;
-//! - without the slow path, before and afterwards: the same pages as `get_user_pages_fast_only()`, and for pins, for
-//!   which the kernel has no such function, a beginning of them, up to the page and for the reason that are expected;
-//! - that what is read and written through the pages is what the owner writes and reads;
-//! - that nothing is left behind: no page counts as pinned, memory at rest has as many references as before, and all
-//!   pages are freed with their mapping and file;
+//! - without the slow path, at first touch and at rest: the same pages as `get_user_pages_fast_only()`. The kernel has
+//!   no such function for pins; they must be a beginning of these pages, up to the expected page and for the expected
+//!   reason;
+//! - bytes read and written through the pages are the bytes that the owner writes and reads;
+//! - nothing is left behind: no page counts as pinned, memory at rest has as many references as before, and all pages
+//!   are freed with their mapping and file;
 //!
-//! and that both do what is expected of the situation. Where the module is stricter on purpose, a [`Parity`] says so.
+//! and that both engines do what the situation expects. Where the module is stricter on purpose, a [`Parity`] says so.
 //!
-//! A situation is one function that makes a [`Scene`], proves that it is what it says, and says what to expect of each
-//! page of it. They are in the files below this one, by kinds of memory.
+//! A situation is one function that makes a [`Scene`], proves that the memory is in that situation, and says what to
+//! expect of each page. The files below this one contain the situations, by kinds of memory.
 
 mod anon;
 mod bars;
@@ -62,14 +64,14 @@ use crate::harness::{
 
 pub(crate) use situation::{Page, Parity, Scene, Situation};
 
-/// Memory is made many times. Under Xen each time takes long.
+/// Each situation makes its memory many times, which takes long under Xen.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// Each situation is compared at least so often.
+/// Each situation needs at least this many comparisons.
 const NR_LEAST: u64 = 200;
-/// And so many looks more may be needed for that.
+/// The comparisons of a situation may try again this often in total.
 const MAX_RETRIES: u64 = 6;
 
-/// A test for each situation, and one for their sum.
+/// Returns a test for each situation, and one for their sum.
 pub(crate) fn tests() -> Vec<Test> {
     let mut tests: Vec<Test> = [
         anon::SITUATIONS,
@@ -93,7 +95,7 @@ pub(crate) fn tests() -> Vec<Test> {
             let nr_retries = case::NR_RETRIES.load(Ordering::Relaxed);
             println!("{nr} comparisons, {nr_retries} looks more");
             assert!(nr >= NR_LEAST, "{name}: {nr} comparisons");
-            // The memory is at rest; that a list of the kernel is emptied meanwhile is the exception.
+            // The memory is at rest, so reference counts differ only if the kernel happens to empty a per-CPU list.
             assert!(nr_retries <= MAX_RETRIES, "{name}: {nr_retries} looks more");
             count(nr, nr_retries);
         })
@@ -113,8 +115,8 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
 }
 
-/// How many situations there were, how often they were compared and how often that looked again, by all tests, which
-/// are processes of their own.
+/// Returns the sums over all tests: situations, comparisons, and retries of comparisons. Each test is a process of its
+/// own, so the counters are in shared memory.
 fn tally() -> &'static [AtomicU64; 3] {
     static TALLY: OnceLock<usize> = OnceLock::new();
     let addr = *TALLY.get_or_init(|| {
@@ -128,7 +130,7 @@ fn tally() -> &'static [AtomicU64; 3] {
     unsafe { &*std::ptr::with_exposed_provenance(addr) }
 }
 
-/// Counts a situation that was compared `nr` times.
+/// Counts a situation with `nr` comparisons, which tried again `nr_more` times.
 fn count(nr: u64, nr_more: u64) {
     let [nr_situations, nr_comparisons, nr_retries] = tally();
     nr_retries.fetch_add(nr_more, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What taking and releasing a range adds to the counters of pins in /proc/vmstat.
+//! The counters of pins in /proc/vmstat, and what taking and releasing a range adds to them.
 
 use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::{
@@ -30,7 +30,8 @@ use crate::harness::{
     }, //
 };
 
-/// The range whose pins are counted, which takes its time: the one of which most pages can be had.
+/// Returns the range for which pins are counted, the one with the most pages that can be taken. Reading the counters
+/// takes long, so it is only one range.
 pub(super) fn counted(scene: &Scene, way: Way, engine: Engine, ranges: &[Bytes]) -> Option<Bytes> {
     let nr_pages = |bytes: Bytes| Outlook::of(scene, way, bytes, State::Rest).taken(engine).0;
     let counted = ranges
@@ -44,7 +45,7 @@ pub(super) fn counted(scene: &Scene, way: Way, engine: Engine, ranges: &[Bytes])
     counted
 }
 
-/// Pins that a handle must count as.
+/// Returns how many pins a handle must add to the counters.
 fn nr_pins(pinned: &Pinned<'_>, way: Way) -> u64 {
     if !way.is_pin() {
         return 0;
@@ -52,21 +53,21 @@ fn nr_pins(pinned: &Pinned<'_>, way: Way) -> u64 {
     let runs = pinned.runs().expect("RUNS");
     runs.iter()
         .flat_map(|run| kpageflags(run.pfn.expect("root may see it"), run.nr_pages))
-        // The zero page is not counted (mm/gup.c:542), the huge one is.
+        // The zero page is not counted (mm/gup.c:542), but the huge one is.
         .filter(|flags| flags & kpf::ZERO_PAGE == 0 || flags & kpf::THP != 0)
         .count() as u64
 }
 
-/// Watches the counters from before a range is taken until it was released.
+/// Watches the counters from before a range is taken until it is released.
 pub(super) struct Watch {
     before: PinCounters,
 }
 
-/// A handle is held meanwhile.
+/// A watch while the handle is held.
 pub(super) struct Held {
     before: PinCounters,
     nr_pins: u64,
-    /// Counted as acquired and as released by the time that the range was taken.
+    /// Pins that were already counted as acquired and as released when the range had been taken.
     pub(super) nr_given_back: u64,
 }
 
@@ -77,7 +78,7 @@ impl Watch {
         }
     }
 
-    /// Fails unless the pages of `pinned` are counted, each once.
+    /// Fails unless each page of `pinned` is counted once.
     pub(super) fn taken(self, pinned: &Pinned<'_>, way: Way, what: &str) -> Held {
         let added = pin_counters().since(self.before);
         let nr_pins = nr_pins(pinned, way);
@@ -94,7 +95,7 @@ impl Watch {
         }
     }
 
-    /// Fails if a range that could not be had is counted.
+    /// Fails if pins of a refused range are still counted.
     pub(super) fn refused(self, what: &str) {
         let added = pin_counters().since(self.before);
         assert_eq!(
@@ -105,7 +106,7 @@ impl Watch {
 }
 
 impl Held {
-    /// The handle was released. Fails unless each of its pages is counted as that, once, and nothing else.
+    /// Checks the counters after the handle was released. Each of its pages must be counted once, and nothing else.
     pub(super) fn released(self, what: &str) {
         let added = pin_counters().since(self.before);
         let all = self.nr_given_back + self.nr_pins;

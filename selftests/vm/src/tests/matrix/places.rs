@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that differs in where it lies: on other nodes, and where nothing may stay for long.
+//! Memory in different places: on other nodes, and where nothing may be pinned for long.
 
 use rust_gup_memory::size::pmd_bytes;
 use rust_gup_uapi::{
@@ -51,7 +51,7 @@ fn on_nodes(make: fn() -> Map, level: usize, node: impl Fn(usize) -> i32) -> Sce
     Scene::new(map, words, move |_, _| Page::fast(level)).unguarded()
 }
 
-/// The slow path moves it where it can stay, and leaves a huge page in one piece.
+/// The slow path moves the memory to where it can stay, and keeps a huge page in one piece.
 fn movable(which: usize) -> Scene {
     need_movable_memory();
     let (map, is_movable) = in_movable(MOVABLE[which].1);

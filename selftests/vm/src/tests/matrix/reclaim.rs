@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory on its way out, out, and back again.
+//! Memory that is being reclaimed, was reclaimed, or came back.
 
 use rust_gup_memory::{
     proc::PAGEMAP_PRESENT,
@@ -35,7 +35,7 @@ use crate::harness::{
     swap::swap, //
 };
 
-/// What the kernel says of a page that it gives up because it was told so.
+/// The kernel's log messages about a page that it gives up on request.
 const POISON_LOG: &[&str] = &["Memory failure: ", "Injecting memory failure"];
 
 pub(super) const SITUATIONS: &[Situation] = &[
@@ -50,8 +50,7 @@ pub(super) const SITUATIONS: &[Situation] = &[
 
 const NR_PAGES: usize = 16;
 
-/// Memory whose folios madvise() does not pass over: it does with those that wait in a list of another processor than it
-/// runs on.
+/// Memory that madvise() does not skip. It skips folios that wait in a per-CPU list of another processor.
 fn filled() -> (Map, Vec<u64>) {
     let filled = anon::filled(NR_PAGES);
     settle_lists();
@@ -107,7 +106,7 @@ fn poison(map: &Map, page: usize) {
 
     let frame = frames(map.addr + page * page_bytes(), 1)[0];
     let survive = survive as extern "C" fn(libc::c_int);
-    // SAFETY: The handler does nothing. It is called because of the call in between alone.
+    // SAFETY: The handler does nothing. Only the call below can raise the signal.
     unsafe { libc::signal(libc::SIGBUS, survive as libc::sighandler_t) };
     map.advise(page * page_bytes(), page_bytes(), libc::MADV_HWPOISON);
     // SAFETY: As above.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that not everything may be done to.
+//! Memory with restricted access rights.
 
 use std::{
     io,
@@ -108,8 +108,8 @@ fn read_only_thp() -> Scene {
     })
 }
 
-/// The processor has no such right: what is there can be read, also by the fast walks, which see no rights but those.
-/// The slow path knows better.
+/// Memory that may only be written. The processor has no such right, so present pages can be read. The fast walks read
+/// them too, because they see only the rights in the entries. The slow path checks the VMA and refuses.
 fn write_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
     map.protect(0, map.len_bytes, libc::PROT_WRITE);
@@ -136,10 +136,10 @@ fn write_only_never_touched() -> Scene {
     })
 }
 
-/// By a protection key that the kernel sets up, or, where there are none, as memory that may be read.
+/// Memory that may only be executed. The kernel uses a protection key for that; without keys the memory can be read.
 fn execute_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
-    // Also on a machine whose memory is movable: what lies there, is for others to say.
+    // On a machine with movable memory, move the pages out of it first. Other situations cover pages that lie there.
     map.settle(0, map.len_bytes);
     let has_keys = Key::allocate().is_some();
     map.protect(0, map.len_bytes, libc::PROT_EXEC);
@@ -155,7 +155,7 @@ fn execute_only() -> Scene {
     })
 }
 
-/// Every second page may only be read: a mapping of its own each, of which the fast walk sees nothing.
+/// Every second page is read-only, so each page has a VMA of its own. The fast walk does not see VMAs.
 fn alternating_rights() -> Scene {
     let (map, words) = filled(NR_PAGES);
     for page in (1..NR_PAGES).step_by(2) {
@@ -171,21 +171,21 @@ fn alternating_rights() -> Scene {
 }
 
 extern "C" {
-    /// Of the C library. The crate libc does not have it.
+    /// A function of the C library that the crate libc does not declare.
     fn pkey_set(key: c_int, rights: c_uint) -> c_int;
 }
 
-/// Access rights of a protection key of this thread.
+/// A protection key of this thread, and its access rights.
 struct Key(i32);
 
 impl Key {
     fn allocate() -> Option<Self> {
-        // SAFETY: Takes no pointers.
+        // SAFETY: The call takes no pointers.
         let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) }).ok()?;
         Some(Self(key as i32))
     }
 
-    /// Bit 0 denies any access, bit 1 denies writing.
+    /// Sets the rights of the key: bit 0 denies any access, bit 1 denies writing.
     fn deny(&self, rights: u32) {
         // SAFETY: The key is allocated; only its rights change, and the caller touches no memory under it meanwhile.
         check(unsafe { pkey_set(self.0, rights) }).expect("pkey_set");
@@ -201,12 +201,12 @@ impl Key {
 impl Drop for Key {
     fn drop(&mut self) {
         self.deny(0);
-        // SAFETY: Takes no pointers.
+        // SAFETY: The call takes no pointers.
         unsafe { libc::syscall(libc::SYS_pkey_free, self.0) };
     }
 }
 
-/// Memory whose second half lies under a protection key, whose rights are `denied` while an engine runs.
+/// Memory whose second half has a protection key. The rights of the key are `denied` while an engine runs.
 fn pkey((map, words): (Map, Vec<u64>), level: usize, denied: u32) -> Scene {
     let Some(key) = Key::allocate() else {
         skip("no protection keys: a CPU with them, qemu -cpu max");
@@ -227,11 +227,11 @@ fn pkey((map, words): (Map, Vec<u64>), level: usize, denied: u32) -> Scene {
     scene.around(move |within| key.deny(if within { denied } else { 0 }))
 }
 
-/// A userfaultfd that nobody reads: what it is asked about fails.
+/// A userfaultfd without a reader. A fault that it would have to handle fails.
 struct Uffd(OwnedFd);
 
 impl Uffd {
-    /// Registers for missing pages, or for writes to protected ones.
+    /// Registers the memory for missing pages, or for writes to protected ones, depending on `mode`.
     fn register(map: &Map, mode: u64) -> Self {
         const API: u32 = 0xc018_aa3f;
         const REGISTER: u32 = 0xc020_aa00;
@@ -259,7 +259,7 @@ impl Uffd {
     }
 }
 
-/// The second half is write-protected.
+/// Memory whose second half is write-protected by userfaultfd.
 fn write_protected((map, words): (Map, Vec<u64>), level: usize) -> Scene {
     const MODE_WP: u64 = 2;
     let half = map.nr_pages() / 2;
@@ -280,7 +280,7 @@ fn write_protected((map, words): (Map, Vec<u64>), level: usize) -> Scene {
     .keep(uffd)
 }
 
-/// The first half is there, the second half is missing.
+/// Memory whose first half is present, and whose second half is missing.
 fn missing() -> Scene {
     const MODE_MISSING: u64 = 1;
     let map = untouched(NR_PAGES);

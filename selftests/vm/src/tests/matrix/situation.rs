@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a situation is, and what is to be expected of it.
+//! Situations, and what to expect of them.
 
 use std::{
     any::Any,
@@ -26,16 +26,16 @@ use crate::harness::{
     proof::settle_lists, //
 };
 
-/// A kind of memory, in a state.
+/// A kind of memory, in a certain state.
 pub(crate) struct Situation {
     pub(crate) name: &'static str,
-    /// Makes it and proves that it is what it says: what the machine lacks skips the test, what the kernel did not give
-    /// fails it.
+    /// Makes the memory and proves that it is in this situation. Skips the test if the machine lacks something, and
+    /// fails if the kernel did not give the right memory.
     pub(crate) make: fn() -> Scene,
     pub(crate) effort: Effort,
-    /// What the kernel logs when it is made.
+    /// What the kernel logs while the memory is made.
     pub(crate) log: &'static [&'static str],
-    /// What is set up once for all the times that it is made.
+    /// Sets up something once for all times that the memory is made.
     pub(crate) setup: Option<fn() -> Box<dyn Any>>,
 }
 
@@ -50,7 +50,7 @@ impl Situation {
         }
     }
 
-    /// One that takes long to make: it is made for a few ways of taking it only.
+    /// A situation whose memory takes long to make. It is made once for all ways of taking it.
     pub(crate) const fn dear(name: &'static str, make: fn() -> Scene) -> Self {
         Self {
             effort: Effort::Large,
@@ -58,14 +58,14 @@ impl Situation {
         }
     }
 
-    /// Makes it, and lets it come to rest.
+    /// Makes the memory, and lets it come to rest.
     pub(crate) fn scene(&self) -> Scene {
         let scene = (self.make)();
         settle_lists();
         scene
     }
 
-    /// It is made while what `setup` returns lives.
+    /// Keeps the result of `setup` while the situation is tested.
     pub(crate) const fn with(self, setup: fn() -> Box<dyn Any>) -> Self {
         Self {
             setup: Some(setup),
@@ -73,13 +73,13 @@ impl Situation {
         }
     }
 
-    /// The kernel logs records that hold one of `log`.
+    /// Allows log records of the kernel that contain one of `log`.
     pub(crate) const fn logs(self, log: &'static [&'static str]) -> Self {
         Self { log, ..self }
     }
 }
 
-/// What it costs to make a situation.
+/// How much time it takes to make the memory of a situation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
     Small,
@@ -103,39 +103,39 @@ impl Way {
     }
 }
 
-/// A difference between the engines that is meant to be: a row of `Documentation/parity.rst`.
+/// An intended difference between the engines: a row of `Documentation/parity.rst`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parity {
-    /// Small folios of unevictable files that are no secret memory, like those of ramfs: the kernel's fast walk takes
-    /// them, and the module, which cannot tell them from secret memory, leaves them to the slow path, which does not
-    /// set the referenced flag of unevictable folios.
+    /// Small folios of unevictable files other than secret memory, such as ramfs. The kernel's fast walk takes them.
+    /// The module cannot tell them from secret memory and leaves them to the slow path, which does not set the
+    /// referenced flag of unevictable folios.
     Unevictable,
-    /// Under Xen, paravirtualized, entries hold frames of the machine. The kernel's fast walk asks Xen's functions for
-    /// each entry; the module's is off.
+    /// On a paravirtualized Xen guest, entries hold the machine's frame numbers. The kernel's fast walk calls Xen's
+    /// functions for each entry; the module's walk is off.
     Xen,
-    /// The same, of memory that may be written or executed and not read: no entry says so, and the slow path, which is
-    /// asked here, refuses to read it.
+    /// The same, for memory that may be written or executed but not read. No entry says so. The module asks the slow
+    /// path, and that refuses to read the memory.
     XenUnreadable,
 }
 
 /// What a fast walk does with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Walk {
-    /// Both take it, under a leaf of this level (0: base pages).
+    /// Both walks take the page, under a leaf of this level (0: base pages).
     Takes(usize),
-    /// Both stop, the module's for this reason.
+    /// Both walks stop, and the module's for this reason.
     Stops(u32),
-    /// The kernel's takes it and the module's stops, for this reason, as is documented.
+    /// The kernel's walk takes the page and the module's stops for this reason, as documented.
     Stricter(u32, Parity),
 }
 
 impl Walk {
-    /// Whether the kernel's walk takes it.
+    /// Whether the kernel's walk takes the page.
     pub(crate) fn is_kernels(self) -> bool {
         !matches!(self, Self::Stops(_))
     }
 
-    /// Why the module's walk does not take it.
+    /// Returns the stop reason of the module's walk, if it does not take the page.
     pub(crate) fn stop(self) -> Option<u32> {
         match self {
             Self::Takes(_) => None,
@@ -144,19 +144,19 @@ impl Walk {
     }
 }
 
-/// What is to be expected of a page.
+/// The expectations for a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// Of the fast walk, as long as nobody has taken the page.
+    /// The fast walks, while nobody has taken the page yet.
     pub(crate) first: Walk,
-    /// Of the fast walk, when the kernel's function has taken it in the same way before.
+    /// The fast walks, once the kernel's function has taken the page in the same way.
     pub(crate) rest: Walk,
-    /// Of the slow path: what it answers.
+    /// The error number of the slow path, or 0 if it takes the page.
     pub(crate) errno: i32,
 }
 
 impl Page {
-    /// The fast walk takes it from a leaf of that level.
+    /// The fast walks take the page from a leaf of that level.
     pub(crate) const fn fast(level: usize) -> Self {
         Self {
             first: Walk::Takes(level),
@@ -165,7 +165,7 @@ impl Page {
         }
     }
 
-    /// The slow path makes it ready, and from then on the fast walk takes it from a leaf of that level.
+    /// The slow path makes the page ready, and from then on the fast walks take it from a leaf of that level.
     pub(crate) const fn readied(stop: u32, level: usize) -> Self {
         Self {
             first: Walk::Stops(stop),
@@ -174,7 +174,7 @@ impl Page {
         }
     }
 
-    /// Only the slow path takes it.
+    /// Only the slow path takes the page.
     pub(crate) const fn slow(stop: u32) -> Self {
         Self {
             first: Walk::Stops(stop),
@@ -183,7 +183,7 @@ impl Page {
         }
     }
 
-    /// Nobody may take it.
+    /// Neither the fast walks nor the slow path take the page.
     pub(crate) const fn refused(stop: u32, errno: i32) -> Self {
         Self {
             errno,
@@ -191,7 +191,7 @@ impl Page {
         }
     }
 
-    /// The slow path takes it, and still does so when it was taken before.
+    /// The slow path takes the page, also if it was taken before. The fast walk then stops for the reason `rest`.
     pub(crate) const fn readied_slow(stop: u32, rest: u32) -> Self {
         Self {
             rest: Walk::Stops(rest),
@@ -199,7 +199,7 @@ impl Page {
         }
     }
 
-    /// The fast walk takes it from a table of base pages, and the slow path would not.
+    /// The fast walks take the page from a table of base pages, but the slow path would refuse it.
     pub(crate) const fn only_fast() -> Self {
         Self {
             errno: libc::EFAULT,
@@ -207,7 +207,7 @@ impl Page {
         }
     }
 
-    /// The same where the module's fast walk is off.
+    /// Changes the expectations to those on a machine where the module's fast walk is off.
     fn with_walk_off(self) -> Self {
         let off = |walk: Walk| match walk {
             Walk::Stops(_) => Walk::Stops(raw::RUST_GUP_STOP_OFF),
@@ -221,7 +221,7 @@ impl Page {
         }
     }
 
-    /// Taken by the kernel's fast walk, and here by the slow path.
+    /// The kernel's fast walk takes the page, and the module leaves it to the slow path.
     pub(crate) const fn stricter(stop: u32, why: Parity) -> Self {
         Self {
             first: Walk::Stricter(stop, why),
@@ -237,20 +237,20 @@ pub(crate) struct Scene {
     /// The first eight bytes of each page.
     pub(crate) words: Vec<u64>,
     expect: Box<dyn Fn(Way, usize) -> Page>,
-    /// Called with true before an engine is, and with false when it has returned.
+    /// Called with true before a call to an engine, and with false after it.
     around: Option<Box<dyn Fn(bool)>>,
-    /// Whether there is nothing to be taken before it and after it.
+    /// Whether nothing is mapped directly before and behind the memory.
     pub(crate) is_guarded: bool,
-    /// Whether it keeps its contents.
+    /// Whether the contents do not change on their own.
     pub(crate) is_steady: bool,
     /// Whether /proc/self/pagemap may be read.
     pub(crate) is_visible: bool,
-    /// What has to stay as long as the memory does.
+    /// Values that have to live as long as the memory.
     _keep: Vec<Box<dyn Any>>,
 }
 
 impl Scene {
-    /// `words` are what the pages begin with; `expect` says what to expect of each page.
+    /// `words` are the first words of the pages. `expect` returns the expectations for each page.
     pub(crate) fn new(
         map: Map,
         words: Vec<u64>,
@@ -275,31 +275,31 @@ impl Scene {
         self
     }
 
-    /// Calls `around` with true before an engine is called, and with false afterwards.
+    /// Calls `around` with true before a call to an engine, and with false after it.
     pub(crate) fn around(mut self, around: impl Fn(bool) + 'static) -> Self {
         self.around = Some(Box::new(around));
         self
     }
 
-    /// What lies before and after it is not known.
+    /// The test does not know what lies before and behind the memory.
     pub(crate) fn unguarded(mut self) -> Self {
         self.is_guarded = false;
         self
     }
 
-    /// Its contents change by themselves.
+    /// The contents change on their own.
     pub(crate) fn unsteady(mut self) -> Self {
         self.is_steady = false;
         self
     }
 
-    /// The kernel takes its entries away when they are looked at.
+    /// The kernel removes the entries when /proc/self/pagemap is read.
     pub(crate) fn invisible(mut self) -> Self {
         self.is_visible = false;
         self
     }
 
-    /// Runs `call`, which calls an engine, in the situation.
+    /// Runs `call`, which calls an engine, and calls `around` before and after it.
     pub(crate) fn within<T>(&self, call: impl FnOnce() -> T) -> T {
         if let Some(around) = &self.around {
             around(true);
@@ -311,13 +311,13 @@ impl Scene {
         result
     }
 
-    /// Whether the fast walks take all of it from the beginning.
+    /// Whether the fast walks take all pages from the beginning.
     pub(crate) fn is_fast(&self, way: Way) -> bool {
         let mut pages = (0..self.words.len()).map(|i| self.page(way, i as isize));
         pages.all(|page| matches!(page.first, Walk::Takes(_)))
     }
 
-    /// What to expect of the page with that index, which may lie outside.
+    /// Returns the expectations for the page with that index, which may lie outside the memory.
     pub(crate) fn page(&self, way: Way, index: isize) -> Page {
         let page = match usize::try_from(index) {
             Ok(index) if index < self.words.len() => (self.expect)(way, index),
@@ -331,17 +331,17 @@ impl Scene {
     }
 }
 
-/// Words that differ from page to page and from seed to seed, and are not zero.
+/// Returns words that differ from page to page and from seed to seed, and are not zero.
 pub(crate) fn words(seed: u64, nr_pages: usize) -> Vec<u64> {
     let first = seed << 32;
     (first..).take(nr_pages).map(word).collect()
 }
 
-/// Writes a word to the beginning of each page, as the owner; which.
+/// Writes a word to the beginning of each page, as the owner. Returns the words.
 pub(crate) fn fill(map: &Map) -> Vec<u64> {
     let words = words(1, map.nr_pages());
     for (page, word) in words.iter().enumerate() {
-        // SAFETY: The word lies in the mapping, of which no reference exists.
+        // SAFETY: The word lies in the mapping, and no reference to the mapping exists.
         unsafe {
             with_exposed_provenance_mut::<u64>(map.addr + page * page_bytes())
                 .write_volatile(*word);
@@ -355,7 +355,7 @@ pub(crate) fn touch(map: &Map) -> Vec<u64> {
     (0..map.nr_pages()).map(|page| word_at(map, page)).collect()
 }
 
-/// The word at the beginning of a page, as the owner sees it.
+/// Returns the word at the beginning of a page, as the owner sees it.
 pub(crate) fn word_at(map: &Map, page: usize) -> u64 {
     assert!(page < map.nr_pages());
     // SAFETY: The word lies in the mapping.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel or a driver mapped by itself.
+//! Memory that the kernel or a driver mapped on its own.
 
 use std::{
     fs::{
@@ -77,14 +77,14 @@ pub(super) const SITUATIONS: &[Situation] = &[
 
 const NR_PAGES: usize = 16;
 
-/// What is no user space for either engine.
+/// Returns a test of addresses that are not user space for either engine.
 pub(super) fn tests() -> Vec<Test> {
     vec![Test::new("matrix", "vsyscall", vsyscall)]
 }
 
-/// The file of a descriptor that a system call has returned.
+/// Returns the file of a descriptor that a system call has returned.
 pub(super) fn owned(fd: c_int) -> File {
-    // SAFETY: The kernel just gave it to us, and nobody else knows it.
+    // SAFETY: The kernel has just opened it for us, and nothing else owns it.
     unsafe { File::from_raw_fd(fd) }
 }
 
@@ -118,7 +118,7 @@ fn vdso() -> Scene {
     let is_fast = unowned_is_fast();
     Scene::new(map, words, move |way, _| match (way.is_write(), way.how) {
         (true, _) => Page::refused(READ_ONLY, libc::EFAULT),
-        // A copy.
+        // The slow path makes a private copy.
         (false, How::LongTerm) if is_fast => Page::readied(UNSHARE, 0),
         (false, How::LongTerm) => Page::readied(NO_MAPPING, 0),
         (false, _) if is_fast => Page::fast(0),
@@ -127,19 +127,19 @@ fn vdso() -> Scene {
     .unguarded()
 }
 
-/// The page that tells the time.
+/// The page with the kernel's time data.
 fn vvar() -> Scene {
     let Some(map) = Map::of_kernel("[vvar]") else {
         skip("no mapping [vvar] in /proc/self/maps: boot without vdso=0");
     };
     let map = map.part(0, page_bytes());
     let words = touch(&map);
-    // Until 7.3 it also counted as memory of a device (VM_IO), lib/vdso/datastore.c.
+    // Before 7.3 it also counted as memory of a device (VM_IO), lib/vdso/datastore.c.
     let is_fast = unowned_is_fast();
     Scene::new(map, words, move |way, _| match (way.is_write(), way.how) {
         (true, _) => Page::refused(READ_ONLY, libc::EFAULT),
         (false, _) if !is_fast => Page::refused(NO_MAPPING, libc::EFAULT),
-        // Its owner may never write to it, so no copy is needed, which the VMA says alone.
+        // The process may never write to the page, so no copy is needed. Only the VMA says so.
         (false, How::LongTerm) => Page::slow(UNSHARE),
         (false, _) => Page::fast(0),
     })
@@ -147,7 +147,7 @@ fn vvar() -> Scene {
     .unsteady()
 }
 
-/// A page that a driver allocated and mapped: of a ring of io_uring.
+/// A page that a driver allocated and mapped, of a ring of io_uring.
 fn pages_of_a_driver() -> Scene {
     const OFFSET_SQES: usize = 0x1000_0000;
     let mut parameters = [0_u32; 30];
@@ -157,7 +157,7 @@ fn pages_of_a_driver() -> Scene {
         skip("no io_uring: CONFIG_IO_URING, kernel.io_uring_disabled=0");
     };
     let file = owned(fd as c_int);
-    // It chooses the place by itself.
+    // io_uring chooses the address itself.
     let at = (file.as_raw_fd(), OFFSET_SQES);
     let map = Map::with_offset(0, page_bytes(), RW, libc::MAP_SHARED, at).expect("mmap");
     let words = fill(&map);
@@ -174,7 +174,7 @@ fn pages_of_a_driver() -> Scene {
     .unguarded()
 }
 
-/// Pages of a memfd that are mapped by their frame numbers alone.
+/// Pages of a memfd that a driver maps by frame number only.
 fn udmabuf() -> Scene {
     const UDMABUF_CREATE: u32 = 0x4018_7542;
     let Ok(device) = OpenOptions::new().write(true).open("/dev/udmabuf") else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel's memory map holds of a frame, by /proc/kcore: the references of a page, which no other file shows.
-//! Its note VMCOREINFO says how the map is laid out. The module has no part in that.
+//! Reads the kernel's memory map through /proc/kcore. It shows the references of a page, which no other file shows. The
+//! note VMCOREINFO describes the layout of the map. The module has no part in that.
 
 use std::{
     fs::File,
@@ -13,17 +13,17 @@ use crate::harness::proof::{
     kpf, //
 };
 
-/// The largest folio has 1 GiB.
+/// The largest folio has 1 GiB, 2^18 base pages.
 const MAX_ORDER: u32 = 18;
 
-/// What a page consists of. That of a large folio's head counts for all of it.
+/// The fields of a `struct page` that the tests need. In a large folio those of the head count for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StructPage {
     pub(super) refs: i32,
     pub(super) mapping: u64,
 }
 
-/// A piece of the kernel's memory, and where it lies in the file.
+/// A piece of the kernel's memory, and its offset in the file.
 struct Segment {
     addr: u64,
     len: u64,
@@ -34,7 +34,7 @@ struct Segment {
 pub(super) struct MemoryMap {
     kcore: File,
     segments: Vec<Segment>,
-    /// Where it begins, how long its elements are, and what lies where in them.
+    /// The address of the map, the size of its elements, and the offsets of the fields in them.
     start: u64,
     element: u64,
     refs: u64,
@@ -49,7 +49,7 @@ impl MemoryMap {
             kcore.read_exact_at(&mut bytes, at).expect("/proc/kcore");
             bytes
         };
-        // As in include/uapi/linux/elf.h.
+        // The layout is that of include/uapi/linux/elf.h.
         let header = read(0, 64);
         let programs = read(number(&header, 32, 8), 56 * number(&header, 56, 2));
         let (mut segments, mut notes) = (Vec::new(), Vec::new());
@@ -82,7 +82,7 @@ impl MemoryMap {
         }
     }
 
-    /// That of a frame; none of device memory, which the file leaves out.
+    /// Returns the struct page of a frame, or `None` for device memory, which the file omits.
     pub(super) fn page(&self, frame: u64) -> Option<StructPage> {
         let addr = self.start + frame * self.element;
         let mut segments = self.segments.iter();
@@ -99,14 +99,14 @@ impl MemoryMap {
     }
 }
 
-/// A number of `len` bytes.
+/// Reads a little-endian number of `len` bytes.
 fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
     let mut number = [0; 8];
     number[..len].copy_from_slice(&bytes[at..at + len]);
     u64::from_le_bytes(number)
 }
 
-/// The first frame of the folio that a frame belongs to: a folio begins at a multiple of its size.
+/// Returns the first frame of the folio of a frame. A folio begins at a multiple of its size.
 pub(super) fn head(frame: u64) -> u64 {
     if kpageflags(frame, 1)[0] & kpf::COMPOUND_TAIL == 0 {
         return frame;
