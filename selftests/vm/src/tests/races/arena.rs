@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory that is raced for, and what its pages say of themselves.
+//! The memory of a race, and the marks by which its pages are known.
 //!
-//! The first word of a page is its stamp: the owner writes it, and nobody else. Further on each taker has words of its
-//! own, so that none of them has to wait for another one.
+//! The first word of a page is its stamp. Only the owner writes it. Further on each taker has words of its own, so that
+//! no taker has to wait for another one.
 
 use std::{
     io,
@@ -40,43 +40,44 @@ use crate::harness::memory::{
 const OWN: u64 = 0x5eed << 48;
 pub(super) const PRIVATE: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
 
-/// Where the owner writes while others look at other words.
+/// Returns the offset in a page where the owner writes while others look at other words.
 pub(super) fn scratch() -> usize {
     page_bytes() / 2
 }
-/// Where children write: nothing of that is ever in a page of this process.
+/// Returns the offset in a page where children write. Their words must never show up in a page of this process.
 pub(super) fn children() -> usize {
     scratch() + 8
 }
 
-/// How long takers hold what they took. What is held cannot be disturbed.
+/// How long takers hold pages. Held pages cannot be disturbed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Grip {
-    /// Some of it for the next few operations, too.
+    /// Takers hold some pages for the next few operations, too.
     Firm,
-    /// No longer than it takes to look at it.
+    /// Takers hold pages no longer than they look at them.
     Brief,
-    /// So, and they rest before they take the next: often enough nobody holds anything.
+    /// As `Brief`, and takers rest before they take the next pages, so that often no page is held.
     Rare,
-    /// They hardly look, and take all the time; what they took during a sweep they hold until it is over.
+    /// Takers take pages all the time and hardly look at them. They hold pages that they took during a sweep until it
+    /// is over.
     Greedy,
 }
 
-/// Memory that is raced for.
+/// The memory of a race.
 pub(super) struct Arena {
     pub(super) map: Map,
-    /// How often each page was replaced; odd while that is under way.
+    /// How often each page was replaced. Odd while that is under way.
     versions: Vec<AtomicU32>,
-    /// How often the contents of each page went and came; odd from when they may go until the owner has stamped the
-    /// page. Only then may a page that is there be zero.
+    /// How often the contents of each page were given up and came back. Odd from the moment when they may go until the
+    /// owner has stamped the page. Only then may a present page be zero.
     contents: Vec<AtomicU32>,
-    /// The pins of each page: how many there are, and from bit 32 on how many there ever were.
+    /// The pins of each page: their number, and from bit 32 on how many there ever were.
     pins: Vec<AtomicU64>,
-    /// Whether all pages are to hold the same.
+    /// Whether all pages must have the same contents.
     pub(super) alike: bool,
-    /// Whether a page may be set to zero while it is held, when its contents go.
+    /// Whether the kernel may zero a page while it is held, when the owner gives up its contents.
     pub(super) may_be_zeroed: bool,
-    /// Whether there is always a mapping, with all rights.
+    /// Whether the memory is always mapped, with all rights.
     pub(super) standing: bool,
     pub(super) grip: Grip,
     sweeping: AtomicBool,
@@ -84,14 +85,14 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Private memory in small pages.
+    /// Returns private memory in small pages.
     pub(super) fn small(nr_pages: usize) -> Self {
         let arena = Self::untouched(nr_pages);
         arena.stamp(0, arena.map.len_bytes);
         arena
     }
 
-    /// The same before it is touched, for who wants other pages.
+    /// Returns private memory that is not touched yet, for races that want other pages.
     pub(super) fn untouched(nr_pages: usize) -> Self {
         let arena = Self::of(nr_pages * page_bytes(), pmd_bytes(), PRIVATE, -1);
         let _ = arena
@@ -100,7 +101,7 @@ impl Arena {
         arena
     }
 
-    /// Memory as mmap(2) gives it, at a multiple of `align`; not touched yet.
+    /// Returns memory as mmap(2) gives it, at a multiple of `align`, not touched yet.
     pub(super) fn of(len: usize, align: usize, flags: c_int, fd: c_int) -> Self {
         let map = reserve(len, align);
         map_over(map.addr, len, RW, flags, fd).expect("mmap");
@@ -118,26 +119,26 @@ impl Arena {
         }
     }
 
-    /// Takers hold it so long.
+    /// Sets how long takers hold pages.
     pub(super) fn with_grip(mut self, grip: Grip) -> Self {
         self.grip = grip;
         self
     }
 
-    /// All pages are to hold the same.
+    /// Gives all pages the same contents.
     pub(super) fn alike(mut self) -> Self {
         self.alike = true;
         self.stamp(0, self.map.len_bytes);
         self
     }
 
-    /// Pages may be set to zero while they are held, when their contents go.
+    /// Allows pages to be zeroed while they are held, when the owner gives up their contents.
     pub(super) fn may_be_zeroed(mut self) -> Self {
         self.may_be_zeroed = true;
         self
     }
 
-    /// There may be no mapping at times.
+    /// Allows the memory to be unmapped at times.
     pub(super) fn may_be_absent(mut self) -> Self {
         self.standing = false;
         self
@@ -147,19 +148,19 @@ impl Arena {
         self.versions.len()
     }
 
-    /// Only the first pages are raced for.
+    /// Limits the race to the first pages.
     pub(super) fn first(mut self, nr_pages: usize) -> Self {
         self.versions.truncate(nr_pages);
         self
     }
 
-    /// The stamp of a page.
+    /// Returns the stamp of a page.
     pub(super) fn stamp_of(&self, page: usize) -> u64 {
         let number = if self.alike { 0 } else { page as u64 };
         OWN | number << 8
     }
 
-    /// Writes the stamps of a range, as the owner, to whom it is mapped.
+    /// Writes the stamps of a range as the owner. The range must be mapped.
     pub(super) fn stamp(&self, offset: usize, len: usize) {
         for at in (offset..offset + len).step_by(page_bytes()) {
             self.write(at, self.stamp_of(at / page_bytes()));
@@ -170,7 +171,7 @@ impl Arena {
         }
     }
 
-    /// From here on the contents of a range may go: until they are stamped again, its pages may be zero.
+    /// Notes that the contents of a range may go from now on: until they are stamped again, its pages may be zero.
     pub(super) fn give_up(&self, (offset, len): (usize, usize)) {
         for contents in &self.contents[offset / page_bytes()..(offset + len) / page_bytes()] {
             if contents.load(Ordering::SeqCst) % 2 == 0 {
@@ -179,7 +180,8 @@ impl Arena {
         }
     }
 
-    /// Whether a page has its stamp: if the answer is the same later on, it had it all the time, wherever it was.
+    /// Returns a number if a page has its stamp. If a later call returns the same number, the page had its stamp all
+    /// the time, wherever it was.
     pub(super) fn stamped(&self, page: usize) -> Option<u32> {
         fence(Ordering::SeqCst);
         let contents = self.contents[page].load(Ordering::SeqCst);
@@ -187,15 +189,15 @@ impl Arena {
         (contents % 2 == 0).then_some(contents)
     }
 
-    /// Writes a word as the owner, to whom it is mapped.
+    /// Writes a word as the owner. It must be mapped.
     pub(super) fn write(&self, offset: usize, word: u64) {
         assert!(offset + 8 <= self.map.len_bytes && offset % 8 == 0);
         let to = with_exposed_provenance_mut::<u64>(self.map.addr + offset);
-        // SAFETY: The word lies in the mapping, of which no reference exists.
+        // SAFETY: The word lies in the mapping, and no reference to the mapping exists.
         unsafe { to.write_volatile(word) };
     }
 
-    /// Reads a word as the owner, to whom it is mapped.
+    /// Reads a word as the owner. It must be mapped.
     pub(super) fn read(&self, offset: usize) -> u64 {
         assert!(offset + 8 <= self.map.len_bytes && offset % 8 == 0);
         let from = with_exposed_provenance::<u64>(self.map.addr + offset);
@@ -203,7 +205,7 @@ impl Arena {
         unsafe { from.read_volatile() }
     }
 
-    /// A piece of the arena: offset and length, in whole pages.
+    /// Selects a piece of the arena: offset and length in bytes, in whole pages.
     pub(super) fn piece(&self, random: &mut SmallRng) -> (usize, usize) {
         let first = random.random_range(0..self.nr_pages());
         let is_small = self.nr_pages() <= 64;
@@ -216,13 +218,13 @@ impl Arena {
         (first * page_bytes(), nr * page_bytes())
     }
 
-    /// Runs `body`, which puts other pages, or none, in the place of a range. What they held is gone.
+    /// Runs `body`, which replaces the pages of a range by others or by none. Their contents are lost.
     pub(super) fn replace(&self, range: (usize, usize), body: impl FnOnce()) {
         self.give_up(range);
         self.displace(range, body);
     }
 
-    /// The same, if no page is ever seen there without what it held.
+    /// Does the same, but every page that is seen there meanwhile has its contents.
     pub(super) fn displace(&self, (offset, len): (usize, usize), body: impl FnOnce()) {
         let pages = &self.versions[offset / page_bytes()..(offset + len) / page_bytes()];
         for version in pages {
@@ -237,12 +239,12 @@ impl Arena {
         self.nr_taken_away.fetch_add(nr as u64, Ordering::Relaxed);
     }
 
-    /// How many pages [`displace`](Self::displace) has taken away until now.
+    /// Returns how many pages [`displace`](Self::displace) has taken away so far.
     pub(super) fn nr_taken_away(&self) -> u64 {
         self.nr_taken_away.load(Ordering::Relaxed)
     }
 
-    /// Runs `body`; how many pages of a range have another frame since then.
+    /// Runs `body`. Returns how many pages of a range have another frame afterwards.
     pub(super) fn moved_by(&self, range: (usize, usize), body: impl FnOnce()) -> usize {
         let [before, after] = self.frames_around(range, body);
         let pages = before.into_iter().zip(after);
@@ -250,7 +252,7 @@ impl Arena {
         pages.filter(is_moved).count()
     }
 
-    /// How many pages of a range are not present.
+    /// Returns how many pages of a range are absent.
     pub(super) fn nr_absent(&self, (offset, len): (usize, usize)) -> usize {
         let frames = frames(self.map.addr + offset, len / page_bytes());
         frames.into_iter().filter(|frame| *frame == 0).count()
@@ -262,7 +264,8 @@ impl Arena {
         [before, frames(self.map.addr + offset, len / page_bytes())]
     }
 
-    /// Which page is there: the answer is the same later on if it was not replaced since; none while it is replaced.
+    /// Returns the version of a page, or `None` while it is being replaced. If a later call returns the same version,
+    /// the page was not replaced in between.
     pub(super) fn version(&self, page: usize) -> Option<u32> {
         fence(Ordering::SeqCst);
         let version = self.versions[page].load(Ordering::SeqCst);
@@ -270,7 +273,7 @@ impl Arena {
         (version % 2 == 0).then_some(version)
     }
 
-    /// Runs `body`, which takes away whatever is not pinned, and looks whether it was.
+    /// Runs `body`, which takes away all pages that are not pinned, and checks that none of them was.
     pub(super) fn sweep<R>(&self, body: impl FnOnce() -> R) -> R {
         self.sweeping.store(true, Ordering::SeqCst);
         let result = body();
@@ -278,33 +281,33 @@ impl Arena {
         result
     }
 
-    /// Whether that is under way.
+    /// Whether a sweep is under way.
     pub(super) fn is_swept(&self) -> bool {
         self.sweeping.load(Ordering::SeqCst)
     }
 
-    /// Notes that a taker has pinned pages, and will not release them before it says so.
+    /// Notes that a taker has pinned pages. It must call [`forget_pins`](Self::forget_pins) before it releases them.
     pub(super) fn note_pins(&self, pages: Range<usize>) {
         for pins in &self.pins[pages] {
             pins.fetch_add(1 << 32 | 1, Ordering::SeqCst);
         }
     }
 
-    /// Notes that a taker is about to release them.
+    /// Notes that a taker is about to release pages.
     pub(super) fn forget_pins(&self, pages: Range<usize>) {
         for pins in &self.pins[pages] {
             pins.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// Whether a page is pinned. If the answer is the same later on, it was pinned all the time.
+    /// Returns a number if a page is pinned. If a later call returns the same number, it was pinned all the time.
     pub(super) fn pinned(&self, page: usize) -> Option<u64> {
         let pins = self.pins[page].load(Ordering::SeqCst);
         (pins as u32 > 0).then_some(pins)
     }
 
-    /// Writes to all pages as the owner. Fails if another page comes in the place of one that is pinned: a write copies
-    /// only what others share.
+    /// Writes to all pages as the owner. Fails if that replaces a pinned page by a copy: a write may copy only shared
+    /// pages.
     pub(super) fn check_copies(&self) {
         let nr_pages = self.nr_pages();
         let pins: Vec<_> = (0..nr_pages).map(|page| self.pinned(page)).collect();
@@ -321,7 +324,7 @@ impl Arena {
         }
     }
 
-    /// Fails if a page of a range is pinned and nothing is mapped there, while nobody takes pages away.
+    /// Fails if nothing is mapped at the place of a pinned page in a range. Nobody may take pages away meanwhile.
     pub(super) fn check_places(&self, (offset, len): (usize, usize)) {
         let pages = offset / page_bytes()..(offset + len) / page_bytes();
         let before: Vec<_> = pages.clone().map(|page| self.pinned(page)).collect();
@@ -334,7 +337,7 @@ impl Arena {
     }
 }
 
-/// Addresses that nobody else will get.
+/// Reserves addresses, so that no other mapping gets them.
 fn reserve(len: usize, align: usize) -> Map {
     let flags = PRIVATE | libc::MAP_NORESERVE;
     let mut map = Map::new(0, len + align, libc::PROT_NONE, flags, -1).expect("addresses");
@@ -346,8 +349,8 @@ fn reserve(len: usize, align: usize) -> Map {
     map
 }
 
-/// Maps memory in the place of what is there, which somebody else unmaps in the end. What was there is unmapped by
-/// this: a separate munmap(2) would leave a moment in which another thread may get the addresses.
+/// Maps memory over the existing mapping. The owner of that mapping unmaps both in the end. A separate munmap(2) before
+/// would leave a moment in which another thread may get the addresses.
 pub(super) fn map_over(
     addr: usize,
     len: usize,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a race must not leave behind: references that are nobody's.
+//! Checks that a race leaves no references behind.
 //!
-//! A page that is mapped and has too many cannot be moved; one that is not mapped any more is never freed. The counters
-//! of pins and of handles are looked at after each test by [`guard`](crate::harness::guard).
+//! A mapped page with too many references cannot be moved, and an unmapped one is never freed.
+//! [`guard`](crate::harness::guard) checks the counters of pins and handles after each test.
 
 use std::{
     fs::{
@@ -49,10 +49,10 @@ use crate::harness::{
     proof::kpf, //
 };
 
-/// How long the kernel may take to let go of what it holds itself.
+/// How long the kernel may take to drop its own references.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Fails if a page of private memory has a reference that is nobody's: huge pages are made only of pages without.
+/// Fails if a page of private memory has an extra reference: the kernel makes huge pages only of pages without any.
 pub(super) fn no_reference_left(arena: &Arena) {
     huge::need_huge_pages();
     let map = &arena.map;
@@ -65,7 +65,8 @@ pub(super) fn no_reference_left(arena: &Arena) {
     arena.stamp(0, map.len_bytes);
     for at in (0..map.len_bytes).step_by(pmd_bytes()) {
         let before = frames(map.addr + at, pmd_bytes() / page_bytes());
-        // It would stay as it is, if it was a huge page already, whoever has it.
+        // A range that is a huge page already would stay as it is, whatever references it has. So split its mapping
+        // first.
         huge::split_mapping(arena, at);
         let made = make_huge(map, at, |_| true);
         if let Err(e) = made {
@@ -80,7 +81,7 @@ pub(super) fn no_reference_left(arena: &Arena) {
         let is_huge = after[0] % after.len() as u64 == 0
             && (after[0]..).zip(&after).all(|(frame, now)| frame == *now);
         let all_moved = before.iter().zip(&after).all(|(before, now)| before != now);
-        // A part that consists of several mappings is passed over, and no error.
+        // A range with several VMAs is skipped without an error.
         assert!(
             is_huge && all_moved,
             "nothing was collapsed from {at:#x} on: whether a page has references is not known"
@@ -88,7 +89,8 @@ pub(super) fn no_reference_left(arena: &Arena) {
     }
 }
 
-/// Makes a huge page, from an offset on. Goes on trying, with room for it, as long as the error is to be `overcome`.
+/// Makes a huge page at an offset. After an error that satisfies `overcome` it makes room and tries again, up to a
+/// limit.
 pub(super) fn make_huge(
     map: &Map,
     at: usize,
@@ -106,13 +108,13 @@ pub(super) fn make_huge(
     }
 }
 
-/// Whether somebody holds a page: the error of an attempt to make a huge page of it.
+/// Whether the error of an attempt to make a huge page means that a page is held.
 pub(super) fn is_held(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAGAIN)
 }
 
-/// Pages that nothing maps and nobody can find, but that were not freed. A machine at rest has none, or as many as it
-/// had before.
+/// Pages that nothing maps and nobody can find, but that were not freed. A machine at rest has none, or as many as
+/// before.
 #[derive(Clone, Copy)]
 pub(super) struct Orphans {
     anon: u64,
@@ -120,15 +122,15 @@ pub(super) struct Orphans {
 }
 
 impl Orphans {
-    /// Those of now: what the race before has found in the end, if it came to that.
+    /// Returns the orphans that exist now. If the previous race ended with a successful check, its counts are used.
     pub(super) fn before() -> Self {
         Known::take().unwrap_or_else(Self::count)
     }
 
     fn count() -> Self {
-        // What each CPU has gathered for the lists of pages is put there.
+        // Moves the pages of per-CPU batches to their lists.
         let _ = fs::write("/proc/sys/vm/compact_memory", "1");
-        // What each CPU has counted is added up.
+        // Adds up the per-CPU counters.
         let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
         let (anon, frames) = scan().expect("/proc/kpageflags");
         let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
@@ -139,7 +141,7 @@ impl Orphans {
         }
     }
 
-    /// Fails if there are more by now.
+    /// Fails if there are more orphans than before.
     pub(super) fn check(&self) {
         let deadline = Instant::now() + fixture::scaled(PATIENCE);
         loop {
@@ -162,18 +164,18 @@ impl Orphans {
     }
 }
 
-/// What the last race has left, for the next one, which runs in another process.
+/// The orphans after the last race, for the next race, which runs in another process.
 struct Known;
 
 static KNOWN: OnceLock<&'static [AtomicU64; 3]> = OnceLock::new();
 
-/// Makes the memory for it, before there are other processes.
+/// Makes the shared memory for these numbers. Must be called before there are other processes.
 pub(super) fn begin() {
     KNOWN.get_or_init(shared::numbers);
 }
 
 impl Known {
-    /// Once: a race that fails says nothing.
+    /// Returns the numbers once. A race that fails leaves none for the next one.
     fn take() -> Option<Orphans> {
         let [is_known, anon, shmem] = KNOWN.get()?;
         (is_known.swap(0, Ordering::SeqCst) != 0).then(|| Orphans {
@@ -191,7 +193,7 @@ impl Known {
     }
 }
 
-/// Private pages of folios that nothing maps, and pages of tmpfs.
+/// Counts the private pages of folios that nothing maps, and the pages of tmpfs.
 fn scan() -> io::Result<(u64, u64)> {
     let file = File::open("/proc/kpageflags")?;
     let (mut nr_anon, mut nr_shmem) = (0, 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against the end: of the process that has pages, of its program, and attempts to unload the module.
+//! Races against an end: the exit of the process that has pages, an exec, and attempts to unload the module.
 
 use std::{
     panic::catch_unwind,
@@ -69,9 +69,9 @@ enum End {
     Exec,
 }
 
-/// What the threads did that ended with their process.
+/// The work of the threads that ended with their process.
 struct Deeds {
-    /// Pages that they took without the slow path, for each of [`HOWS`].
+    /// Pages that the threads took without the slow path, for each of [`HOWS`].
     fast_pages: &'static [AtomicU64; HOWS.len()],
     nr_failed: &'static [AtomicU64; 1],
 }
@@ -84,8 +84,8 @@ fn against_exec() {
     against(End::Exec);
 }
 
-/// Processes that end while their threads take pages. One handle of each belongs to a file that this process has open,
-/// too, and outlives it: the pages stay what they were, whoever wants memory meanwhile.
+/// Ends processes while their threads take pages. One handle of each process belongs to a file that this process also
+/// has open, so it outlives the process. Its pages must keep their contents while others want memory.
 fn against(end: End) {
     let device = open();
     let orphans = Orphans::before();
@@ -108,7 +108,7 @@ fn against(end: End) {
             thread::scope(|scope| {
                 for _ in 0..3 {
                     scope.spawn(|| {
-                        // Nobody waits for it.
+                        // No thread joins this one, so it counts its panic itself.
                         if catch_unwind(|| take_and_keep(&deeds)).is_err() {
                             deeds.nr_failed[0].fetch_add(1, Ordering::Relaxed);
                         }
@@ -120,7 +120,7 @@ fn against(end: End) {
             });
         });
         let handle = ours.receive();
-        // Whoever gets what was freed marks it.
+        // The squatter marks the freed pages that it gets.
         let mut squatter = Squatter::new();
         child.join();
         (0..16).for_each(|_| squatter.turn());
@@ -159,7 +159,7 @@ fn against(end: End) {
     orphans.check();
 }
 
-/// Takes pages until the process ends, with all that was taken.
+/// Takes pages until the process ends, and keeps some of them.
 fn take_and_keep(deeds: &Deeds) {
     let device = open();
     let map = Map::anon(NR_PAGES);
@@ -178,7 +178,8 @@ fn leave(end: End) -> ! {
         let program = c"/proc/self/exe";
         let list = c"--list";
         let arguments = [program.as_ptr(), list.as_ptr(), std::ptr::null()];
-        // SAFETY: The lists end in a null pointer, the strings in a zero byte. The new program has nothing to say.
+        // SAFETY: The lists end in a null pointer, the strings in a zero byte. The new program needs no standard
+        // output.
         unsafe {
             libc::close(libc::STDOUT_FILENO);
             libc::execve(
@@ -204,10 +205,10 @@ fn read(device: &Device, handle: u64, offset: usize) -> u64 {
     u64::from_ne_bytes(word)
 }
 
-/// Nobody can take the module away from those who use it.
+/// The module cannot be unloaded while it is in use.
 fn against_unloading() {
     let arena = Arena::small(2 * pmd_bytes() / page_bytes());
-    // The takers may not have opened theirs yet.
+    // The takers may not have opened their files yet.
     let device = open();
     Race::new(&arena, 375).run(|_| {
         refused(unload(NAME), libc::EWOULDBLOCK, "unloading");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against who truncates a file, or punches holes into it, and against file systems that write it to a disk.
+//! Races against truncation of a file, holes punched into it, and file systems that write it to a disk.
 
 use std::{
     fs::File,
@@ -78,12 +78,12 @@ fn len_bytes() -> usize {
     2 * pmd_bytes()
 }
 
-/// A file without a name, of `len` bytes that are not there yet.
+/// Returns a file without a name, of `len` bytes, without any pages yet.
 pub(super) fn file(len: usize, flags: MemfdFlags) -> File {
     memfd(flags | MemfdFlags::ALLOW_SEALING, len).expect("memfd_create")
 }
 
-/// A file that is mapped.
+/// Returns a mapping of a file.
 fn arena(file: &File) -> Arena {
     let arena =
         Arena::of(len_bytes(), pmd_bytes(), libc::MAP_SHARED, file.as_raw_fd()).may_be_absent();
@@ -91,7 +91,8 @@ fn arena(file: &File) -> Arena {
     arena
 }
 
-/// Whether nobody but the file has a reference to its pages: it cannot be sealed against writing otherwise.
+/// Seals the file against writing. Returns false if its pages have references other than the file's own, because the
+/// kernel then refuses the seal.
 fn seal(file: &File) -> bool {
     match fcntl_add_seals(file, SealFlags::WRITE) {
         Ok(()) => true,
@@ -110,7 +111,7 @@ fn make_hole(arena: &Arena, file: &File, piece: (usize, usize)) {
     arena.stamp(piece.0, piece.1);
 }
 
-/// Makes the file shorter, and as long as it was.
+/// Truncates the file, and restores its length.
 fn cut_off(arena: &Arena, file: &File, at: usize) {
     arena.replace((at, len_bytes() - at), || {
         file.set_len(at as u64).expect("ftruncate");
@@ -151,7 +152,8 @@ fn against_holes() {
     no_reference_left(arena, &file);
 }
 
-/// A folio that lies partly in the hole is split, unless somebody holds it; its pages become zero then.
+/// The kernel splits a folio that lies partly in the hole. If the folio is held, it zeroes the pages in the hole
+/// instead.
 fn against_holes_in_large_folios() {
     let Ok(_setting) = Setting::set(
         "/sys/kernel/mm/transparent_hugepage/shmem_enabled",
@@ -164,7 +166,7 @@ fn against_holes_in_large_folios() {
     let race = Race::new(&arena, 50).taking_away();
     race.evidence("thp_file_alloc").run(|turn| {
         let piece = match turn.round % 3 {
-            // All of a folio, and a new one.
+            // All of a folio, so that there will be a new one.
             0 => (pmd_bytes() * turn.random.random_range(0..2), pmd_bytes()),
             _ => turn.piece(),
         };
@@ -181,14 +183,14 @@ fn against_xfs() {
     against_writing_back("xfs");
 }
 
-/// A file system that is told before a page is written to makes its entry read-only when the page goes to the disk.
-/// What is cut off in the middle of a folio becomes zero, if somebody holds it.
+/// The file system must know about writes to a page, so it makes the entry read-only when it writes the page to the
+/// disk. If the file is cut off within a folio that is held, the kernel zeroes the rest of the folio.
 fn against_writing_back(fs: &str) {
     let file = file_on(fs);
     let arena = arena(&file).may_be_zeroed();
     let race = Race::new(&arena, 90).taking_away();
     let race = race.stopping(raw::RUST_GUP_STOP_READ_ONLY);
-    // The file system has to know who writes, and when: writable_file_mapping_allowed().
+    // The file system has to know about each write: writable_file_mapping_allowed().
     let race = race.refusing(How::LongTerm, Access::Write, libc::EFAULT);
     race.run(|turn| {
         let piece = turn.piece();
@@ -210,9 +212,9 @@ fn against_dax_on_xfs() {
     against_dax(Fs::Xfs);
 }
 
-/// Each folio is taken apart when its part of the file goes (`dax_folio_put()`), and made anew of the same memory. The
-/// file system waits until nobody has a page of the file (`dax_break_layout()`), nor maps one again, so nobody may
-/// meanwhile.
+/// A folio is taken apart when its part of the file goes (`dax_folio_put()`), and a new one is made of the same memory.
+/// The file system waits until no page of the file is held or mapped again (`dax_break_layout()`). So the mapping
+/// denies access meanwhile.
 fn against_dax(fs: Fs) {
     if !pmem::is_there() {
         skip("no persistent memory: see selftests/vm/profiles");
@@ -226,7 +228,7 @@ fn against_dax(fs: Fs) {
     race.run(|turn| {
         arena.map.protect(0, len_bytes(), libc::PROT_NONE);
         let (at, len) = match turn.round % 3 {
-            // All of it is free at once, and comes back in huge pages.
+            // All memory of the file becomes free at once, and comes back in huge pages.
             0 => (0, len_bytes()),
             1 => turn.piece(),
             _ => {
@@ -246,7 +248,7 @@ fn against_dax(fs: Fs) {
         arena.stamp(at, len);
     });
     drop(arena);
-    // Nobody holds a page, or this would not end.
+    // If a page were held, this call would not return.
     file.set_len(0).expect("ftruncate");
 }
 
@@ -274,19 +276,20 @@ fn file_on(fs: &str) -> File {
 
 fn write_back(file: &File, (at, len): (usize, usize)) {
     let flags = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    // SAFETY: Takes no pointers.
+    // SAFETY: The call takes no pointers.
     check(unsafe { libc::sync_file_range(file.as_raw_fd(), at as i64, len as i64, flags) })
         .expect("sync_file_range");
 }
 
-/// How many pages of a file that nobody maps stay when all is on the disk and not needed: those that somebody holds.
+/// Counts the pages of an unmapped file that stay in the page cache after it is written to the disk and dropped. Those
+/// are the pages that somebody holds.
 fn nr_kept(file: &File) -> usize {
     file.sync_all().expect("fsync");
     fadvise(file, 0, None, Advice::DontNeed).expect("posix_fadvise");
     let place = file.as_raw_fd();
     let map = Map::new(0, len_bytes(), libc::PROT_READ, libc::MAP_SHARED, place).expect("mmap");
     let mut pages = vec![0_u8; len_bytes() / page_bytes()];
-    // SAFETY: There is a byte for each page of the range.
+    // SAFETY: The buffer has a byte for each page of the range.
     check(unsafe {
         libc::mincore(
             with_exposed_provenance_mut(map.addr),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against fork(2), with parent and child copying pages on write afterwards.
+//! Races against fork(2). Afterwards parent and child write to their memory, which copies pages.
 
 use std::{
     sync::atomic::{
@@ -83,21 +83,22 @@ races![
 
 /// How many pages parent and child write to.
 const NR_WRITTEN: usize = 8;
-/// What the child writes, and its status if that is not what it finds in its memory.
+/// The word that the child writes, and its exit status if it finds something else in its memory.
 const MARK: u64 = 0xc411_d000_0000_0001;
 const WRONG: i32 = 99;
-/// So many copies a status tells at most.
+/// The highest number of copies that an exit status reports.
 const MOST: usize = 90;
-/// What a race with forks is to show.
+/// The counter of a race with forks.
 const COPIES: &str = "pages were copied by fork, because they were pinned";
 
-/// Forks a child that writes to some pages, and writes to them meanwhile.
+/// Forks a child that writes to some pages, and writes to the same pages meanwhile.
 pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
     let arena = turn.arena;
     let pages: [usize; NR_WRITTEN] = std::array::from_fn(|_| turn.piece().0);
     let frames = || frames(arena.map.addr, arena.nr_pages());
     let before = frames();
-    // The child waits for no other thread: it looks at its memory, writes to it, and ends itself.
+    // The child must not wait for another thread, because it has none. It checks its memory, writes to it, and ends
+    // itself.
     let Some(pid) = fork().expect("fork") else {
         let is_copy = |(before, now): &(_, _)| *before != 0 && before != now;
         let nr_copies = before.into_iter().zip(frames()).filter(is_copy).count();
@@ -143,7 +144,7 @@ fn against_fork() {
     no_reference_left(&arena);
 }
 
-/// The kernel looks at the pins of all pages of a folio, and write-protects all of them after that.
+/// fork() checks all pages of a folio for pins, and then write-protects all of them.
 fn against_fork_of_large_folios() {
     huge::need_huge_pages();
     let arena = Arena::small(2 * pmd_bytes() / page_bytes())
@@ -153,7 +154,7 @@ fn against_fork_of_large_folios() {
     race.noting(COPIES).run(|turn| {
         let half = pmd_bytes() * (turn.round % 2);
         if turn.round % 8 < 2 {
-            // Only of pages that nobody holds.
+            // This succeeds only if nobody holds a page of the range.
             huge::collapse(&arena, half);
         }
         if turn.round % 2 == 0 {
@@ -185,7 +186,8 @@ fn against_collapse_and_fork() {
     no_reference_left(&arena);
 }
 
-/// A process that has never pinned anything tells fork(2) so; the first pin and the fork may meet.
+/// A process that has never pinned a page lacks the flag that fork(2) checks. The first pin sets it, and races with a
+/// fork.
 fn against_fork_before_the_first_pin() {
     let nr_wanted = scaled(20);
     let pins = FirstPins {
@@ -205,7 +207,7 @@ fn against_fork_before_the_first_pin() {
     total::add(nr, nr, nr * NR_FIRST as u64);
     assert!(have_met(), "it was always the same that came first");
     for (how, nr) in PINS.into_iter().zip(pins.fast_pages) {
-        // New memory that is movable is moved first, by the slow path.
+        // The slow path first moves new memory that is movable.
         let may_be_slow = how == How::LongTerm && has_movable_memory();
         assert!(
             may_be_slow || nr.load(Ordering::Relaxed) > 0,
@@ -218,11 +220,11 @@ fn against_fork_before_the_first_pin() {
     );
 }
 
-/// How many pages the first pin is of.
+/// How many pages the first pin takes.
 const NR_FIRST: usize = 64;
 const PINS: [How; 2] = [How::Pin, How::LongTerm];
 
-/// What came of the processes, for each of [`PINS`].
+/// The results of the processes, for each of [`PINS`].
 #[derive(Debug)]
 struct FirstPins {
     /// First pins before a fork had ended, and after it.
@@ -233,7 +235,7 @@ struct FirstPins {
 fn first_pin(process: usize, pins: &FirstPins) {
     const NR: usize = NR_FIRST;
     let device = open();
-    // Nobody has pinned anything to have it settle, either.
+    // This memory is not settled, because that would pin it.
     let map = Map::untouched(NR);
     map.fill(0);
     let forked = AtomicBool::new(false);
@@ -248,7 +250,7 @@ fn first_pin(process: usize, pins: &FirstPins) {
         scope.spawn(|| {
             meet();
             let Some(pid) = fork().expect("fork") else {
-                // As long as it lives it shares what was not copied.
+                // The child lives for a moment, because it shares the pages that were not copied.
                 thread::sleep(Duration::from_millis(2));
                 exit_at_once(0);
             };
@@ -256,7 +258,7 @@ fn first_pin(process: usize, pins: &FirstPins) {
             wait_for(Some(pid));
         });
         meet();
-        // Later each time, until fork is at its end.
+        // Pin later each time, up to the end of the fork.
         for _ in 0..process % 40 * 200 {
             std::hint::spin_loop();
         }
@@ -282,14 +284,14 @@ fn first_pin(process: usize, pins: &FirstPins) {
     });
 }
 
-/// A fork that begins while a window is open spoils the window, and none is opened while fork is at work.
+/// A fork that begins while a window is open spoils the window, and no window is opened while a fork is under way.
 fn against_fork_in_a_window() {
     huge::need_huge_pages();
-    // Long windows, which most forks begin in, and short ones, which most forks begin between.
+    // Most forks begin within a long window, or between short ones. So there are both.
     let maps = [(Kind::Thp2mSplit, nr_pages(), 200), (Kind::Thp2m, 1, 5000)].map(
         |(kind, nr_entries, nr_rounds)| {
             let map = Map::of(kind, pmd_bytes());
-            // Not copied by fork, so that nothing else disturbs the walk.
+            // fork does not copy this memory, so that nothing else disturbs the walk.
             map.advise(0, pmd_bytes(), libc::MADV_DONTFORK);
             (map, nr_entries, nr_rounds)
         },
@@ -315,7 +317,7 @@ fn against_fork_in_a_window() {
     assert!(met.refused > 0, "no window was to begin in a fork");
 }
 
-/// How long it may take until forks and windows have met.
+/// How long the test waits until forks and windows have met.
 const PATIENCE: Duration = Duration::from_secs(20);
 fn nr_pages() -> u32 {
     (pmd_bytes() / page_bytes()) as u32
@@ -330,8 +332,8 @@ struct Met {
 }
 
 impl Met {
-    /// Takes all of `map`, of so many entries, again and again. By MEASURE, which charges once: to charge takes a lock
-    /// that fork holds.
+    /// Takes all of `map`, which has `nr_entries` entries, again and again. It uses MEASURE, which charges only once,
+    /// because charging takes a lock that fork holds.
     fn measure(&mut self, map: &Map, nr_entries: u32, nr_rounds: u32) {
         let device = open();
         let info = device.info().expect("INFO").raw;
@@ -343,12 +345,13 @@ impl Met {
         measured.expect("all is taken, whatever fork does");
         let after = stats().expect("STATS");
 
-        // Each engine has one more round.
+        // Each engine runs one more round.
         let nr_takes = 2 * u64::from(nr_rounds) + 2;
         let stops = |stop: usize| after.stops[stop] - before.stops[stop];
         let by_fork = stops(raw::RUST_GUP_STOP_FORK as usize);
         let all: u64 = (0..after.stops.len()).map(stops).sum();
-        // A window that is refused is none. One that is spoiled comes in addition, and so may one after any other stop.
+        // A refused window does not count as a window. A spoiled one is counted in addition, and so is a window that
+        // may follow any other stop.
         let more = after.nr_windows - before.nr_windows - nr_takes * nr_windows;
         let spoiled = more.saturating_sub(all - by_fork);
         self.takes += nr_takes;

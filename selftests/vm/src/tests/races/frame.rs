@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a race is run: three threads that take pages and one that disturbs them, for a number of disturbances, and
-//! another process that wants memory all the time.
+//! The frame of a race. Three threads take pages, and one thread disturbs them, for a number of disturbances. Another
+//! process wants memory all the time.
 //!
-//! `RACE_SCALE` in the environment multiplies the number (0.2 for a slow kernel, 100 for a long run). Which pieces of
-//! memory are taken and disturbed depends on a seed: for half of the disturbances one that is always the same, and for
-//! the others a new one, which is printed; or for parts of
-//! them those of `RACE_SEEDS`. A machine that is too slow for the number may stop at a small part of it, and says so.
+//! `RACE_SCALE` in the environment multiplies the number (0.2 for a slow kernel, 100 for a long run). A seed determines
+//! which pieces of memory are taken and disturbed. Half of the disturbances use a fixed seed, the others a new one,
+//! which is printed. `RACE_SEEDS` replaces them by a list of seeds, each for a part of the disturbances. A machine that
+//! is too slow may stop after a small part of the number, and reports that.
 
 use std::{
     cell::Cell,
@@ -67,11 +67,11 @@ use crate::harness::{
 };
 
 pub(super) const NR_TAKERS: usize = 3;
-/// What a race may take for scale 1, several times what it takes on a machine that is idle.
+/// The time for a race at scale 1, several times as long as an idle machine needs.
 const TIME: Duration = Duration::from_secs(1);
-/// So many times as long it may go on until there is evidence that something raced.
+/// A race may take this many times as long until there is evidence that something raced.
 const PATIENCE: u32 = 10;
-/// What [`min_part`] says: on a stock kernel, and on one that is many times slower.
+/// The values of [`min_part`]: on a stock kernel, and on one that is many times slower.
 const MIN_PARTS: [usize; 2] = [10, 100];
 
 fn setting<T: FromStr>(name: &str, default: T) -> T {
@@ -83,7 +83,7 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
     }
 }
 
-/// The seeds that a race has one after the other.
+/// Returns the seeds of a race, in their order.
 fn seeds() -> Vec<u64> {
     match env::var("RACE_SEEDS") {
         Ok(text) => {
@@ -97,12 +97,12 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// By how much the number of operations is multiplied.
+/// Returns the factor for the number of operations.
 fn scale() -> f64 {
     setting("RACE_SCALE", 1.0)
 }
 
-/// `nr` operations, at this scale.
+/// Returns `nr` operations, multiplied by the scale.
 pub(super) fn scaled(nr: usize) -> usize {
     (nr as f64 * scale()).ceil() as usize
 }
@@ -111,17 +111,18 @@ fn time() -> Duration {
     TIME.mul_f64(scale().max(1.0))
 }
 
-/// How long a race may go on until there is evidence.
+/// Returns how long a race may go on until there is evidence.
 pub(super) fn patience() -> Duration {
     fixture::scaled(time() * PATIENCE)
 }
 
-/// How long a test of a race may take, counting what is left behind included; not [scaled](fixture::scaled) yet.
+/// Returns the time limit of a race's test, including the check for references that are left. It is not
+/// [scaled](fixture::scaled) yet.
 pub(super) fn time_limit() -> Duration {
     time() * PATIENCE + Duration::from_secs(30)
 }
 
-/// One in so many of the disturbances must have been done.
+/// Returns `n` such that at least one `n`th of the disturbances must have been done.
 pub(super) fn min_part() -> usize {
     let is_slow = fixture::scaled(TIME) > TIME;
     MIN_PARTS[usize::from(is_slow)]
@@ -137,7 +138,7 @@ pub(super) struct Race<'a> {
     rules: Rules,
 }
 
-/// A counter that grows when pages are disturbed as meant.
+/// A counter that grows when pages are disturbed as intended.
 struct Evidence<'a> {
     what: &'a str,
     count: Box<dyn Fn() -> u64 + 'a>,
@@ -153,26 +154,26 @@ impl Evidence<'_> {
 /// One disturbance.
 pub(super) struct Turn<'a> {
     pub(super) arena: &'a Arena,
-    /// Counts from 0.
+    /// The number of the disturbance, from 0.
     pub(super) round: usize,
     pub(super) random: &'a mut SmallRng,
     noted: &'a Cell<u64>,
 }
 
 impl Turn<'_> {
-    /// A piece of the arena: offset and length, in whole pages.
+    /// Selects a piece of the arena: offset and length in bytes, in whole pages.
     pub(super) fn piece(&mut self) -> (usize, usize) {
         self.arena.piece(self.random)
     }
 
-    /// Notes that so much of what [`Race::noting`] names has happened.
+    /// Adds to the counter that [`Race::noting`] names.
     pub(super) fn note(&self, nr: usize) {
         self.noted.set(self.noted.get() + nr as u64);
     }
 }
 
 impl<'a> Race<'a> {
-    /// A race with so many disturbances, at scale 1.
+    /// Makes a race with `nr_rounds` disturbances, at scale 1.
     pub(super) fn new(arena: &'a Arena, nr_rounds: usize) -> Self {
         Self {
             arena,
@@ -188,12 +189,12 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// The counter of /proc/vmstat that tells that pages were disturbed as meant.
+    /// Requires that a counter of /proc/vmstat grows, which shows that pages were disturbed as intended.
     pub(super) fn evidence(self, counter: &'a str) -> Self {
         self.evidence_of(counter, move || vmstat(counter))
     }
 
-    /// Another such counter.
+    /// Requires that another counter grows.
     pub(super) fn evidence_of(mut self, what: &'a str, count: impl Fn() -> u64 + 'a) -> Self {
         let before = count();
         let count = Box::new(count);
@@ -205,39 +206,39 @@ impl<'a> Race<'a> {
         self
     }
 
-    /// What the disturbances note themselves.
+    /// Requires that the disturbances [note](Turn::note) something.
     pub(super) fn noting(self, what: &'a str) -> Self {
         let noted = Rc::clone(&self.noted);
         self.evidence_of(what, move || noted.get())
     }
 
-    /// Pages are replaced, some of them while they are held.
+    /// Requires that pages are replaced, some of them while they are held.
     pub(super) fn taking_away(self) -> Self {
         let arena = self.arena;
         self.evidence_of("pages were taken away", || arena.nr_taken_away())
             .outlived()
     }
 
-    /// Pages are held while they are replaced.
+    /// Requires that pages are held while they are replaced.
     pub(super) fn outlived(self) -> Self {
         let tally = Arc::clone(&self.tally);
         let count = move || tally.outlived.load(Ordering::Relaxed);
         self.evidence_of("pages were looked at that were replaced since", count)
     }
 
-    /// The walk stops for this reason: one of `RUST_GUP_STOP_*`.
+    /// Requires that the walk stops for this reason, one of `RUST_GUP_STOP_*`.
     pub(super) fn stopping(self, stop: u32) -> Self {
         let name = Stop::from_number(stop).name();
         self.evidence_of(name, move || stats().expect("STATS").stops[stop as usize])
     }
 
-    /// Its pages cannot be had in this way: the slow path answers with `errno`.
+    /// Expects that pages cannot be taken in this way, and that the slow path returns `errno`.
     pub(super) fn refusing(mut self, how: How, access: Access, errno: i32) -> Self {
         self.rules.refusals.push(Refusal { how, access, errno });
         self
     }
 
-    /// Lets takers take pages while `disturb` is called again and again.
+    /// Runs the race: takers take pages while `disturb` is called again and again.
     pub(super) fn run(self, disturb: impl FnMut(&mut Turn<'_>)) {
         let seeds = seeds();
         println!("{}", seed::names(&seeds));
@@ -270,7 +271,7 @@ impl<'a> Race<'a> {
         orphans.check();
     }
 
-    /// How often `disturb` was called.
+    /// Calls `disturb` until the race is over. Returns how often.
     fn disturb(
         &self,
         seeds: &[u64],
@@ -279,7 +280,7 @@ impl<'a> Race<'a> {
         mut disturb: impl FnMut(&mut Turn<'_>),
     ) -> usize {
         let begin = Instant::now();
-        // On this CPU, where the pages lie that the disturber has just freed.
+        // The squatter runs on this CPU, whose free lists contain the pages that the disturber has just freed.
         let mut squatter = Squatter::new();
         let mut seeds = seeds.iter().enumerate();
         let nr_seeds = seeds.len();
@@ -287,7 +288,7 @@ impl<'a> Race<'a> {
         let mut random = SmallRng::seed_from_u64(0);
         let mut round = 0;
         while !over.load(Ordering::Relaxed) {
-            // Each has its part of the disturbances, or of the time.
+            // Each seed gets its share of the disturbances, or of the time.
             let has_had_part = |nth: usize| {
                 round * nr_seeds >= self.nr_rounds * nth
                     || begin.elapsed() * nr_seeds as u32 >= time() * nth as u32
@@ -298,7 +299,7 @@ impl<'a> Race<'a> {
                 next = seeds.next();
             }
             let is_enough = round >= self.nr_rounds || begin.elapsed() > time();
-            // On a machine that is very busy takers and kernel may not have come to it yet.
+            // On a very busy machine, the takers and the kernel may not have raced yet.
             if is_enough && (self.has_raced(round) || begin.elapsed() > patience()) {
                 break;
             }
@@ -371,11 +372,11 @@ impl<'a> Race<'a> {
     }
 }
 
-/// A process that wants memory until it is killed. To be called before there are threads.
+/// Starts a process that wants memory until it is killed. Must be called before there are other threads.
 fn somebody_else(arena: &Arena) -> Child {
     let map = &arena.map;
     let advise = |advice| map.try_advise(0, map.len_bytes, advice);
-    // It must not share what is raced for. Of huge pages of the pool that could not be taken back.
+    // The child must not share the arena. For huge pages of the pool MADV_DONTFORK could not be undone.
     let is_possible = advise(libc::MADV_DOFORK).is_ok();
     if is_possible {
         advise(libc::MADV_DONTFORK).expect("MADV_DONTFORK");
@@ -399,7 +400,7 @@ fn vmstat(counter: &str) -> u64 {
     field(&text, counter).unwrap_or_else(|| skip(&format!("/proc/vmstat has no {counter}")))
 }
 
-/// Ends all threads when one of them ends, also when it fails.
+/// Ends all threads when one of them ends, also by a panic.
 pub(super) struct OnDrop<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for OnDrop<'_> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against memory and CPUs that go and come back.
+//! Races against memory and CPUs that go away and come back.
 
 use std::{
     fs,
@@ -43,7 +43,7 @@ use crate::harness::{
 
 pub(super) fn races() -> Vec<Test> {
     vec![
-        // QEMU leaves a CPU that comes back an interrupt of before.
+        // In QEMU, a CPU that comes back has a stale interrupt from before.
         race("against_cpu_hotplug", against_cpu_hotplug).expect_log(&["APIC: Stale IRR"]),
         race("against_memory_hotplug", against_memory_hotplug)
             .expect_log(&PAGE_IS_HELD)
@@ -74,17 +74,17 @@ fn against_cpu_hotplug() {
     no_reference_left(&arena);
 }
 
-/// How many pages of an arena a block holds.
+/// Returns how many pages of an arena lie in a block.
 fn nr_of(block: &Block, arena: &Arena) -> usize {
     let frames = frames(arena.map.addr, arena.nr_pages());
     frames.iter().filter(|f| block.frames.contains(f)).count()
 }
 
-/// Wants memory of a node, from now on.
+/// Binds the arena to the memory of a node.
 fn bind(arena: &Arena, node: usize) {
     const MPOL_BIND: i32 = 2;
     let mask = 1_u64 << node;
-    // SAFETY: The mask has a bit for each node up to the one before the last.
+    // SAFETY: The mask has 64 bits, and the call reads no more.
     let bound = unsafe {
         libc::syscall(
             libc::SYS_mbind,
@@ -100,7 +100,7 @@ fn bind(arena: &Arena, node: usize) {
 }
 
 fn against_memory_hotplug() {
-    /// How long the kernel may try while somebody holds a page.
+    /// How long the kernel may try while a page is held.
     const LIMIT: Duration = Duration::from_secs(2);
     need_nodes();
     let blocks = Block::movable();
@@ -131,7 +131,8 @@ fn against_memory_hotplug() {
         } else {
             nr_held += 1;
         }
-        // Back to memory that can be moved: what was taken for long has left it.
+        // Make the pages of a piece anew, so that they lie in movable memory again. Long-term pins have moved pages out
+        // of it.
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against who makes large folios of small ones, and small ones of large ones.
+//! Races against the kernel when it makes large folios of small ones, and small ones of large ones.
 
 use std::{
     fs,
@@ -69,7 +69,7 @@ pub(super) fn need_huge_pages() {
     }
 }
 
-/// Makes a huge page, or tries to: who holds a page prevents it.
+/// Tries to make a huge page. A held page prevents that.
 pub(super) fn collapse(arena: &Arena, at: usize) {
     let _ = try_collapse(&arena.map, at);
 }
@@ -80,26 +80,26 @@ pub(super) fn try_collapse(map: &Map, at: usize) -> io::Result<()> {
     map.try_advise(at, pmd_bytes(), libc::MADV_COLLAPSE)
 }
 
-/// Write-protects a page for a moment, which splits a huge page's mapping. Its owner and requests for writing are
-/// refused meanwhile, so the arena [may be absent](Arena::may_be_absent).
+/// Write-protects a page for a moment, which splits the mapping of a huge page. Meanwhile accesses of the owner and
+/// requests for writing fail, so the arena [may be absent](Arena::may_be_absent).
 fn write_protect(arena: &Arena, at: usize) {
     arena.map.protect(at, page_bytes(), libc::PROT_READ);
     arena.map.protect(at, page_bytes(), RW);
 }
 
-/// Splits the mapping of a huge page, and not the page.
+/// Splits the mapping of a huge page, but not the page.
 pub(super) fn split_mapping(arena: &Arena, at: usize) {
     write_protect(arena, at);
 }
 
-/// Splits a huge page, first its mapping and then the page itself.
+/// Splits a huge page: first its mapping and then the page itself.
 pub(super) fn split(arena: &Arena, random: &mut SmallRng) {
     let page = page_bytes() * random.random_range(0..arena.nr_pages());
     write_protect(arena, page);
     split_folios(arena, page / pmd_bytes() * pmd_bytes(), 0);
 }
 
-/// Splits the folios of a leaf of the second level into such of an order. Only if nobody holds a page of them.
+/// Splits the folios of a PMD range into folios of the given order. Held folios are not split.
 fn split_folios(arena: &Arena, at: usize, order: usize) {
     let at = arena.map.addr + at;
     let command = format!(
@@ -107,7 +107,7 @@ fn split_folios(arena: &Arena, at: usize, order: usize) {
         std::process::id(),
         at + pmd_bytes()
     );
-    // Only with debugfs.
+    // Works only with debugfs.
     let _ = fs::write("/sys/kernel/debug/split_huge_pages", command);
 }
 
@@ -145,7 +145,7 @@ fn against_collapse() {
     no_reference_left(&arena);
 }
 
-/// Folios become smaller and smaller while runs of their pages are taken.
+/// Folios become smaller and smaller while takers take runs of their pages.
 fn against_splitting() {
     need_huge_pages();
     let arena = Arena::small(2 * pmd_bytes() / page_bytes())
@@ -168,8 +168,7 @@ fn against_splitting() {
     no_reference_left(&arena);
 }
 
-/// khugepaged at work: it looks at all memory without a pause, and gets a processor as others do (it is nice 19 by
-/// itself).
+/// Keeps khugepaged busy: it scans all memory without a pause, and at normal priority instead of nice 19.
 struct BusyKhugepaged {
     _settings: Vec<Setting>,
     pid: Pid,
@@ -182,7 +181,7 @@ impl Drop for BusyKhugepaged {
     }
 }
 
-/// Whether that helped is told by the evidence of the race.
+/// The evidence of the race shows whether this helped.
 fn set_nice(pid: Pid, nice: i32) {
     let _ = setpriority_process(Some(pid), nice);
 }
@@ -247,7 +246,7 @@ fn against_khugepaged() {
         .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);
     let race = Race::new(&arena, 30).evidence_of("pages_collapsed", || count(COLLAPSED));
     race.run(|turn| {
-        // Leaves it time to make a huge page in between.
+        // Gives khugepaged time to make a huge page in between.
         thread::sleep(Duration::from_millis(10));
         if turn.round % 4 == 3 {
             split(&arena, turn.random);
@@ -256,7 +255,7 @@ fn against_khugepaged() {
     no_reference_left(&arena);
 }
 
-/// Folios of 64 KiB: made by faults, and by khugepaged where it makes such; given back in parts, and split.
+/// Folios of 64 KiB. Faults make them, and also khugepaged if it can. They are given back in parts, and split.
 fn against_mthp() {
     const LEN: usize = 64 << 10;
     let enabled = format!("{THP}/hugepages-64kB/enabled");
@@ -283,7 +282,7 @@ fn against_mthp() {
     arena.stamp(0, arena.map.len_bytes);
     let mut race = Race::new(&arena, 200).taking_away();
     race = race.evidence_of("anon_fault_alloc", || count(&made));
-    // Where khugepaged makes such folios, too.
+    // On kernels whose khugepaged makes such folios, too.
     if fs::exists(&collapsed).unwrap_or(false) {
         race = race.evidence_of("collapse_alloc", || count(&collapsed));
     }

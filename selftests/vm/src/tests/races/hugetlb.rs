@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against who gives huge pages of the pool back, and against who stops sharing page tables.
+//! Races against giving back huge pages of the pool, and against the end of sharing page tables.
 
 use std::{
     fs::{
@@ -57,9 +57,9 @@ use crate::harness::{
 races![against_huge_faults, against_unsharing];
 
 const NR_HUGE: usize = 4;
-/// So many that none is missing while all takers keep what they have.
+/// So many huge pages that none is missing while all takers keep theirs.
 const NR_POOL: usize = 72;
-/// Huge pages of 2 MiB that are free and not promised to anybody.
+/// Returns the number of huge pages of 2 MiB that are free and not reserved.
 fn nr_free() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
     let of = |name| field(&text, name).unwrap_or(0);
@@ -80,7 +80,7 @@ fn against_huge_faults() {
     let flags = PRIVATE | libc::MAP_HUGETLB;
     let arena = Arena::of(NR_HUGE * pmd_bytes(), pmd_bytes(), flags, -1);
     arena.stamp(0, arena.map.len_bytes);
-    // Who gets what the arena gives back.
+    // This memory gets the pages that the arena gives back.
     let others = Arena::of(NR_HUGE * pmd_bytes(), pmd_bytes(), flags, -1);
     Race::new(&arena, 37).taking_away().run(|turn| {
         let piece = (
@@ -109,8 +109,8 @@ fn against_huge_faults() {
     assert_eq!(nr_free(), before, "free huge pages, after and before");
 }
 
-/// Whether the table that maps a huge page of a file is another process's, too: only one entry maps the page, but not
-/// this process alone.
+/// Whether another process shares the table that maps a huge page of a file. Then only one entry maps the page, but not
+/// exclusively for this process.
 fn is_table_shared(addr: usize) -> bool {
     const EXCLUSIVE: u64 = 1 << 56;
     let entry = pagemap(addr, 1)[0];
@@ -124,7 +124,7 @@ fn is_table_shared(addr: usize) -> bool {
     u64::from_ne_bytes(count) == 1
 }
 
-/// Two processes that map the same GiB of a file share the table of its entries, until one of them has to have its own.
+/// Two processes that map the same GiB of a file share the table with its entries, until one of them needs its own.
 fn against_unsharing() {
     let _pool = pool();
     let before = nr_free();
@@ -137,7 +137,7 @@ fn against_unsharing() {
     arena.stamp(0, len);
     let (ours, theirs) = Rendezvous::pair();
     let other = Child::run(|| {
-        // Has the table for itself, and fills it, each time that the other side has let go of it.
+        // The child has the table alone after the other process has given it up, and fills it each time.
         while theirs.wait_for_more() {
             for huge in 0..NR_HUGE {
                 arena.map.get(huge * pmd_bytes());
@@ -161,7 +161,7 @@ fn against_unsharing() {
             }
             1 => arena.map.advise(huge, pmd_bytes(), libc::MADV_DONTNEED),
             2 => arena.replace((huge, pmd_bytes()), || punch(&file, (huge, pmd_bytes()))),
-            // The file keeps what they hold.
+            // The file keeps the contents of the pages.
             _ => arena.displace((0, len), || {
                 map_over(arena.map.addr, pud_bytes(), RW, flags, file.as_raw_fd()).expect("mmap");
             }),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against the owner, who maps other memory in the place of what is there, gives it back, moves it to another
-//! address, and takes the right to write away.
+//! Races against the owner, who maps other memory over the arena, gives pages back, moves them to another address, and
+//! removes the right to write.
 
 use std::{
     io,
@@ -51,14 +51,14 @@ fn nr_pages() -> usize {
 
 fn against_other_mappings() {
     huge::need_huge_pages();
-    // Mappings become one again only if they are alike from the first moment on.
+    // Mappings merge again only if they are alike from the beginning.
     let _setting = Setting::set("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
     let arena = Arena::of(nr_pages() * page_bytes(), pmd_bytes(), PRIVATE, -1).may_be_absent();
     arena.stamp(0, arena.map.len_bytes);
     Race::new(&arena, 100).taking_away().run(|turn| {
         let mut piece = turn.piece();
         if turn.random.random_ratio(1, 8) {
-            // With the table: it is freed.
+            // All pages of a table, so that the table is freed.
             piece = (pmd_bytes() * turn.random.random_range(0..2), pmd_bytes());
         }
         arena.replace(piece, || {
@@ -85,7 +85,7 @@ fn against_giving_back() {
     no_reference_left(&arena);
 }
 
-/// All takers are at the very pages that go.
+/// Gives back pages of a very small arena, so that all takers use the pages that go.
 fn against_giving_back_of_few() {
     let arena = Arena::small(pmd_bytes() / page_bytes())
         .first(4)
@@ -106,13 +106,13 @@ fn against_moving() {
     let move_to = |from: usize, to: usize, len: usize| {
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         let [from, to] = [from, to].map(with_exposed_provenance_mut);
-        // SAFETY: Both are ours and of this length; nobody has a reference to them.
+        // SAFETY: Both ranges are ours and have this length, and no reference to them exists.
         let moved = unsafe { libc::mremap(from, len, len, flags, to) };
         assert_ne!(moved, libc::MAP_FAILED, "{}", io::Error::last_os_error());
     };
     let race = Race::new(&arena, 200).noting("pages were moved");
     race.outlived().run(|turn| {
-        // A whole table is moved as it is; of a part the entries are moved.
+        // The kernel moves a whole table as it is. Of a smaller part it moves the entries.
         let len = [pmd_bytes(), 16 * page_bytes()][turn.random.random_range(0..2)];
         let piece = (pmd_bytes(), len);
         let [here, there] = [arena.map.addr + pmd_bytes(), elsewhere.map.addr];
@@ -138,7 +138,7 @@ fn against_protection() {
         let (at, len) = turn.piece();
         let prot = [libc::PROT_READ, libc::PROT_NONE][turn.random.random_range(0..2)];
         arena.map.protect(at, len, prot);
-        // Half of the time takers can come across it.
+        // Half of the time, takers get a chance to meet the restricted pages.
         thread::sleep(Duration::from_micros(
             200 * turn.random.random_range(0..2) as u64,
         ));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against who moves the contents of pages to others: between nodes, to make room for huge pages, to be near the
-//! CPU that uses them, and away from memory that is about to fail.
+//! Races against migration of pages: between nodes, to make room for huge pages, to be near the CPU that uses them, and
+//! away from memory that is about to fail.
 
 use std::{
     fs,
@@ -60,7 +60,7 @@ fn against_compaction() {
     let arena = Arena::small(2 * pmd_bytes() / page_bytes()).with_grip(Grip::Rare);
     let race = Race::new(&arena, 30).noting("pages were moved");
     race.run(|turn| {
-        // Leaves holes that pages can be moved to.
+        // This leaves holes to which compaction can move pages.
         let piece = turn.piece();
         arena.replace(piece, || {
             arena.map.advise(piece.0, piece.1, libc::MADV_DONTNEED);
@@ -72,7 +72,7 @@ fn against_compaction() {
     no_reference_left(&arena);
 }
 
-/// Moves pages to a node, those that nobody holds.
+/// Moves those pages to a node that nobody holds.
 fn move_to_node(addr: usize, nr_pages: usize, node: i32) {
     const MPOL_MF_MOVE: i32 = 1 << 1;
     let pages: Vec<usize> = (0..nr_pages)
@@ -108,11 +108,11 @@ fn against_moving_between_nodes() {
     no_reference_left(&arena);
 }
 
-/// Lets this thread run on the CPUs of a node only.
+/// Restricts this thread to the CPUs of a node.
 fn run_on_node(node: usize) {
     let path = format!("/sys/devices/system/node/node{node}/cpumap");
     let map = fs::read_to_string(path).expect("the CPUs of a node");
-    // Groups of 32 CPUs with commas between them, the last of which has the first CPUs.
+    // The mask has groups of 32 CPUs, separated by commas. The last group has the first CPUs.
     let map = map.trim().rsplit(',').next().expect("a group");
     let cpus = u64::from_str_radix(map, 16).expect("a mask of CPUs");
     let mut set = CpuSet::new();
@@ -156,7 +156,7 @@ fn against_numa_balancing() {
     no_reference_left(&arena);
 }
 
-/// As the others; the kernel says what it does.
+/// Returns the races that make the kernel log something.
 pub(super) fn noisy_races() -> Vec<Test> {
     vec![
         super::race("against_soft_offline", against_soft_offline).expect_log(&[
@@ -179,7 +179,7 @@ fn against_soft_offline() {
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
                 skip("no MADV_SOFT_OFFLINE: CONFIG_MEMORY_FAILURE");
             }
-            // Somebody holds it.
+            // The page is held.
             Err(_) => {}
         }
     });

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Verify that pages can be taken while the owner, the kernel or another process does anything that takes them away,
-//! moves them, or makes others of them, and that each time
+//! Verify that pages can be taken while the owner, the kernel or another process takes them away, moves them, or
+//! replaces them, and that each time
 //!
-//! - a page that is held is nobody else's: it bears its owner's stamp for as long as it is held, what is written
-//!   through a handle stays there, and turns up in no memory of others;
-//! - as long as the mapping stands, what is written through a pin is what the owner reads, and what the owner writes is
-//!   what is read through the pin;
+//! - a held page belongs to nobody else: it bears its owner's stamp as long as it is held, and bytes written through a
+//!   handle stay there and appear in no memory of others;
+//! - as long as the mapping stands, the owner reads what is written through a pin, and the pin shows what the owner
+//!   writes;
 //! - a page is zero only while its owner has given up its contents;
 //! - refusals are the documented ones, and each way of asking succeeds at some time;
 //! - no reference is left in the end.
 //!
-//! Nobody holds a lock: takers, disturber, and who wants pages only share memory. Documentation/races.rst says which
-//! check of the walk each race is after.
+//! Takers, disturber and the process that wants pages hold no lock and share only memory. Documentation/races.rst names
+//! the check of the walk that each race tests.
 
 mod arena;
 mod counts;
@@ -36,7 +36,7 @@ mod ways;
 
 use crate::harness::runner::Test;
 
-/// All races.
+/// Returns all races.
 pub(crate) fn tests() -> Vec<Test> {
     total::begin();
     counts::begin();
@@ -51,7 +51,7 @@ pub(crate) fn tests() -> Vec<Test> {
         migration::races(),
         hotplug::races(),
         ends::races(),
-        // Last: memory that lacks a page does not come back once it was taken away.
+        // This one comes last, because memory loses pages in it and does not get them back.
         migration::noisy_races(),
     ]
     .into_iter()
@@ -59,12 +59,12 @@ pub(crate) fn tests() -> Vec<Test> {
     .collect()
 }
 
-/// A race, with the time that it needs at the scale that was asked for.
+/// Makes the test of a race, with the time that it needs at the requested scale.
 fn race(name: &str, run: fn()) -> Test {
     Test::new(module_path!(), name, run).within(frame::time_limit())
 }
 
-/// Makes a function `races()` of a family's races.
+/// Makes a function `races()` that returns the races of a family.
 macro_rules! races {
     ($($name:ident),+ $(,)?) => {
         pub(super) fn races() -> Vec<$crate::harness::runner::Test> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The owner's own accesses to memory that may be gone.
+//! The owner's own accesses to memory that may be absent.
 
 use std::{
     fs::File,
@@ -18,8 +18,8 @@ use crate::harness::fixture::check;
 
 const LEN: usize = size_of::<u64>();
 
-/// Accesses memory by way of a file: the kernel's copy takes the same translations as an instruction of the owner, but
-/// where that is killed, a system call answers `EFAULT`.
+/// Accesses memory through a file. The kernel's copy uses the same translations as an instruction of the owner, but
+/// where the instruction would kill the process, the system call returns `EFAULT`.
 pub(super) struct Owner(File);
 
 impl Owner {
@@ -27,7 +27,7 @@ impl Owner {
         Self(memfd(MemfdFlags::empty(), 0).expect("memfd_create"))
     }
 
-    /// Reads a word; none if there was no access to it at that moment.
+    /// Reads a word. Returns `None` if the memory could not be accessed at that moment.
     pub(super) fn load(&self, addr: usize) -> Option<u64> {
         let mut word = 0_u64;
         self.take_from(addr)?;
@@ -36,7 +36,7 @@ impl Owner {
         Some(word)
     }
 
-    /// Writes a word; none if there was no access to it at that moment.
+    /// Writes a word. Returns `None` if the memory could not be accessed at that moment.
     pub(super) fn store(&self, addr: usize, word: u64) -> Option<()> {
         let own = std::ptr::from_ref(&word).expose_provenance();
         self.take_from(own).expect("a local variable");
@@ -45,13 +45,13 @@ impl Owner {
 
     fn take_from(&self, addr: usize) -> Option<()> {
         let from = with_exposed_provenance(addr);
-        // SAFETY: The kernel reads what it can read; nobody has a reference to memory that is raced for.
+        // SAFETY: The kernel reads only what it can access. No reference to the memory of a race exists.
         done(unsafe { libc::pwrite(self.0.as_raw_fd(), from, LEN, 0) })
     }
 
     fn bring_to(&self, addr: usize) -> Option<()> {
         let to = with_exposed_provenance_mut(addr);
-        // SAFETY: As above; the word that is written is the caller's.
+        // SAFETY: As above. The kernel writes to the memory of a race, or to the caller's own word.
         done(unsafe { libc::pread(self.0.as_raw_fd(), to, LEN, 0) })
     }
 }

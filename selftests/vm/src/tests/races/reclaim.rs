@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against the kernel, which takes pages away to have memory.
+//! Races against the kernel's reclaim of pages.
 
 use rust_gup_memory::size::{
     page_bytes,
@@ -32,14 +32,15 @@ fn against_swap() {
     no_reference_left(&arena);
 }
 
-/// Memory that the owner needs no more is thrown away if nobody else has it. The kernel clears the entry, looks at the
-/// count, freezes it, and only then has other CPUs forget the entry: between the two looks of the walk.
+/// The kernel discards memory that the owner has given up (MADV_FREE) if nobody else holds it. It clears the entry,
+/// reads and freezes the count, and only then flushes the TLBs of other CPUs. So it can do that between the walk's two
+/// reads.
 fn against_throwing_away() {
     let _swap = crate::harness::swap::swap();
     let arena = Arena::small(pmd_bytes() / page_bytes()).with_grip(Grip::Greedy);
     let race = Race::new(&arena, 30).evidence("pglazyfreed");
     race.noting("pages were thrown away").run(|turn| {
-        // In one go: takers and the kernel pass each other in the midst of it.
+        // The whole rest in one call, so that takers and the kernel meet in the middle of it.
         let at = turn.piece().0;
         let len = arena.map.len_bytes - at;
         arena.give_up((at, len));

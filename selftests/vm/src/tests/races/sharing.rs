@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Races against who merges pages that hold the same, and against userfaultfd(2).
+//! Races against KSM, which merges pages with the same contents, and against userfaultfd(2).
 
 use std::{
     fs::File,
@@ -47,7 +47,7 @@ fn against_ksm() {
     const FILES: [(&str, &str); 4] = [
         ("/sys/kernel/mm/ksm/sleep_millisecs", "0"),
         ("/sys/kernel/mm/ksm/pages_to_scan", "2000"),
-        // Also pages that did not change for long.
+        // Scan pages that have not changed for long, too.
         ("/sys/kernel/mm/ksm/smart_scan", "0"),
         ("/sys/kernel/mm/ksm/run", "1"),
     ];
@@ -64,19 +64,19 @@ fn against_ksm() {
     }
     arena.map.advise(0, len, libc::MADV_MERGEABLE);
     Race::new(&arena, 750).evidence("cow_ksm").run(|turn| {
-        // Gets pages of its own again, by writing what they hold anyway.
+        // The write brings pages of their own back, and does not change their contents.
         let (at, len) = turn.piece();
         arena.stamp(at, len);
     });
     arena.map.advise(0, len, libc::MADV_UNMERGEABLE);
     drop(settings);
-    // ksmd is asleep once it has seen to it.
+    // ksmd sleeps once it has unmerged all pages.
     let unmerged = Setting::set("/sys/kernel/mm/ksm/run", "2");
     drop(unmerged);
     no_reference_left(&arena);
 }
 
-/// What this test wants of userfaultfd(2): `include/uapi/linux/userfaultfd.h`.
+/// The parts of userfaultfd(2) that these races use: `include/uapi/linux/userfaultfd.h`.
 mod uffd {
     pub(super) const API: libc::c_ulong = 0xc018_aa3f;
     pub(super) const REGISTER: libc::c_ulong = 0xc020_aa00;
@@ -92,7 +92,7 @@ mod uffd {
     pub(super) const ALLOW_SRC_HOLES: u64 = 1 << 1;
 }
 
-/// What userfaultfd(2) returns, with these features.
+/// A file of userfaultfd(2).
 struct Uffd(File);
 
 impl Uffd {
@@ -115,19 +115,19 @@ impl Uffd {
         assert_eq!(errno, 0, "UFFDIO_REGISTER");
     }
 
-    /// Moves pages; how many bytes were moved before one was met that could not be.
+    /// Moves pages. Returns how many bytes were moved before a page that could not be moved.
     fn move_pages(&self, from: usize, to: usize, len: usize) -> usize {
         let mut args = [to as u64, from as u64, len as u64, uffd::ALLOW_SRC_HOLES, 0];
         match self.call(uffd::MOVE, &mut args) {
-            // The last word says how many bytes were moved, or why none.
+            // The last word is the number of bytes moved, or the error if there are none.
             0 | libc::EBUSY | libc::EAGAIN => usize::try_from(args[4] as i64).unwrap_or(0),
             e => panic!("UFFDIO_MOVE: error {e}"),
         }
     }
 
-    /// An ioctl with a structure that consists of words; its error number, 0 if there was none.
+    /// Calls an ioctl with a structure that consists of words. Returns its error number, or 0.
     fn call<const N: usize>(&self, number: libc::c_ulong, words: &mut [u64; N]) -> i32 {
-        // SAFETY: The callers pass the words of the call's structure.
+        // SAFETY: The callers pass the words of the structure that the call expects.
         let result = unsafe { libc::ioctl(self.0.as_raw_fd(), number, words.as_mut_ptr()) };
         crate::harness::fixture::errno(check(result))
     }
@@ -141,7 +141,7 @@ fn against_write_protection() {
     race.run(|turn| {
         let (at, len) = turn.piece();
         let (addr, len) = ((arena.map.addr + at) as u64, len as u64);
-        // The kernel takes it back where somebody writes.
+        // The kernel removes the protection on a write.
         let errno = uffd.call(uffd::WRITEPROTECT, &mut [addr, len, 1]);
         assert_eq!(errno, 0, "UFFDIO_WRITEPROTECT");
     });
@@ -149,8 +149,8 @@ fn against_write_protection() {
     no_reference_left(&arena);
 }
 
-/// Pages are moved to another address, unless they are pinned. The kernel clears the entry, looks at the count, and
-/// does not have other CPUs forget the entry in between: between the two looks of the walk.
+/// Moves pages to another address, unless they are pinned. The kernel clears the entry and reads the count without a
+/// TLB flush in between. So it can do both between the walk's two reads.
 fn against_userfaultfd_move() {
     let arena = Arena::small(pmd_bytes() / page_bytes())
         .may_be_absent()
@@ -165,7 +165,7 @@ fn against_userfaultfd_move() {
     let race = Race::new(&arena, 100).noting("pages were moved");
     race.run(|turn| {
         let mut at = turn.piece().0;
-        // In one go: takers and the kernel pass each other in the midst of it.
+        // The whole rest in one call, so that takers and the kernel meet in the middle of it.
         while at < len {
             let moved = arena.sweep(|| {
                 let moved = uffd.move_pages(here + at, there + at, len - at);
@@ -191,7 +191,7 @@ fn against_userfaultfd_move() {
     no_reference_left(&arena);
 }
 
-/// Pages that are given back come from somebody else, ready: a page that is there is never without its stamp.
+/// UFFDIO_COPY puts complete pages in the place of those that were given back. So a present page always has its stamp.
 fn against_userfaultfd_copy() {
     let arena = Arena::small(pmd_bytes() / page_bytes()).may_be_absent();
     let model = Arena::small(pmd_bytes() / page_bytes());
@@ -213,7 +213,8 @@ fn against_userfaultfd_copy() {
     no_reference_left(&arena);
 }
 
-/// Nobody takes pages where they are now; who was about to, where they were, gives them back.
+/// Moves pages back. No taker takes pages at the present address, and a taker that grabbed one at the old address gives
+/// it back. So this succeeds in the end.
 fn move_back(uffd: &Uffd, from: usize, to: usize, len: usize) {
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut done = 0;

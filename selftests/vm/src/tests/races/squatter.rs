@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Somebody else who wants pages: takes what is free all the time, marks it, and looks whether the marks stay.
+//! Somebody else who wants pages: takes free pages all the time, marks them, and checks that the marks stay.
 //!
-//! The marks look like entries of a page table, of frames that no machine has. Who walks through a table that was
-//! freed, and is one of these pages by now, gets there.
+//! The marks look like page table entries for frames that no machine has. A walk through a freed table that is one of
+//! these pages by now would read them.
 
 use std::ptr::with_exposed_provenance_mut;
 
@@ -11,13 +11,13 @@ use rust_gup_memory::size::page_bytes;
 
 use crate::harness::memory::Map;
 
-/// Present, writable, accessible to users, accessed and dirty.
+/// The bits of an entry that is present, writable, accessible to users, accessed and dirty, for a very high frame.
 const MARK: u64 = 0xf0_0000_0867;
 const MARK_BITS: u64 = !0xffff_f000;
 const NR_AT_ONCE: usize = 8;
 const NR_PARTS: usize = 16;
 
-/// Memory that comes and goes.
+/// Memory that is taken and given back again and again.
 pub(super) struct Squatter {
     map: Map,
     turn: usize,
@@ -26,23 +26,23 @@ pub(super) struct Squatter {
 impl Squatter {
     pub(super) fn new() -> Self {
         let map = Map::untouched(NR_PARTS * NR_AT_ONCE);
-        // The children of the races need not have it, and copy it.
+        // The children of the races do not need this memory, and must not copy it.
         map.advise(0, map.len_bytes, libc::MADV_DONTFORK);
         Self { map, turn: 0 }
     }
 
-    /// Whether a word is a mark of somebody else.
+    /// Whether a word is a squatter's mark.
     pub(super) fn is_mark(word: u64) -> bool {
         word & MARK_BITS == MARK
     }
 
-    /// The mark of a word.
+    /// Returns the mark for a word at this address, counted in words.
     pub(super) fn mark_of(word: usize) -> u64 {
         MARK | (word as u64 & 0xf_ffff) << 12
     }
 
-    /// Takes pages, those first that this CPU has freed last. Now and then gives back all: seldom, because the other
-    /// CPUs have to be asked to forget them.
+    /// Takes a few pages, first those that this CPU has freed last. Now and then gives all of them back. That happens
+    /// seldom, because it needs a TLB flush on the other CPUs.
     pub(super) fn turn(&mut self) {
         let part = NR_AT_ONCE * page_bytes();
         self.mark(self.turn * part, part);
@@ -62,7 +62,7 @@ impl Squatter {
 
     fn mark(&self, offset: usize, len: usize) {
         for (mark, place) in self.words(offset, len) {
-            // SAFETY: The place lies in the mapping, of which no reference exists.
+            // SAFETY: The place lies in the mapping, and no reference to the mapping exists.
             unsafe { place.write_volatile(mark) };
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who takes pages, without asking anybody, and what has to be true of what it gets.
+//! The threads that take pages without any lock, and the checks of the pages they get.
 
 use std::{
     collections::VecDeque,
@@ -58,34 +58,34 @@ use crate::harness::{
 
 /// How many handles a taker keeps at a time.
 const NR_KEPT: usize = 6;
-/// How often a greedy taker takes pages and does not look.
+/// How often in each step a greedy taker takes pages without looking at them.
 const NR_IN_PASSING: usize = 32;
-/// How many pages of what was taken are looked at, at most.
+/// How many of the taken pages a taker looks at, at most.
 const NR_LOOKS: usize = 2;
-/// Each handle that a taker has at a time writes to words of its own.
+/// The number of slots of a taker: each of its handles writes to words of its own.
 const NR_SLOTS: usize = NR_KEPT + 2;
-/// Where the words of the takers begin.
+/// The offset in a page where the takers' words begin.
 const WORDS: usize = 64;
 
-/// What was done, by all takers of a race.
+/// The work of all takers of a race.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) takes: AtomicU64,
     pub(super) pages: AtomicU64,
     pub(super) fast_pages: AtomicU64,
-    /// What came of each way of asking.
+    /// The results of each way of asking.
     pub(super) ways: Ways,
     /// Pages that were looked at through a handle.
     pub(super) looks: AtomicU64,
-    /// Of those, how many were without a stamp: not stamped yet.
+    /// How many of these pages had no stamp yet.
     pub(super) blank: AtomicU64,
-    /// Pages whose frame was compared with the one that is mapped.
+    /// Pages whose frame was compared with the mapped one.
     pub(super) places: AtomicU64,
     /// How often the owner had no access to its memory.
     pub(super) owner_faults: AtomicU64,
-    /// Of those that were looked at, how often the owner had to see the same, and did.
+    /// How often the owner had to see the same bytes as the handle, and did.
     pub(super) agreed: AtomicU64,
-    /// How often a page was looked at that was replaced since it was taken.
+    /// How often a page was looked at that had been replaced since it was taken.
     pub(super) outlived: AtomicU64,
 }
 
@@ -97,7 +97,7 @@ pub(super) struct Taker<'a> {
     rules: &'a Rules,
     owner: Owner,
     random: SmallRng,
-    /// The seed that the race has now, and the one that the numbers come from.
+    /// The present seed of the race, and the seed of this taker's random numbers.
     seed_now: &'a AtomicU64,
     seed: u64,
     number: usize,
@@ -105,24 +105,24 @@ pub(super) struct Taker<'a> {
     kept: VecDeque<Kept<'a>>,
 }
 
-/// What is known of a page before it is taken.
+/// The state of a page before it is taken.
 #[derive(Clone, Copy, Debug)]
 struct Before {
-    /// Which one is there: [`Arena::version`].
+    /// The version of the page, from [`Arena::version`].
     version: Option<u32>,
-    /// Whether it has its stamp: [`Arena::stamped`].
+    /// The number of its stamp, from [`Arena::stamped`].
     stamped: Option<u32>,
 }
 
-/// A page of what was taken, and what it held.
+/// A taken page that the taker looks at, and what it found there.
 #[derive(Clone, Copy, Debug)]
 struct Look {
-    /// Which page of the arena, and of the handle.
+    /// The index of the page in the arena, and in the handle.
     page: usize,
     nth: usize,
     before: Before,
     stamp: u64,
-    /// What was written through the handle.
+    /// The word that was written through the handle.
     written: Option<u64>,
 }
 
@@ -132,7 +132,7 @@ struct Kept<'a> {
     request: Request,
     looks: Vec<Look>,
     slot: usize,
-    /// Which pages of the arena are pinned.
+    /// The pages of the arena that are pinned, as indices.
     pins: Range<usize>,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Taker<'a> {
         }
     }
 
-    /// Takes a piece of the arena and looks at it. Releases it, or what was taken some time ago.
+    /// Takes a piece of the arena and looks at it. Releases that piece, or one that was taken some time ago.
     pub(super) fn step(&mut self) {
         self.operation += 1;
         let seed = self.seed_now.load(Ordering::Relaxed);
@@ -173,7 +173,8 @@ impl<'a> Taker<'a> {
         }
         let (offset, len) = self.arena.piece(&mut self.random);
         let request = self.choose(offset, len);
-        // Before the pages are taken: they are those of this version, if it is still the same afterwards.
+        // Read the state before the pages are taken. If a version is the same afterwards, the page taken is the one of
+        // that version.
         let first = offset / page_bytes();
         let before: Vec<_> = (first..first + len / page_bytes())
             .map(|page| Before {
@@ -222,7 +223,8 @@ impl<'a> Taker<'a> {
         }
     }
 
-    /// Pins what is there, and leaves it to who sweeps to find out that it should not have been.
+    /// Pins present pages, without looking at them, and holds them until a sweep is over. The sweep checks that it
+    /// takes no pinned page away.
     fn take_in_passing(&mut self) {
         let (offset, len) = self.arena.piece(&mut self.random);
         let request = fast_only(writable(self.arena.map.addr + offset, len).how(How::Pin));
@@ -239,7 +241,7 @@ impl<'a> Taker<'a> {
         pages.release().expect("UNPIN");
     }
 
-    /// Releases all.
+    /// Releases all handles.
     pub(super) fn finish(mut self) {
         while let Some(kept) = self.kept.pop_front() {
             self.release(kept);
@@ -267,7 +269,8 @@ impl<'a> Taker<'a> {
             .collect()
     }
 
-    /// Takes pages, and counts them. None if there were none, or an error that the race allows, which is counted, too.
+    /// Takes pages and counts them. Returns `None` if there were no pages, or after an error that the race allows.
+    /// Errors are counted, too.
     fn take(&self, request: &Request) -> Option<Pinned<'a>> {
         let way = Way::of(request);
         self.tally.ways.note_request(way);
@@ -298,7 +301,7 @@ impl<'a> Taker<'a> {
         Some(pages)
     }
 
-    /// An access of the owner to its memory. It has none only where the race says so.
+    /// Checks an access of the owner to its memory. It may fail only if the race allows that.
     fn as_owner<T>(&self, done: Option<T>, request: &Request) -> Option<T> {
         if done.is_none() {
             self.tally.owner_faults.fetch_add(1, Ordering::Relaxed);
@@ -311,7 +314,7 @@ impl<'a> Taker<'a> {
         done
     }
 
-    /// For messages: what is needed to find it again.
+    /// Returns what a message needs for finding the operation again.
     fn whose(&self, request: &Request, look: Option<&Look>) -> String {
         format!(
             "seed {}, taker {}, operation {}, {request:x?}, {look:x?}",
@@ -319,14 +322,14 @@ impl<'a> Taker<'a> {
         )
     }
 
-    /// Words that no handle of this taker writes to.
+    /// Returns a slot whose words no handle of this taker uses.
     fn free_slot(&self) -> usize {
         (0..NR_SLOTS)
             .find(|slot| self.kept.iter().all(|kept| kept.slot != *slot))
             .expect("there are more than handles")
     }
 
-    /// Where in a page the taker writes by a handle, and where as the owner.
+    /// Returns the offsets in a page at which the taker writes: through the handle, and as the owner.
     fn words(&self, slot: usize) -> [usize; 2] {
         let first = WORDS + (self.number * NR_SLOTS + slot) * 16;
         [first, first + 8]
@@ -341,15 +344,15 @@ impl<'a> Taker<'a> {
         let word = 0x7a6e << 48 | (self.number as u64) << 40 | self.operation << 8;
         look.stamp = read(pages, at);
         self.check_stamp(request, look, look.stamp);
-        // A plain reference promises nothing about whose bytes these are, nor does a short pin for reading of what was
-        // not written to yet.
+        // A plain reference does not promise that the owner sees the same bytes. Neither does a short-term pin for
+        // reading of a page that was not written yet.
         let promised = match request.how {
             How::LongTerm => true,
             How::Pin => request.access == Access::Write || look.stamp != 0,
             How::Get => false,
         };
         let mut seen = Vec::new();
-        // Only a pin allows to write.
+        // Only a pin allows writing.
         if request.access == Access::Write && request.how != How::Get {
             store(pages, at + by_handle, &word.to_ne_bytes());
             look.written = Some(word);
@@ -385,7 +388,7 @@ impl<'a> Taker<'a> {
         self.look_again(pages, request, look, slot);
     }
 
-    /// Puts the page back into the state that all are in.
+    /// Restores the contents that all pages have in common.
     fn clean(
         &self,
         pages: &Pinned<'_>,
@@ -399,9 +402,9 @@ impl<'a> Taker<'a> {
         self.as_owner(self.owner.store(addr, 0), request);
     }
 
-    /// Fails if a page that is held is somebody else's by now.
+    /// Fails if a held page belongs to somebody else by now.
     fn look_again(&self, pages: &Pinned<'_>, request: &Request, look: &Look, slot: usize) {
-        // It is replaced by now, or about to be.
+        // The page has been replaced, or is about to be.
         let version = look.before.version;
         if version.is_some() && self.arena.version(look.page) != version {
             self.tally.outlived.fetch_add(1, Ordering::Relaxed);
@@ -443,7 +446,7 @@ impl<'a> Taker<'a> {
         let stamped = look.before.stamped;
         let had_stamp = stamped.is_some() && self.arena.stamped(look.page) == stamped;
         let whose = match stamp {
-            // Its contents went, and were not there yet, at some time since just before it was taken.
+            // At some time since just before the page was taken, its contents were given up or not stamped yet.
             0 if !had_stamp => return,
             0 => "that was freed and zeroed",
             _ if Squatter::is_mark(stamp) => "of somebody else",
@@ -455,7 +458,7 @@ impl<'a> Taker<'a> {
         );
     }
 
-    /// Fails if a page that is pinned is not the one that is mapped, after the owner has written to it.
+    /// Fails if a pinned page is not the mapped one after the owner has written to it.
     fn look_at_places(
         &self,
         pages: &Pinned<'_>,
@@ -484,7 +487,7 @@ impl<'a> Taker<'a> {
         let first = (request.addr - self.arena.map.addr) / page_bytes();
         for (nth, (held, mapped)) in held.zip(mapped).enumerate() {
             let version = self.arena.version(first + nth);
-            // What is about to be moved is not there for a moment.
+            // A page that is being moved is absent for a moment.
             if mapped != 0 && version.is_some() && version == before[nth].version {
                 assert_eq!(
                     held,
@@ -507,8 +510,8 @@ impl<'a> Taker<'a> {
     }
 }
 
-/// A word, as who has the handle sees it. The kernel may copy it byte by byte, half of it before the owner writes and
-/// half of it after that: what is the same twice was there at one time.
+/// Reads a word through a handle. The kernel may copy it byte by byte, one half before and the other half after a write
+/// of the owner. A value that is read twice in a row existed at one time.
 fn read(pages: &Pinned<'_>, offset: usize) -> u64 {
     let read_once = || {
         let mut word = [0; 8];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all races together have done. Each runs in a process of its own, and adds to memory that they share.
+//! The sums over all races. Each race runs in a process of its own, and adds to memory that they share.
 
 use std::sync::{
     atomic::{
@@ -16,12 +16,12 @@ const NR: usize = 4;
 
 static TOTAL: OnceLock<&'static [AtomicU64; NR]> = OnceLock::new();
 
-/// Makes the memory, before there are other processes.
+/// Makes the shared memory. Must be called before there are other processes.
 pub(super) fn begin() {
     TOTAL.get_or_init(shared::numbers);
 }
 
-/// Adds what a race has done: how often it took pages, and how many of them it looked at.
+/// Adds the numbers of a race: disturbances, how often it took pages, and how many of them it looked at.
 pub(super) fn add(disturbances: u64, takes: u64, looks: u64) {
     if let Some(total) = TOTAL.get() {
         for (sum, nr) in total.iter().zip([1, disturbances, takes, looks]) {
@@ -30,7 +30,7 @@ pub(super) fn add(disturbances: u64, takes: u64, looks: u64) {
     }
 }
 
-/// A line about it, if there was any race.
+/// Returns a summary line, if a race has run.
 pub(crate) fn line() -> Option<String> {
     let total = TOTAL.get()?;
     let [races, disturbances, takes, looks] =

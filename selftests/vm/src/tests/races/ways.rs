@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ways in which takers ask for pages, and what came of each. A race of which one way had no part in has not shown
-//! anything about that way.
+//! The ways in which takers ask for pages, and the results of each. A race in which a way had no part shows nothing
+//! about that way.
 
 use std::{
     collections::BTreeMap,
@@ -44,7 +44,7 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// Each of them.
+    /// Returns all ways.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         HOWS.into_iter().flat_map(|how| {
             ACCESSES.into_iter().flat_map(move |access| {
@@ -57,7 +57,7 @@ impl Way {
         })
     }
 
-    /// One of them. Pins are what most races are about.
+    /// Selects a way at random, more often a pin, because most races are about pins.
     fn at_random(random: &mut SmallRng) -> Self {
         Self {
             how: [How::Get, How::Pin, How::Pin, How::LongTerm][random.random_range(0..4)],
@@ -66,7 +66,7 @@ impl Way {
         }
     }
 
-    /// The way in which a request asks.
+    /// Returns the way of a request.
     pub(super) fn of(request: &Request) -> Self {
         Self {
             how: request.how,
@@ -91,12 +91,12 @@ impl fmt::Display for Way {
     }
 }
 
-/// Pages of a race that cannot be had in some ways, whoever takes them.
+/// Pages of a race that cannot be taken in this way, by any taker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refusal {
     pub(super) how: How,
     pub(super) access: Access,
-    /// What the slow path answers. Without it nothing is taken.
+    /// The error number of the slow path. The fast walk alone takes nothing and returns no error.
     pub(super) errno: i32,
 }
 
@@ -106,31 +106,31 @@ impl Refusal {
     }
 }
 
-/// What is allowed to go wrong in a race.
+/// The failures that a race allows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     pub(super) refusals: Vec<Refusal>,
-    /// At times there is no mapping, or one without the right.
+    /// At times the memory is not mapped, or mapped without the right.
     pub(super) may_be_absent: bool,
-    /// Pages may lie where nothing may stay for long, and have to be moved first.
+    /// Pages may lie where nothing may be pinned for long, so they have to be moved first.
     pub(super) may_have_to_move: bool,
 }
 
 impl Rules {
-    /// Whether a request that asks in this way may fail with this error.
+    /// Whether a request in this way may fail with this error.
     pub(super) fn allow(&self, way: Way, errno: i32) -> bool {
         let refused = |refusal: &Refusal| refusal.covers(way) && refusal.errno == errno;
         match errno {
             _ if way.fallback == Fallback::Never => false,
             libc::EFAULT if self.may_be_absent => true,
-            // Another taker holds the page: migrate_longterm_unpinnable_folios() could not move it.
+            // Another taker holds the page, so migrate_longterm_unpinnable_folios() could not move it.
             libc::ENOMEM if self.may_have_to_move && way.how == How::LongTerm => true,
             _ => self.refusals.iter().any(refused),
         }
     }
 }
 
-/// What came of one way.
+/// The results of one way.
 #[derive(Debug, Default)]
 struct Count {
     asked: AtomicU64,
@@ -140,7 +140,7 @@ struct Count {
     looks: AtomicU64,
 }
 
-/// What came of each.
+/// The results of each way.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     counts: [Count; NR],
@@ -171,7 +171,7 @@ impl Ways {
         *errors.entry((way.index(), errno)).or_default() += 1;
     }
 
-    /// The way in which to ask next: half of the time one that there is no evidence of yet.
+    /// Selects the way of the next request. Half of the time it is a way without evidence so far.
     pub(super) fn choose(&self, rules: &Rules, random: &mut SmallRng) -> Way {
         let way = Way::at_random(random);
         if random.random_ratio(1, 2) {
@@ -185,8 +185,8 @@ impl Ways {
         }
     }
 
-    /// What is wrong with what came of a way so far: it has to have had pages that were looked at, unless it is refused
-    /// and must not have had any.
+    /// Returns what is wrong with the results of a way so far. There must have been pages that were looked at, unless
+    /// the way is refused and must not have had any.
     fn complaint(&self, way: Way, rules: &Rules) -> Option<String> {
         let count = &self.counts[way.index()];
         let [taken, looks] = [&count.taken, &count.looks].map(|n| n.load(Ordering::Relaxed));
@@ -201,13 +201,13 @@ impl Ways {
         Some(format!("{way}: {what}"))
     }
 
-    /// What is wrong with all of them.
+    /// Returns what is wrong with the results of all ways.
     pub(super) fn complaints(&self, rules: &Rules) -> Vec<String> {
         let complaint = |way| self.complaint(way, rules);
         Way::all().filter_map(complaint).collect()
     }
 
-    /// What came of a way, in words.
+    /// Describes the results of a way.
     fn result(&self, way: Way) -> String {
         let count = &self.counts[way.index()];
         let [asked, taken, looks] =
@@ -220,7 +220,7 @@ impl Ways {
         result
     }
 
-    /// What came of each way, in some lines.
+    /// Describes the results of all ways, in some lines.
     pub(super) fn report(&self) -> String {
         let results: Vec<_> = Way::all().map(|way| self.result(way)).collect();
         let lines: Vec<_> = results
@@ -241,7 +241,7 @@ mod tests {
         fallback: Fallback::Slow,
     };
 
-    /// All ways had pages, but those that are not `wanted`.
+    /// Returns results in which all `wanted` ways had pages, and no other way.
     fn taken(wanted: impl Fn(Way) -> bool) -> Ways {
         let ways = Ways::default();
         for way in Way::all() {
