@@ -2,7 +2,7 @@
 
 //! Verify that MEASURE
 //!
-//! - times each engine against each other one, and reports how many pages it took and the cost;
+//! - times each pair of engines, and reports how many pages it took and the cost;
 //! - needs less memory for a list of runs than for an array of pages if the pages are huge;
 //! - attributes the costs to the right engine, and shows costs that grow with the range;
 //! - reports the engine's longest section with interrupts off, and does not change the one in STATS;

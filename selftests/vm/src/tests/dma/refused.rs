@@ -112,7 +112,7 @@ pub(super) fn bounds() {
         refused(from_device(&buffer, offset, len, at), libc::EINVAL, &what);
     }
     is(&map, &data);
-    // Transfer the device's whole memory at once. QEMU 7.2 would crash if the driver did that in one piece.
+    // Transfer the device's whole memory at once. QEMU 7.2 would abort if the driver did that in one piece.
     buffer.copy_to_device(0, device_bytes, 0).expect("whole");
     from_device(&buffer, 2 * page_bytes(), device_bytes, 0).expect("whole");
     let mut expected = data;

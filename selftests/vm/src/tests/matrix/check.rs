@@ -145,7 +145,7 @@ fn found(device: &Device, situation: &Situation, way: Way) -> u64 {
         outlook.taken(Engine::Rust),
         "{what}: {c:x?}"
     );
-    // Some memory exists only once, so an earlier test has already taken it.
+    // Some memory exists only once, so an earlier comparison has already taken it.
     if scene.is_guarded {
         case.stopped(c.stop_first, c.stop_addr_first, &outlook, &what);
         if outlook.nr_fast() >= c.nr_pages_first {
@@ -277,7 +277,8 @@ fn without_slow_path(device: &Device, scene: &Scene, way: Way, state: State) -> 
         );
         assert_eq!(taken.nr_by_level(), outlook.by_level(), "{what}: by level");
         case.stopped(taken.raw().stop, taken.raw().stop_addr, &outlook, &what);
-        // The kernel has such a function for references only. A pin must not take a page that a reference cannot take.
+        // The kernel has a fast-only function for references only. A pin must not take a page that a reference cannot
+        // take.
         let request = request.how(How::Get);
         let by_kernel = case.take(device, &request, Engine::Kernel).expect("PIN");
         let (ours, theirs) = (frames_of(&taken), frames_of(&by_kernel));

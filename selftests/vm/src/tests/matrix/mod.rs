@@ -6,8 +6,8 @@
 //!
 //! - at first touch, on memory that is made anew for each engine: the same number of pages or the same error, pages of
 //!   the same kind, mapped in the same way, as many pins in /proc/vmstat, and the contents that the owner wrote;
-//! - on memory that is made anew, and that one comparison lets the Rust engine take as it is and then the kernel's
-//!   function: the same pages;
+//! - on memory that is made anew, and that the Rust engine takes as it is and the kernel's function after that, within
+//!   one comparison: the same pages;
 //! - on memory at rest, which the kernel's function has taken before: the same pages, the same reference counts, pin
 //!   counts and referenced flags;
 //! - without the slow path, at first touch and at rest: the same pages as `get_user_pages_fast_only()`. The kernel has

@@ -36,7 +36,7 @@ impl Squatter {
         word & MARK_BITS == MARK
     }
 
-    /// Returns the mark for a word at this address, counted in words.
+    /// Returns the mark of the word with this number.
     pub(super) fn mark_of(word: usize) -> u64 {
         MARK | (word as u64 & 0xf_ffff) << 12
     }

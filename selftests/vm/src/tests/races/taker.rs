@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The threads that take pages without any lock, and the checks of the pages they get.
+//! The threads that take pages without coordinating with the other threads, and the checks of the pages they get.
 
 use std::{
     collections::VecDeque,
