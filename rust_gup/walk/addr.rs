@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Addresses, frames and ranges.
+//! Physical addresses, page frames, and the range of user memory that a request covers.
 
-/// A physical address. 64 bits on every host: 32-bit machines with PAE or LPAE have more than 32 too.
+/// A physical address. It has 64 bits on every host, because 32-bit machines with PAE or LPAE have more than 32 as
+/// well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PhysAddr(u64);
 
 impl PhysAddr {
-    /// The address with this value.
+    /// Wraps the address `addr`.
     pub const fn new(addr: u64) -> Self {
         Self(addr)
     }
 
-    /// Its value.
+    /// Returns the address as a number.
     pub const fn as_u64(self) -> u64 {
         self.0
     }
@@ -23,24 +24,24 @@ impl PhysAddr {
 pub struct Pfn(u64);
 
 impl Pfn {
-    /// The frame with this number.
+    /// Wraps the frame number `pfn`.
     pub const fn new(pfn: u64) -> Self {
         Self(pfn)
     }
 
-    /// Its number.
+    /// Returns the frame number.
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 
-    /// The frame `nr_pages` further on.
+    /// Returns the frame that is `nr_pages` pages further on.
     #[inline(always)]
     pub const fn add(self, nr_pages: u64) -> Self {
         Self(self.0.wrapping_add(nr_pages))
     }
 }
 
-/// Why a request for a range is refused before anything is walked.
+/// The reason why a range is refused before the walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeError {
     /// No byte was asked for. `mm/gup.c` relies on its callers here: its loops are all `do`/`while`, and with no
@@ -56,9 +57,9 @@ pub enum RangeError {
 ///
 /// # Invariants
 ///
-/// - `first` is the address of the start of a page.
-/// - `nr_pages` is not 0, and the last byte of the last page does not lie beyond the limit it was made with; no
-///   address of the range overflows.
+/// - `first` is page-aligned.
+/// - `nr_pages` is not 0. The last byte of the last page lies below the limit that was given to `new()`, so no address
+///   of the range overflows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserRange {
     first: u64,
@@ -67,11 +68,11 @@ pub struct UserRange {
 }
 
 impl UserRange {
-    /// The pages of `1 << page_shift` bytes that hold the bytes `[addr, addr + len_bytes)`.
+    /// Makes the range of the pages of `1 << page_shift` bytes that hold the bytes `[addr, addr + len_bytes)`.
     ///
-    /// `limit` is the first address that is not user space (`TASK_SIZE_MAX`), the start of a page.
+    /// `limit` is the first address beyond user space (`TASK_SIZE_MAX`). It must be page-aligned.
     ///
-    /// Everything is computed with the last byte rather than with the end, which need not exist in 64 bits.
+    /// The computation uses the last byte of the range instead of its end, because the end may not fit in 64 bits.
     #[doc(alias = "gup_fast_fallback")]
     pub fn new(addr: u64, len_bytes: u64, page_shift: u32, limit: u64) -> Result<Self, RangeError> {
         let page_mask = (1u64 << page_shift).wrapping_sub(1);
@@ -83,7 +84,7 @@ impl UserRange {
             return Err(RangeError::BeyondUserSpace);
         }
         let first = addr & !page_mask;
-        // INVARIANT: `first` is aligned. `limit` is aligned, so with `last` the whole last page lies below it.
+        // INVARIANT: `first` is aligned. `limit` is aligned and `last` lies below it, so the whole last page does.
         Ok(Self {
             first,
             nr_pages: (last.wrapping_sub(first) >> page_shift).wrapping_add(1),
@@ -91,17 +92,17 @@ impl UserRange {
         })
     }
 
-    /// Address of the first page.
+    /// Returns the address of the first page.
     pub const fn first(&self) -> u64 {
         self.first
     }
 
-    /// Number of pages.
+    /// Returns the number of pages.
     pub const fn nr_pages(&self) -> u64 {
         self.nr_pages
     }
 
-    /// Where in the first page the first byte lies that was asked for.
+    /// Returns the offset of the first requested byte in the first page.
     pub const fn offset(&self) -> u64 {
         self.offset
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries as they were read.
+//! Entries as they were read, and the pages that they mapped at that moment.
 
 use core::marker::PhantomData;
 
@@ -17,10 +17,10 @@ use super::{
     Tables, //
 };
 
-/// The value an entry had when it was read, and where it was read.
+/// The value of an entry when it was read, and the slot from which it was read.
 ///
-/// This is all that there ever is of a live entry: no reference to it exists. Whether it is still the same is one
-/// question for entries of every level.
+/// No reference to a live entry exists anywhere. The walk has only values of this type, and one method, `is_current()`,
+/// answers for entries of every level whether the entry has changed.
 ///
 /// # Invariants
 ///
@@ -32,7 +32,7 @@ pub struct Seen<S> {
 }
 
 impl<S: Copy> Seen<S> {
-    /// Reads an entry.
+    /// Reads the entry with this index, once.
     #[inline(always)]
     pub(super) fn read<F, T>(tables: T, entries: T::Entries, index: Index) -> Self
     where
@@ -47,13 +47,13 @@ impl<S: Copy> Seen<S> {
         }
     }
 
-    /// The value that was read.
+    /// Returns the value that was read.
     #[inline(always)]
     pub fn raw(&self) -> u64 {
         self.raw
     }
 
-    /// Decodes an entry of a table of base pages, that with this index.
+    /// Decodes the entry as one of a table of base pages. `index` is its index in that table.
     #[inline(always)]
     pub(super) fn page<F, T>(
         &self,
@@ -73,8 +73,8 @@ impl<S: Copy> Seen<S> {
         Ok(Mapped::new(leaf))
     }
 
-    /// Decodes an entry above the table of base pages: the page of a huge leaf that it maps at `addr`, and how many of
-    /// the leaf there are from that one on; or none, if it points to a table.
+    /// Decodes the entry as one above the table of base pages. Returns `None` if it points to a table. For a huge leaf,
+    /// returns the page that it maps at `addr`, and the number of pages from that one to the end of the leaf.
     #[inline(always)]
     pub(super) fn interior<F, T>(
         &self,
@@ -102,8 +102,8 @@ impl<S: Copy> Seen<S> {
         Ok(Some((mapped, nr_in_leaf.wrapping_sub(offset))))
     }
 
-    /// Reads the entry again: is it the same, in all bits? Also the accessed and dirty bits count, as they do in C; a
-    /// walk that starts over from the new value loses nothing.
+    /// Re-reads the entry. Returns whether all of its bits are the same, the accessed and dirty bits included, as in C.
+    /// A walk that starts over with the new value loses nothing.
     #[inline(always)]
     pub(super) fn is_current<F, T>(&self, tables: T) -> bool
     where
@@ -116,8 +116,8 @@ impl<S: Copy> Seen<S> {
 
 /// A page that an entry mapped when it was read.
 ///
-/// Only decoding an entry that was read makes one, and only one of these leads to a page of the machine
-/// ([`Folios::page()`](super::Folios::page)), by entries of the same tables. A frame number does not do:
+/// Only decoding an entry that was read makes a `Mapped`, and [`Folios::page()`](super::Folios::page) takes only a
+/// `Mapped` of the same tables. Code that passes a frame number does not compile:
 ///
 /// ```
 /// # use rust_gup_host::walk::{Folios, Mapped};
@@ -135,7 +135,8 @@ impl<S: Copy> Seen<S> {
 ///
 /// # Invariants
 ///
-/// `leaf` is what an entry that `S` names meant when it was read, or that with a later page of the same huge leaf.
+/// `leaf` is the decoded value of an entry that was read from a slot of type `S`. For a huge leaf, its frame may be
+/// that of a later page of the leaf.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapped<S> {
     leaf: Leaf,
@@ -151,13 +152,13 @@ impl<S> Mapped<S> {
         }
     }
 
-    /// Its frame.
+    /// Returns the frame of the page.
     #[inline(always)]
     pub fn frame(&self) -> Pfn {
         self.leaf.first
     }
 
-    /// Whether the entry lets user space write.
+    /// Returns whether the entry lets user space write.
     #[inline(always)]
     pub fn writable(&self) -> bool {
         self.leaf.writable

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking references, and deciding about pages that are referenced.
+//! Takes references on folios, and decides about pages once they are referenced.
 
 use core::marker::PhantomData;
 
@@ -15,62 +15,63 @@ use super::{
     Stop, //
 };
 
-/// What a pin adds to the reference count of a folio of one page, which has no pin count
+/// The number that a pin adds to the reference count of a folio of one page, which has no pin count
 /// (`GUP_PIN_COUNTING_BIAS`, `include/linux/mm.h:2262`).
 #[doc(alias = "GUP_PIN_COUNTING_BIAS")]
 pub(super) const PIN_BIAS: u32 = 1024;
 
-/// The most references that a folio may have for the walk to take more of it.
+/// The most references that a folio may have if the walk is to take more.
 ///
-/// A count has 32 bits and is signed; at 2^31 it would be negative, and the kernel then refuses the folio to everybody
-/// (`try_get_folio()`), for as long as the references are held. `mm/gup.c` takes pages up to there. A quarter of that
-/// leaves the other three to those who do not come through here, is still 524288 pins of a small folio, and 2048 of all
-/// of a folio of 1 GiB, and is far more than mappings make of a page: each needs a process or a VMA. One grab adds 2^18
-/// at most.
+/// A count has 32 bits and is signed. At 2^31 it would be negative, and the kernel would then refuse the folio to
+/// everybody (`try_get_folio()`), for as long as the references are held. `mm/gup.c` takes pages up to that point. The
+/// walk stops at a quarter of it, and leaves the other three quarters to other code. A quarter still allows 524288 pins
+/// of a small folio, or 2048 pins of a whole folio of 1 GiB. It is also far more than the mappings of a page add,
+/// because each mapping needs a process or a VMA. One grab adds 2^18 at most.
 pub const MAX_REFS: u32 = 1 << 29;
 
-/// Whether references may be taken on a folio that has `refcount` of them. None: it is being freed, split or migrated.
-/// Negative: the count overflows, where C warns and refuses too.
+/// Returns whether the walk may take references on a folio that has `refcount` of them: at least one, at most
+/// [`MAX_REFS`]. If the count is zero, the folio is being freed, split or migrated. If it is negative, it has
+/// overflowed; C then warns and refuses, too.
 #[doc(alias("try_get_folio", "folio_ref_try_add"))]
 #[inline(always)]
 pub const fn may_be_referenced(refcount: i32) -> bool {
-    // In one comparison: 0 becomes the highest number, and those below 0 are high already.
+    // One comparison is enough: 0 becomes the highest number, and negative numbers are high already.
     (refcount as u32).wrapping_sub(1) < MAX_REFS
 }
 
-/// Whether a folio has one page or more: a type, so that the common case of one page is compiled on its own.
+/// The size class of a folio: one page, or more. It is a type, so that the common case of one page is compiled on its
+/// own.
 pub(super) trait SizeClass {
-    /// Whether it has more than one.
+    /// Whether the folio has more than one page.
     const LARGE: bool;
 }
 
-/// One page.
+/// A folio of one page.
 pub(super) enum Small {}
 
 impl SizeClass for Small {
     const LARGE: bool = false;
 }
 
-/// More than one.
+/// A folio of more than one page.
 pub(super) enum Large {}
 
 impl SizeClass for Large {
     const LARGE: bool = true;
 }
 
-/// What has to be true of a folio because of the zone that it lies in: a type, so that ordinary memory is asked
-/// nothing.
+/// The checks that the zone of a folio requires. It is a type, so that ordinary memory pays for no check.
 pub(super) trait Zone<M: Folios>: Copy {
-    /// Refuses what may not be taken.
+    /// Refuses a folio that may not be taken.
     ///
-    /// Asked twice: before a reference is tried, as C does, and with the reference in hand, when the answer is that of
-    /// the folio that is held. Ordinary memory refuses nothing.
+    /// The walk calls this twice: before it tries to take a reference, as C does, and with the reference in hand, when
+    /// the answer is about the folio that is held. Ordinary memory is never refused.
     #[inline(always)]
     fn check(self, _folios: M, _folio: M::Folio) -> Result<(), Stop> {
         Ok(())
     }
 
-    /// Writes the run of `nr_pages` pages from `first` on, of a folio that is referenced. Returns whether there is
+    /// Writes the run of `nr_pages` pages from `first` on. The folio must be referenced. Returns whether there was
     /// room.
     fn push(
         self,
@@ -82,7 +83,7 @@ pub(super) trait Zone<M: Folios>: Copy {
     ) -> Result<bool, Stop>;
 }
 
-/// Not `ZONE_DEVICE`.
+/// Ordinary memory, in any zone but `ZONE_DEVICE`.
 #[derive(Clone, Copy)]
 pub(super) struct Ordinary;
 
@@ -100,7 +101,7 @@ impl<M: Folios> Zone<M> for Ordinary {
     }
 }
 
-/// Not `ZONE_DEVICE`, behind a run that was written before.
+/// Ordinary memory, behind a run that was written before.
 #[derive(Clone, Copy)]
 pub(super) struct Another;
 
@@ -118,16 +119,18 @@ impl<M: Folios> Zone<M> for Another {
     }
 }
 
-/// `ZONE_DEVICE`.
+/// Device memory, in `ZONE_DEVICE`.
 #[derive(Clone, Copy)]
 pub(super) struct Device {
-    /// Whether the caller knows what to do with peer-to-peer memory.
+    /// Whether the caller accepts PCI peer-to-peer memory.
     pub(super) admits_p2pdma: bool,
 }
 
 impl<M: Folios> Zone<M> for Device {
-    /// `is_pci_p2pdma_page()` dereferences `folio->pgmap`, which is NULL while `dax_folio_put()` takes an fsdax folio
-    /// apart (`dax_folio_reset_order()`, `fs/dax.c:423`). Here that is as good a sign as any that the folio changes.
+    /// Refuses peer-to-peer memory that the caller does not accept, and a folio without a page map.
+    ///
+    /// C dereferences `folio->pgmap` in `is_pci_p2pdma_page()`. The pointer is NULL while `dax_folio_put()` takes an
+    /// fsdax folio apart (`dax_folio_reset_order()`, `fs/dax.c:423`). Here NULL means that the folio is changing.
     #[doc(alias("is_pci_p2pdma_page", "FOLL_PCI_P2PDMA"))]
     #[inline(always)]
     fn check(self, folios: M, folio: M::Folio) -> Result<(), Stop> {
@@ -138,8 +141,10 @@ impl<M: Folios> Zone<M> for Device {
         }
     }
 
-    /// Each page holds its page map too. The references on the pages do not keep it: device DAX goes with its memory
-    /// map under them (`kill_dev_dax()`, `drivers/dax/bus.c`; `memunmap_pages()`).
+    /// Takes a reference on the page map for each page, and writes the run.
+    ///
+    /// The references on the pages do not keep the page map: device DAX removes its memory map while the pages are
+    /// referenced (`kill_dev_dax()`, `drivers/dax/bus.c`; `memunmap_pages()`).
     #[inline(always)]
     fn push(
         self,
@@ -149,7 +154,8 @@ impl<M: Folios> Zone<M> for Device {
         first: Pfn,
         nr_pages: u32,
     ) -> Result<bool, Stop> {
-        // Room first: giving back the last reference on a page map wakes who waits for it, which takes a lock.
+        // Check for room first: giving back the last reference on a page map wakes the task that waits for it, which
+        // takes a lock.
         if !out.has_room() {
             return Ok(false);
         }
@@ -160,16 +166,16 @@ impl<M: Folios> Zone<M> for Device {
     }
 }
 
-/// A page and its folio before anything keeps them: a hint, good for choosing what to try.
+/// A page and its folio while the walk holds no reference on them. They are only a hint about what to try.
 pub(super) struct Sighting<M: Folios> {
     pub(super) page: M::Page,
     folio: M::Folio,
-    /// How many pages there are from this one to the end of the folio; at least 1.
+    /// Number of pages from this one to the end of the folio, at least 1.
     pub(super) nr_left: usize,
 }
 
 impl<M: Folios> Sighting<M> {
-    /// A page that looks to be a folio of its own.
+    /// Makes the sighting of a page that appears to be a folio of its own.
     #[inline(always)]
     pub(super) fn of_single(page: M::Page, folio: M::Folio) -> Self {
         Self {
@@ -179,11 +185,11 @@ impl<M: Folios> Sighting<M> {
         }
     }
 
-    /// A page, if it looks to be one of a large folio.
+    /// Makes the sighting of a page, if it appears to lie in a large folio.
     #[inline(always)]
     pub(super) fn of_large(folios: M, page: M::Page) -> Option<Self> {
         let folio = folios.folio(page);
-        // Only of a large folio there is a number of pages: it lies in the second `struct page`.
+        // Only a large folio has a number of pages: it lies in the second `struct page`.
         if !folios.state(folio).is_large() {
             return None;
         }
@@ -193,21 +199,22 @@ impl<M: Folios> Sighting<M> {
         Some(Self {
             page,
             folio,
-            // Nonsense, should the folio be torn down right now; the grab finds out.
+            // The number is nonsense if the folio is being torn down right now; the grab detects that.
             nr_left: nr_left.max(1),
         })
     }
 
-    /// Its flags.
+    /// Returns the flags of the folio.
     #[inline(always)]
     pub(super) fn state(&self, folios: M) -> M::State {
         folios.state(self.folio)
     }
 
-    /// Takes references on `nr` pages from this one on, which are in its folio, which looks to be of size `S`.
+    /// Takes references on `nr` pages from this one on. They must appear to lie in its folio, and the folio must appear
+    /// to be of size class `S`.
     ///
-    /// On success the folio can neither be freed nor split nor migrated until the [`Held`] is gone, because all these
-    /// freeze the reference count at the value they expect (`folio_ref_freeze()`).
+    /// On success the folio cannot be freed, split or migrated while the references of the [`Held`] exist, because each
+    /// of these freezes the reference count at the value that it expects (`folio_ref_freeze()`).
     #[doc(alias("try_grab_folio_fast", "try_get_folio"))]
     #[inline(always)]
     pub(super) fn try_grab<K: RefKind, S: SizeClass>(
@@ -218,8 +225,8 @@ impl<M: Folios> Sighting<M> {
         zone: impl Zone<M>,
     ) -> Result<Held<M, K, S>, Stop> {
         zone.check(folios, self.folio)?;
-        // C adds 1 and, once it knows that the folio is small, 1023 more. Here the size class is guessed, both are
-        // added at once, and the guess is checked below with the reference in hand.
+        // C adds 1 and, once it knows that the folio is small, 1023 more. Here the walk guesses the size class, adds
+        // both at once, and checks the guess below with the reference in hand.
         let refs = nr_refs::<K, S>(nr);
         if !folios.try_add_refs(self.folio, refs) {
             return Err(why_not_referenced(folios.refcount(self.folio)));
@@ -233,14 +240,14 @@ impl<M: Folios> Sighting<M> {
             kind: PhantomData,
         };
 
-        // Between the look and the grab the folio may have been split, or freed and built anew. From here on its
-        // extent is fixed, and what matters is what it is now (`mm/gup.c:95`).
+        // The folio may have been split, or freed and built anew, before the grab. From here on its extent is fixed, so
+        // the walk checks what it is now (`mm/gup.c:95`).
         if S::LARGE {
             if folios.folio(self.page) != self.folio || !folios.state(self.folio).is_large() {
                 return Err(split());
             }
-            // Without this, a folio that was split into smaller ones, the first page staying its head, would hand out
-            // pages that no reference was taken on.
+            // Without this check, a folio that was split into smaller ones and kept its head would hand out pages on
+            // which no reference was taken.
             let end = folios
                 .index(self.folio, self.page)
                 .wrapping_add(nr as usize);
@@ -256,8 +263,8 @@ impl<M: Folios> Sighting<M> {
             return Err(longterm());
         }
 
-        // The pin count after the reference, and before the entries are read again: pairs with `smp_mb()` in
-        // `__folio_try_share_anon_rmap()` (`include/linux/rmap.h:765`).
+        // Add to the pin count after the reference, and before the re-read of the entries: this pairs with `smp_mb()`
+        // in `__folio_try_share_anon_rmap()` (`include/linux/rmap.h:765`).
         if K::PINS && S::LARGE {
             if folios.has_pincount(self.folio) {
                 folios.add_pincount(self.folio, nr);
@@ -270,8 +277,8 @@ impl<M: Folios> Sighting<M> {
     }
 }
 
-/// Reasons that come from a call, which keeps what has to do with them out of the hot loop: one call each, of which the
-/// compiler does not know the result, or it would load them before each test.
+/// Defines an out-of-line function for each reason. `black_box()` hides the value, otherwise the compiler would load
+/// the constants in the hot loop, before each test.
 macro_rules! out_of_line {
     ($($name:ident => $stop:ident;)*) => {
         $(
@@ -290,7 +297,8 @@ out_of_line! {
     split => Split;
 }
 
-/// What is wrong with such a count, as far as it still is.
+/// Returns the stop reason for a folio whose count the walk refused. `refcount` was read later, and may be valid by
+/// then.
 #[cold]
 #[inline(never)]
 fn why_not_referenced(refcount: i32) -> Stop {
@@ -301,7 +309,7 @@ fn why_not_referenced(refcount: i32) -> Stop {
     }
 }
 
-/// What is wrong with such an owner.
+/// Returns the stop reason for a folio whose owner the walk refused.
 #[cold]
 #[inline(never)]
 fn why_not_allowed(owner: Owner) -> Stop {
@@ -314,7 +322,7 @@ fn why_not_allowed(owner: Owner) -> Stop {
     }
 }
 
-/// How many references hold `nr` pages.
+/// Returns the number of references that hold `nr` pages.
 const fn nr_refs<K: RefKind, S: SizeClass>(nr: u32) -> u32 {
     if K::PINS && !S::LARGE {
         nr.wrapping_mul(PIN_BIAS)
@@ -323,7 +331,7 @@ const fn nr_refs<K: RefKind, S: SizeClass>(nr: u32) -> u32 {
     }
 }
 
-/// References that were taken and are not yet handed over. Dropping gives them back.
+/// References that the walk has taken and not yet handed over. Dropping the value gives them back.
 ///
 /// # Invariants
 ///
@@ -337,20 +345,19 @@ pub(super) struct Held<M: Folios, K: RefKind, S: SizeClass> {
     kind: PhantomData<(K, S)>,
 }
 
-/// How an entry maps a page, which decides where an anonymous page keeps its exclusive flag.
+/// The kind of entry that maps a page. It decides where an anonymous page keeps its exclusive flag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum MappedBy {
     /// An entry of a table of base pages: each page has its own flag.
     Page,
-    /// A huge leaf: the folio's first page speaks for all.
+    /// A huge leaf: the flag of the folio's first page holds for all pages.
     Leaf,
 }
 
 impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
-    /// Decides about the first `nr` pages, which start at the one that was sighted and whose entries were just found
-    /// unchanged.
+    /// Decides about the first `nr` pages, from the sighted one on. The walk has just found their entries unchanged.
     ///
-    /// Returns how many of them may be had, at least one, and if it is not all, why.
+    /// Returns how many of them the walk may take, at least one, and, if that is not all, the stop reason.
     #[inline(always)]
     pub(super) fn admit(
         &self,
@@ -362,7 +369,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
     ) -> Result<(u32, Result<(), Stop>), Stop> {
         self.check_allowed(rules)?;
         let mut admitted = (nr, Ok(()));
-        // `FOLL_WRITE` needs no look: a writable entry of an anonymous page means that it is exclusive
+        // `FOLL_WRITE` needs no check: a writable entry of an anonymous page means that the page is exclusive
         // (`mm/internal.h:1361`).
         if K::PINS && !rules.access.is_write() && !writable {
             admitted = self.check_exclusive(sighting.page, nr, mapped_by, rules)?;
@@ -370,14 +377,14 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         if K::PINS && mapped_by == MappedBy::Page && !self.folios.make_accessible(self.folio) {
             return Err(Stop::Inaccessible);
         }
-        // C sets the flag each time. Setting it where it is set costs a locked operation for nothing.
+        // C sets the flag each time. Setting a flag that is already set would waste a locked operation.
         if !self.folios.state(self.folio).is_referenced() {
             self.folios.set_referenced(self.folio);
         }
         Ok(admitted)
     }
 
-    /// Refuses secret memory, and what is file-backed and wanted for writing for long.
+    /// Refuses secret memory, and long-term pins for writing of file-backed memory.
     #[doc(alias = "gup_fast_folio_allowed")]
     #[inline(always)]
     fn check_allowed(&self, rules: &Rules) -> Result<(), Stop> {
@@ -386,7 +393,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         if !reject_file_backed && S::LARGE {
             return Ok(());
         }
-        // Most memory is; the others are told apart out of line.
+        // Most memory is anonymous. The other owners are told apart out of line.
         if self.folios.is_anon(self.folio) {
             return Ok(());
         }
@@ -398,8 +405,8 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         }
     }
 
-    /// Refuses an R/O pin of a page that others may share: its owner's next write would go to a copy, unseen by who
-    /// pinned it.
+    /// Refuses a read-only pin of a page that others may share: the owner's next write would go to a copy that the
+    /// holder of the pin does not see.
     #[doc(alias("gup_must_unshare", "PageAnonExclusive"))]
     fn check_exclusive(
         &self,
@@ -417,11 +424,11 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
                 Ok((nr, Ok(())))
             };
         }
-        // The flags after the entries: pairs with `smp_mb__after_atomic()` in `__folio_try_share_anon_rmap()`
+        // Read the flags after the entries: this pairs with `smp_mb__after_atomic()` in `__folio_try_share_anon_rmap()`
         // (`include/linux/rmap.h`), between clearing the flag and restoring the entry.
         folios.read_barrier();
         if mapped_by == MappedBy::Leaf {
-            // `mm/gup.c:2954` asks for `&folio->page`.
+            // `mm/gup.c:2954` checks `&folio->page`.
             let head = folios.nth(first, 0usize.wrapping_sub(folios.index(self.folio, first)));
             return if folios.is_anon_exclusive(head) {
                 Ok((nr, Ok(())))
@@ -440,8 +447,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         Ok((nr, Ok(())))
     }
 
-    /// Writes the run of the first `nr` pages, `first` and those behind it, for the caller. Returns whether there is
-    /// room.
+    /// Writes the run of the first `nr` pages, from `first` on, to `out`. Returns whether there was room.
     #[inline(always)]
     pub(super) fn write(
         &self,
@@ -460,7 +466,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         if surplus != 0 {
             self.give_back(surplus);
         }
-        // The references on `nr` pages are the caller's now.
+        // The references on `nr` pages belong to the caller now, so do not drop them.
         core::mem::forget(self);
     }
 
@@ -476,7 +482,7 @@ impl<M: Folios, K: RefKind, S: SizeClass> Held<M, K, S> {
         self.folios.put(self.folio, refs, pincount);
     }
 
-    /// Makes pins of the references on a large folio without a pin count.
+    /// Turns the references on a large folio without a pin count into pins.
     #[cold]
     fn add_bias(&mut self) -> Result<(), Stop> {
         let refs = self.nr.wrapping_mul(PIN_BIAS.wrapping_sub(1));

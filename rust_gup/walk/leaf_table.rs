@@ -31,7 +31,7 @@ use super::{
     Walker, //
 };
 
-/// Where a run begins, and the first look at it.
+/// The first entry of a run, as it was read and decoded.
 struct FirstEntry<S> {
     seen: Seen<S>,
     mapped: Mapped<S>,
@@ -57,9 +57,9 @@ impl<S: Copy> FirstEntry<S> {
     }
 }
 
-/// Why the loop ends before it has all.
+/// The reason why the loop ends before it has taken all pages.
 enum LoopEnd {
-    /// The next page cannot be had.
+    /// The walk cannot take the next page.
     Stop(Stop),
     /// The next folio is of another size class, node or zone.
     OtherFolio,
@@ -67,9 +67,9 @@ enum LoopEnd {
     NoRoom,
 }
 
-/// Entries of a table of base pages while runs are taken from them: all that the loop needs, by value. The compiler
-/// then keeps it in registers; behind a reference it would have to be loaded again after each atomic operation. So no
-/// function that is not inlined may be given a reference to it.
+/// The state of the loop over a table of base pages, by value. The compiler then keeps it in registers; it would have
+/// to load a value behind a reference again after each atomic operation. So only inlined functions may get a reference
+/// to this state.
 struct Leaves<'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
     tables: T,
     folios: M,
@@ -77,31 +77,31 @@ struct Leaves<'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
     /// The entry that points to the table.
     parent: Seen<T::Slot>,
     entries: T::Entries,
-    /// The folios that are taken are of this node and zone.
+    /// The node and zone of the folios that the loop takes.
     node_and_zone: usize,
-    /// The next entry.
+    /// Index of the next entry.
     index: usize,
-    /// The first entry that is not wanted.
+    /// Index of the first entry that is not wanted.
     end: usize,
     out: RunWriter<'r>,
-    /// How many reference operations it took.
+    /// Number of reference operations so far.
     nr_grabs: u64,
 }
 
 /// How the loop ended.
 struct LoopResult {
-    /// The next entry.
+    /// Index of the next entry.
     index: usize,
-    /// How many reference operations it took, if the folios are large; otherwise one a page.
+    /// Number of reference operations. `take_more()` leaves it 0 for small folios, which take one for each page.
     nr_grabs: u64,
-    /// What the writer finished with.
+    /// The result of [`RunWriter::finish()`].
     out: (Run, usize),
-    /// Why, if it does not have all.
+    /// The reason for the end, if the loop has not taken all pages.
     result: Result<(), LoopEnd>,
 }
 
 impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M> {
-    /// Takes pages from the next one on, as far as they are wanted and in this table.
+    /// Takes pages from the next one on, as far as the window wants them and this table has them.
     #[inline(always)]
     pub(super) fn take_table<K: RefKind, R: StaticRules>(
         &mut self,
@@ -110,7 +110,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
     ) -> Result<(), Stop> {
         let begin = F::LEVELS[0].index(self.progress.next).get();
         let nr_wanted = (self.nr_entries_left as u64).min(self.progress.nr_left) as usize;
-        // Last the end of the table, so that the compiler sees that no index lies beyond it.
+        // The end of the table comes last, so that the compiler sees that no index lies beyond it.
         let end = begin.wrapping_add(nr_wanted).min(F::LEVELS[0].nr_entries());
         let mut index = begin;
         loop {
@@ -174,10 +174,11 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
 }
 
 impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
-    /// Takes runs until all is taken, or there is a reason to end. Where the first one is, was looked up already.
+    /// Takes runs until all pages are taken, or until there is a reason to end. The caller has already looked up the
+    /// first run.
     ///
-    /// Most requests are small and end with that. What goes on with the next one is a function of its own, for the
-    /// registers' sake.
+    /// Most requests are small and end with the first run. Further runs have a function of their own, so that the
+    /// compiler keeps its state in registers.
     #[inline(always)]
     fn take_all<K: RefKind, R: StaticRules, S: SizeClass>(
         &mut self,
@@ -188,7 +189,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         if self.index >= self.end {
             return Ok(());
         }
-        // A copy, so that the address of this one remains unknown.
+        // Pass a copy, so that the address of `self` does not escape.
         let more = Leaves {
             out: self.out.reborrow(),
             nr_grabs: 0,
@@ -210,7 +211,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     #[inline(never)]
     fn take_more<K: RefKind, R: StaticRules, S: SizeClass>(mut self) -> LoopResult {
         let mut leaves = Leaves {
-            // That no entry lies beyond the table, the compiler has to see here again.
+            // The compiler has to see here again that no entry lies beyond the table.
             end: self.end.min(F::LEVELS[0].nr_entries()),
             out: self.out.reborrow(),
             ..self
@@ -236,8 +237,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         Ok(())
     }
 
-    /// Takes runs of device memory from the given entry on, while there is such of the same node. Apart from the rest,
-    /// which so has nothing to do with it.
+    /// Takes runs of device memory from the given entry on, while the folios are of the same node and zone. The loop is
+    /// apart from the others, so that ordinary memory pays nothing for it.
     #[cold]
     #[inline(never)]
     fn take_device<K: RefKind, R: StaticRules>(
@@ -254,7 +255,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         }
     }
 
-    /// The loop of it, over folios of each size.
+    /// Takes the runs for [`take_device()`](Self::take_device), from folios of both size classes.
     #[inline(always)]
     fn take_device_runs<K: RefKind, R: StaticRules>(
         &mut self,
@@ -290,7 +291,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         FirstEntry::read(self.tables, self.entries, self.index, &self.context)
     }
 
-    /// Looks at the page of an entry, and what folio it belongs to.
+    /// Looks up the page of an entry and its folio. Returns `None` if the folio is of another size class, node or zone.
     #[inline(always)]
     fn look<S: SizeClass>(&self, mapped: Mapped<T::Slot>) -> Option<Sighting<M>> {
         let page = self.folios.page(mapped);
@@ -303,8 +304,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         (state.node_and_zone() == self.node_and_zone).then_some(sighting)
     }
 
-    /// Takes as many pages of one folio as consecutive entries map, at least one. Returns why not more, if there could
-    /// have been.
+    /// Takes a run: as many pages of one folio as consecutive entries map. Returns the reason for the end if it took no
+    /// page, or fewer than the run has.
     #[inline(always)]
     fn take_run<K: RefKind, R: StaticRules, S: SizeClass>(
         &mut self,
@@ -321,17 +322,17 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         let held = sighting
             .try_grab::<K, S>(self.folios, nr as u32, &R::RULES, zone)
             .map_err(LoopEnd::Stop)?;
-        // The references are there: now look again, the parent first. It catches a table that was taken out of the
-        // tree with its entries still standing: pairs with `pmdp_collapse_flush()` (`mm/gup.c:2809`).
+        // The references are taken: now re-read, the parent first. Its re-read detects a table that was taken out of
+        // the tree while its entries still stand: it pairs with `pmdp_collapse_flush()` (`mm/gup.c:2809`).
         if !self.parent.is_current(self.tables) || !first.seen.is_current(self.tables) {
             return Err(LoopEnd::Stop(changed()));
         }
         let mut nr_current = 1;
         if S::LARGE {
-            // Every entry counts; one in the middle can be unmapped, copied or migrated alone.
+            // Re-read every entry: one in the middle can be unmapped, copied or migrated alone.
             nr_current = self.extend_run(first, nr);
-            // For a run the time between the two looks is longer. That the parent is the same after the last entry
-            // too means that the table was in its place while all of them were read.
+            // For a run the time between the read and the re-read is longer. If the parent is still the same after the
+            // last entry, the table was in its place while all entries were re-read.
             if !self.parent.is_current(self.tables) {
                 return Err(LoopEnd::Stop(changed()));
             }
@@ -358,8 +359,9 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         Ok(())
     }
 
-    /// How many entries, at most `nr_max`, map consecutive frames and are otherwise alike, so that what was decided
-    /// about the first holds for all. Entries of a group are the same number, and those behind it begin another run.
+    /// Counts the entries, at most `nr_max`, that map consecutive frames and are otherwise alike, so that the decision
+    /// about the first holds for all. Entries of a group are the same number; the entry behind the group begins another
+    /// run.
     #[inline(always)]
     fn extend_run(&self, first: &FirstEntry<T::Slot>, nr_max: usize) -> usize {
         let raw = first.seen.raw();
@@ -378,7 +380,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     }
 }
 
-/// From a call, as the reasons in [`grab`](super::grab) are.
+/// Returns the value out of line, as the functions for the reasons in [`grab`](super::grab) do.
 #[cold]
 #[inline(never)]
 fn other_folio() -> LoopEnd {

@@ -2,12 +2,12 @@
 
 //! Levels of page tables, counted from the leaf.
 //!
-//! Counted from the leaf, a level means the same whatever the root is: tables that are folded at run time (x86 without
-//! LA57, arm64 without LPA2, s390 by the type of its tables) have a root that stands lower, and there is no folded
-//! level to pass through. The mistake of computing a table's address from the address of a local copy of an entry
-//! (s390, 2020) cannot be written.
+//! Counted from the leaf, a level has the same meaning whatever the root is. Where levels are folded at run time (x86
+//! without LA57, arm64 without LPA2, s390 by the type of its tables), the root stands lower, and there is no folded
+//! level to pass through. So no code can compute a table's address from the address of a local copy of an entry, which
+//! was a bug on s390 (2020).
 
-/// Which address bits index the tables of a level.
+/// The address bits that index the tables of a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Lowest address bit of the index; an entry covers `1 << shift` bytes.
@@ -17,7 +17,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Number of entries of a table.
+    /// Returns the number of entries of a table.
     #[doc(alias(
         "PTRS_PER_PTE",
         "PTRS_PER_PMD",
@@ -30,19 +30,19 @@ impl Geometry {
         1usize.wrapping_shl(self.bits)
     }
 
-    /// Whether `addr` lies beyond what a table of this level reaches as the root. The index would wrap around there,
-    /// and give the page of another address.
+    /// Returns whether `addr` lies beyond the reach of a root table of this level. The index of such an address would
+    /// wrap around and select the page of another address.
     #[doc(alias = "gup_fast_permitted")]
     #[inline(always)]
     pub const fn is_beyond(&self, addr: u64) -> bool {
-        // All bits are reached where the shift would be 64.
+        // If the shift would be 64, the table reaches every address.
         match addr.checked_shr(self.shift.wrapping_add(self.bits)) {
             Some(beyond) => beyond != 0,
             None => false,
         }
     }
 
-    /// Index of the entry for `addr`.
+    /// Returns the index of the entry for `addr`.
     #[doc(alias("pte_index", "pmd_index", "pud_index", "p4d_index", "pgd_index"))]
     #[inline(always)]
     pub const fn index(&self, addr: u64) -> Index {
@@ -50,14 +50,14 @@ impl Geometry {
         Index(addr.wrapping_shr(self.shift) as usize & self.nr_entries().wrapping_sub(1))
     }
 
-    /// The index `n`, which is one of a table of this level; if it is none, that of some other entry.
+    /// Returns the index `n`, or 0 if a table of this level has no entry `n`.
     #[inline(always)]
     pub const fn nth(&self, n: usize) -> Index {
-        // INVARIANT: As it says.
+        // INVARIANT: Both values are below `nr_entries()`.
         Index(if n < self.nr_entries() { n } else { 0 })
     }
 
-    /// The indexes from `n` on, `nr_max` at most and none beyond the end of the table.
+    /// Returns the indexes from `n` on: at most `nr_max`, and none beyond the end of the table.
     #[inline(always)]
     pub fn onwards(&self, n: usize, nr_max: usize) -> impl Iterator<Item = Index> {
         let nr_entries = self.nr_entries();
@@ -72,13 +72,13 @@ impl Geometry {
 ///
 /// # Invariants
 ///
-/// It is less than the number of entries that the [`Geometry`] which made it has in a table. The walk indexes a table
-/// with those of the geometry of its level, and with no others.
+/// The value is less than [`Geometry::nr_entries()`] of the geometry that made it. The walk uses an index only with
+/// tables of the level whose geometry made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index(usize);
 
 impl Index {
-    /// As a number.
+    /// Returns the index as a number.
     #[inline(always)]
     pub const fn get(self) -> usize {
         self.0
@@ -90,18 +90,18 @@ impl Index {
 pub struct Level(u8);
 
 impl Level {
-    /// The table of base pages: `pte`.
+    /// Level 1, the table of base pages: `pte`.
     pub const PTE: Self = Self(1);
-    /// The table above it: `pmd`.
+    /// Level 2: `pmd`.
     pub const PMD: Self = Self(2);
-    /// The third: `pud`.
+    /// Level 3: `pud`.
     pub const PUD: Self = Self(3);
-    /// The fourth: `p4d`.
+    /// Level 4: `p4d`.
     pub const P4D: Self = Self(4);
-    /// The fifth: `pgd`.
+    /// Level 5: `pgd`.
     pub const PGD: Self = Self(5);
 
-    /// The level below, or `None` below the table of base pages.
+    /// Returns the level below, or `None` for the table of base pages.
     #[inline(always)]
     pub const fn below(self) -> Option<Self> {
         match self.0 {
@@ -110,7 +110,7 @@ impl Level {
         }
     }
 
-    /// Counted from 0: the index into arrays by level.
+    /// Returns the level counted from 0, as the index into arrays by level.
     #[inline(always)]
     pub const fn index(self) -> usize {
         self.0.saturating_sub(1) as usize

@@ -1,33 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The portable walker: how page tables are walked without a lock, and how a page found there becomes a page held.
+//! The portable walker. It walks page tables without a lock, and takes references on the pages that it finds.
 //!
-//! Nothing in here touches memory. What the walk needs to know comes through three seams:
+//! Nothing in here touches memory. The walk reaches the machine through three seams:
 //!
-//! - [`Format`]: what the bits of an entry mean. Pure functions and constants, one file an architecture.
-//! - [`Tables`]: how to read one entry of live tables, and how to get from an entry *as it was read* to the table
-//!   below.
-//! - [`Folios`]: the reference counts and flags of the pages that are found.
+//! - [`Format`]: the meaning of the bits of an entry: pure functions and constants, one file for each format.
+//! - [`Tables`]: reads one entry of live tables, and leads from an entry *as it was read* to the table below.
+//! - [`Folios`]: reference counts, pin counts and flags of the pages that the walk finds.
 //!
-//! The kernel module implements the last two on the running kernel (`sys/`), the host tests on an emulated machine
-//! with an adversary at every load. Both run the very same files.
+//! The kernel module implements the last two on the running kernel (`sys/`). The host tests implement them on an
+//! emulated machine with an adversary at every load. Both compile the very same files.
 //!
 //! # Why the walk is safe without a lock
 //!
 //! *The tables* that the walk reads stay readable because interrupts are off: a table is freed only after an RCU grace
 //! period, or after an IPI to every CPU has been answered (`tlb_remove_table()`, `tlb_remove_table_sync_one()`,
-//! `mm/mmu_gather.c`), and neither happens while this CPU has interrupts off. That is a property of the implementation
-//! of [`Tables`], which cannot exist outside such a section.
+//! `mm/mmu_gather.c`), and neither happens while this CPU has interrupts off. The implementations of [`Tables`]
+//! guarantee this: no value of them exists outside such a section.
 //!
-//! *The pages* are not protected by that at all: they can be freed and reused while the walk looks at them. For each
-//! run of pages the walk therefore follows one protocol, **grab, then look again**:
+//! Interrupts off do not protect *the pages*: another CPU can free and reuse them while the walk looks at them. So the
+//! walk follows one protocol for each run of pages, **grab, then re-read**:
 //!
-//! 1. read the entries, and decide on the values read ([`Format`]);
-//! 2. take the references, only if the folio has some already ([`grab`]); this is a full barrier;
-//! 3. look again: if the parent entry or an entry has changed, the references are given back.
+//! 1. it reads the entries, and decides on the values read ([`Format`]);
+//! 2. it takes the references, unless the folio has none ([`grab`]); this is a full barrier;
+//! 3. it re-reads the parent entry and the entries, and gives the references back if one of them has changed.
 //!
-//! Whoever takes a page away goes the other way round: clear the entry, full barrier, look at the count. One of the two
-//! sees the other. The argument why runs are as safe as single pages is in `Documentation/races.rst`.
+//! A CPU that takes a page away does the opposite: it clears the entry, then, after a full barrier, reads the count. So
+//! at least one of the two sees the other. `Documentation/races.rst` argues why runs are as safe as single pages.
 
 #![forbid(unsafe_code)]
 

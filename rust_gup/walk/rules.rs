@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a caller wants of the pages.
+//! The rules of a request: the access, the kind of reference, and whether it may be held for long.
 
-/// What the pages will be used for.
+/// How the caller accesses the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// They will be read.
+    /// The caller reads the pages.
     Read,
-    /// They will be written to, and perhaps read.
+    /// The caller writes to the pages, and may read them.
     #[doc(alias = "FOLL_WRITE")]
     Write,
 }
 
 impl Access {
-    /// Whether the pages will be written to.
+    /// Returns whether the caller writes to the pages.
     #[inline(always)]
     pub const fn is_write(self) -> bool {
         matches!(self, Self::Write)
     }
 }
 
-/// The two kinds of references, `FOLL_GET` and `FOLL_PIN`. They are types, so that what was taken as one kind cannot be
-/// released as the other.
+/// The two kinds of references, `FOLL_GET` and `FOLL_PIN`. They are types, so that code which releases one kind as the
+/// other does not compile.
 pub trait RefKind {
-    /// Whether it is [`Pin`].
+    /// Whether the kind is [`Pin`].
     const PINS: bool;
 }
 
-/// A plain reference: keeps the page from being freed. For who works on `struct page`, not on the contents.
+/// A plain reference, which keeps the page from being freed. For callers that use `struct page` itself, not the
+/// contents.
 #[doc(alias("FOLL_GET", "get_user_pages_fast"))]
 #[derive(Clone, Copy, Debug)]
 pub enum Get {}
@@ -36,7 +37,8 @@ impl RefKind for Get {
     const PINS: bool = false;
 }
 
-/// A pin: says that the contents are accessed, so that the kernel keeps the page where the owner sees the accesses.
+/// A pin. It tells the kernel that the contents are accessed, so that the kernel keeps the page where the owner sees
+/// the accesses.
 #[doc(alias("FOLL_PIN", "pin_user_pages_fast"))]
 #[derive(Clone, Copy, Debug)]
 pub enum Pin {}
@@ -45,19 +47,19 @@ impl RefKind for Pin {
     const PINS: bool = true;
 }
 
-/// What decides about a page besides its entry and the kind of reference.
+/// The rules by which the walk decides about a page, in addition to its entry and the kind of reference.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// What the pages will be used for.
+    /// How the caller accesses the pages.
     pub access: Access,
     /// Whether the reference may be held for as long as user space likes. Only with [`Pin`].
     #[doc(alias = "FOLL_LONGTERM")]
     pub longterm: bool,
 }
 
-/// Rules that are known when the walk is compiled: the hot loop is compiled for each.
+/// Rules that are known at compile time. The hot loop is compiled for each of them.
 pub trait StaticRules {
-    /// The rules.
+    /// The rules, as a value.
     const RULES: Rules;
 }
 
@@ -78,12 +80,12 @@ macro_rules! terms {
 }
 
 terms! {
-    /// To be read, for a short time.
+    /// Reads the pages, and holds them for a short time.
     ShortRead = Read, false;
-    /// To be written to, for a short time.
+    /// Writes to the pages, and holds them for a short time.
     ShortWrite = Write, false;
-    /// To be read, for as long as user space likes.
+    /// Reads the pages, and holds them for as long as user space likes.
     LongRead = Read, true;
-    /// To be written to, for as long as user space likes.
+    /// Writes to the pages, and holds them for as long as user space likes.
     LongWrite = Write, true;
 }

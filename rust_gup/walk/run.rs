@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs: what a walk returns.
+//! Runs of contiguous pages, which a walk returns, and the writer that merges them.
 
 use super::Pfn;
 
-/// Physically contiguous pages, in eight bytes.
+/// A run of physically contiguous pages, in eight bytes.
 ///
-/// A run may span folios. 40 bits of frame number are 52 bits of physical address with 4 KiB pages, the most that any
-/// of the formats has; 24 bits of count are 64 GiB, after which another run begins.
+/// A run may span folios. 40 bits hold the frame number: with 4 KiB pages that is 52 bits of physical address, the most
+/// that any format has except s390. 24 bits hold the count, which is 64 GiB; then another run begins.
 ///
 /// # Invariants
 ///
@@ -19,41 +19,42 @@ pub struct Run(u64);
 impl Run {
     const COUNT_BITS: u32 = 24;
 
-    /// No pages: what the free part of a list is filled with.
+    /// A run without pages. It fills the free part of a list.
     pub const EMPTY: Self = Self(0);
 
-    /// The most pages that a run holds.
+    /// The highest number of pages that a run can hold.
     pub const MAX_PAGES: u64 = (1 << Self::COUNT_BITS) - 1;
 
-    /// The run of `nr_pages` pages from `first` on; `nr_pages` is at most [`Self::MAX_PAGES`].
+    /// Makes the run of `nr_pages` pages from `first` on. `nr_pages` must be at most [`Self::MAX_PAGES`].
     #[inline(always)]
     pub const fn new(first: Pfn, nr_pages: u64) -> Self {
         Self(first.as_u64() << Self::COUNT_BITS | nr_pages)
     }
 
-    /// The first page.
+    /// Returns the frame of the first page.
     #[inline(always)]
     pub const fn first(self) -> Pfn {
         Pfn::new(self.0 >> Self::COUNT_BITS)
     }
 
-    /// How many pages.
+    /// Returns the number of pages.
     #[inline(always)]
     pub const fn nr_pages(self) -> u64 {
         self.0 & Self::MAX_PAGES
     }
 
-    /// Whether there are no pages.
+    /// Returns whether the run has no pages.
     #[inline(always)]
     pub const fn is_empty(self) -> bool {
         self.0 == Self::EMPTY.0
     }
 
-    /// The same with `nr_pages` pages more, at most [`Self::MAX_PAGES`], if there is room for that many.
+    /// Returns this run with `nr_pages` more pages, or `None` if the count does not fit. `nr_pages` must be at most
+    /// [`Self::MAX_PAGES`].
     #[inline(always)]
     const fn extended(self, nr_pages: u64) -> Option<Self> {
         let longer = Self(self.0.wrapping_add(nr_pages));
-        // A count that does not fit begins again at 0.
+        // A count that does not fit starts again at 0, so it is lower than what was added.
         if longer.nr_pages() < nr_pages {
             return None;
         }
@@ -61,7 +62,8 @@ impl Run {
     }
 }
 
-/// Tells the compiler which way to leave without a jump: most allocators hand out pages downwards.
+/// Marks the branch that calls it as unlikely, so that the compiler lays out the other one without a jump. A run rarely
+/// continues the last one, because most allocators hand out pages downwards.
 #[cold]
 #[inline(always)]
 const fn neighbours() {}
@@ -74,12 +76,13 @@ impl core::fmt::Debug for Run {
 
 /// Writes runs into room that was made before interrupts went off.
 ///
-/// Neighbours are merged as they come: the last run is kept aside, and is written when another one begins.
+/// The writer merges neighbouring runs as they come: it keeps the last run aside, and writes it when another one
+/// begins.
 ///
 /// # Invariants
 ///
-/// `next` is the frame that follows on the last run, or [`NO_FRAME`] if nothing may. Of the empty run it is 0, so that
-/// it can be extended as well.
+/// `next` is the frame that follows the last run, or [`NO_FRAME`] if nothing may be merged with that run. For the empty
+/// run it is 0, so that the empty run can be extended as well.
 #[derive(Debug)]
 pub struct RunWriter<'a> {
     room: &'a mut [Run],
@@ -88,11 +91,11 @@ pub struct RunWriter<'a> {
     next: Pfn,
 }
 
-/// The number of no frame.
+/// A number that no frame has.
 const NO_FRAME: Pfn = Pfn::new(u64::MAX);
 
 impl<'a> RunWriter<'a> {
-    /// Writes to `room` what comes after `last`, which may be empty, and may still grow.
+    /// Makes a writer into `room`. `last` is the run before; it may be empty, and may still grow.
     #[inline(always)]
     pub fn new(last: Run, room: &'a mut [Run]) -> Self {
         Self {
@@ -103,7 +106,7 @@ impl<'a> RunWriter<'a> {
         }
     }
 
-    /// Whether there is room for another run, whatever comes before it.
+    /// Returns whether there is room for another run, even if it cannot be merged with the last one.
     pub(super) fn has_room(&self) -> bool {
         self.nr_used < self.room.len() || self.last.is_empty()
     }
@@ -112,19 +115,20 @@ impl<'a> RunWriter<'a> {
     #[inline(always)]
     #[must_use]
     pub fn push(&mut self, first: Pfn, nr_pages: u64) -> bool {
-        // An empty one is written over.
+        // An empty last run is not counted, so the next write overwrites it.
         let nr_last = usize::from(!self.last.is_empty());
         self.push_behind(first, nr_pages, nr_last)
     }
 
-    /// The same where a run was pushed before, which takes an instruction a run less.
+    /// Adds a run, as [`push()`](Self::push), where another one was pushed before. This saves an instruction for each
+    /// run.
     #[inline(always)]
     #[must_use]
     pub(super) fn push_another(&mut self, first: Pfn, nr_pages: u64) -> bool {
         self.push_behind(first, nr_pages, 1)
     }
 
-    /// Adds a run behind the last `nr_last` ones, of which there is one at most.
+    /// Adds a run. `nr_last` is the number of runs that are kept aside: 0 if the last run is empty, 1 otherwise.
     #[inline(always)]
     fn push_behind(&mut self, first: Pfn, nr_pages: u64, nr_last: usize) -> bool {
         if first == self.next {
@@ -146,9 +150,8 @@ impl<'a> RunWriter<'a> {
         true
     }
 
-    /// Adds a run of device memory, whose page maps begin and end at multiples of `align` pages, a power of two: what
-    /// lies on the two sides of such a border can belong to two of them, or only one side to one, and comes in two
-    /// runs.
+    /// Adds a run of device memory. Page maps begin and end at multiples of `align` pages, a power of two. The two
+    /// sides of such a border can belong to two page maps, or only one side to a page map, so they become two runs.
     #[doc(alias("pages_are_mergeable", "zone_device_pages_have_same_pgmap"))]
     #[must_use]
     pub fn push_device(&mut self, first: Pfn, nr_pages: u64, align: u64) -> bool {
@@ -158,20 +161,21 @@ impl<'a> RunWriter<'a> {
         has_room
     }
 
-    /// Nothing is merged with the last run any more if it ends at a multiple of `align` pages, a power of two.
+    /// Prevents merging with the last run if it ends at a multiple of `align` pages, a power of two.
     pub fn seal(&mut self, align: u64) {
         if self.next.as_u64() & align.wrapping_sub(1) == 0 {
             self.next = NO_FRAME;
         }
     }
 
-    /// The last run, which is not in the room, and how many runs of the room were used.
+    /// Returns the last run, which is not in the room, and the number of runs in the room that were used.
     #[inline(always)]
     pub fn finish(self) -> (Run, usize) {
         (self.last, self.nr_used)
     }
 
-    /// The same writer once more. It has to [`finish()`](Self::finish) before this one [goes on](Self::go_on_from).
+    /// Makes a second writer into the same room. The caller passes the result of its [`finish()`](Self::finish) to
+    /// [`go_on_from()`](Self::go_on_from) before it uses this one again.
     #[inline(always)]
     pub(super) fn reborrow(&mut self) -> RunWriter<'_> {
         RunWriter {
@@ -182,7 +186,7 @@ impl<'a> RunWriter<'a> {
         }
     }
 
-    /// Goes on from where another one finished, that was made by [`reborrow()`](Self::reborrow).
+    /// Continues where a writer from [`reborrow()`](Self::reborrow) has finished. This undoes [`seal()`](Self::seal).
     #[inline(always)]
     pub(super) fn go_on_from(&mut self, (last, nr_used): (Run, usize)) {
         self.nr_used = nr_used;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the walk needs of the machine it runs on: live tables, and folios.
+//! The traits through which the walk reaches the machine: live tables, and folios.
 
 use super::{
     Format,
@@ -11,14 +11,14 @@ use super::{
     Stop, //
 };
 
-/// Live page tables of one address space: a handle, cheap to copy.
+/// Live page tables of one address space, as a value that is cheap to copy.
 ///
-/// A value of an implementing type exists only as long as the tables cannot be freed.
+/// A value of an implementing type exists only while the tables cannot be freed.
 pub trait Tables<F: Format>: Copy {
-    /// One table, which was either the root or reached by [`descend`](Self::descend). The walk keeps it for as long as
-    /// it reads entries of it: where tables have to be mapped to be read, the mapping ends with this value
-    /// (`pte_unmap()`). That of a table of base pages ends before that of the table above it. Higher up a table goes as
-    /// soon as the one below is reached, which is not the order that `kmap_local_page()` wants: as in C, only tables of
+    /// One table: the root, or a table from [`descend()`](Self::descend). The walk keeps the value while it reads
+    /// entries of the table. Where tables have to be mapped to be read, dropping the value ends the mapping
+    /// (`pte_unmap()`). The walk drops a table of base pages before the table above it. Further up, it drops a table as
+    /// soon as it has reached the one below. `kmap_local_page()` does not allow that order: as in C, only tables of
     /// base pages may need it.
     type Table;
     /// Names the entries of a table, by value.
@@ -26,17 +26,18 @@ pub trait Tables<F: Format>: Copy {
     /// Names one entry of a table.
     type Slot: Copy;
 
-    /// The root and its level, above [`Level::PTE`]. Folding at run time is a lower level.
+    /// Returns the root and its level, which is above [`Level::PTE`]. Where levels are folded at run time, the root has
+    /// a lower level.
     fn root(self) -> (Self::Table, Level);
 
-    /// The entries of a table.
+    /// Returns the entries of a table.
     fn entries(self, table: &Self::Table) -> Self::Entries;
 
-    /// The entry with this index.
+    /// Returns the slot of the entry with this index.
     fn slot(self, entries: Self::Entries, index: Index) -> Self::Slot;
 
-    /// Reads an entry: once and untorn, a `READ_ONCE()`. Successive loads are ordered (`smp_rmb()` where loads are not
-    /// ordered by themselves).
+    /// Reads an entry once and untorn, as `READ_ONCE()` does. Successive loads are ordered (`smp_rmb()` where loads are
+    /// not ordered by themselves).
     #[doc(alias(
         "ptep_get_lockless",
         "pmdp_get_lockless",
@@ -46,9 +47,9 @@ pub trait Tables<F: Format>: Copy {
     ))]
     fn load(self, slot: Self::Slot) -> u64;
 
-    /// How many entries of a table of base pages from `index` on, of `nr_max` that there are, have the values `first`,
-    /// `first + step`, `first + 2 * step` and so on. Each is read as by [`load()`](Self::load), in this order, up to
-    /// the first that has not.
+    /// Counts the entries of a table of base pages, from `index` on, that have the values `first`, `first + step`,
+    /// `first + 2 * step` and so on. Counts at most `nr_max`; the table must have that many from `index` on. Reads each
+    /// entry as [`load()`](Self::load) does, in this order, up to the first one with another value.
     #[inline(always)]
     fn count_progression(
         self,
@@ -70,10 +71,10 @@ pub trait Tables<F: Format>: Copy {
         nr
     }
 
-    /// The table that an entry of `level` points to. It takes what was read and not where it was read: a second read
-    /// could return something else.
+    /// Returns the table that an entry of `level` points to. The function takes the value that was read, not only its
+    /// slot: a second read could return another value.
     ///
-    /// Returns [`Stop::Bad`] if the entry does not point to a table after all.
+    /// Returns [`Stop::Bad`] if the entry does not point to a table.
     #[doc(alias(
         "pmd_offset_lockless",
         "pud_offset_lockless",
@@ -90,24 +91,24 @@ pub trait Tables<F: Format>: Copy {
 
 /// Flags of a folio, as they were at one moment.
 pub trait FolioState {
-    /// Consists of more than one page.
+    /// Returns whether the folio has more than one page.
     #[doc(alias = "folio_test_large")]
     fn is_large(&self) -> bool;
 
-    /// Lies in `ZONE_DEVICE`.
+    /// Returns whether the folio lies in `ZONE_DEVICE`.
     #[doc(alias = "folio_is_zone_device")]
     fn is_device(&self) -> bool;
 
-    /// Was accessed lately.
+    /// Returns whether the folio was accessed lately.
     #[doc(alias = "folio_test_referenced")]
     fn is_referenced(&self) -> bool;
 
-    /// Node and zone that the folio lies in, as one number. It never changes.
+    /// Returns the node and zone of the folio as one number, which never changes.
     #[doc(alias("folio_nid", "folio_zonenum"))]
     fn node_and_zone(&self) -> usize;
 }
 
-/// Whose a folio is, as far as fast GUP has to know. From one read of `folio->mapping`.
+/// The owner of a folio, as far as fast GUP has to know it. It comes from one read of `folio->mapping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// Anonymous memory, KSM included.
@@ -122,18 +123,19 @@ pub enum Owner {
     Unevictable,
     /// The zero page.
     ZeroPage,
-    /// None: truncated, or inserted by a driver.
+    /// No owner: truncated, or inserted by a driver.
     None,
     /// Something that must not be mapped into user space.
     Other,
 }
 
-/// Pages and folios of the machine: a handle, cheap to copy. Each function is one access, none decides.
+/// Pages and folios of the machine, as a value that is cheap to copy. Each function makes one access, and none of them
+/// decides anything.
 ///
-/// Functions that take a folio whose references are not held may return anything that the memory of a `struct folio`
-/// can hold, and what they return may be stale at once.
+/// For a folio on which the walk holds no reference, a function may return anything that the memory of a `struct folio`
+/// can contain, and the result may be stale at once.
 pub trait Folios: Copy {
-    /// Names an entry of the tables that the pages are found by.
+    /// Names an entry of the tables in which the walk finds the pages.
     type Slot: Copy;
     /// Names a page, referenced or not.
     type Page: Copy;
@@ -142,86 +144,89 @@ pub trait Folios: Copy {
     /// Flags of a folio.
     type State: FolioState + Copy;
 
-    /// Page maps of device memory begin and end at multiples of so many pages (`check_pfn_span()`,
+    /// Page maps of device memory begin and end at multiples of this number of pages (`check_pfn_span()`,
     /// `mm/memory_hotplug.c`).
     const PAGES_PER_SUBSECTION: u64;
 
-    /// The page that an entry maps. There is no other way to a page than this.
+    /// Returns the page that an entry maps. A frame number alone leads to no page.
     #[doc(alias = "pfn_to_page")]
     fn page(self, mapped: Mapped<Self::Slot>) -> Self::Page;
 
-    /// The page that comes `n` after `page` in its folio.
+    /// Returns the page that comes `n` after `page` in its folio.
     #[doc(alias = "folio_page")]
     fn nth(self, page: Self::Page, n: usize) -> Self::Page;
 
-    /// The folio that a page belongs to now.
+    /// Returns the folio that a page belongs to now.
     #[doc(alias = "page_folio")]
     fn folio(self, page: Self::Page) -> Self::Folio;
 
-    /// The flags that it has now.
+    /// Returns the flags that a folio has now.
     fn state(self, folio: Self::Folio) -> Self::State;
 
-    /// The folio that consists of this page alone, if that is so now.
+    /// Returns the folio of this page, if the page is the whole folio now.
     #[inline(always)]
     fn single(self, page: Self::Page) -> Option<Self::Folio> {
         let folio = self.folio(page);
         (self.index(folio, page) == 0 && !self.state(folio).is_large()).then_some(folio)
     }
 
-    /// The same, if it also lies in this node and zone.
+    /// Returns the folio of this page, if the page is the whole folio now and lies in this node and zone.
     #[inline(always)]
     fn single_in(self, node_and_zone: usize, page: Self::Page) -> Option<Self::Folio> {
         let folio = self.single(page)?;
         (self.state(folio).node_and_zone() == node_and_zone).then_some(folio)
     }
 
-    /// Number of pages of a folio that is large, or was a moment ago; of others there is none to read. Stable only
-    /// while a reference is held.
+    /// Returns the number of pages of a folio that is large, or was a moment ago. Other folios have no such field to
+    /// read. The number is stable only while a reference is held.
     #[doc(alias = "folio_nr_pages")]
     fn nr_pages(self, folio: Self::Folio) -> usize;
 
-    /// Which page of its folio a page is.
+    /// Returns the index of a page in its folio.
     #[doc(alias = "folio_page_idx")]
     fn index(self, folio: Self::Folio, page: Self::Page) -> usize;
 
-    /// How many references a folio has now.
+    /// Returns the reference count that a folio has now.
     #[doc(alias = "folio_ref_count")]
     fn refcount(self, folio: Self::Folio) -> i32;
 
-    /// Adds `n` references, if it [may be referenced](super::may_be_referenced). A full barrier if it succeeds; pairs
-    /// with the barrier between clearing an entry and looking at the count, of which `smp_mb()` in
-    /// `__folio_try_share_anon_rmap()` is one.
+    /// Adds `n` references, if the folio [may be referenced](super::may_be_referenced). Returns whether it has added
+    /// them. Success is a full barrier. It pairs with the barrier between clearing an entry and reading the count, for
+    /// example `smp_mb()` in `__folio_try_share_anon_rmap()`.
     #[doc(alias("folio_ref_try_add", "page_ref_add_unless_zero"))]
     fn try_add_refs(self, folio: Self::Folio, n: u32) -> bool;
 
-    /// Whether a large folio that is referenced has a pin count. On 32 bits one of two pages has none: there a pin is
-    /// so many references, as of a folio of one page.
+    /// Returns whether a referenced large folio has a pin count. On 32-bit machines a folio of two pages has none;
+    /// there a pin adds 1024 references, as on a folio of one page.
     #[doc(alias = "folio_has_pincount")]
     fn has_pincount(self, folio: Self::Folio) -> bool;
 
-    /// Adds `n` to the pin count of a large folio that is referenced, and has one. A full barrier; same pair.
+    /// Adds `n` to the pin count of a referenced large folio that has one. This is a full barrier, which pairs with the
+    /// same barrier as [`try_add_refs()`](Self::try_add_refs).
     #[doc(alias = "_pincount")]
     fn add_pincount(self, folio: Self::Folio, n: u32);
 
-    /// Gives back what the two above added.
+    /// Gives back references and pins that [`try_add_refs()`](Self::try_add_refs) and
+    /// [`add_pincount()`](Self::add_pincount) have added.
     #[doc(alias("gup_put_folio", "folio_put_refs"))]
     fn put(self, folio: Self::Folio, refs: u32, pincount: u32);
 
-    /// Whether a folio of `ZONE_DEVICE` is PCI peer-to-peer memory, by its page map. None while it has no page map,
-    /// since it is being taken apart, or made.
+    /// Returns whether a folio of `ZONE_DEVICE` is PCI peer-to-peer memory, by its page map. Returns `None` while the
+    /// folio has no page map, because it is being taken apart or made.
     #[doc(alias("folio_is_pci_p2pdma", "pgmap"))]
     fn is_pci_p2pdma(self, folio: Self::Folio) -> Option<bool>;
 
-    /// Keeps the page map of a referenced folio of `ZONE_DEVICE`, and with it the `struct page`s, from going away with
-    /// the device: `nr_pages` times. Returns `false` if the device goes already.
+    /// Takes `nr_pages` references on the page map of a referenced folio of `ZONE_DEVICE`. They keep the page map, and
+    /// with it the `struct page`s, from going away with the device. Returns `false` if the device is already going
+    /// away.
     #[doc(alias("pgmap", "percpu_ref_tryget_many"))]
     fn try_hold_page_map(self, folio: Self::Folio, nr_pages: u32) -> bool;
 
-    /// Whether a referenced folio may be pinned for long where it lies.
+    /// Returns whether a referenced folio may be pinned for long where it lies.
     #[doc(alias = "folio_is_longterm_pinnable")]
     fn is_longterm_pinnable(self, folio: Self::Folio) -> bool;
 
-    /// Whose a referenced folio is.
+    /// Returns the owner of a referenced folio.
     #[doc(alias(
         "folio_mapping",
         "shmem_mapping",
@@ -230,10 +235,10 @@ pub trait Folios: Copy {
     ))]
     fn owner(self, folio: Self::Folio) -> Owner;
 
-    /// Whether small folios without an owner are admitted where files are: since Linux 7.3 they are.
+    /// Returns whether small folios without an owner are admitted where folios of files are. They are since Linux 7.3.
     fn admits_unowned(self) -> bool;
 
-    /// Whether a referenced folio is anonymous.
+    /// Returns whether a referenced folio is anonymous.
     #[doc(alias = "folio_test_anon")]
     fn is_anon(self, folio: Self::Folio) -> bool;
 
@@ -241,19 +246,20 @@ pub trait Folios: Copy {
     #[doc(alias = "smp_rmb")]
     fn read_barrier(self);
 
-    /// Whether a page of a referenced anonymous folio belongs to one process alone.
+    /// Returns whether a page of a referenced anonymous folio belongs to one process alone.
     #[doc(alias = "PageAnonExclusive")]
     fn is_anon_exclusive(self, page: Self::Page) -> bool;
 
-    /// Makes the contents of a referenced folio accessible to devices, where that takes something.
+    /// Makes the contents of a referenced folio accessible to devices, where the architecture has to do something for
+    /// it. Returns whether they are accessible.
     #[doc(alias = "arch_make_folio_accessible")]
     fn make_accessible(self, folio: Self::Folio) -> bool;
 
-    /// Sets the referenced flag.
+    /// Sets the referenced flag of a folio.
     #[doc(alias = "folio_set_referenced")]
     fn set_referenced(self, folio: Self::Folio);
 
-    /// Notes that `nr_pages` pages of a node were pinned, for `nr_foll_pin_acquired` in `/proc/vmstat`.
+    /// Counts `nr_pages` pages of a node as pinned, for `nr_foll_pin_acquired` in `/proc/vmstat`.
     #[doc(alias("node_stat_mod_folio", "NR_FOLL_PIN_ACQUIRED"))]
     fn count_pinned(self, node_and_zone: usize, nr_pages: u32);
 }

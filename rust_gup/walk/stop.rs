@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why the walk stops.
+//! The stop reasons of the walk.
 
-/// Why a page cannot be had by the fast walk.
+/// The reason why the fast walk cannot take a page.
 ///
-/// Stopping is never an error by itself: the slow path, which may sleep and has the VMA, decides. `mm/gup.c` returns 0
-/// for all of these; here each can be told apart, counted and shown.
+/// A stop is not an error: the slow path, which may sleep and has the VMA, decides. `mm/gup.c` returns 0 in all of
+/// these cases; here each of them can be told apart, counted and shown.
 ///
-/// The numbers are those of the ABI (`RUST_GUP_STOP_*`); `device/` asserts that.
+/// The numbers are those of the ABI (`RUST_GUP_STOP_*`); `device/` asserts this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stop {
@@ -15,9 +15,9 @@ pub enum Stop {
     Absent = 1,
     /// `PROT_NONE`, a NUMA hint, or a userfaultfd access marker: not present for the CPU, but mapped.
     ProtNone = 2,
-    /// Wanted for writing and mapped read-only.
+    /// The request is for writing, and the page is mapped read-only.
     ReadOnly = 3,
-    /// Mapped for the kernel alone.
+    /// The page is mapped for the kernel alone.
     NotUser = 4,
     /// The thread's protection keys deny the access.
     Pkey = 5,
@@ -25,32 +25,33 @@ pub enum Stop {
     Special = 6,
     /// A table entry that makes no sense.
     Bad = 7,
-    /// An entry changed between the first look and the reference.
+    /// An entry changed between the read and the re-read.
     Changed = 8,
-    /// The folio's reference count was zero, so that it is being freed, split or migrated.
+    /// The folio's reference count was zero: the folio is being freed, split or migrated.
     Unreferenced = 9,
-    /// The folio changed its head or its size between two looks, or is smaller than what a huge leaf maps; or it is
-    /// device memory without a page map, which is being taken apart.
+    /// The folio's head or size changed before the walk held a reference, or the folio is smaller than what a huge leaf
+    /// maps; or it is device memory without a page map, which is being taken apart.
     Split = 10,
-    /// PCI peer-to-peer memory, for a caller who did not ask for it.
+    /// PCI peer-to-peer memory, for a caller that did not ask for it.
     Device = 11,
-    /// The zero page.
+    /// The zero page, which is left to the slow path.
     ZeroPage = 12,
-    /// Not where it can stay for long: movable, CMA, or isolated; device memory of a file system, or coherent.
+    /// The folio may not be pinned for long where it lies: it is movable, CMA, or isolated; or it is device memory of a
+    /// file system, or coherent.
     Longterm = 13,
     /// A small folio without an owner: truncated, or inserted by a driver.
     NoMapping = 14,
-    /// File-backed, and wanted for writing for long.
+    /// A long-term pin for writing of file-backed memory.
     FileLongterm = 15,
-    /// Secret memory, or unevictable so that it could be.
+    /// Secret memory, or unevictable memory, which could be secret.
     Secret = 16,
-    /// An R/O pin of an anonymous page that is not exclusive.
+    /// A read-only pin of an anonymous page that is not exclusive, or a long-term one of memory that is not anonymous.
     Unshare = 17,
     /// The architecture could not make the folio accessible.
     Inaccessible = 18,
-    /// fork() is write-protecting the address space, or was meanwhile.
+    /// fork() is write-protecting the address space, or did so during the window.
     Fork = 19,
-    /// Beyond what the tables of this process can map.
+    /// The address is beyond what the tables of this process can map.
     Range = 20,
     /// The fast walk is off on this machine.
     Off = 21,
@@ -64,7 +65,7 @@ impl Stop {
     /// One more than the highest number.
     pub const COUNT: usize = 24;
 
-    /// All of them.
+    /// All stop reasons.
     pub const ALL: [Self; Self::COUNT - 1] = [
         Self::Absent,
         Self::ProtNone,
@@ -91,8 +92,8 @@ impl Stop {
         Self::TooManyRefs,
     ];
 
-    /// Whether the cause is gone as soon as the walk looks again, so that trying once more without the slow path is
-    /// worth its while: something changed under the walk, and what is there now was not looked at.
+    /// Returns whether another try without the slow path is worthwhile: something changed under the walk, and the walk
+    /// did not look at the new state.
     pub const fn is_race(self) -> bool {
         matches!(self, Self::Changed | Self::Split)
     }

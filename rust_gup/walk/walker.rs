@@ -25,7 +25,7 @@ use super::{
     Tables, //
 };
 
-/// Leaves are at these levels at most, from the table of base pages on.
+/// The number of levels, from the table of base pages on, that can have leaves in any format.
 pub const MAX_LEAF_LEVELS: usize = 3;
 
 /// How far a walk has come.
@@ -35,16 +35,16 @@ pub struct Progress {
     pub next: u64,
     /// Pages still wanted.
     pub nr_left: u64,
-    /// Runs taken: how many times references were taken.
+    /// Runs taken, with one reference operation each.
     pub nr_grabs: u64,
     /// Pages taken, by the level of the leaf that mapped them.
     pub nr_by_level: [u64; MAX_LEAF_LEVELS],
-    /// Pages of device memory among them, which hold their page maps.
+    /// Pages of device memory among them. Each of these also holds a reference on its page map.
     pub nr_device: u64,
 }
 
 impl Progress {
-    /// A walk that begins.
+    /// Makes the progress of a walk that is about to begin.
     #[inline(always)]
     pub const fn new(first: u64, nr_pages: u64) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Progress {
     }
 }
 
-/// One window of a walk: from opening it on, a bounded number of entries.
+/// One window of a walk: a bounded number of entries.
 ///
 /// Everything in here runs with interrupts off. It does not allocate, log, sleep, lock or panic.
 pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
@@ -65,44 +65,44 @@ pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
     pub tables: T,
     /// The machine's folios.
     pub folios: M,
-    /// What decoding depends on.
+    /// Everything besides the entry on which decoding depends.
     pub context: F::Context,
-    /// Where the runs go.
+    /// The writer that gets the runs.
     pub out: &'w mut RunWriter<'r>,
-    /// Where the walk stands.
+    /// How far the walk has come.
     pub progress: &'w mut Progress,
-    /// How many entries may still be taken in this window.
+    /// Number of entries that this window may still take.
     pub nr_entries_left: usize,
     /// Whether PCI peer-to-peer memory may be taken as well.
     #[doc(alias = "FOLL_PCI_P2PDMA")]
     pub admits_p2pdma: bool,
 }
 
-/// What is wanted of a huge leaf, and the look at it.
+/// The wanted part of a huge leaf, and the leaf as it was read.
 struct Part<S> {
     seen: Seen<S>,
     mapped: Mapped<S>,
     nr_pages: u64,
 }
 
-/// What the way down from the root led to.
+/// What the walk found on its way down from the root.
 ///
-/// With each entry that is read again goes the table that it is of.
+/// `of` is the table of the entry that the walk will re-read. It is kept until then.
 enum Found<S, T> {
-    /// A huge leaf, of this level.
+    /// A huge leaf of this level.
     Leaf { part: Part<S>, level: Level, of: T },
     /// A table of base pages, and the entry that points to it.
     Table { table: T, parent: Seen<S>, of: T },
-    /// A table of the level below, or nothing yet if the root stands lower.
+    /// The table with which to continue: that of the level below, or the same table if the root stands lower.
     Further(T),
 }
 
 impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M> {
-    /// Walks until all is taken, or the window is full. [`Progress`] tells which.
+    /// Walks until all pages are taken or the window is full. [`Progress`] tells which.
     ///
     /// # Errors
     ///
-    /// Why the page at `progress.next` cannot be had.
+    /// The reason why the walk cannot take the page at `progress.next`.
     #[doc(alias = "gup_fast")]
     #[inline(always)]
     pub fn run<K: RefKind, R: StaticRules>(&mut self) -> Result<(), Stop> {
@@ -126,9 +126,10 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         Ok(())
     }
 
-    /// Goes from the root to the leaf, or to the table of base pages, that maps `addr`.
+    /// Walks from the root to the huge leaf, or to the table of base pages, that maps `addr`.
     ///
-    /// Each time from the root: what was read above is as fresh as can be, and costs some loads for 512 pages.
+    /// The walk starts from the root each time, so that the entries above are as fresh as can be. That costs a few
+    /// loads for 512 pages.
     #[doc(alias(
         "gup_fast_pgd_range",
         "gup_fast_p4d_range",
@@ -138,13 +139,13 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
     #[inline(always)]
     fn find(&self, addr: u64) -> Result<Found<T::Slot, T::Table>, Stop> {
         let (mut table, root) = self.tables.root();
-        // Written out, so that what depends on the level is known when this is compiled.
+        // The levels are written out, so that everything that depends on the level is known at compile time.
         macro_rules! enter {
             ($($level:ident)*) => {
                 $(
                     match self.enter(Level::$level, root, table, addr)? {
                         Found::Further(below) => table = below,
-                        // Field by field: as a whole, its padding would be copied as well.
+                        // Field by field: a copy of the whole would include its padding.
                         Found::Leaf { part, level, of } => return Ok(Found::Leaf { part, level, of }),
                         Found::Table { table, parent, of } => return Ok(Found::Table { table, parent, of }),
                     }
@@ -197,7 +198,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         })
     }
 
-    /// Takes what a huge leaf maps of the range: one run.
+    /// Takes the part of the range that a huge leaf maps, as one run.
     #[doc(alias("gup_fast_pmd_leaf", "gup_fast_pud_leaf"))]
     #[inline(always)]
     fn take_huge_leaf<K: RefKind, R: StaticRules>(
@@ -208,8 +209,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         let nr = part.nr_pages;
         let page = self.folios.page(part.mapped);
         let state = self.folios.state(self.folios.folio(page));
-        // A leaf lies within one folio. If it does not, the folio is another one by now, and a small one would be held
-        // by its first page alone; that it is no smaller than it looks is checked once it is referenced.
+        // A leaf lies within one folio. If this folio is smaller, it is another one by now; of a small folio the
+        // references would hold the first page alone. `try_grab()` checks the size again once the folio is referenced.
         let sighting = Sighting::of_large(self.folios, page)
             .filter(|sighting| nr <= sighting.nr_left as u64)
             .ok_or(Stop::Split)?;
@@ -239,7 +240,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         Ok(())
     }
 
-    /// Takes what is wanted of a huge leaf, and writes it to `out`. Returns whether there is room for it.
+    /// Takes the wanted part of a huge leaf, and writes it to `out`. Returns whether there was room for it.
     #[inline(always)]
     fn take_part<K: RefKind, R: StaticRules>(
         tables: T,
@@ -251,7 +252,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
     ) -> Result<bool, Stop> {
         let nr = part.nr_pages as u32;
         let held = sighting.try_grab::<K, Large>(folios, nr, &R::RULES, zone)?;
-        // The references are there: now look again.
+        // The references are taken: now re-read.
         if !part.seen.is_current(tables) {
             return Err(Stop::Changed);
         }
@@ -266,7 +267,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         Ok(has_room)
     }
 
-    /// The same of a leaf of device memory. By value, as `take_more()` in `leaf_table.rs`.
+    /// Takes the wanted part of a huge leaf of device memory. The arguments are passed by value, as to `take_more()` in
+    /// `leaf_table.rs`.
     #[cold]
     #[inline(never)]
     fn take_part_of_device<K: RefKind, R: StaticRules>(
@@ -281,15 +283,15 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         (out.finish(), result)
     }
 
-    /// Notes that `nr_pages` pages of device memory were taken.
+    /// Counts `nr_pages` pages of device memory as taken.
     #[inline(always)]
     pub(super) fn note_device(&mut self, nr_pages: u64) {
         self.progress.nr_device = self.progress.nr_device.wrapping_add(nr_pages);
-        // What `go_on_from()` does not know.
+        // `go_on_from()` has undone the seal.
         self.out.seal(M::PAGES_PER_SUBSECTION);
     }
 
-    /// Notes that `nr_pages` pages were taken from leaves of `level`, with `nr_grabs` reference operations.
+    /// Counts `nr_pages` pages as taken from `nr_entries` leaves of `level`, with `nr_grabs` reference operations.
     #[inline(always)]
     pub(super) fn advance(
         &mut self,

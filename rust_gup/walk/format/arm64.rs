@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! arm64, with pages of 4 KiB or 16 KiB.
+//! arm64, with base pages of 4 KiB or 16 KiB.
 //!
 //! The root stands at [`Level::PGD`] (4 KiB) or [`Level::P4D`] (16 KiB) where addresses have 52 bits, and one level
-//! lower where they have 48 or 47: a kernel that is built for 52 bits decides when it boots (`pgtable_l5_enabled()`,
-//! `pgtable_l4_enabled()`).
+//! lower where they have 48 or 47: a kernel that is built for 52 bits decides this when it boots
+//! (`pgtable_l5_enabled()`, `pgtable_l4_enabled()`).
 //!
 //! Sources: Arm Architecture Reference Manual for A-profile (DDI 0487), sections D8.3 (translation table descriptor
 //! formats) and D8.4 (memory access control); for the bits that hardware leaves to software,
@@ -33,12 +33,12 @@ const TYPE_MASK: u64 = 3;
 const USER: u64 = 1 << 6;
 /// If [`VALID`] is clear: `PROT_NONE`, a NUMA hint, or a huge page that is being split. The same bit as nG.
 const PRESENT_INVALID: u64 = 1 << 11;
-/// Linux's name for the dirty bit modifier: the page may be written to, if it is dirty or not.
+/// Linux's name for the dirty bit modifier: the page may be written to, whether it is dirty or not.
 const WRITE: u64 = 1 << 51;
 const UXN: u64 = 1 << 54;
-/// Linux's: the mapping may have no `struct page`.
+/// Linux's software bit: the mapping may have no `struct page`.
 const SPECIAL: u64 = 1 << 56;
-/// The permission overlay of a leaf: what a protection key is here (FEAT_S1POE).
+/// The permission overlay of a leaf, which is arm64's protection key (FEAT_S1POE).
 const OVERLAY_SHIFT: u32 = 60;
 const OVERLAY_MASK: u64 = 7;
 
@@ -94,14 +94,14 @@ impl Granule for Granule16K {
     ];
 }
 
-/// The format.
+/// The format of arm64, with base pages of granule `G`.
 #[derive(Clone, Copy, Debug)]
 pub struct Arm64<G: Granule>(PhantomData<G>);
 
-/// What decoding depends on.
+/// Everything besides the entry on which decoding depends.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// Bits that decide about a leaf, and what they have to be.
+    /// Bits that decide about a leaf. They must be as in `leaf_want`.
     leaf_mask: u64,
     leaf_want: u64,
     /// [`ADDR_HIGH`] where it is part of the address, or 0.
@@ -111,7 +111,7 @@ pub struct Context {
     write: bool,
 }
 
-/// Whether physical addresses have 52 bits, which is one bit of a register (`lpa2_is_enabled()`: TCR_EL1.DS).
+/// Whether physical addresses have 52 bits. A bit of a register says so (`lpa2_is_enabled()`: TCR_EL1.DS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PhysicalAddresses {
     /// Up to 48 bits.
@@ -121,8 +121,9 @@ pub enum PhysicalAddresses {
 }
 
 impl Context {
-    /// For an access under the permission overlays in the register `POR_EL0`: four bits an overlay, of which bit 0
-    /// allows reading and bit 2 writing (`sysreg.h:1009`). `None` on a CPU without them.
+    /// Makes the context for an access under the permission overlays of the register `POR_EL0`: four bits for each
+    /// overlay, of which bit 0 allows reading and bit 2 writing (`sysreg.h:1009`). `por_el0` is `None` on a CPU without
+    /// overlays.
     #[doc(alias("pte_access_permitted", "por_el0_allows_pkey"))]
     pub fn new(access: Access, por_el0: Option<u64>, addresses: PhysicalAddresses) -> Self {
         let write = if access.is_write() { WRITE } else { 0 };
@@ -147,7 +148,7 @@ impl Context {
         }
     }
 
-    /// The checks that leaves of every level share.
+    /// Makes the checks that leaves of every level share.
     #[inline(always)]
     fn check_leaf(&self, raw: u64) -> Result<(), Stop> {
         if raw & self.leaf_mask != self.leaf_want {
@@ -164,8 +165,9 @@ impl Context {
     #[cold]
     fn why_not(&self, raw: u64) -> Stop {
         if raw & VALID == 0 {
-            // `pte_protnone()`, `pgtable.h:560`. What else is invalid and present is a huge page that
-            // `pmdp_invalidate()` has been at. A swap entry is neither (`pgtable.h:1515`).
+            // PROT_NONE is tested as in `pte_protnone()` (`pgtable.h:560`). Any other entry with PRESENT_INVALID is a
+            // huge page that `pmdp_invalidate()` has invalidated. A swap entry does not have the bit
+            // (`pgtable.h:1515`).
             return if raw & PRESENT_INVALID == 0 {
                 Stop::Absent
             } else if raw & (USER | UXN) == UXN {
@@ -175,7 +177,7 @@ impl Context {
             };
         }
         if raw & USER == 0 {
-            // Of the kernel, or for execution only.
+            // The page is the kernel's, or for execution only.
             Stop::NotUser
         } else if self.write && raw & WRITE == 0 {
             Stop::ReadOnly
@@ -187,16 +189,16 @@ impl Context {
 
 impl<G: Granule> Arm64<G> {
     const PAGE_MASK: u64 = !((1 << G::PAGE_SHIFT) - 1);
-    /// The part of the address that stands where it belongs.
+    /// The address bits that stand in their own places in an entry.
     const ADDR_LOW: u64 = ((1 << ADDR_LOW_END) - 1) & Self::PAGE_MASK;
 
-    /// The address in an entry (`__pte_to_phys()`, `pgtable.h:113`).
+    /// Returns the address in an entry (`__pte_to_phys()`, `pgtable.h:113`).
     #[inline(always)]
     fn address(raw: u64, context: &Context) -> u64 {
         raw & Self::ADDR_LOW | (raw & context.addr_high) << ADDR_HIGH_SHIFT
     }
 
-    /// The bits of an address within what an entry of `level` maps.
+    /// Returns the address bits that are an offset within the memory that an entry of `level` maps.
     const fn leaf_offset_mask(level: Level) -> u64 {
         (1 << G::LEVELS[level.index()].shift) - 1
     }
@@ -209,7 +211,7 @@ impl<G: Granule> Format for Arm64<G> {
 
     const HIGHEST_LEAF: Level = Level::PUD;
 
-    // Bits 51 and 50 of the address stand below the page size, and are the same for all pages of a folio.
+    // In an entry, bits 51 and 50 of the address lie below the page size. They are the same for all pages of a folio.
     const PAGE_STEP: u64 = 1 << G::PAGE_SHIFT;
 
     #[inline(always)]
@@ -220,7 +222,7 @@ impl<G: Granule> Format for Arm64<G> {
         if raw & VALID == 0 {
             return Err(context.why_not(raw));
         }
-        // Linux makes no leaves above these levels, which have them with 52-bit addresses.
+        // With 52-bit addresses there can be leaves above these levels, but Linux makes none.
         let offset_mask = match level {
             Level::PMD => Self::leaf_offset_mask(Level::PMD),
             Level::PUD => Self::leaf_offset_mask(Level::PUD),
@@ -237,7 +239,7 @@ impl<G: Granule> Format for Arm64<G> {
     #[inline(always)]
     fn page(raw: u64, context: &Context) -> Result<Leaf, Stop> {
         context.check_leaf(raw)?;
-        // The contiguous bit says that the neighbours are alike, and each has its own frame all the same.
+        // The contiguous bit says that the neighbouring entries are alike. Each of them still has a frame of its own.
         Ok(Leaf {
             first: Pfn::new(Self::address(raw, context) >> G::PAGE_SHIFT),
             writable: raw & WRITE != 0,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! 32-bit ARM with the large physical address extension: three levels, 64-bit entries, which a CPU that has them reads
-//! in one piece (`ldrd`).
+//! 32-bit ARM with the large physical address extension: three levels and 64-bit entries. A CPU with this extension
+//! reads an entry in one piece (`ldrd`).
 //!
 //! Sources: ARM Architecture Reference Manual for ARMv7-A (DDI 0406), section B3.6 (long-descriptor translation table
 //! format); for the bits that hardware leaves to software, `arch/arm/include/asm/pgtable-3level.h`,
@@ -29,11 +29,11 @@ const TYPE_TABLE: u64 = 3;
 const TYPE_LEAF: u64 = 1;
 const TYPE_MASK: u64 = 3;
 const USER: u64 = 1 << 6;
-/// Linux's: the mapping may have no `struct page`.
+/// Linux's software bit: the mapping may have no `struct page`.
 const SPECIAL: u64 = 1 << 56;
-/// Linux's: `PROT_NONE`. What reaches the tables has [`VALID`] cleared.
+/// Linux's software bit: `PROT_NONE`. An entry in the tables that has it does not have [`VALID`].
 const NONE: u64 = 1 << 57;
-/// Linux's. The hardware's bit 7 is set as long as the page is clean as well, and says nothing.
+/// Linux's software bit: read-only. The hardware's bit 7 is also set while the page is clean, so it says nothing.
 const RDONLY: u64 = 1 << 58;
 
 const PHYS_BITS: u32 = 40;
@@ -41,20 +41,20 @@ const FRAME_MASK: u64 = ((1 << PHYS_BITS) - 1) & !((1 << PAGE_SHIFT) - 1);
 /// The bits of an address within a 2 MiB page.
 const LEAF_OFFSET_MASK: u64 = (1 << ArmLpae::LEVELS[Level::PMD.index()].shift) - 1;
 
-/// The format.
+/// The format of 32-bit ARM with LPAE.
 #[derive(Clone, Copy, Debug)]
 pub enum ArmLpae {}
 
-/// What decoding depends on.
+/// Everything besides the entry on which decoding depends.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// Bits that decide about a leaf, but for its type, and what they have to be.
+    /// Bits that decide about a leaf. Only [`USER`] and the type of the leaf may be set among them.
     leaf_mask: u64,
     write: bool,
 }
 
 impl Context {
-    /// For an access.
+    /// Makes the context for an access.
     #[doc(alias = "pte_access_permitted")]
     pub const fn new(access: Access) -> Self {
         let rdonly = if access.is_write() { RDONLY } else { 0 };
@@ -64,8 +64,8 @@ impl Context {
         }
     }
 
-    /// The checks that leaves of both levels share. C asks for [`USER`] in a table of base pages only, but all leaves
-    /// of user space have it.
+    /// Makes the checks that leaves of both levels share. C requires [`USER`] in a table of base pages only, but all
+    /// leaves of user space have it.
     #[inline(always)]
     fn check_leaf(&self, raw: u64, leaf_type: u64) -> Result<Leaf, Stop> {
         if raw & self.leaf_mask != leaf_type | USER {
@@ -80,7 +80,7 @@ impl Context {
     #[cold]
     fn why_not(&self, raw: u64) -> Stop {
         if raw & VALID == 0 {
-            // Of a swap entry, the low 32 bits have a meaning, and both bits of the type are clear (`pgtable.h:268`).
+            // A swap entry has a meaning in its low 32 bits only, and both type bits are clear (`pgtable.h:268`).
             return if raw & NONE != 0 {
                 Stop::ProtNone
             } else {
@@ -118,7 +118,8 @@ impl Format for ArmLpae {
             return Ok(Interior::Table);
         }
         if raw & VALID == 0 {
-            // There are no swap entries of huge pages: one that is not empty is being split.
+            // There are no swap entries of huge pages. So a page whose entry is neither empty nor PROT_NONE is being
+            // split.
             return Err(if raw == 0 {
                 Stop::Absent
             } else if raw & NONE != 0 {

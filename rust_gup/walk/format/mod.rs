@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page-table formats: what the bits of an entry mean.
+//! Page-table formats: the meaning of the bits of an entry.
 //!
-//! One file an architecture, written from its manual and from the kernel's headers. A format has constants and pure
-//! functions and touches no memory, so every format is built and tested on every host.
+//! Each format is one file, written from the architecture's manual and from the kernel's headers. A format has
+//! constants and pure functions and touches no memory, so every format is built and tested on every host.
 
 pub mod arm64;
 pub mod arm_lpae;
@@ -30,34 +30,35 @@ pub struct Leaf {
     pub writable: bool,
 }
 
-/// What an entry above the table of base pages is.
+/// The meaning of an entry above the table of base pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interior {
-    /// It points to a table; [`Format::table()`] says to which.
+    /// The entry points to a table; [`Format::table()`] says to which.
     Table,
-    /// It maps a huge page.
+    /// The entry maps a huge page.
     Leaf(Leaf),
 }
 
-/// Which of several entries of a table of base pages that are written alike, and together map one block, an entry is.
+/// The position of an entry in its group: several entries of a table of base pages that are the same number, and
+/// together map one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// How many pages of the block come before that of this entry.
+    /// Number of pages of the block before the page of this entry.
     pub nr_before: u64,
-    /// How many entries there are from this one on, to the end of the block.
+    /// Number of entries from this one to the end of the block.
     pub nr_left: usize,
 }
 
 /// A page-table format.
 pub trait Format {
-    /// What decoding depends on besides the entry: the access wanted, and what the CPU has to say (protection keys, an
-    /// encryption bit in the addresses). Read for each window.
+    /// Everything besides the entry on which decoding depends: the access wanted, and settings of the CPU (protection
+    /// keys, an encryption bit in the addresses). The context is read anew for each window.
     type Context: Copy;
 
-    /// Geometry of the tables, those of base pages first, up to the highest that can exist.
+    /// Geometry of each level, base pages first, up to the highest level that can exist.
     const LEVELS: &'static [Geometry];
 
-    /// The highest level of which an entry can be a leaf; so can those of all levels below.
+    /// The highest level whose entries can be leaves. Entries of all levels below can be leaves, too.
     const HIGHEST_LEAF: Level;
 
     /// Difference between two entries of a table of base pages that map consecutive frames and are otherwise alike.
@@ -67,31 +68,31 @@ pub trait Format {
     ///
     /// # Errors
     ///
-    /// Why the walk ends here.
+    /// The reason why the walk stops at this entry.
     fn interior(raw: u64, level: Level, context: &Self::Context) -> Result<Interior, Stop>;
 
     /// Decodes an entry of a table of base pages.
     ///
     /// # Errors
     ///
-    /// Why the page cannot be had.
+    /// The reason why the walk cannot take the page.
     fn page(raw: u64, context: &Self::Context) -> Result<Leaf, Stop>;
 
-    /// Where an entry of a table of base pages stands in its group, if it is of one. [`page()`](Self::page) says of
-    /// each of them where the block begins: they are the same number. (The contiguous bit of Arm makes no group in this
-    /// sense, as there each entry has a frame of its own.)
+    /// Returns the position of an entry of a table of base pages in its group, if it is in one. [`page()`](Self::page)
+    /// returns where the block begins for each entry of a group, because they are the same number. (The contiguous bit
+    /// of Arm makes no group in this sense: there each entry has a frame of its own.)
     #[doc(alias = "napot")]
     #[inline(always)]
     fn group(_raw: u64, _index: Index) -> Option<Group> {
         None
     }
 
-    /// Where the table lies that an entry of `level` points to, if it points to one.
+    /// Returns the address of the table that an entry of `level` points to, if it points to one.
     fn table(raw: u64, level: Level, context: &Self::Context) -> Option<PhysAddr>;
 }
 
-/// Asserts that each level begins where the one below ends, and that together they have the address bits that they
-/// should have.
+/// Asserts that each level begins where the one below ends, and that all levels together cover `address_bits` address
+/// bits.
 pub const fn assert_geometry<F: Format>(address_bits: u32) {
     let mut end = F::LEVELS[0].shift;
     let mut i = 0;

@@ -2,12 +2,12 @@
 
 //! s390, with three, four or five levels.
 //!
-//! Its manual calls the tables, from the leaf: page table, segment table, region third, region second and region first
+//! The manual calls the tables, from the leaf: page table, segment table, region third, region second and region first
 //! table. Two bits of each entry above the page tables say which of the others it stands in, so the first entry of the
 //! root says how many levels there are ([`S390::root_level()`]).
 //!
 //! Bits are numbered from the right here, as in Linux's headers, and not from the left, as in the manual. Entries are
-//! numbers: that the machine is big-endian matters to nobody.
+//! numbers here, so it does not matter that the machine is big-endian.
 //!
 //! Sources: z/Architecture Principles of Operation (SA22-7832), chapter 3, "Dynamic address translation"; for the bits
 //! that hardware leaves to software, `arch/s390/include/asm/pgtable.h` of Linux 7.2.
@@ -28,34 +28,36 @@ use crate::walk::{
 
 const PAGE_SHIFT: u32 = 12;
 
-/// Bits of an entry of a page table, all of them Linux's (`pgtable.h:190`). The hardware's own, invalid and protect,
-/// also stand for a page that is old or clean, and say nothing.
+/// Bits of an entry of a page table, all of them Linux's software bits (`pgtable.h:190`). The hardware's bits, invalid
+/// and protect, are also set for an old or a clean page, so they say nothing.
 const PAGE_PRESENT: u64 = 0x001;
 const PAGE_READ: u64 = 0x010;
 const PAGE_WRITE: u64 = 0x020;
 /// The mapping may have no `struct page`.
 const PAGE_SPECIAL: u64 = 0x040;
 
-/// Bits of an entry of the other tables (`pgtable.h:269` and `315`). Those that Linux has added mean the same in
+/// Bits of an entry of the other tables (`pgtable.h:269` and `315`). Linux's software bits have the same meaning in
 /// segment and region third tables.
 const TABLE_TYPE: u64 = 0x00c;
 const TABLE_TYPE_SHIFT: u32 = 2;
 const INVALID: u64 = 0x020;
-/// A leaf. Linux's present bit counts in segment and region third tables only; further up, it is part of a length.
+/// A leaf. Linux's present bit exists in segment and region third tables only; further up, the bit is part of a length.
 const LARGE: u64 = 0x400;
 const PRESENT: u64 = 0x001;
 const READ: u64 = 0x4000;
 const WRITE: u64 = 0x8000;
 
-/// Where the tables below lie: page tables are 2 KiB long, the others 16 KiB, and aligned to 4 KiB at least.
+/// The address bits of the table below. Page tables are 2 KiB long. The others are 16 KiB long, and aligned to at least
+/// 4 KiB.
 const PAGE_TABLE_ORIGIN: u64 = !0x7ff;
 const TABLE_ORIGIN: u64 = !0xfff;
 
-/// The format.
+/// The format of s390.
 #[derive(Clone, Copy, Debug)]
 pub enum S390 {}
 
-/// What decoding depends on: the access wanted. There are no entries of the kernel in the tables of a process.
+/// Everything besides the entry on which decoding depends: the access wanted. The tables of a process have no entries
+/// of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     page_mask: u64,
@@ -66,14 +68,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// For an access.
+    /// Makes the context for an access.
     pub const fn new(access: Access) -> Self {
         let write = access.is_write();
         let page_want = PAGE_PRESENT | PAGE_READ | if write { PAGE_WRITE } else { 0 };
         let leaf_want = PRESENT | READ | if write { WRITE } else { 0 };
         Self {
             // Without NUMA balancing, `pte_protnone()` is constant false, and C takes `PROT_NONE` pages for readable.
-            // Here they are not.
+            // Here they are not readable.
             page_mask: page_want | PAGE_SPECIAL,
             page_want,
             leaf_mask: leaf_want | INVALID,
@@ -105,18 +107,18 @@ impl Context {
     }
 }
 
-/// The type bits of entries of `level`: 0 is a segment table, 3 a region first table.
+/// Returns the type bits of entries of `level`: 0 is a segment table, 3 a region first table.
 const fn table_type(level: Level) -> u64 {
     (level.index() as u64).wrapping_sub(1) << TABLE_TYPE_SHIFT
 }
 
-/// The bits of an address within what an entry of `level` maps.
+/// Returns the address bits that are an offset within the memory that an entry of `level` maps.
 const fn leaf_offset_mask(level: Level) -> u64 {
     (1 << S390::LEVELS[level.index()].shift) - 1
 }
 
 impl S390 {
-    /// Which level a root is of whose first entry is `first`. Every entry has the type, empty ones too.
+    /// Returns the level of a root whose first entry is `first`. Every entry has the type bits, also an empty one.
     #[doc(alias = "pgd_offset_raw")]
     #[inline(always)]
     pub const fn root_level(first: u64) -> Level {
@@ -174,9 +176,9 @@ impl Format for S390 {
         if raw & TABLE_TYPE != table_type(level) {
             return Err(Stop::Bad);
         }
-        // An old huge page is invalid, and remains as it is when `pmdp_invalidate()` sets the bit before it is split
-        // (`pgtable.h:1789`): the walk could not see it. C takes such a page; here it is left to the slow path, which
-        // makes it young.
+        // An old huge page has the invalid bit. `pmdp_invalidate()` sets the same bit before a split
+        // (`pgtable.h:1789`), so it leaves such an entry as it is, and the walk could not detect the split. C takes
+        // such a page; here it is left to the slow path, which makes it young.
         if raw & context.leaf_mask != context.leaf_want {
             return Err(context.why_not_leaf(raw));
         }
@@ -199,8 +201,8 @@ impl Format for S390 {
 
     #[inline(always)]
     fn table(raw: u64, level: Level, _context: &Context) -> Option<PhysAddr> {
-        // An entry of another type than the table it stands in: C tells the levels apart by it, and takes such an entry
-        // for one that is folded.
+        // Refuse an entry whose type is not that of its table. C tells the levels apart by the type, and takes such an
+        // entry for a folded one.
         if raw & INVALID != 0 || raw & TABLE_TYPE != table_type(level) {
             return None;
         }

@@ -31,47 +31,48 @@ const DIRTY: u64 = 1 << 6;
 const PSE: u64 = 1 << 7;
 /// `PROT_NONE` or a NUMA hint, if [`PRESENT`] is clear; the same bit as GLOBAL, which only kernel entries have.
 const PROTNONE: u64 = 1 << 8;
-/// Linux's: the mapping may have no `struct page`.
+/// Linux's software bit: the mapping may have no `struct page`.
 const SPECIAL: u64 = 1 << 9;
 const PKEY_SHIFT: u32 = 59;
 const PKEY_MASK: u64 = 0xf;
 
-/// What a `pmd` that points to a table must have, and may have besides (`pmd_bad()`, `pgtable.h:1025`).
+/// Flags that a `pmd` must have if it points to a table; [`TABLE_MAY`] has those that it may have besides (`pmd_bad()`,
+/// `pgtable.h:1025`).
 const TABLE_BITS: u64 = PRESENT | RW | DIRTY;
 const TABLE_MAY: u64 = USER | ACCESSED;
 /// Frame bits end below this bit; flags follow.
 const PHYS_BITS: u32 = 52;
 const LOW_FLAGS: u64 = (1 << PAGE_SHIFT) - 1;
 
-/// The format.
+/// The format of x86-64.
 #[derive(Clone, Copy, Debug)]
 pub enum X86_64 {}
 
-/// What decoding depends on.
+/// Everything besides the entry on which decoding depends.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// Bits that decide about a leaf, and what they have to be. The bits of the protection key are among them, as zero:
-    /// almost all memory has key 0, and with others a leaf is looked at more closely.
+    /// Bits that decide about a leaf. They must be as in `leaf_want`. The bits of the protection key are among them, as
+    /// zero: almost all memory has key 0. A leaf with another key is looked at more closely.
     leaf_mask: u64,
     leaf_want: u64,
     /// Frame bits of a base page's entry: `physical_mask` without the offset. The bit that marks encrypted (SME) or
     /// shared (TDX) memory is not one of them.
     frame_mask: u64,
-    /// The register `PKRU`: two bits a key, access disable and write disable.
+    /// The register `PKRU`: two bits for each key, access disable and write disable.
     pkru: u32,
     rw: u64,
 }
 
 impl Context {
-    /// For an access under protection keys as in the register `pkru` (SDM 4.6.2). 0 allows everything; it is also right
-    /// on a CPU without keys.
+    /// Makes the context for an access under the protection keys of the register `pkru` (SDM 4.6.2). 0 allows
+    /// everything; it is also right on a CPU without keys.
     ///
     /// `physical_mask` is the kernel's variable of this name.
     #[doc(alias("__pkru_allows_pkey", "__pte_access_permitted"))]
     #[inline(always)]
     pub fn new(access: Access, pkru: u32, physical_mask: u64) -> Self {
         let rw = if access.is_write() { RW } else { 0 };
-        // With key 0 denied no leaf passes at once: the value is one that the mask does not let through.
+        // If key 0 is denied, no leaf may pass the first comparison: `leaf_want` then has a bit that the mask clears.
         let never = if is_denied(pkru, 0, rw) { ACCESSED } else { 0 };
         Self {
             leaf_mask: PRESENT | USER | SPECIAL | rw | PKEY_MASK << PKEY_SHIFT,
@@ -82,10 +83,10 @@ impl Context {
         }
     }
 
-    /// The checks that leaves of every level share, on the entry as it was read.
+    /// Makes the checks that leaves of every level share, on the entry as it was read.
     ///
-    /// `mm/gup.c` makes them in the order protnone, access, special, and all of them have to hold, so that one compare
-    /// serves; only a leaf that does not pass is looked at more closely.
+    /// `mm/gup.c` makes them in the order protnone, access, special. All of them have to hold, so one comparison is
+    /// enough. Only a leaf that does not pass it is looked at more closely.
     #[doc(alias(
         "pte_protnone",
         "pte_access_permitted",
@@ -114,7 +115,7 @@ impl Context {
     }
 }
 
-/// Whether a protection key denies the access, which is a write if `rw` is [`RW`].
+/// Returns whether a protection key denies the access, which is a write if `rw` is [`RW`].
 #[inline(always)]
 const fn is_denied(pkru: u32, key: u64, rw: u64) -> bool {
     const ACCESS_DISABLE: u32 = 1 << 0;
@@ -127,12 +128,12 @@ const fn is_denied(pkru: u32, key: u64, rw: u64) -> bool {
     pkru >> (2 * key) & denies != 0
 }
 
-/// Why an entry cannot be had that lacks one of the bits that leaves need, or is special.
+/// Returns the stop reason for an entry that lacks one of the bits that leaves need, or is special.
 #[cold]
 fn why_not(raw: u64, rw: u64) -> Stop {
     if raw & PRESENT == 0 {
-        // A swap or migration entry has neither of the two bits (`pgtable_64.h`, "Encode and de-code a swap entry"). A
-        // huge page whose PRESENT `pmdp_invalidate()` has cleared keeps PSE: it is being split.
+        // A swap or migration entry has neither PROTNONE nor PSE (`pgtable_64.h`, "Encode and de-code a swap entry").
+        // If `pmdp_invalidate()` has cleared PRESENT, a huge page keeps PSE: it is being split.
         return if raw & PROTNONE != 0 {
             Stop::ProtNone
         } else if raw & PSE != 0 {
@@ -150,7 +151,7 @@ fn why_not(raw: u64, rw: u64) -> Stop {
     }
 }
 
-/// The bits of an address within what an entry of `level` maps.
+/// Returns the address bits that are an offset within the memory that an entry of `level` maps.
 const fn leaf_offset_mask(level: Level) -> u64 {
     (1 << X86_64::LEVELS[level.index()].shift) - 1
 }
@@ -173,8 +174,8 @@ impl Format for X86_64 {
     #[doc(alias("pmd_leaf", "pmd_present", "pud_leaf", "pud_present"))]
     #[inline(always)]
     fn interior(raw: u64, level: Level, context: &Context) -> Result<Interior, Stop> {
-        // `pmd_leaf()` and `pud_leaf()` test PSE alone, and so does `pmd_present()` count a PMD as present that has PSE
-        // but not PRESENT; `check_leaf()` demands PRESENT. PSE is reserved in the levels above.
+        // `pmd_leaf()` and `pud_leaf()` test PSE alone, and `pmd_present()` takes a PMD with PSE and without PRESENT
+        // for present. `check_leaf()` requires PRESENT. PSE is reserved in the levels above.
         if raw & PSE == 0 {
             return match Self::table(raw, level, context) {
                 Some(_) => Ok(Interior::Table),
@@ -201,8 +202,8 @@ impl Format for X86_64 {
         context.check_leaf(raw)?;
         Ok(Leaf {
             first: Pfn::new((raw & context.frame_mask) >> PAGE_SHIFT),
-            // A shadow stack page (dirty, not writable) is writable for C. Taking it for read-only is stricter: an
-            // R/O pin of one is left to the slow path unless it is exclusive.
+            // C takes a shadow stack page (dirty, not writable) for writable. Taking it for read-only is stricter: a
+            // read-only pin of such a page is left to the slow path unless the page is exclusive.
             writable: raw & RW != 0,
         })
     }
@@ -210,9 +211,9 @@ impl Format for X86_64 {
     #[doc(alias("pmd_bad", "pud_bad", "p4d_bad", "pgd_bad"))]
     #[inline(always)]
     fn table(raw: u64, level: Level, context: &Context) -> Option<PhysAddr> {
-        // `pmd_bad()`, but for the encryption bit, which lies among the frame bits. C makes this test above the tables
-        // of base pages only; the low flags are the same at all levels. The high ones are not: with PTI, entries of
-        // the root have NX set and may have NOPTISHADOW (`arch/x86/mm/pti.c:138`).
+        // This is `pmd_bad()` without the encryption bit, which lies among the frame bits. C makes this test only for
+        // entries that point to tables of base pages. The low flags are the same at all levels. The high flags are not:
+        // with PTI, entries of the root have NX set and may have NOPTISHADOW (`arch/x86/mm/pti.c:138`).
         let low_flags = raw & LOW_FLAGS & !TABLE_MAY;
         let high_flags = raw >> PHYS_BITS;
         if low_flags == TABLE_BITS && (high_flags == 0 || level > Level::PMD) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! x86-32 with physical address extension: three levels, 64-bit entries that a 32-bit CPU reads in two halves.
+//! x86-32 with physical address extension: three levels, and 64-bit entries that a 32-bit CPU reads in two halves.
 //!
 //! Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3, section 4.4 (PAE paging);
 //! `arch/x86/include/asm/pgtable-3level.h`, `pgtable-3level_types.h`, `pgtable_types.h` and `pgtable.h`, and for the
@@ -25,7 +25,8 @@ const PAGE_SHIFT: u32 = 12;
 const PRESENT: u64 = 1 << 0;
 const RW: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
-/// Write-through and cache-disable: all that an entry of the root may have besides [`PRESENT`] (SDM table 4-8).
+/// Write-through and cache-disable: the only flags of the hardware that an entry of the root may have besides
+/// [`PRESENT`] (SDM table 4-8).
 const PWT_PCD: u64 = 3 << 3;
 const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
@@ -33,12 +34,13 @@ const DIRTY: u64 = 1 << 6;
 const PSE: u64 = 1 << 7;
 /// `PROT_NONE` or a NUMA hint, if [`PRESENT`] is clear.
 const PROTNONE: u64 = 1 << 8;
-/// Linux's: the mapping may have no `struct page`.
+/// Linux's software bit: the mapping may have no `struct page`.
 const SPECIAL: u64 = 1 << 9;
-/// Bits of no one, which Linux uses and hardware ignores, in entries of every level.
+/// Bits that the hardware ignores in entries of every level, and that Linux uses.
 const AVAILABLE: u64 = 7 << 9;
 
-/// What a `pmd` that points to a table must have, and may have besides (`pmd_bad()`, `pgtable.h:1025`).
+/// Flags that a `pmd` must have if it points to a table; [`TABLE_MAY`] has those that it may have besides (`pmd_bad()`,
+/// `pgtable.h:1025`).
 const TABLE_BITS: u64 = PRESENT | RW | DIRTY;
 const TABLE_MAY: u64 = USER | ACCESSED;
 /// Frame bits end below this bit (`__PHYSICAL_MASK_SHIFT`, `page_32_types.h:36`).
@@ -46,15 +48,16 @@ const PHYS_BITS: u32 = 52;
 const LOW_FLAGS: u64 = (1 << PAGE_SHIFT) - 1;
 const FRAME_MASK: u64 = ((1 << PHYS_BITS) - 1) & !LOW_FLAGS;
 
-/// Reads an entry that cannot be read in one piece: low half, high half, low half again, until the two are the same.
+/// Reads an entry that cannot be read in one piece: the low half, the high half, and the low half again, until the two
+/// low halves are the same.
 ///
-/// Whoever makes an entry present writes the high half first, and whoever takes it away clears the low half first, and
-/// between two different pages an entry is not present. So if the low half is present and has not changed, the high
-/// half that was read in between belongs to it, unless the entry has changed twice meanwhile, there and back. It
-/// cannot: a change of the page takes a flush of the TLB, which waits for this CPU as long as it has interrupts off.
-/// Entries that are not present may come out as rubbish, which is not present either.
+/// A CPU that makes an entry present writes the high half first. A CPU that takes it away clears the low half first.
+/// Between two different pages an entry is not present. So if the low half is present and has not changed, the high
+/// half that was read in between belongs to it, unless the entry has changed twice meanwhile, there and back. It cannot
+/// have: a change of the page takes a flush of the TLB, which waits for this CPU as long as interrupts are off. An
+/// entry that is not present may come out as a mixture of two values, which is not present either.
 ///
-/// Each turn of the loop means that somebody else has come further.
+/// The loop repeats only if another CPU has changed the entry, so some CPU always makes progress.
 #[doc(alias("ptep_get_lockless", "pmdp_get_lockless"))]
 #[inline(always)]
 pub fn read_untorn(
@@ -75,11 +78,12 @@ pub fn read_untorn(
     }
 }
 
-/// The format.
+/// The format of x86-32 with PAE.
 #[derive(Clone, Copy, Debug)]
 pub enum X86Pae {}
 
-/// What decoding depends on. There are no protection keys (they need four levels), and no encryption bit.
+/// Everything besides the entry on which decoding depends. There are no protection keys (they need four levels), and no
+/// encryption bit.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     leaf_mask: u64,
@@ -88,7 +92,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// For an access.
+    /// Makes the context for an access.
     #[doc(alias = "__pte_access_permitted")]
     pub const fn new(access: Access) -> Self {
         let rw = if access.is_write() { RW } else { 0 };
@@ -110,7 +114,7 @@ impl Context {
     #[cold]
     fn why_not(&self, raw: u64) -> Stop {
         if raw & PRESENT == 0 {
-            // A swap entry has none of the low bits but PSE, its exclusive marker (`pgtable-3level.h`, "Encode/decode
+            // Of the low bits, a swap entry can have only PSE, its exclusive marker (`pgtable-3level.h`, "Encode/decode
             // swap entries").
             return if raw & PROTNONE != 0 {
                 Stop::ProtNone
@@ -153,11 +157,12 @@ impl Format for X86Pae {
                 None => Err(Stop::Bad),
             };
         }
-        // The bit is reserved in the root.
+        // PSE is reserved in the root.
         if level != Level::PMD {
             return Err(Stop::Bad);
         }
-        // What has PSE here and no PRESENT is no swap entry, but a huge page that `pmdp_invalidate()` has been at.
+        // An entry with PSE and without PRESENT is no swap entry here, but a huge page that `pmdp_invalidate()` has
+        // invalidated.
         context.check_leaf(raw).map_err(|stop| match stop {
             Stop::Absent => Stop::Changed,
             stop => stop,
@@ -185,7 +190,7 @@ impl Format for X86Pae {
         let is_table = if level == Level::PMD {
             flags & !TABLE_MAY == TABLE_BITS
         } else {
-            // Nearly everything but PRESENT is reserved in the root (`pud_populate()`, `arch/x86/mm/pgtable.c:130`).
+            // Nearly all flags but PRESENT are reserved in the root (`pud_populate()`, `arch/x86/mm/pgtable.c:130`).
             flags & !(PWT_PCD | AVAILABLE) == PRESENT
         };
         is_table.then_some(PhysAddr::new(raw & FRAME_MASK))
