@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Both engines on one range.
+//! Compares both engines on one range.
 //!
-//! The Rust engine goes first, on memory as it is found: what it does wrong there, such as to take a page that had to
-//! be copied or unshared before, nobody has put right for it. Then the kernel's function takes the range, whose slow
-//! path is the one that the Rust engine falls back to: it has to get the very pages, or the same error. What was done
-//! to counts and flags is compared afterwards, on memory that is ready: a slow path does more to them than take a
-//! reference.
+//! The Rust engine goes first, on memory as it is: nobody has corrected its mistakes there, such as taking a page that
+//! had to be copied or unshared first. Then the kernel's function takes the range. Its slow path is the one to which
+//! the Rust engine falls back, so it has to get the same pages, or the same error. Counts and flags are compared
+//! afterwards, on memory that is ready, because a slow path does more to them than take a reference.
 
 use kernel::prelude::*;
 
@@ -42,56 +41,56 @@ use crate::{
 
 /// What the engines did, and where they differ.
 pub(crate) struct Comparison {
-    /// What the Rust engine returned, of memory as it was found.
+    /// Outcome of the Rust engine, on memory as it was found.
     pub(crate) first: Outcome,
-    /// How it did that.
+    /// How the Rust engine served that request.
     pub(crate) first_taken: Taken,
-    /// The kernel's function did not get the same then.
+    /// Whether the outcome or the pages of the kernel's function differed from that.
     pub(crate) first_differs: bool,
-    /// What the Rust engine returned, of memory that was ready.
+    /// Outcome of the Rust engine, on memory that was ready.
     pub(crate) rust: Outcome,
-    /// How it did that.
+    /// How the Rust engine served that request.
     pub(crate) taken: Taken,
-    /// What the kernel's functions returned, of memory that was ready.
+    /// Outcome of the kernel's functions, on memory that was ready.
     pub(crate) kernel: Outcome,
-    /// In how many runs.
+    /// Number of runs in the list of the Rust engine, on memory that was ready.
     pub(crate) nr_runs: usize,
-    /// Pages that agree in everything.
+    /// Number of pages that agree in everything.
     pub(crate) nr_equal: u64,
-    /// They took different pages.
+    /// Whether the engines took different pages.
     pub(crate) page_differs: bool,
-    /// They added different amounts to a reference count, or took different amounts back.
+    /// Whether the engines added different amounts to a reference count, or took different amounts back.
     pub(crate) refcount_differs: bool,
-    /// They added different amounts to a pin count, or took different amounts back.
+    /// Whether the engines added different amounts to a pin count, or took different amounts back.
     pub(crate) pincount_differs: bool,
-    /// They left a referenced flag different.
+    /// Whether the engines left a referenced flag different.
     pub(crate) referenced_differs: bool,
     /// Address of the first page that differs.
     pub(crate) first_difference: Option<u64>,
-    /// How often reference counts alone differed and all was compared once more.
+    /// How often the comparison was repeated because reference counts alone differed.
     pub(crate) nr_retries: u64,
 }
 
-/// What an engine returned.
+/// The outcome of an engine.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// How many pages.
+    /// Number of pages.
     pub(crate) nr_pages: u64,
-    /// Which error.
+    /// The error, if any.
     pub(crate) error: Option<Error>,
 }
 
-/// How often is compared before reference counts that alone differ are believed. Each CPU gathers pages for the LRU
-/// lists, with a reference on each, and lets go of them whenever it has enough (`folio_batch_add_and_move()`). What an
-/// engine forgets to give back, it forgets each time.
+/// Number of comparisons before a difference in reference counts alone is believed. Each CPU gathers pages for the LRU
+/// lists, with a reference on each, and drops these references whenever it has enough (`folio_batch_add_and_move()`).
+/// An engine that forgets to give a reference back forgets it each time.
 const NR_TRIES: u64 = 4;
 
-/// Lets both engines take the range of `request`, and compares.
+/// Lets both engines take the range of `request`, and compares them.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, for the records or by `RLIMIT_MEMLOCK`; `EOPNOTSUPP` for what the kernel does not export. What the engines
-/// return is part of the comparison.
+/// `ENOMEM`, for the records or because of `RLIMIT_MEMLOCK`; `EOPNOTSUPP` if the kernel does not export the function
+/// for this request. Errors of the engines are part of the comparison.
 pub(crate) fn compare(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
     let _charge = LockedPages::charge(mm, usize::try_from(request.range.nr_pages())?)?;
     match request.how {
@@ -101,8 +100,8 @@ pub(crate) fn compare(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison
 }
 
 fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
-    // The kernel exports no such function. Said before it is asked: the slow path has the same error for what it may
-    // not pin for long (`mm/gup.c:1217`), and that one is to be compared.
+    // The kernel exports no such function. Return this error before the engines run: the slow path has the same error
+    // for memory that it may not pin for long (`mm/gup.c:1217`), and that error is part of the comparison.
     if K::PINS && request.fallback == Fallback::None {
         return Err(operation_not_supported());
     }
@@ -125,13 +124,13 @@ fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comp
     }
 }
 
-/// The address of a page of the range.
+/// Returns the address of the page with this index in the range.
 fn addr_of(request: &Request, index: u64) -> u64 {
     let first = request.range.first();
     first.wrapping_add(index << machine::PAGE_SHIFT)
 }
 
-/// Both engines, and what they have done so far.
+/// Both engines, and the records of what they have done so far.
 struct Engines<'a, K: RefKind> {
     mm: CurrentMm<'a>,
     request: &'a Request,
@@ -140,7 +139,7 @@ struct Engines<'a, K: RefKind> {
 }
 
 impl<K: RefKind> Engines<'_, K> {
-    /// The Rust engine, then the kernel's function, on memory that nobody has made ready.
+    /// Lets the Rust engine and then the kernel's function take the range, on memory that nobody has made ready.
     fn first(&mut self) -> Result<Comparison> {
         let (first, first_taken, _) = self.rust(|_, _| ())?;
         let mut nr_same = 0;
@@ -165,7 +164,7 @@ impl<K: RefKind> Engines<'_, K> {
         })
     }
 
-    /// The kernel's function, then the Rust engine, on memory that is ready.
+    /// Lets the kernel's function and then the Rust engine take the range, on memory that is ready.
     fn at_rest(&mut self, comparison: &mut Comparison) -> Result {
         comparison.kernel = self.kernel(|_, _| ())?;
         let request = self.request;
@@ -185,7 +184,7 @@ impl<K: RefKind> Engines<'_, K> {
         Ok(())
     }
 
-    /// The kernel's function takes the range, and releases it; `see` is told what that did to each page.
+    /// Takes and releases the range with the kernel's functions. Tells `see` what that did to each page.
     fn kernel(&mut self, see: impl FnMut(u64, &Change)) -> Result<Outcome> {
         let result = take_with_kernel(self.mm, self.request, &mut self.pages);
         let outcome = Outcome::new(&self.pages, result);
@@ -194,7 +193,8 @@ impl<K: RefKind> Engines<'_, K> {
         Ok(outcome)
     }
 
-    /// The same by the Rust engine; how it did that, and in how many runs.
+    /// Takes and releases the range with the Rust engine. Tells `see` what that did to each page. Returns the outcome,
+    /// how the engine served the request, and the number of runs.
     fn rust(&mut self, see: impl FnMut(u64, &Change)) -> Result<(Outcome, Taken, usize)> {
         let mut taken = Taken::new(&self.request.range);
         let result = take(self.mm, self.request, &mut self.pages, &mut taken);
@@ -207,10 +207,10 @@ impl<K: RefKind> Engines<'_, K> {
 }
 
 impl Comparison {
-    /// Adds a page, of which both engines took one.
+    /// Adds the result for an address at which both engines took a page.
     fn add(&mut self, addr: u64, change: &Change) {
         let Change { before, now, .. } = change;
-        // Two pages have nothing more to be compared.
+        // The counts of two different pages are not compared.
         let refcount_differs = !change.is_other_page && before.refs != now.refs;
         let pincount_differs = !change.is_other_page && before.pins != now.pins;
         let referenced_differs = !change.is_other_page && before.referenced != now.referenced;
@@ -238,7 +238,7 @@ impl Comparison {
             && self.rust == self.kernel
     }
 
-    /// For another try, where reference counts alone differed.
+    /// Resets the result for another try, after reference counts alone differed.
     fn forget_differences(&mut self) {
         self.nr_equal = 0;
         self.refcount_differs = false;
@@ -255,7 +255,8 @@ impl Outcome {
     }
 }
 
-/// What an engine did to a count: what it added when it took the page, and what is left of that after the release.
+/// The effect of an engine on a count: the amount that it added when it took the page, and the amount that is left
+/// after the release.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Added {
     taken: i32,
@@ -273,45 +274,47 @@ impl Added {
     }
 }
 
-/// What an engine did to the folio of a page.
+/// The effect of an engine on the folio of a page.
 struct Effect {
     refs: Added,
     pins: Added,
     referenced: bool,
 }
 
-/// What an engine did, and the one before it in the same place of the range.
+/// The effects of an engine and of the engine before it, at the same place of the range.
 struct Change {
-    /// That one had another page, or none.
+    /// Whether the engine before had another page there, or none.
     is_other_page: bool,
     before: Effect,
     now: Effect,
 }
 
-/// A page in its place in the range.
+/// The record of one place in the range.
 #[derive(Clone, Copy)]
 struct Record {
-    /// Which one an engine last took.
+    /// The page that an engine last took there.
     pfn: Pfn,
-    /// Its counts as long as it is held.
+    /// The counts of the page while it is held.
     held: inspect::Counts,
-    /// Its counts when nobody held it, after the last release. The owner's mappings keep them, as the range is at rest.
+    /// The counts of the page after the last release, when no engine held it. They stay as they are: the owner's
+    /// mappings keep the page, and the range is at rest.
     at_rest: inspect::Counts,
-    /// What the last engine did.
+    /// The effect of the last engine.
     refs: Added,
     pins: Added,
     referenced: bool,
-    /// The same of the engine before, as long as the page is held.
+    /// The referenced flag that the engine before left. Only valid while the page is held.
     was_referenced: bool,
-    /// It is not the page that the engine before took.
+    /// Whether this is not the page that the engine before took.
     is_other_page: bool,
 }
 
-/// What a page costs here, once; `Documentation/uapi.rst` says so. The list of runs needs up to eight bytes more.
+/// The memory that a comparison needs for each page, once. `Documentation/uapi.rst` states it. The list of runs needs
+/// up to eight bytes more.
 const _: () = assert!(core::mem::size_of::<Record>() == 48);
 
 impl Record {
-    /// No page.
+    /// The record of a place at which no engine has taken a page.
     const NONE: Self = Self {
         pfn: Pfn::new(u64::MAX),
         held: inspect::Counts::NONE,
@@ -323,7 +326,7 @@ impl Record {
         is_other_page: true,
     };
 
-    /// An engine has taken the page.
+    /// Records that an engine has taken the page `pfn`, with its counts and referenced flag.
     fn hold(&mut self, pfn: Pfn, (counts, is_referenced): (inspect::Counts, bool)) {
         self.is_other_page = self.pfn != pfn;
         self.pfn = pfn;
@@ -332,14 +335,15 @@ impl Record {
         self.referenced = is_referenced;
     }
 
-    /// It has released it.
+    /// Records that the engine has released the page. `after` has the counts since then. Returns the effects of this
+    /// engine and of the one before.
     fn let_go(&mut self, after: inspect::Counts) -> Change {
         let effect = Effect {
             refs: self.refs,
             pins: self.pins,
             referenced: self.was_referenced,
         };
-        // Of another page it is not known.
+        // The counts of another page were not read before.
         let before = if self.is_other_page {
             after
         } else {
@@ -360,11 +364,11 @@ impl Record {
     }
 }
 
-/// The pages of the range, as far as they were taken.
+/// The records of the pages that were taken.
 struct Records(KVVec<Record>);
 
 impl Records {
-    /// Looks at what an engine has taken, and releases it; `see` is told what that did to each page.
+    /// Records the pages that an engine has taken, and releases them. Tells `see` what that did to each page.
     fn see<K: RefKind>(
         &mut self,
         pages: &mut HeldPages<K>,

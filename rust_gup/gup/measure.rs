@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Two engines on one range, timed.
+//! Measures two engines on one range.
 
 use kernel::prelude::*;
 
@@ -33,21 +33,21 @@ use crate::{
     },
 };
 
-/// What is timed.
+/// The engine that is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
-    /// The Rust walk, kept as runs.
+    /// The Rust walk, with the pages kept as runs.
     Rust,
-    /// The Rust walk, written out as an array of pages.
+    /// The Rust walk, with the pages written out as an array.
     RustPages,
-    /// The kernel's functions, for an array of pages.
+    /// The kernel's functions, which fill an array of pages.
     Kernel,
-    /// The same, released by runs: a step a folio, and not one a page.
+    /// The kernel's functions, with a release by runs: one step for each folio instead of each page.
     KernelRanges,
 }
 
 impl Engine {
-    /// Whether the kernel's functions take the pages.
+    /// Returns whether the kernel's functions take the pages.
     #[inline(always)]
     fn is_kernels(self) -> bool {
         matches!(self, Self::Kernel | Self::KernelRanges)
@@ -57,51 +57,52 @@ impl Engine {
 /// Cycles that an engine spent.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Cost {
-    /// For taking the range.
+    /// Cycles for taking the range.
     pub(crate) take: u64,
-    /// For releasing it.
+    /// Cycles for releasing the range.
     pub(crate) release: u64,
-    /// For the longest of the calls that took it.
+    /// Cycles for the longest of the calls that took the range.
     longest_call: u64,
 }
 
 /// One round of both engines.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sample {
-    /// Of engine A.
+    /// Cost of engine A.
     pub(crate) a: Cost,
-    /// Of engine B.
+    /// Cost of engine B.
     pub(crate) b: Cost,
 }
 
-/// What else there is to say about a measurement.
+/// The results of a measurement besides its samples.
 #[derive(Default)]
 pub(crate) struct Measurement {
-    /// Rounds done.
+    /// Number of rounds done.
     pub(crate) rounds_done: u32,
     /// Pages that each engine took in each round.
     pub(crate) nr_pages: u64,
-    /// What measuring nothing costs.
+    /// Cost of an empty measurement.
     pub(crate) overhead_cycles: u64,
-    /// Memory for the list of pages of one call, of engine A.
+    /// Memory for the lists of pages of one call with engine A.
     pub(crate) bookkeeping_a_bytes: usize,
-    /// The same of engine B.
+    /// The same for engine B.
     pub(crate) bookkeeping_b_bytes: usize,
     /// The longest section with interrupts off in a round of engine A, or an upper bound of it.
     pub(crate) irqs_off_a_cycles: u64,
-    /// The same of engine B.
+    /// The same for engine B.
     pub(crate) irqs_off_b_cycles: u64,
 }
 
-/// Measures `rounds` rounds of `engines`, A and B, on the range of `request`, cut into calls of `pages_per_call`. After
+/// Measures `rounds` rounds of `engines`, A and B, on the range of `request`, in calls of `pages_per_call` pages. After
 /// each round `report` gets its sample.
 ///
-/// The kernel's engine writes to an array that is allocated before, as callers of `mm/gup.c` do; the list of the Rust
-/// engine is allocated in the first round.
+/// The kernel's engine writes to an array that is allocated before the first round, as callers of `mm/gup.c` do. The
+/// list of the Rust engine is allocated in the first round.
 ///
 /// # Errors
 ///
-/// `EAGAIN` if an engine did not take the whole range, `ENOMEM`, `EINTR`, and what the engines and `report` return.
+/// `EAGAIN` if an engine did not take the whole range, `ENOMEM`, `EINTR`, and the errors of the engines and of
+/// `report`.
 pub(crate) fn measure(
     mm: CurrentMm<'_>,
     request: &Request,
@@ -136,7 +137,7 @@ fn measure_kind<K: RefKind>(
         ..Measurement::default()
     };
     for round in 0..rounds {
-        // ABBA: what the one leaves in the caches serves the other as often as the other way round.
+        // ABBA order: each engine profits equally often from what the other one leaves in the caches.
         let sample = if round % 2 == 0 {
             let cost_a = a.round()?;
             let cost_b = b.round()?;
@@ -162,7 +163,7 @@ fn measure_kind<K: RefKind>(
     Ok(measurement)
 }
 
-/// The least of some empty measurements.
+/// Returns the lowest cost of 64 empty measurements.
 fn overhead_cycles() -> u64 {
     let empty = |_| {
         let begin = machine::cycles();
@@ -224,7 +225,7 @@ impl<'a, K: RefKind> Bench<'a, K> {
     fn call(&mut self, addr: u64, nr_pages: u64, cost: &mut Cost) -> Result {
         let begin;
         let taken;
-        // When the release begins.
+        // The time at which the release begins.
         let held;
         let nr_taken;
         if self.engine.is_kernels() {
@@ -239,7 +240,8 @@ impl<'a, K: RefKind> Bench<'a, K> {
                 nr_taken = array.nr_pages() as u64;
                 drop(array);
             } else {
-                // To find the runs is on neither account: drivers do it when they map the pages for their device.
+                // The cost of finding the runs counts neither as taking nor as releasing: drivers find them when they
+                // map the pages for their device.
                 nr_taken = array.add_to(&mut self.pages)? as u64;
                 held = machine::cycles();
                 self.pages.release_with_kernel();
@@ -248,7 +250,7 @@ impl<'a, K: RefKind> Bench<'a, K> {
             let mut request = self.request;
             let len_bytes = nr_pages << machine::PAGE_SHIFT;
             begin = machine::cycles();
-            // What the kernel's function does with its arguments.
+            // Check the range within the measured time, as the kernel's function checks its arguments.
             request.range =
                 UserRange::new(addr, len_bytes, machine::PAGE_SHIFT, machine::user_limit())
                     .map_err(|_| EFAULT)?;
@@ -273,8 +275,8 @@ impl<'a, K: RefKind> Bench<'a, K> {
         Ok(())
     }
 
-    /// The longest section with interrupts off in one more round. The kernel's functions do not tell; the section is a
-    /// part of the call.
+    /// Returns the longest section with interrupts off in one more round. The kernel's functions do not tell it; for
+    /// them this is the longest call, which contains the section.
     fn irqs_off_cycles(&mut self) -> Result<u64> {
         let (cost, longest_window) = stats::longest_window_of(|| self.round());
         let longest_call = cost?.longest_call;
@@ -292,7 +294,7 @@ impl<'a, K: RefKind> Bench<'a, K> {
             .wrapping_mul(core::mem::size_of::<usize>());
         match self.engine {
             Engine::Kernel => array,
-            // Whoever has both holds both: the pages are released by their runs.
+            // These engines need their runs for the release, so an engine with an array holds both.
             Engine::Rust | Engine::RustPages | Engine::KernelRanges => {
                 array.wrapping_add(self.pages.bookkeeping_bytes())
             }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What GUP means: a request is served by the fast walk as far as it gets, and by the kernel's slow path for the rest,
-//! with `mm/gup.c`'s rules for short counts and errors.
+//! Requests for user pages: the fast walk takes as many pages as it can, and the kernel's slow path takes the rest.
+//! Short counts and errors follow the rules of `mm/gup.c`.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ranges that are held, with what has to be given back with them.
+//! Held ranges, with the charge that is given back with them.
 
 use kernel::{
     prelude::*,
@@ -47,11 +47,11 @@ use crate::{
 /// A range of user memory that is held until this value is dropped.
 pub(crate) struct Pinned<K: RefKind> {
     pages: HeldPages<K>,
-    /// `RLIMIT_MEMLOCK`.
+    /// The charge against `RLIMIT_MEMLOCK`.
     charge: LockedPages,
-    /// Of the first byte in the first page.
+    /// Offset of the first byte in the first page.
     offset: u64,
-    /// Bytes that were asked for and taken.
+    /// Number of bytes that were asked for and taken.
     len_bytes: u64,
     writable: bool,
     written: Atomic<u32>,
@@ -82,10 +82,10 @@ impl<K: RefKind> Pinned<K> {
         })
     }
 
-    /// Says that the pages were written to, or are about to be.
+    /// Records that the pages were written to, or are about to be.
     ///
-    /// A plain reference does not allow it (`Documentation/core-api/pin_user_pages.rst`, case 5): the file system takes
-    /// the page for clean and gives up its buffers, and fork() shares it with the child.
+    /// A plain reference does not allow writing (`Documentation/core-api/pin_user_pages.rst`, case 5): the file system
+    /// takes the page for clean and gives up its buffers, and fork() shares it with the child.
     fn set_written(&self) -> Result {
         if !K::PINS || !self.writable {
             return Err(EACCES);
@@ -122,12 +122,12 @@ impl<K: RefKind> Drop for Pinned<K> {
         } else {
             Contents::Unchanged
         });
-        // After the pages, so that the limit is never exceeded.
+        // The charge goes after the pages, so that the limit is never exceeded.
         self.charge.shrink_to(0);
     }
 }
 
-/// A held range of either kind.
+/// A held range, with either kind of reference.
 pub(crate) enum PinnedRange {
     /// Held with plain references.
     Get(Pinned<Get>),
@@ -136,11 +136,11 @@ pub(crate) enum PinnedRange {
 }
 
 impl PinnedRange {
-    /// Takes a range with the Rust walk; `taken` tells how, also in case of an error.
+    /// Takes a range with the Rust walk. Fills in `taken`, also in case of an error.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if `RLIMIT_MEMLOCK` does not allow as many pages as are asked for; otherwise as [`take()`].
+    /// `ENOMEM` if `RLIMIT_MEMLOCK` does not allow that many pages; otherwise as [`take()`].
     pub(crate) fn take(mm: CurrentMm<'_>, request: &Request, taken: &mut Taken) -> Result<Self> {
         Ok(match request.how {
             How::Get => Self::Get(Pinned::new(mm, request, |pages| {
@@ -156,7 +156,7 @@ impl PinnedRange {
     ///
     /// # Errors
     ///
-    /// As [`Self::take()`], `EOPNOTSUPP` for what the kernel does not export.
+    /// As [`Self::take()`]; `EOPNOTSUPP` if the kernel does not export the function for this request.
     pub(crate) fn take_with_kernel(mm: CurrentMm<'_>, request: &Request) -> Result<Self> {
         Ok(match request.how {
             How::Get => Self::Get(Pinned::new(mm, request, |pages| {
@@ -172,7 +172,7 @@ impl PinnedRange {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the bytes are not all within what was taken, `EACCES` for writing to a range that was not pinned for
+    /// `EINVAL` if not all bytes lie within the taken range, `EACCES` for writing to a range that was not pinned for
     /// writing, `EFAULT` if the buffer is not accessible, `EINTR`.
     pub(crate) fn copy(
         &self,
@@ -187,7 +187,7 @@ impl PinnedRange {
         }
     }
 
-    /// Says that the pages were written to, by a device for example: they are marked dirty when they are released.
+    /// Records that the pages were written to, for example by a device. They are marked dirty when they are released.
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ impl PinnedRange {
         }
     }
 
-    /// How many pages are held.
+    /// Returns the number of held pages.
     pub(crate) fn nr_pages(&self) -> u64 {
         match self {
             Self::Get(pinned) => pinned.pages.nr_pages(),
@@ -207,7 +207,7 @@ impl PinnedRange {
         }
     }
 
-    /// In how many runs.
+    /// Returns the number of runs that the pages make.
     pub(crate) fn nr_runs(&self) -> usize {
         match self {
             Self::Get(pinned) => pinned.pages.nr_runs(),
@@ -248,7 +248,7 @@ pub(super) fn take_with_kernel<K: RefKind>(
         };
         addr = addr.wrapping_add(nr_taken << machine::PAGE_SHIFT);
         nr_left = nr_left.wrapping_sub(nr_taken);
-        // A short count is the end; so is a signal.
+        // A short count or a fatal signal ends the loop.
         if nr_taken < nr_wanted as u64 || task::fatal_signal_pending() {
             break;
         }

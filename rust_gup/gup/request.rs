@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is asked for.
+//! Requests for the pages of a user range.
 
 use kernel::prelude::*;
 
@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// The kind of reference that is wanted, and for how long.
+/// The kind of reference, and for how long it is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     /// A plain reference.
     Get,
-    /// A pin that is soon released.
+    /// A pin that the caller releases soon.
     Pin,
     /// A pin that user space may keep for as long as it likes.
     PinLongterm,
@@ -36,30 +36,30 @@ pub(crate) enum Fallback {
     /// Ask the slow path, which may sleep.
     #[doc(alias = "gup_fast_fallback")]
     Slow,
-    /// Leave it at what the fast walk got.
+    /// Return what the fast walk took.
     #[doc(alias = "FOLL_FAST_ONLY")]
     None,
 }
 
-/// A request.
+/// A request for the pages of a user range.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
-    /// Of which pages.
+    /// The range of pages.
     pub(crate) range: UserRange,
-    /// How many bytes were asked for.
+    /// Number of bytes that the caller asked for.
     pub(crate) len_bytes: u64,
-    /// What for.
+    /// How the caller accesses the pages.
     pub(crate) access: Access,
-    /// Which kind of reference.
+    /// The kind of reference.
     pub(crate) how: How,
     /// Whether the slow path may be used.
     pub(crate) fallback: Fallback,
-    /// What the slow path is told besides.
+    /// Further flags for the slow path.
     pub(crate) slow_only: SlowOnly,
 }
 
 impl Request {
-    /// A request for the bytes `[addr, addr + len_bytes)` of the current process.
+    /// Makes a request for the bytes `[addr, addr + len_bytes)` of the current process.
     ///
     /// # Errors
     ///
@@ -88,12 +88,12 @@ impl Request {
         })
     }
 
-    /// What the kernel's functions are told.
+    /// Returns the flags for the kernel's functions.
     pub(crate) fn foll_flags(&self) -> FollFlags {
         FollFlags::new(&self.rules(), self.slow_only)
     }
 
-    /// What decides about a page.
+    /// Returns the rules by which the walk decides about a page.
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             access: self.access,

@@ -12,21 +12,21 @@ use crate::{
     walk::Stop, //
 };
 
-/// Lengths of sections with interrupts off are counted by their power of two.
+/// Number of buckets for the lengths of sections with interrupts off, one for each power of two.
 pub(crate) const NR_BUCKETS: usize = 32;
 
-/// What is counted by CPU. A sum over the CPUs is no snapshot: the counters need not add up.
+/// A counter that each CPU has for itself. A sum over the CPUs is no snapshot: the counters need not add up.
 #[derive(Clone, Copy)]
 pub(crate) enum Counter {
     /// Pages that the fast walk took.
     Fast,
-    /// Pages that the slow path took after it.
+    /// Pages that the slow path took after the fast walk had stopped.
     Slow,
-    /// Times that the fast walk took references.
+    /// Reference operations of the fast walk.
     Grabs,
-    /// Sections with interrupts off of 2^n cycles and more, but less than twice that.
+    /// Sections with interrupts off that took at least 2^n cycles, and less than twice that.
     IrqsOff(usize),
-    /// Stops for a reason.
+    /// Stops for this reason.
     Stop(Stop),
 }
 
@@ -46,13 +46,13 @@ impl Counter {
         }
     }
 
-    /// Adds to it.
+    /// Adds `n` to the counter of this CPU.
     #[inline(always)]
     pub(crate) fn add(self, n: u64) {
         counters::add(self.index(), n);
     }
 
-    /// Its value.
+    /// Returns the sum over all CPUs.
     pub(crate) fn sum(self) -> u64 {
         counters::sum(self.index())
     }
@@ -60,13 +60,13 @@ impl Counter {
 
 /// Handles that exist.
 pub(crate) static NR_HANDLES: Atomic<u64> = Atomic::new(0);
-/// Pages that they hold.
+/// Pages that these handles hold.
 pub(crate) static NR_HELD_PAGES: Atomic<u64> = Atomic::new(0);
-/// Length of the longest section with interrupts off.
+/// Length of the longest section with interrupts off, in cycles.
 pub(crate) static IRQS_OFF_MAX_CYCLES: core::sync::atomic::AtomicU64 =
     core::sync::atomic::AtomicU64::new(0);
 
-/// Counts a section with interrupts off.
+/// Counts a section with interrupts off that took `cycles`.
 #[inline(always)]
 pub(crate) fn count_window(cycles: u64) {
     Counter::IrqsOff((cycles | 1).ilog2() as usize).add(1);
@@ -80,7 +80,8 @@ fn raise_max(cycles: u64) {
     IRQS_OFF_MAX_CYCLES.fetch_max(cycles, core::sync::atomic::Ordering::Relaxed);
 }
 
-/// Calls `f`, and returns the longest section with interrupts off that was counted meanwhile, by whomever.
+/// Calls `f`. Returns its result, and the length of the longest section with interrupts off that was counted meanwhile,
+/// in cycles. Sections of all users of the module count.
 pub(crate) fn longest_window_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
     use core::sync::atomic::Ordering::Relaxed;
 
@@ -89,13 +90,13 @@ pub(crate) fn longest_window_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
     (result, IRQS_OFF_MAX_CYCLES.fetch_max(before, Relaxed))
 }
 
-/// Counts a handle that comes with `nr_pages` pages.
+/// Counts a new handle that holds `nr_pages` pages.
 pub(crate) fn count_handle(nr_pages: u64) {
     NR_HANDLES.add(1, Relaxed);
     NR_HELD_PAGES.add(nr_pages, Relaxed);
 }
 
-/// Counts it as gone.
+/// Counts a handle that held `nr_pages` pages as gone.
 pub(crate) fn uncount_handle(nr_pages: u64) {
     NR_HANDLES.add(1u64.wrapping_neg(), Relaxed);
     NR_HELD_PAGES.add(nr_pages.wrapping_neg(), Relaxed);

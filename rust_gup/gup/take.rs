@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking pages: windows of the fast walk, and the slow path where it stops.
+//! Takes the pages of a request: windows of the fast walk, and the slow path where the walk stops.
 
 use core::sync::atomic::{
     AtomicU32,
@@ -46,25 +46,26 @@ use crate::{
     },
 };
 
-/// How many entries a window takes at most: bounds the time with interrupts off. A module parameter.
+/// The most entries that a window takes, which bounds the time with interrupts off. It is a module parameter.
 pub(crate) static WINDOW_ENTRIES: AtomicU32 = AtomicU32::new(0);
 
-/// How often in a row the walk may look again after a race before the slow path is asked.
+/// How often in a row the walk tries again after a race before it asks the slow path.
 const MAX_RACES: u32 = 3;
 
-/// How a request is served.
+/// How a request was served.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
-    /// How far the fast walk has come; what the slow path took is no part of its counts.
+    /// How far the request has come. The counts are those of the fast walk; pages that the slow path took are not among
+    /// them.
     pub(crate) progress: Progress,
     /// Pages that the slow path took.
     pub(crate) nr_slow: u64,
-    /// Why and at which page the fast walk first stopped.
+    /// The first stop reason of the fast walk, and the address of the page at which it stopped.
     pub(crate) first_stop: Option<(Stop, u64)>,
 }
 
 impl Taken {
-    /// Nothing yet.
+    /// Makes the state of a request that has not begun.
     #[inline(always)]
     pub(crate) const fn new(range: &UserRange) -> Self {
         Self {
@@ -74,7 +75,7 @@ impl Taken {
         }
     }
 
-    /// Pages that the fast walk took.
+    /// Returns the number of pages that the fast walk took.
     #[inline(always)]
     pub(crate) fn nr_fast(&self) -> u64 {
         let by_level = self.progress.nr_by_level.iter();
@@ -88,15 +89,15 @@ impl Taken {
     }
 }
 
-/// Takes the pages of `request` and adds them to `pages`, which has room for a run. `taken` tells how, also in case of
-/// an error.
+/// Takes the pages of `request` and adds them to `pages`, which must have room for a run. Fills in `taken`, also in
+/// case of an error.
 ///
-/// May sleep: with [`Fallback::None`] only to allocate memory for the list.
+/// May sleep, with [`Fallback::None`] only to allocate memory for the list.
 ///
 /// # Errors
 ///
-/// Only if not a single page was taken, as `mm/gup.c`: what the slow path says (`EFAULT`, `ENOMEM`, `EINTR`, ...).
-/// With [`Fallback::None`] no page is no error.
+/// Only if not a single page was taken, as in `mm/gup.c`: the error of the slow path (`EFAULT`, `ENOMEM`, `EINTR`,
+/// ...). With [`Fallback::None`] it is no error if no page was taken.
 #[doc(alias = "gup_fast_fallback")]
 #[inline(always)]
 pub(crate) fn take<K: RefKind>(
@@ -114,7 +115,7 @@ pub(crate) fn take<K: RefKind>(
         rules: request.rules(),
         nr_entries: WINDOW_ENTRIES.load(Relaxed) as usize,
     };
-    // Most requests are small and find all in its place: one window.
+    // Most requests are small and find all pages in place, so one window serves them.
     let mut result = Ok(());
     let stop = windows.next(taken, pages).err();
     if taken.progress.nr_left != 0 {
@@ -122,14 +123,14 @@ pub(crate) fn take<K: RefKind>(
     }
     Counter::Fast.add(taken.nr_fast());
     Counter::Grabs.add(taken.progress.nr_grabs);
-    // Who has some pages has to release them, so there is no room for an error (`mm/gup.c:3211`).
+    // A caller that gets pages has to release them, so it cannot get an error as well (`mm/gup.c:3211`).
     if taken.progress.nr_left != request.range.nr_pages() {
         return Ok(());
     }
     result
 }
 
-/// What the windows of one request have in common.
+/// The parameters that all windows of a request share.
 struct Windows<'a> {
     mm: CurrentMm<'a>,
     request: &'a Request,
@@ -138,7 +139,7 @@ struct Windows<'a> {
 }
 
 impl Windows<'_> {
-    /// The next window.
+    /// Walks the next window.
     #[inline(always)]
     fn next<K: RefKind>(&self, taken: &mut Taken, pages: &mut HeldPages<K>) -> Result<(), Stop> {
         if !machine::is_walkable() {
@@ -158,7 +159,7 @@ impl Windows<'_> {
         window.result
     }
 
-    /// Takes what the first window has left, which ended with `stop`, if it was not just full.
+    /// Takes the pages that the first window has left. `stop` is the reason why it stopped, or `None` if it was full.
     #[cold]
     #[inline(never)]
     fn go_on<K: RefKind>(
@@ -202,7 +203,7 @@ impl Windows<'_> {
     }
 }
 
-/// Between two windows of a long request.
+/// Checks for fatal signals between two windows, and reschedules if the request may use the slow path.
 fn pause(fallback: Fallback, taken: &mut Taken) -> Result {
     if task::fatal_signal_pending() {
         taken.note_stop(Stop::Signal);
@@ -214,13 +215,13 @@ fn pause(fallback: Fallback, taken: &mut Taken) -> Result {
     Ok(())
 }
 
-/// The kernel's slow path, for the pages that the walk does not get.
+/// The kernel's slow path, for the pages that the walk cannot take.
 struct SlowPath {
-    /// Made when it is first needed.
+    /// Allocated when it is first needed.
     array: Option<PageArray>,
-    /// How many pages are asked for next.
+    /// Number of pages to ask for next.
     nr_batch: usize,
-    /// How many the fast walk had taken when it was last asked.
+    /// Number of pages that the fast walk had taken when the slow path was last asked.
     nr_fast_before: u64,
 }
 
@@ -233,10 +234,10 @@ impl SlowPath {
         }
     }
 
-    /// Takes the page at which the walk stopped, and some more.
+    /// Takes the page at which the walk stopped, and possibly some more.
     ///
-    /// How many more depends on what the walk met: a single page in its way is taken alone, and after it the walk goes
-    /// on; where all is cold, twice as many are asked for each time.
+    /// The number depends on what the walk met. A single page in its way is taken alone, and the walk goes on after it.
+    /// In cold memory the slow path is asked for twice as many pages each time.
     fn take<K: RefKind>(
         &mut self,
         mm: CurrentMm<'_>,
