@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The commands that take a range, look at it and release it (`__gup_test_ioctl()`, `mm/gup_test.c:105`).
+//! The commands that take a range, inspect it and release it (`__gup_test_ioctl()`, `mm/gup_test.c:105`).
 
 use kernel::prelude::*;
 
@@ -39,7 +39,7 @@ use crate::{
 /// `GUP_TEST_FLAG_DUMP_PAGES_USE_PIN`.
 const DUMP_PAGES_USE_PIN: u32 = 1;
 
-/// Which of them.
+/// A command of this file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     /// `GUP_FAST_BENCHMARK`.
@@ -70,7 +70,7 @@ impl Command {
     }
 }
 
-/// Runs a command. That pages could not be taken is no error: `test.size` says how far it came.
+/// Runs a command. It is no error if pages could not be taken: `test.size` says how far the command came.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ fn run_with<K: RefKind>(command: Command, test: &mut GupTest) -> Result {
     Ok(())
 }
 
-/// Takes the pages, and says in `test` how far it came and how long it took.
+/// Takes the pages. Writes to `test.size` how far the command came, and to `test.get_delta_usec` how long it took.
 fn take_all<K: RefKind>(
     mm: CurrentMm<'_>,
     command: Command,
@@ -105,7 +105,7 @@ fn take_all<K: RefKind>(
 ) -> Result {
     let end = test.addr.checked_add(test.size).ok_or(EINVAL)?;
     let nr_pages = nr_pages(test.size)?;
-    // Each call of the kernel's functions fails for flags that they refuse, and so nothing is taken.
+    // The kernel's functions fail in each call with flags that they refuse, so nothing is taken.
     let Ok(flags) = flags::<K>(command, test.gup_flags) else {
         test.get_delta_usec = 0;
         test.size = 0;
@@ -125,8 +125,8 @@ fn take_all<K: RefKind>(
     Ok(())
 }
 
-/// Calls `take` with each piece of the range, until one is not had as a whole. Returns where it ended, which is after
-/// the last piece of which something was had.
+/// Calls `take` with each piece of the range, until a piece is not taken as a whole. Returns the address after the last
+/// piece of which at least one page was taken.
 fn calls(
     mut addr: u64,
     end: u64,
@@ -135,7 +135,7 @@ fn calls(
 ) -> u64 {
     let len_bytes = u64::from(nr_pages_per_call) << PAGE_SHIFT;
     while addr < end {
-        // What is left after the last whole page is in no piece.
+        // The bytes after the last whole page are in no piece.
         let next = addr.saturating_add(len_bytes).min(end);
         let nr_pages = (next.wrapping_sub(addr) >> PAGE_SHIFT) as usize;
         if nr_pages == 0 {
@@ -154,7 +154,7 @@ fn calls(
     addr
 }
 
-/// The flags for a command, if the kernel's functions take them.
+/// Returns the flags for a command, if the kernel's functions accept them.
 fn flags<K: RefKind>(command: Command, gup_flags: u32) -> Result<FollFlags> {
     match command {
         Command::GupFast | Command::PinFast => FollFlags::fast::<K>(gup_flags),
@@ -163,11 +163,11 @@ fn flags<K: RefKind>(command: Command, gup_flags: u32) -> Result<FollFlags> {
     }
 }
 
-/// Where pages come from.
+/// The source of the pages.
 enum Source<'a> {
     /// The walk.
     Fast(Access, How, SlowOnly),
-    /// The functions that want `mmap_lock`.
+    /// The kernel's functions that need `mmap_lock`.
     Locked(MmapReadLock<'a>, PageArray, FollFlags),
 }
 
@@ -187,7 +187,7 @@ impl<'a> Source<'a> {
         Ok(Self::Locked(MmapReadLock::killable(mm)?, array, flags))
     }
 
-    /// Takes pages and adds them. Returns how many.
+    /// Takes pages and adds them to `pages`. Returns how many.
     fn take<K: RefKind>(
         &mut self,
         mm: CurrentMm<'_>,
@@ -206,9 +206,9 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Warns of a page that is not what a pin promises (`verify_dma_pinned()`, `mm/gup_test.c:47`).
+/// Warns about a page that is not what a pin promises (`verify_dma_pinned()`, `mm/gup_test.c:47`).
 ///
-/// The zero page promises nothing: a pin does not count it. There the kernel warns.
+/// The zero page is skipped, because a pin does not change its count. The kernel warns about it.
 fn verify<K: RefKind>(command: Command, pages: &HeldPages<K>) {
     if !K::PINS || command == Command::Dump {
         return;

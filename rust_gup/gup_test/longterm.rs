@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The commands that pin a range until they are told to stop (`pin_longterm_test_ioctl()`, `mm/gup_test.c:322`).
+//! The commands that pin a range until the caller tells them to stop (`pin_longterm_test_ioctl()`,
+//! `mm/gup_test.c:322`).
 //!
-//! An open file has one such range, as from Linux 7.3 on; 7.2 has one for all files, which any close releases.
+//! Each open file has one such range, as in Linux since 7.3. Linux 7.2 has one range for all files, and any close
+//! releases it.
 
 use core::mem::size_of;
 
@@ -45,11 +47,11 @@ const USE_WRITE: u32 = 1;
 /// `PIN_LONGTERM_TEST_FLAG_USE_FAST`.
 const USE_FAST: u32 = 2;
 
-/// The pages of an open file, if any.
+/// The pages that an open file has pinned, if any.
 pub(super) struct Longterm(Option<HeldPages<Pin>>);
 
 impl Longterm {
-    /// No pages.
+    /// Makes a value without pages.
     pub(super) const fn new() -> Self {
         Self(None)
     }
@@ -59,8 +61,8 @@ impl Longterm {
     /// # Errors
     ///
     /// `EINVAL` if a range is pinned already, for an unknown flag and for a range that is empty, or does not consist of
-    /// whole pages; `EFAULT` if the structure cannot be read; `ENOMEM`; `EINTR`; and what is said about the first page
-    /// that cannot be pinned.
+    /// whole pages; `EFAULT` if the structure cannot be read; `ENOMEM`; `EINTR`; and the error for the first page that
+    /// cannot be pinned.
     pub(super) fn start(&mut self, arg: usize) -> Result {
         if self.0.is_some() {
             return Err(EINVAL);
@@ -77,16 +79,16 @@ impl Longterm {
         Ok(())
     }
 
-    /// `PIN_LONGTERM_TEST_STOP`: releases them.
+    /// `PIN_LONGTERM_TEST_STOP`: releases the pages.
     pub(super) fn stop(&mut self) {
         self.0 = None;
     }
 
-    /// `PIN_LONGTERM_TEST_READ`: copies them to where `arg` says.
+    /// `PIN_LONGTERM_TEST_READ`: copies the contents of the pages to the address that `arg` points to.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there are none, `EFAULT`, `EINTR` if the task was killed.
+    /// `EINVAL` if there are no pages, `EFAULT`, `EINTR` if the task was killed.
     pub(super) fn read(&self, arg: usize) -> Result {
         let pages = self.0.as_ref().ok_or(EINVAL)?;
         let to: u64 = read_struct(arg, size_of::<u64>())?;
@@ -95,7 +97,7 @@ impl Longterm {
     }
 }
 
-/// Pins a range as a whole.
+/// Pins all pages of a range, or none.
 fn pin(mm: CurrentMm<'_>, test: &PinLongtermTest) -> Result<HeldPages<Pin>> {
     let nr_pages = nr_pages(test.size)?;
     let mut pages = HeldPages::new();
@@ -120,7 +122,7 @@ fn pin(mm: CurrentMm<'_>, test: &PinLongtermTest) -> Result<HeldPages<Pin>> {
     Ok(pages)
 }
 
-/// Calls `take` with what is left of the range until nothing is.
+/// Calls `take` with the rest of the range until all pages are taken.
 fn pin_with(
     mut addr: u64,
     mut nr_left: usize,

@@ -2,9 +2,9 @@
 
 //! `/sys/kernel/debug/gup_test`: the ABI of `mm/gup_test.h`, for kernels without `CONFIG_GUP_TEST`.
 //!
-//! The kernel's own selftests run on it. What `mm/gup_test.c` asks the kernel's fast functions for is asked of the walk
-//! here, with its fallback; the rest is asked of the same functions of the kernel as there. `RLIMIT_MEMLOCK` is not
-//! charged, as there: the file is root's.
+//! The kernel's own selftests run on it. Where `mm/gup_test.c` calls the kernel's fast functions, this code calls the
+//! walk, with its fallback. Elsewhere it calls the same functions of the kernel. As there, `RLIMIT_MEMLOCK` is not
+//! charged, because the file is root's.
 
 #![forbid(unsafe_code)]
 
@@ -73,7 +73,7 @@ const PIN_LONGTERM_TEST_START: u32 = _IOW::<PinLongtermTest>(GROUP, 7);
 const PIN_LONGTERM_TEST_STOP: u32 = _IO(GROUP, 8);
 const PIN_LONGTERM_TEST_READ: u32 = _IOW::<u64>(GROUP, 9);
 
-/// An open file: the pages that it pins for long. The last close releases them.
+/// An open file, with the pages that it pins for long. The last close releases them.
 #[pin_data]
 pub(crate) struct OpenFile {
     #[pin]
@@ -87,8 +87,7 @@ pub(crate) type File = debugfs::File<OpenFile>;
 ///
 /// # Errors
 ///
-/// `EINVAL` for a value that means nothing, `EBUSY` if there is a file of this name; otherwise as
-/// [`debugfs::File::new()`].
+/// `EINVAL` for an unknown value, `EBUSY` if there is a file of this name; otherwise as [`debugfs::File::new()`].
 pub(crate) fn file(module: &'static ThisModule, parameter: u32) -> Result<Option<Pin<KBox<File>>>> {
     let name = match parameter {
         0 => return Ok(None),
@@ -109,7 +108,7 @@ pub(crate) fn file(module: &'static ThisModule, parameter: u32) -> Result<Option
                 _ => "no memory",
             };
             pr_err!("gup_test={}: {}\n", parameter, why);
-            // The loader keeps EEXIST for a module that is loaded already (`kernel/module/main.c:3121`).
+            // The module loader reserves EEXIST for a module that is loaded already (`kernel/module/main.c:3121`).
             Err(if error == EEXIST { EBUSY } else { error })
         }
     }
@@ -154,12 +153,12 @@ impl IoctlFile for OpenFile {
     }
 }
 
-/// How many pages `mm/gup_test.c` makes an array for.
+/// Returns the number of pages for which `mm/gup_test.c` would allocate an array.
 ///
 /// # Errors
 ///
-/// `ENOMEM` if `kvcalloc()` makes no such array. None is needed here; but no caller shall ask for the impossible and be
-/// told that it went well.
+/// `ENOMEM` if `kvcalloc()` allocates no such array. This code needs none, but an impossible request must not succeed
+/// here.
 fn nr_pages(size: u64) -> Result<usize> {
     let nr_pages = size >> PAGE_SHIFT;
     if nr_pages > i32::MAX as u64 / core::mem::size_of::<usize>() as u64 {
@@ -168,7 +167,7 @@ fn nr_pages(size: u64) -> Result<usize> {
     Ok(nr_pages as usize)
 }
 
-/// Takes pages with the walk and its fallback, and adds them. Returns how many, at least one.
+/// Takes pages with the walk and its fallback, and adds them to `pages`. Returns how many, at least one.
 ///
 /// # Errors
 ///
@@ -180,7 +179,7 @@ fn take_fast<K: RefKind>(
     nr_pages: usize,
     (access, how, slow_only): (Access, How, SlowOnly),
 ) -> Result<usize> {
-    // A page of the kernel's functions is the one that the address lies in.
+    // The kernel's functions begin with the page in which the address lies.
     let addr = addr & (u64::MAX << PAGE_SHIFT);
     let len_bytes = (nr_pages as u64) << PAGE_SHIFT;
     let mut request = Request::new(addr, len_bytes, access, how, Fallback::Slow)?;
@@ -196,7 +195,7 @@ fn now() -> Instant<Monotonic> {
     Instant::now()
 }
 
-/// Whole microseconds, as `ktime_us_delta()`.
+/// Returns whole microseconds, as `ktime_us_delta()` does.
 fn micros(time: Delta) -> u64 {
     (time.as_nanos() / 1000) as u64
 }
