@@ -2,9 +2,9 @@
 
 //! Fast GUP in Rust.
 //!
-//! `walk/` is the walk and its protocol, `gup/` what a request means, `sys/` the running kernel, `kapi/` what other
-//! modules and the device ask for, `device/` the device, `uapi/` its ABI, `gup_test/` the interface of the kernel's
-//! selftests. `Documentation/design.rst` is the guide.
+//! `walk/` is the walk and its protocol, `gup/` serves requests, `sys/` is the running kernel, `kapi/` is the API for
+//! other modules and the device, `device/` is the device, `uapi/` is its ABI, and `gup_test/` is the interface of the
+//! kernel's selftests. `Documentation/design.rst` is the guide.
 
 use core::{
     borrow::Borrow,
@@ -68,14 +68,15 @@ impl kernel::InPlaceModule for RustGup {
                 }
                 gup::WINDOW_ENTRIES.store(window_entries, Relaxed);
             },
-            // What can fail for more than lack of memory comes first, before anybody can have opened anything.
+            // The debugfs file can fail for other reasons than lack of memory. So it comes first, when nobody can have
+            // opened anything yet.
             gup_test: gup_test::file(module, plain(module_parameters::gup_test.value()))?,
             device <- Registration::new(module, c"rust_gup", 0o600),
         })
     }
 }
 
-/// The value of a parameter: `value()` returns a reference in Linux 7.2, and the value itself from 7.3 on.
+/// Returns the value of a parameter: `value()` returns a reference in Linux 7.2, and the value itself since 7.3.
 fn plain(value: impl Borrow<u32>) -> u32 {
     *value.borrow()
 }

@@ -149,7 +149,7 @@ int rust_gup_copy_to(const struct rust_gup_range *range, size_t offset, const vo
  * @range: From rust_gup_take(). Not valid afterwards.
  * @contents: Whether the pages were written to.
  *
- * Return: 0; or an error, with which nothing is released and @range stays the caller's: -EPERM; -EACCES for
+ * Return: 0; or an error. After an error nothing is released, and the caller still has @range: -EPERM; -EACCES for
  * RUST_GUP_WRITTEN if the range was not pinned for writing; -EINVAL for another @contents.
  */
 int __must_check rust_gup_release(struct rust_gup_range *range, enum rust_gup_contents contents);

@@ -51,7 +51,7 @@ pub(crate) enum Contents {
 pub(crate) struct Refused {
     /// The error of `rust_gup_take()`.
     pub(crate) error: Error,
-    /// Why and where the walk stopped, if it got so far.
+    /// Why and where the walk stopped, if there was a walk.
     pub(crate) taken: Taken,
 }
 
@@ -103,7 +103,7 @@ impl Range {
         }
     }
 
-    /// How the request was served.
+    /// Returns how the request was served.
     pub(crate) fn taken(&self) -> &Taken {
         &self.taken
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exports what exports.rs defines. The macro is C's; with the declarations from the header it would also give the
- * symbols their versions, where the kernel has CONFIG_MODVERSIONS.
+ * Exports the functions that exports.rs defines, because the macro exists only in C. With the declarations from the
+ * header it also gives the symbols their versions, on a kernel with CONFIG_MODVERSIONS.
  */
 #include <linux/compiler.h>
 #include <linux/export.h>

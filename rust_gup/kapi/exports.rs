@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The functions of `include/rust_gup_api.h`: pointers of C callers to values and back. `exports.c` exports them.
+//! The functions of `include/rust_gup_api.h`, for C callers. They convert pointers to values and back; `exports.c`
+//! exports them.
 
 use core::ptr::NonNull;
 
@@ -24,7 +25,7 @@ use crate::{
     },
 };
 
-/// What bindgen makes of the header.
+/// The header, as bindgen translates it.
 #[allow(
     clippy::all,
     clippy::undocumented_unsafe_blocks,
@@ -42,7 +43,7 @@ use header::{
     rust_gup_taken, //
 };
 
-/// Makes sure that what is defined here has the types that the header declares.
+/// Asserts that the functions that are defined here have the types that the header declares.
 macro_rules! declared {
     ($($name:ident)*) => {
         $(const _: () = {
@@ -71,10 +72,10 @@ fn to_errno(result: Result) -> c_int {
 
 /// # Safety
 ///
-/// `range` is from [`rust_gup_take()`] and not released for `'a`.
+/// `range` is from [`rust_gup_take()`], and is not released during `'a`.
 unsafe fn borrow<'a>(range: *const rust_gup_range) -> &'a PinnedRange {
-    // SAFETY: It points to the `PinnedRange` that `rust_gup_take()` made, of which there are shared references only
-    // until it is released.
+    // SAFETY: `range` points to the `PinnedRange` that `rust_gup_take()` made. Until that is released, there are only
+    // shared references to it.
     unsafe { &*range.cast() }
 }
 
@@ -86,7 +87,7 @@ fn take(
 ) -> Result<KBox<PinnedRange>> {
     kapi::check_context()?;
     let request = kapi::request(addr, len_bytes, flags, kapi::DRIVER_FLAGS)?;
-    // Memory first: afterwards nothing can fail.
+    // Allocate first: nothing can fail after the pages are taken.
     let room = KBox::new_uninit(GFP_KERNEL_ACCOUNT)?;
     let mut taken = Taken::new(&request.range);
     let result = kapi::take(Engine::Rust, &request, &mut taken);
@@ -124,7 +125,7 @@ unsafe extern "C" fn rust_gup_take(
 
 /// # Safety
 ///
-/// `range` is held, and `runs` valid for writing `capacity` of them.
+/// `range` is held, and `runs` is valid for writing `capacity` runs.
 #[no_mangle]
 unsafe extern "C" fn rust_gup_runs(
     range: *const rust_gup_range,
@@ -138,7 +139,7 @@ unsafe extern "C" fn rust_gup_runs(
     let mut nr_written = 0;
     let result = kapi::for_each_run(range, first, |run| {
         if nr_written == capacity {
-            // The end of the walk over the runs, not an error.
+            // This only ends the loop over the runs; it is no error.
             return Err(ENOSPC);
         }
         let value = rust_gup_page_run {
@@ -158,7 +159,7 @@ unsafe extern "C" fn rust_gup_runs(
 
 /// # Safety
 ///
-/// `range` is held, and `buf` valid for writing `len_bytes` bytes.
+/// `range` is held, and `buf` is valid for writing `len_bytes` bytes.
 #[no_mangle]
 unsafe extern "C" fn rust_gup_copy_from(
     range: *const rust_gup_range,
@@ -179,7 +180,7 @@ unsafe extern "C" fn rust_gup_copy_from(
 
 /// # Safety
 ///
-/// `range` is held, and `buf` valid for reading `len_bytes` bytes.
+/// `range` is held, and `buf` is valid for reading `len_bytes` bytes.
 #[no_mangle]
 unsafe extern "C" fn rust_gup_copy_to(
     range: *const rust_gup_range,
@@ -205,7 +206,7 @@ unsafe extern "C" fn rust_gup_copy_to(
 
 /// # Safety
 ///
-/// `range` is held and used by nobody. If this succeeds it is gone.
+/// `range` is held, and nobody else uses it. If this succeeds, `range` is gone.
 #[no_mangle]
 unsafe extern "C" fn rust_gup_release(range: *mut rust_gup_range, contents: c_uint) -> c_int {
     let contents = match contents {
@@ -217,7 +218,7 @@ unsafe extern "C" fn rust_gup_release(range: *mut rust_gup_range, contents: c_ui
     if let Err(error) = kapi::before_release(unsafe { borrow(range) }, contents) {
         return error.to_errno();
     }
-    // SAFETY: It is from `KBox::into_raw()` in `rust_gup_take()`, and the caller gives it up.
+    // SAFETY: `range` is from `KBox::into_raw()` in `rust_gup_take()`, and the caller gives it up.
     drop(unsafe { KBox::<PinnedRange>::from_raw(range.cast()) });
     0
 }

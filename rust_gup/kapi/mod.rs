@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is offered to other modules (`include/rust_gup_api.h`) and, through the device, to user land: requests as
-//! both make them, and the one way to have them served.
+//! The API for other modules (`include/rust_gup_api.h`) and, through the device, for user land. It makes requests from
+//! the flags of both, and is the one way to have them served.
 
 #![deny(unsafe_code)]
 
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// What the slow path is told, in the ABI and here.
+/// Flags for the slow path: the number in the ABI, and the value here.
 const SLOW_ONLY: [(u32, SlowOnly); 4] = [
     (uapi::RUST_GUP_FORCE, SlowOnly::FORCE),
     (uapi::RUST_GUP_NOFAULT, SlowOnly::NOFAULT),
@@ -43,12 +43,12 @@ const SLOW_ONLY: [(u32, SlowOnly); 4] = [
     (uapi::RUST_GUP_HONOR_NUMA_FAULT, SlowOnly::HONOR_NUMA_FAULT),
 ];
 
-/// What a driver may ask for. The others are for tests on the device: a driver that passes on what user space says must
-/// not hand out `FOLL_FORCE` by that.
+/// The flags that a driver may use. The others are for tests on the device: a driver that passes on flags of user space
+/// must not hand out `FOLL_FORCE` that way.
 pub(crate) const DRIVER_FLAGS: u32 =
     uapi::RUST_GUP_WRITE | uapi::RUST_GUP_PIN | uapi::RUST_GUP_LONGTERM | uapi::RUST_GUP_FAST_ONLY;
 
-/// What user space may ask for.
+/// The flags that user space may use.
 pub(crate) const DEVICE_FLAGS: u32 = DRIVER_FLAGS
     | uapi::RUST_GUP_FORCE
     | uapi::RUST_GUP_NOFAULT
@@ -56,14 +56,14 @@ pub(crate) const DEVICE_FLAGS: u32 = DRIVER_FLAGS
     | uapi::RUST_GUP_HONOR_NUMA_FAULT
     | uapi::RUST_GUP_SHORT_TERM;
 
-/// What a task without an address space gets: a kernel thread.
+/// The error for a task without an address space, which is a kernel thread.
 pub(crate) const NO_MM: Error = EFAULT;
 
 /// Fails outside of process context.
 ///
 /// # Errors
 ///
-/// `EPERM`: the caller must not sleep.
+/// `EPERM` if the caller must not sleep.
 pub(crate) fn check_context() -> Result {
     if task::may_sleep() {
         Ok(())
@@ -72,7 +72,7 @@ pub(crate) fn check_context() -> Result {
     }
 }
 
-/// The request that a caller makes, who may use the flags `known_flags`.
+/// Makes the request of a caller that may use the flags `known_flags`.
 ///
 /// # Errors
 ///
@@ -107,7 +107,7 @@ pub(crate) fn request(addr: u64, len_bytes: u64, flags: u32, known_flags: u32) -
         .iter()
         .filter(|(flag, _)| has(*flag))
         .fold(SlowOnly::default(), |all, (_, one)| all.and(*one));
-    // Device memory has to be free to go at any time (`mm/gup.c:2532`).
+    // Device memory must be able to go away at any time (`mm/gup.c:2532`).
     if how == How::PinLongterm && slow_only.has(SlowOnly::PCI_P2PDMA) {
         return Err(EINVAL);
     }
@@ -116,7 +116,7 @@ pub(crate) fn request(addr: u64, len_bytes: u64, flags: u32, known_flags: u32) -
     Ok(request)
 }
 
-/// Why and where the fast walk first stopped, as two fields of the ABI.
+/// Returns why and where the fast walk first stopped, as two fields of the ABI.
 pub(crate) fn stop(taken: &Taken) -> (u32, u64) {
     match taken.first_stop {
         None => (uapi::RUST_GUP_STOP_NONE, 0),
@@ -124,12 +124,12 @@ pub(crate) fn stop(taken: &Taken) -> (u32, u64) {
     }
 }
 
-/// Takes pages of the current process. `taken` is filled as far as it gets, also if it fails.
+/// Takes pages of the current process. Fills in `taken`, also in case of an error.
 ///
 /// # Errors
 ///
-/// `EPERM` outside of process context, `EFAULT` without an address space, `EINVAL` for an engine that does not make
-/// ranges; otherwise as [`PinnedRange::take()`].
+/// `EPERM` outside of process context, `EFAULT` without an address space, `EINVAL` for an engine that takes no ranges
+/// to hold; otherwise as [`PinnedRange::take()`].
 pub(crate) fn take(engine: Engine, request: &Request, taken: &mut Taken) -> Result<PinnedRange> {
     check_context()?;
     mm::with_current(|mm| {
@@ -175,11 +175,12 @@ pub(crate) fn copy(
     range.copy(direction, offset, len_bytes, buffer)
 }
 
-/// Says what happened to the contents of a range that is about to be released. If this fails it must not be.
+/// Records what happened to the contents of a range that is about to be released. If this fails, the caller must not
+/// release the range.
 ///
 /// # Errors
 ///
-/// `EPERM` outside of process context, `EACCES` if it was written to without having been pinned for writing.
+/// `EPERM` outside of process context, `EACCES` if the range was written to but not pinned for writing.
 pub(crate) fn before_release(range: &PinnedRange, contents: Contents) -> Result {
     check_context()?;
     match contents {

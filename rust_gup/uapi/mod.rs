@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The types and numbers of the ABI.
+//! The types and numbers of the ABI, for the module.
 
 #![forbid(unsafe_code)]
 
-/// What bindgen makes of `rust_gup.h`. It asserts sizes and offsets.
+/// `rust_gup.h`, as bindgen translates it. The translation asserts sizes and offsets.
 #[allow(
     clippy::all,
     dead_code,
