@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The structure of a call.
+//! The structure that a caller passes to a call.
 
 use kernel::prelude::*;
 
@@ -10,34 +10,34 @@ use crate::sys::files::abi::{
     Abi, //
 };
 
-/// The caller's structure.
+/// Address and size of the caller's structure, in user space.
 pub(super) struct Argument {
     addr: usize,
     size: usize,
 }
 
 impl Argument {
-    /// The structure at `addr`, which the caller says has `size` bytes.
+    /// Makes an argument of the structure at `addr`. The caller says that it has `size` bytes.
     pub(super) const fn new(addr: usize, size: usize) -> Self {
         Self { addr, size }
     }
 
-    /// Reads it.
+    /// Reads the structure from user space.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is smaller than the first published one, `E2BIG` if it has fields that are not known and not
+    /// `EINVAL` if the structure is smaller than the first published one, `E2BIG` if it has unknown fields that are not
     /// zero, `EFAULT`.
     pub(super) fn read<T: Abi>(&self) -> Result<T> {
         self.check_size::<T>()?;
         read_struct(self.addr, self.size)
     }
 
-    /// Checks the size, of a structure that is only written.
+    /// Checks the size of a structure that is only written.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is smaller than the first published one.
+    /// `EINVAL` if the structure is smaller than the first published one.
     pub(super) fn check_size<T: Abi>(&self) -> Result {
         if self.size < T::FIRST_SIZE {
             return Err(EINVAL);
@@ -45,7 +45,7 @@ impl Argument {
         Ok(())
     }
 
-    /// Writes it back.
+    /// Writes the structure back to user space.
     ///
     /// # Errors
     ///

@@ -49,7 +49,7 @@ use crate::{
     },
 };
 
-/// `RUST_GUP_IOC_INFO`.
+/// Serves `RUST_GUP_IOC_INFO`.
 pub(super) fn info() -> uapi::rust_gup_info {
     let mut module_version = [0; 16];
     for (to, from) in module_version.iter_mut().zip(crate::VERSION.bytes()) {
@@ -73,8 +73,8 @@ pub(super) fn info() -> uapi::rust_gup_info {
     }
 }
 
-/// In how many runs `nr_pages` pages lie, as far as the caller may know. How memory lies physically is the
-/// administrator's to see, as in `/proc/PID/pagemap`: for others each page is a run.
+/// Returns the number of runs that the caller may see for `nr_pages` pages. Only the administrator may see how memory
+/// lies physically, as in `/proc/PID/pagemap`. For others each page is a run.
 fn visible_runs(nr_runs: u64, nr_pages: u64) -> u64 {
     if task::is_admin() {
         nr_runs
@@ -83,7 +83,7 @@ fn visible_runs(nr_runs: u64, nr_pages: u64) -> u64 {
     }
 }
 
-/// `RUST_GUP_IOC_PIN`.
+/// Serves `RUST_GUP_IOC_PIN`.
 pub(super) fn pin(file: &OpenFile, mut pin: uapi::rust_gup_pin, argument: &Argument) -> Result {
     if pin.reserved != 0 {
         return Err(EINVAL);
@@ -98,7 +98,7 @@ pub(super) fn pin(file: &OpenFile, mut pin: uapi::rust_gup_pin, argument: &Argum
     let range = match result {
         Ok(range) => range,
         Err(error) => {
-            // Why it failed is worth more than that this could not be written.
+            // The error of the request matters more to the caller than a failure of this write.
             let _ = argument.write(&pin);
             return Err(error);
         }
@@ -117,22 +117,22 @@ pub(super) fn pin(file: &OpenFile, mut pin: uapi::rust_gup_pin, argument: &Argum
         _charge: charge,
     };
     let range = Arc::new(range, GFP_KERNEL_ACCOUNT)?;
-    // The caller learns the handle before it exists: if it cannot, nothing is left behind.
+    // Write the handle to the caller before it exists: if that fails, no handle is left behind.
     pin.handle = file.handles.lock().next();
     argument.write(&pin)?;
     file.handles.lock().insert(reservation, pin.handle, range);
     Ok(())
 }
 
-/// `RUST_GUP_IOC_UNPIN`.
+/// Serves `RUST_GUP_IOC_UNPIN`.
 pub(super) fn unpin(file: &OpenFile, unpin: uapi::rust_gup_unpin) -> Result {
-    // Released after the lock is: that can take long, and sleep.
+    // Release the range after the lock: that can take long, and sleep.
     let range = file.handles.lock().remove(unpin.handle)?;
     drop(range);
     Ok(())
 }
 
-/// `RUST_GUP_IOC_READ`.
+/// Serves `RUST_GUP_IOC_READ`.
 pub(super) fn read(file: &OpenFile, copy: uapi::rust_gup_copy) -> Result {
     let range = file.handles.lock().get(copy.handle)?;
     kapi::copy(
@@ -144,7 +144,7 @@ pub(super) fn read(file: &OpenFile, copy: uapi::rust_gup_copy) -> Result {
     )
 }
 
-/// `RUST_GUP_IOC_WRITE`.
+/// Serves `RUST_GUP_IOC_WRITE`.
 pub(super) fn write(file: &OpenFile, copy: uapi::rust_gup_copy) -> Result {
     let range = file.handles.lock().get(copy.handle)?;
     kapi::copy(
@@ -156,7 +156,7 @@ pub(super) fn write(file: &OpenFile, copy: uapi::rust_gup_copy) -> Result {
     )
 }
 
-/// `RUST_GUP_IOC_RUNS`.
+/// Serves `RUST_GUP_IOC_RUNS`.
 pub(super) fn runs(file: &OpenFile, mut runs: uapi::rust_gup_runs) -> Result<uapi::rust_gup_runs> {
     let range = file.handles.lock().get(runs.handle)?;
     let range = &range.pages;
@@ -172,12 +172,12 @@ pub(super) fn runs(file: &OpenFile, mut runs: uapi::rust_gup_runs) -> Result<uap
     Ok(runs)
 }
 
-/// Writes the runs from the one with index `first` on, `nr_wanted` at most. Returns how many.
+/// Writes at most `nr_wanted` runs, from the one with index `first` on. Returns how many.
 fn write_runs(range: &PinnedRange, first: u64, nr_wanted: u64, buf: u64) -> Result<u64> {
     let mut nr_written = 0;
     let result = kapi::for_each_run(range, usize::try_from(first)?, |run| {
         if nr_written == nr_wanted {
-            // The end of the walk over the runs, not an error.
+            // This only ends the loop over the runs; it is no error.
             return Err(ENOSPC);
         }
         let element = uapi::rust_gup_run {
@@ -204,7 +204,7 @@ fn write_pages(nr_pages: u64, buf: u64) -> Result<u64> {
     Ok(nr_pages)
 }
 
-/// `RUST_GUP_IOC_COMPARE`.
+/// Serves `RUST_GUP_IOC_COMPARE`.
 pub(super) fn compare(mut compare: uapi::rust_gup_compare) -> Result<uapi::rust_gup_compare> {
     if compare.reserved != 0 || compare.len_bytes > uapi::RUST_GUP_COMPARE_MAX_BYTES {
         return Err(EINVAL);
@@ -251,7 +251,7 @@ pub(super) fn compare(mut compare: uapi::rust_gup_compare) -> Result<uapi::rust_
     Ok(compare)
 }
 
-/// `RUST_GUP_IOC_MEASURE`.
+/// Serves `RUST_GUP_IOC_MEASURE`.
 pub(super) fn measure(mut measure: uapi::rust_gup_measure) -> Result<uapi::rust_gup_measure> {
     let is_valid = measure.reserved == 0
         && (1..=uapi::RUST_GUP_MEASURE_MAX_ROUNDS).contains(&measure.rounds)
@@ -288,7 +288,7 @@ pub(super) fn measure(mut measure: uapi::rust_gup_measure) -> Result<uapi::rust_
     measure.rounds_done = result.rounds_done.into();
     measure.nr_pages = result.nr_pages;
     measure.overhead_cycles = result.overhead_cycles;
-    // The size of a list of runs tells how many there are.
+    // The size of a list of runs tells how many runs there are.
     if task::is_admin() {
         measure.bookkeeping_a_bytes = result.bookkeeping_a_bytes as u64;
         measure.bookkeeping_b_bytes = result.bookkeeping_b_bytes as u64;
@@ -301,7 +301,7 @@ pub(super) fn measure(mut measure: uapi::rust_gup_measure) -> Result<uapi::rust_
     Ok(measure)
 }
 
-/// `RUST_GUP_IOC_STATS`.
+/// Serves `RUST_GUP_IOC_STATS`.
 pub(super) fn stats() -> uapi::rust_gup_stats {
     let mut stats = uapi::rust_gup_stats {
         nr_fast: Counter::Fast.sum(),
@@ -310,7 +310,7 @@ pub(super) fn stats() -> uapi::rust_gup_stats {
         nr_held_pages: NR_HELD_PAGES.load(Relaxed),
         ..uapi::rust_gup_stats::default()
     };
-    // A window ends where there is no room for a run.
+    // A window ends where there is no room for a run, so the number of windows also tells about runs.
     if task::is_admin() {
         stats.nr_runs = Counter::Grabs.sum();
         stats.irqs_off_max_cycles = IRQS_OFF_MAX_CYCLES.load(core::sync::atomic::Ordering::Relaxed);

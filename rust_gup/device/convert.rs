@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Between the numbers of the ABI and the types of `gup/`.
+//! Conversions between the numbers of the ABI and the types of `gup/`.
 
 use kernel::prelude::*;
 
@@ -32,7 +32,7 @@ use crate::{
 
 const NR_LEVELS: usize = uapi::RUST_GUP_NR_LEVELS as usize;
 
-/// The numbers of `Stop` are those of the ABI.
+/// Asserts that the numbers of `Stop` are those of the ABI, and that the arrays of the ABI are large enough.
 const _: () = {
     assert!(Stop::COUNT as u32 == uapi::RUST_GUP_NR_STOPS);
     assert!(MAX_LEAF_LEVELS <= NR_LEVELS);
@@ -64,11 +64,11 @@ const _: () = {
     assert!(Stop::TooManyRefs as u32 == uapi::RUST_GUP_STOP_TOO_MANY_REFS);
 };
 
-/// The engine of a number.
+/// Returns the engine with this number.
 ///
 /// # Errors
 ///
-/// `EINVAL` if there is none.
+/// `EINVAL` if there is no such engine.
 pub(super) fn engine(number: u32) -> Result<Engine> {
     match number {
         uapi::RUST_GUP_ENGINE_RUST => Ok(Engine::Rust),
@@ -79,11 +79,11 @@ pub(super) fn engine(number: u32) -> Result<Engine> {
     }
 }
 
-/// The engine of a number, if it makes ranges that can be held.
+/// Returns the engine with this number, if a handle can hold its ranges.
 ///
 /// # Errors
 ///
-/// `EINVAL` if it does not.
+/// `EINVAL` if there is no such engine, or if a handle cannot hold its ranges.
 pub(super) fn handle_engine(number: u32) -> Result<Engine> {
     match engine(number)? {
         engine @ (Engine::Rust | Engine::Kernel) => Ok(engine),
@@ -91,7 +91,7 @@ pub(super) fn handle_engine(number: u32) -> Result<Engine> {
     }
 }
 
-/// A request, as the structures of the ABI make it.
+/// Makes a request from the fields of a structure of the ABI.
 ///
 /// # Errors
 ///
@@ -104,7 +104,7 @@ pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> 
     Ok(request)
 }
 
-/// A request for a handle, which lives for as long as user space likes.
+/// Makes a request for a handle, which lives for as long as user space likes.
 ///
 /// # Errors
 ///
@@ -123,7 +123,7 @@ pub(super) fn handle_request(addr: u64, len_bytes: u64, flags: u32) -> Result<Re
     Ok(request)
 }
 
-/// Pages by the level of their leaves, as a field of the ABI.
+/// Returns the number of pages by the level of their leaves, as a field of the ABI.
 pub(super) fn by_level(taken: &Taken) -> [u64; NR_LEVELS] {
     let mut nr_by_level = [0; NR_LEVELS];
     for (to, from) in nr_by_level.iter_mut().zip(taken.progress.nr_by_level) {
@@ -132,7 +132,7 @@ pub(super) fn by_level(taken: &Taken) -> [u64; NR_LEVELS] {
     nr_by_level
 }
 
-/// How many bytes an entry of each level covers, as a field of the ABI.
+/// Returns, for each level, the binary logarithm of the bytes that an entry covers, as a field of the ABI.
 pub(super) fn entry_shift(root_level: Level) -> [u32; NR_LEVELS] {
     let mut entry_shift = [0; NR_LEVELS];
     let up_to_root = LiveFormat::LEVELS.iter().take(root_level.index() + 1);
@@ -142,18 +142,18 @@ pub(super) fn entry_shift(root_level: Level) -> [u32; NR_LEVELS] {
     entry_shift
 }
 
-/// At which levels there can be leaves, as a field of the ABI.
+/// Returns the levels that can have leaves, one bit each, as a field of the ABI.
 pub(super) fn leaf_levels(root_level: Level) -> u32 {
     let highest = LiveFormat::HIGHEST_LEAF.min(root_level);
     (2u32 << highest.index()).wrapping_sub(1)
 }
 
-/// An error as the ABI reports it, positive; 0 for none.
+/// Returns an error number as the ABI reports it: positive, or 0 for no error.
 pub(super) fn errno(error: Option<Error>) -> i32 {
     error.map_or(0, |error| error.to_errno().wrapping_neg())
 }
 
-/// What the module can do here and now.
+/// Returns what the module can do on this machine, for this caller, as a field of the ABI.
 pub(super) fn features() -> u64 {
     let mut features = 0;
     if machine::is_walkable() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What one open file holds, which is limited besides what each user holds: a file can be shared by many users.
+//! The charge of an open file. What one file holds is limited in addition to what each user holds, because many users
+//! can share a file.
 
 use core::sync::atomic::{
     AtomicU64,
@@ -17,18 +18,18 @@ use crate::{
     sys::limit_pages, //
 };
 
-/// A range that a handle names. The pages go before what they were charged.
+/// A range that a handle names. The fields are dropped in this order: first the pages, then their charge.
 pub(super) struct HeldRange {
-    /// The pages.
+    /// The held pages.
     pub(super) pages: PinnedRange,
-    /// What the open file is charged for them.
+    /// The charge of the open file for these pages.
     pub(super) _charge: FileCharge,
 }
 
-/// Pages that an open file holds for callers that `RLIMIT_MEMLOCK` limits.
+/// Number of pages that an open file holds for callers that `RLIMIT_MEMLOCK` limits.
 pub(super) struct HeldByFile(Arc<AtomicU64>);
 
-/// Pages that are charged to an open file. Dropping gives them back.
+/// Pages that are charged to an open file. Dropping the value gives the charge back.
 ///
 /// # Invariants
 ///
@@ -39,7 +40,7 @@ pub(super) struct FileCharge {
 }
 
 impl HeldByFile {
-    /// None.
+    /// Makes the counter of a file that holds no pages.
     ///
     /// # Errors
     ///
@@ -48,7 +49,7 @@ impl HeldByFile {
         Ok(Self(Arc::new(AtomicU64::new(0), GFP_KERNEL_ACCOUNT)?))
     }
 
-    /// Charges `nr_pages`, or nothing for a caller with `CAP_IPC_LOCK`.
+    /// Charges `nr_pages` pages, or nothing for a caller with `CAP_IPC_LOCK`.
     ///
     /// # Errors
     ///
@@ -64,7 +65,7 @@ impl HeldByFile {
                     .filter(|&after| after <= limit as u64)
             });
             charged.map_err(|_| ENOMEM)?;
-            // INVARIANT: They were charged.
+            // INVARIANT: These pages were charged above.
             charge.nr_pages = nr_pages;
         }
         Ok(charge)
@@ -72,7 +73,7 @@ impl HeldByFile {
 }
 
 impl FileCharge {
-    /// Gives back all but `nr_pages`.
+    /// Gives back the charge for all but `nr_pages` pages.
     pub(super) fn shrink_to(&mut self, nr_pages: u64) {
         let surplus = self.nr_pages.saturating_sub(nr_pages);
         // INVARIANT: The surplus does not belong to this value any more.

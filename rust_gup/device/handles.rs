@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Handles of an open file.
+//! Handles of an open file, and the values that they name.
 
 use kernel::{
     prelude::*,
@@ -11,12 +11,13 @@ use kernel::{
     sync::Arc, //
 };
 
-/// What is held through one open file, by handle: ranges of pages, or buffers of a driver.
+/// The values that one open file holds, by handle: ranges of pages, or buffers of a driver.
 ///
-/// A value is shared with the calls that use it at the moment, so that a copy does not hold up calls on other handles.
-/// It is released when it has been taken out and the last of those calls is done.
+/// Calls that use a value share it, so that a copy does not hold up calls on other handles. The value is released when
+/// it has been removed and the last of those calls is done.
 ///
-/// Not an array, of which a handle would be the index: nothing can be read beyond its end then, not even speculatively.
+/// The values are not in an array with the handle as index: so nothing can be read beyond its end, not even
+/// speculatively.
 pub(super) struct Handles<T> {
     values: RBTree<u64, Arc<T>>,
     last: u64,
@@ -26,7 +27,7 @@ pub(super) struct Handles<T> {
 pub(super) type Reservation<T> = RBTreeNodeReservation<u64, Arc<T>>;
 
 impl<T> Handles<T> {
-    /// No handles.
+    /// Makes an empty set of handles.
     pub(super) fn new() -> Self {
         Self {
             values: RBTree::new(),
@@ -34,7 +35,7 @@ impl<T> Handles<T> {
         }
     }
 
-    /// Gets memory for one more handle.
+    /// Allocates memory for one more handle.
     ///
     /// # Errors
     ///
@@ -43,18 +44,19 @@ impl<T> Handles<T> {
         RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)
     }
 
-    /// A new handle. They count up from 1 and none is given out twice, so that a stale one never names another value.
+    /// Returns a new handle. Handles count up from 1 and none is given out twice, so a stale handle never names another
+    /// value.
     pub(super) fn next(&mut self) -> u64 {
         self.last = self.last.wrapping_add(1);
         self.last
     }
 
-    /// Puts a value under a handle from [`next()`](Self::next).
+    /// Stores a value under a handle from [`next()`](Self::next).
     pub(super) fn insert(&mut self, reservation: Reservation<T>, handle: u64, value: Arc<T>) {
         self.values.insert(reservation.into_node(handle, value));
     }
 
-    /// The value of a handle.
+    /// Returns the value of a handle.
     ///
     /// # Errors
     ///
@@ -63,7 +65,7 @@ impl<T> Handles<T> {
         self.values.get(&handle).cloned().ok_or(ENOENT)
     }
 
-    /// Takes a value out.
+    /// Removes a handle and returns its value.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which call is meant, and its structure in and out.
+//! Dispatches ioctls to the calls of the ABI, with their structures in and out.
 
 use kernel::{
     ioctl::_IOC_SIZE,
@@ -17,7 +17,7 @@ use crate::uapi;
 /// The bits of an ioctl number that say how large its structure is.
 const SIZE_BITS: u32 = kernel::uapi::_IOC_SIZEMASK << kernel::uapi::_IOC_SIZESHIFT;
 
-/// The number without the size: what is dispatched on, so that a structure can grow.
+/// Returns an ioctl number without the size. The module dispatches on that, so that a structure can grow.
 const fn call(cmd: u32) -> u32 {
     cmd & !SIZE_BITS
 }

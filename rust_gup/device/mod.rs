@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/rust_gup`.
+//! The device `/dev/rust_gup`, for user land.
 
 #![forbid(unsafe_code)]
 
@@ -26,10 +26,10 @@ use self::{
 };
 use crate::sys::files::ioctl_file::IoctlFile;
 
-/// An open file: the handles that were made through it.
+/// An open file, with the handles that were made through it.
 ///
-/// The file is the capability. Who has it, by fork() or over a socket, can use its handles; a pin always takes pages of
-/// the process that calls. The last close releases everything.
+/// The file is the capability: any process that has it, by fork() or over a socket, can use its handles. A pin always
+/// takes pages of the calling process. The last close releases everything.
 #[pin_data]
 pub(crate) struct OpenFile {
     #[pin]
