@@ -119,7 +119,7 @@ pub enum Owner {
     Shmem,
     /// Another file, whose pages can be evicted.
     File,
-    /// A file whose pages cannot be evicted, not of tmpfs: it could be secret memory.
+    /// A file outside of tmpfs whose pages cannot be evicted: it could be secret memory.
     Unevictable,
     /// The zero page.
     ZeroPage,

@@ -93,7 +93,7 @@ enum Found<S, T> {
     Leaf { part: Part<S>, level: Level, of: T },
     /// A table of base pages, and the entry that points to it.
     Table { table: T, parent: Seen<S>, of: T },
-    /// The table with which to continue: that of the level below, or the same table if the root stands lower.
+    /// The table with which to continue: the table of the level below, or the same table if the root stands lower.
     Further(T),
 }
 
