@@ -5,10 +5,10 @@
 #
 # ARCH=amd64 | arm64		the architecture, one of scripts/arch (amd64)
 # KVER=7.2 | 7.2.12 | RELEASE	the stock kernel (the newest one)
-# FLAVOUR=amd64 | kasan | kcsan	its flavour (that of clouds); the last two are built from its source
+# FLAVOUR=amd64 | kasan | kcsan	its flavour (the one for clouds); kasan and kcsan are built here, from its source
 # KDIR=DIR			build for this prepared kernel tree, with the host's own tools
 # MIRROR=URL			the Debian mirror (the one the host's apt uses)
-# SEED=N			seed of the random tests, which also run with a fixed seed (another one each time)
+# SEED=N			seed of the random tests (a new one each time); they also run with a fixed seed
 # ORACLE=y			build selftests/oracle, too
 # RUST_GUP_CACHE=DIR		folder of the build root and the kernels
 

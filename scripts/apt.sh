@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Packages of another suite than the build root's, from the same mirror. Source
-# it after lib.sh. The host's own apt and its lists are left alone.
+# Gets packages of another suite than that of the build root, from the same mirror. Source this file
+# after lib.sh. It does not touch the host's own apt and its lists.
 
-# apt_setup DIR SUITE [ARCH]: from now on in_apt works on SUITE, with its lists in DIR. A
-# configuration has one suite and one architecture: apt drops all of a suite for one bad index.
+# apt_setup DIR SUITE [ARCH]: makes in_apt work on SUITE from now on, with the lists in DIR. Each
+# configuration has one suite and one architecture, because apt drops a whole suite for one bad
+# index.
 apt_setup() {
 	local mirror
 	APT_DIR=$1
 	mirror=$("$TOP/scripts/apt-source" mirror)
 	if [ -z "$mirror" ]; then
-		# Not a Debian host: follow what mmdebstrap chose for the root.
+		# This is not a Debian host: use the mirror that mmdebstrap chose for the root.
 		mirror=$(awk '$1 == "deb" && / main/ { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' \
 			"$("$TOP/scripts/build-root.sh")/etc/apt/sources.list")
 	fi
@@ -27,11 +28,12 @@ apt_setup() {
 		echo "Dir::Cache::pkgcache \"\";"
 		echo "Dir::Cache::srcpkgcache \"\";"
 		[ -z "${3:-}" ] || printf 'APT::Architecture "%s";\nAPT::Architectures { "%s"; };\n' "$3" "$3"
-		# There is one user only in a user namespace.
+		# A user namespace has only one user.
 		echo 'APT::Sandbox::User "root";'
 		echo 'Acquire::Retries "3";'
 		echo 'Acquire::Languages "none";'
-		# A mirror that lags behind, or is a snapshot, is as good: the signature counts.
+		# A mirror that lags behind, or a snapshot, is good enough: apt still checks the
+		# signature.
 		echo 'Acquire::Check-Valid-Until "false";'
 	} >"$APT_DIR/apt.conf"
 }

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Builds the debug kernel of FLAVOUR=kasan or FLAVOUR=kcsan in the user's cache,
-# unless it is there already, and prints its directory, which looks like that of a
-# stock kernel (prepare-kernel.sh, which calls this).
+# Builds the debug kernel of FLAVOUR=kasan or FLAVOUR=kcsan in the user's cache, unless the cache
+# has it already. Prints its directory, which has the same layout as the directory of a stock
+# kernel. prepare-kernel.sh calls this script and describes the layout.
 #
-# The source is that of the stock kernel that KVER chooses. What is switched on is
-# in base.config and FLAVOUR.config of selftests/vm/kernels/ARCH; a kernel of other
-# configurations than these is built anew.
+# The source is the one of the stock kernel that KVER chooses. The options are in base.config and
+# FLAVOUR.config of selftests/vm/kernels/ARCH. A kernel that was built with other versions of these
+# files is built again.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/apt.sh"
@@ -16,13 +16,13 @@
 is_debug_flavour || die "no debug kernel of flavour $FLAVOUR for $ARCH" \
 	"there are: $(cd "$TOP/selftests/vm/kernels" && echo */k*.config | sed 's/\.config\>//g')"
 FRAGMENTS=("$KERNELS/base.config" "$KERNELS/$FLAVOUR.config")
-# What a kernel is known by, with its source: in the stamp.
+# The key and the version of the source identify a kernel. The key is in the stamp file.
 KEY=$(cat "${FRAGMENTS[@]}" | sha256sum | cut -c1-12)
 
 mapfile -t TOOLS < <(kernel_tools "$KERNELS/$FLAVOUR.config")
 
-# lost: the options of the fragments that the configuration does not have as they
-# were asked for.
+# lost: prints the options of the fragments that the configuration does not have with the wanted
+# value.
 lost() {
 	awk '
 		FNR == NR { have[$0] = 1; next }
@@ -37,7 +37,7 @@ lost() {
 configure() {
 	local lost
 	mkdir -p "$DIR/build"
-	# Of a release like the stock one's, whatever the upstream version is called.
+	# The release looks like that of the stock kernel, whatever the upstream version is called.
 	{
 		cat "${FRAGMENTS[@]}"
 		echo "CONFIG_LOCALVERSION=\"${RELEASE#"${RELEASE%%+*}"}\""
@@ -57,11 +57,12 @@ build() {
 	kmake "${IMAGE##*/}" modules
 }
 
-# keep: what a module is built with and what is booted; the rest is 20 times as much.
+# keep: keeps the files that a module build or a boot needs. The rest takes 20 times the space.
 keep() {
 	local pattern
 	cp "$DIR/build/$IMAGE" "$DIR/vmlinuz"
-	# Also without any module: the list of what is built in.
+	# This step is needed even for a configuration without modules: it installs the list of
+	# built-in ones.
 	kmake INSTALL_MOD_PATH="$DIR/modules" modules_install
 	rm -f "$DIR/modules/lib/modules/$RELEASE/build"
 	find "$DIR/build" -mindepth 1 -maxdepth 1 -type d ! -name arch ! -name include \
@@ -81,7 +82,7 @@ ready() {
 	[ -e "$DIR/.complete" ] && [ "$(cat "$DIR/.complete")" = "$KEY" ]
 }
 
-# It decides on the version, and remembers it.
+# prepare-kernel.sh decides on the version and stores the choice.
 FLAVOUR=$STOCK_FLAVOUR "$TOP/scripts/prepare-kernel.sh" "$@" >/dev/null
 read_choice "$CACHE/kernel/choice-${KVER:-newest}-$STOCK_FLAVOUR"
 RELEASE=${RELEASE%"-$STOCK_FLAVOUR"}-$FLAVOUR
@@ -90,7 +91,7 @@ if ! ready; then
 	lock "kernel-$FLAVOUR"
 fi
 if ! ready; then
-	# A build that was interrupted goes on where it was.
+	# An interrupted build continues where it stopped.
 	if [ -e "$DIR/.unpacked" ] && [ "$(cat "$DIR/.unpacked")" = "$VERSION" ]; then
 		steps "kernel $RELEASE" 3
 	else

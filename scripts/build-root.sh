@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Makes the build root, a Debian trixie with compilers and QEMU in the user's
-# cache, unless it is there already. Prints its path. Architectures whose packages
-# differ (ARCH=) have each a root of their own.
+# Makes the build root in the user's cache, unless it is there already, and prints its path. The
+# root is a Debian trixie with compilers and QEMU. Architectures (ARCH=) with different packages
+# have different roots.
 #
-# MIRROR=URL  the Debian mirror; otherwise the one the host's apt uses, and
-#             where that is none (not a Debian host) mmdebstrap's own default.
+# MIRROR=URL  the Debian mirror; otherwise the one that the host's apt uses. A host
+#             that is not Debian has none, and mmdebstrap uses its own default.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -23,7 +23,7 @@ root_key() {
 	{ echo "$SUITE"; packages; } | sha256sum | cut -c1-12
 }
 
-# Without root, user namespaces stand in for it, and mmdebstrap needs a range of ids.
+# A caller without root needs user namespaces, and mmdebstrap needs a range of ids in them.
 check_unprivileged() {
 	command -v newuidmap >/dev/null || die "uidmap is not installed" \
 		"run: sudo apt-get install uidmap"
@@ -37,8 +37,8 @@ check_unprivileged() {
 
 install_mmdebstrap() {
 	command -v mmdebstrap >/dev/null && return
-	# mmdebstrap checks the archive's signature with Debian's keys, which
-	# only Debian hosts have from the start.
+	# mmdebstrap checks the signature of the archive with Debian's keys. Only Debian hosts have
+	# these keys from the start.
 	local install=(apt-get install -y --no-install-recommends mmdebstrap debian-archive-keyring)
 	if [ "$(id -u)" -ne 0 ]; then
 		die "mmdebstrap is not installed" "run: sudo apt-get install mmdebstrap"
@@ -49,13 +49,13 @@ install_mmdebstrap() {
 	step "install mmdebstrap" "${install[@]}"
 }
 
-# The host's package index may be missing, or name versions that have left the mirror.
+# The host's package index may be missing, or may name versions that the mirror no longer has.
 update_if_needed() {
 	"$@" --download-only || apt-get update
 }
 
-# make_tree DIR: mmdebstrap's tar becomes a tree that the caller owns and may
-# delete. Device nodes come from the host when a command is run inside.
+# make_tree DIR: turns the tar archive of mmdebstrap into a tree that the caller owns and may
+# delete. in-root shows the host's device nodes inside.
 make_tree() {
 	local dir=$1 mirror
 	shift
@@ -89,7 +89,8 @@ main() {
 		lock root
 		if [ ! -d "$root" ]; then
 			mkdir -p "$CACHE/root"
-			# What an interrupted run left, and nobody else is at it.
+			# An interrupted run left these. This run holds the lock, so nobody else
+			# uses them.
 			rm -rf "$CACHE"/root/tmp.*
 			tmp=$CACHE/root/tmp.$$
 			mkdir "$tmp"

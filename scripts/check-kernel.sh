@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# check-kernel.sh KDIR: can a Rust module be built against KDIR? Before rustc
-# fails with less to go by, says all that is missing, and the command that mends
-# it. Silent when nothing is missing.
+# check-kernel.sh KDIR: checks whether a Rust module can be built against KDIR. If not, it lists
+# everything that is missing and the commands that fix it. Otherwise rustc would fail with a less
+# helpful message. Prints nothing when nothing is missing.
 
 set -euo pipefail
 
@@ -17,7 +17,7 @@ found() {
 	FOUND+=("$(printf '%-22s %s' "$1" "$2")")
 }
 
-# missing WHAT HOW [COMMAND]: COMMAND is what mends it in this tree.
+# missing WHAT HOW [COMMAND]: records a problem. COMMAND fixes it in this tree.
 missing() {
 	found "$1" "$2"
 	BAD=1
@@ -68,7 +68,7 @@ check_rustc() {
 	fi
 }
 
-# The headers packages of the distributions lack the kernel's Rust metadata.
+# The headers packages of the distributions do not contain the kernel's Rust metadata.
 check_metadata() {
 	local file wrote absent=''
 	for file in libcore.rmeta libkernel.rmeta libbindings.rmeta libmacros.so; do
@@ -82,8 +82,8 @@ check_metadata() {
 		MEND+=("make -C SOURCE O=$KDIR prepare modules_prepare, with the kernel's full SOURCE")
 		return
 	fi
-	# .config may name one compiler though another one wrote the metadata,
-	# and that is what rustc compares (E0514).
+	# .config may name one compiler although another one wrote the metadata. rustc compares with
+	# the compiler that wrote it (E0514).
 	wrote=$(grep -a -o -m1 'rustc [0-9][0-9.]*[0-9]' "$KDIR/rust/libkernel.rmeta" | head -n 1 | cut -d' ' -f2) || wrote=
 	if [ -n "$wrote" ] && [ -n "$RUSTC_HERE" ] && [ "$wrote" != "$RUSTC_HERE" ]; then
 		missing rust/libkernel.rmeta "written by rustc $wrote, and rustc here is $RUSTC_HERE"

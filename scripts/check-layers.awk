@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What each layer of rust_gup/ may name. Reads files of Rust and C, by their paths
-# relative to the repository; comments and the contents of strings do not count.
+# Checks what each layer of rust_gup/ may name. Reads files of Rust and C, by their paths relative
+# to the repository. Comments and the contents of strings do not count.
 
 function code(line,    out, c, i, n) {
 	out = ""
@@ -40,13 +40,12 @@ function word(text, w) {
 	return text ~ ("(^|[^A-Za-z0-9_])" w "([^A-Za-z0-9_]|$)")
 }
 
-# path(text, "kernel"): is the path kernel:: named, from its start?
+# path(text, "kernel"): does the text name the path kernel::, from its start?
 function path(text, p) {
 	return text ~ ("(^|[^A-Za-z0-9_:])" p "[[:space:]]*::")
 }
 
-# part_of(file), room_of(file): the folder of rust_gup/ that a file is in, and
-# that of sys/.
+# part_of(file) is the folder of rust_gup/ that the file is in. room_of(file) is the folder of sys/.
 function part_of(file) {
 	sub(/^rust_gup\//, "", file)
 	sub(/[\/.].*/, "", file)
@@ -57,7 +56,8 @@ function room_of(file) {
 	return sub(/^rust_gup\/sys\//, "", file) ? part_of(file) : ""
 }
 
-# check_use(tree, prefix): no name of the tree of a `use` ranks above this file.
+# check_use(tree, prefix): reports each name in the tree of a `use` that does not lie below this
+# file's layer.
 function check_use(tree, prefix,    i, c, depth, name, names, n, own) {
 	depth = 0
 	name = ""
@@ -98,10 +98,11 @@ FNR == 1 {
 	walk = FILENAME ~ /^rust_gup\/walk\//
 	format = FILENAME ~ /^rust_gup\/walk\/format/
 	gup = FILENAME ~ /^rust_gup\/gup\//
-	# kapi/exports.rs is the border to C, include/ becomes part of other modules, samples/ are other modules.
+	# kapi/exports.rs is the border to C. include/ becomes part of other modules. samples/ are
+	# other modules.
 	sys = FILENAME ~ /^rust_gup\/(sys|include)\// || FILENAME == "rust_gup/kapi/exports.rs" ||
 		FILENAME ~ /^samples\/[a-z_]+\/sys\//
-	# The ABI names the formats and features that there are.
+	# The ABI names all formats and features.
 	arch = format || FILENAME ~ /^rust_gup\/(sys\/arch|uapi)\// || FILENAME !~ /^rust_gup\//
 }
 
@@ -124,7 +125,7 @@ text ~ /(bindings|raw)[[:space:]]*::[[:space:]]*[a-z_]*(put_page|put_folio|folio
 	report("pages are given back outside of sys/memory/release.rs")
 }
 
-# That it names nothing but core and itself, the crate in selftests/core shows.
+# The crate in selftests/core shows that walk/ names nothing but core and itself.
 walk && text ~ /extern[[:space:]]+crate/ {
 	report("walk/ names a crate other than core")
 }
@@ -141,7 +142,7 @@ walk && text ~ /target_arch|target_pointer_width|CONFIG_/ {
 	report("what one architecture has is named outside of sys/arch/ and walk/format/")
 }
 
-# A `use` to its end, without blanks.
+# Collects a `use` up to its end, without blanks.
 part != "" && (use != "" || text ~ /^[[:space:]]*(pub(\([a-z: ]*\))?[[:space:]]+)?use[[:space:]]+(crate|super)::/) {
 	one = text
 	sub(/^[[:space:]]*(pub(\([a-z: ]*\))?[[:space:]]+)?use[[:space:]]+/, "", one)
@@ -165,7 +166,7 @@ END {
 	exit bad
 }
 
-# From the bottom to the top.
+# Layers are listed from the bottom to the top.
 BEGIN {
 	n = split("walk uapi:sys:gup:kapi:device gup_test", floors, ":")
 	for (i = 1; i <= n; i++)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The checks of the source, which "make check" and "make test" share: what takes least comes first. Source it after
-# tally.sh.
+# The checks of the source, which "make check" and "make test" share. The quickest checks come
+# first. Source this file after tally.sh.
 
 check_layers() {
 	scripts/check-layers --self-test && scripts/check-layers
 }
 
-# source_checks: each is one test. Always succeeds, for the counts tell.
+# source_checks: runs each check as one test. Always succeeds, because the counts tell the result.
 source_checks() {
 	check "licences" scripts/lint licences || true
 	check "spelling" scripts/lint spelling || true

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Which kernels can be used? Reads "package version" lines, prints
-# "version release source-package" for each kernel of FLAVOUR of which image,
-# modules, headers and source are there in one version.
+# Finds the kernels that can be used. Reads "package version" lines. Prints
+# "version release source-package" for each kernel of FLAVOUR whose image, modules, headers
+# and source exist in the same version.
 #
 # -v flavour=cloud-amd64 -v want=      (all)
 #                        -v want=7.2   (that line), 7.2.12, or a whole release

@@ -1,34 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash disable=SC2164
 #
-# What preparing a stock kernel and building a debug kernel share. Source it after
-# lib.sh and apt.sh; DIR is the kernel's directory, SOURCE and VERSION name the package
-# of its source, and SUITE has it.
+# Shared by the scripts that prepare a stock kernel or build a debug kernel. Source it after lib.sh
+# and apt.sh. DIR is the kernel's directory, SOURCE and VERSION name the package of its source, and
+# SUITE is the suite that has this package.
 
-# Read by the scripts that source this file.
+# The scripts that source this file read the variable.
 # shellcheck disable=SC2034
 IN_ROOT=$TOP/scripts/in-root
 
-# Most of the tree are drivers, and building a module reads none of their sources.
-# A * matches slashes, too.
+# Most of the tree consists of drivers, and a module build reads none of their sources. A * also
+# matches slashes.
 # shellcheck disable=SC2034
 NOT_NEEDED='drivers/*.c drivers/gpu/drm/*.h drivers/net/*.h drivers/media/*.h
 	drivers/staging/*.h sound/*.c arch/*/boot/dts/*.dts arch/*/boot/dts/*.dtsi tools/perf/*
 	tools/testing/selftests/bpf/* tools/testing/selftests/net/*'
 
-# read_choice FILE: what prepare-kernel.sh has chosen. The first suite is not named in all files.
+# read_choice FILE: reads the choice of prepare-kernel.sh. A file without a suite means the first
+# one.
 read_choice() {
 	# shellcheck disable=SC2034
 	read -r VERSION RELEASE SOURCE SUITE <"$1"
 	SUITE=${SUITE:-trixie-backports}
 }
 
-# use_suite SUITE: from now on apt works on it, for ARCH.
+# use_suite SUITE: makes apt work on that suite from now on, for ARCH.
 use_suite() {
 	apt_setup "$CACHE/apt/$1-$ARCH" "$1" "$ARCH"
 }
 
-# download PACKAGE...: all of version VERSION, to $DIR/debs.
+# download PACKAGE...: downloads these packages in version VERSION, to $DIR/debs.
 download() {
 	use_suite "$SUITE"
 	[ -n "$(find "$APT_DIR/lists" -name '*_Packages*')" ] || apt_update
@@ -39,8 +40,8 @@ download() {
 	cd "$TOP"
 }
 
-# unpack_source [--exclude=PATTERN...]: the packages to $DIR/unpacked, and the
-# source from among them to $DIR/source.
+# unpack_source [--exclude=PATTERN...]: unpacks the packages to $DIR/unpacked, and the source in one
+# of them to $DIR/source.
 unpack_source() {
 	local deb
 	for deb in "$DIR"/debs/*.deb; do

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Counts KTAP results. Prints the lines of failed and skipped tests after
-# -v name=PROFILE, and last "=PASSED FAILED SKIPPED". A result that was planned
-# and did not come is a failure, and so is a missing plan, or a machine that did
-# not end well (-v status=STATUS) with nothing to show for it.
+# Counts KTAP results. Prints the lines of failed and skipped tests, each after the name (-v
+# name=PROFILE), and last "=PASSED FAILED SKIPPED". A planned result that is missing is a failure,
+# and so is a missing plan. A machine that did not end well (-v status=STATUS) although no test
+# failed is a failure, too.
 
 function fail(why, n) {
 	failed += n
@@ -21,12 +21,12 @@ function fail(why, n) {
 	fail($0, 1)
 }
 
-# What a test says about how much it did is shown.
+# Tests report in such lines how much they did.
 /^# figures: / {
 	print "  " name ": " substr($0, 12)
 }
 
-# Diagnostics come before the result they belong to.
+# Diagnostics come before the result to which they belong.
 /^#/ {
 	diagnostics = diagnostics "      " $0 "\n"
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What all scripts share: where things live, how steps are shown, how failures
-# are told. Source it; it changes nothing but variables and functions.
+# Shared by all scripts: paths, how steps are shown, how failures are reported. Source this file. It only sets
+# shell options, variables and functions.
 
 set -euo pipefail
 
@@ -20,7 +20,7 @@ die() {
 	exit 1
 }
 
-# Kbuild and in-root's mounts cannot do with blanks or colons in paths.
+# Kbuild and the mounts of in-root do not work with blanks or colons in paths.
 check_path() {
 	case $2 in
 	*[[:space:]:]*) die "the path of the $1 holds a blank or a colon: $2" ;;
@@ -31,18 +31,18 @@ check_path() {
 check_path repository "$TOP"
 check_path cache "$CACHE"
 
-# What is built for, and booted: one file each in scripts/arch, which sets
-#   SRCARCH        what the kernel calls it: its ARCH=, and the folder below arch/
-#   STOCK_FLAVOUR  the flavour of Debian's kernel that is used unless FLAVOUR says another one
-#   TRIPLE         of the C compiler, and of bindgen's
-#   RUST_TARGET    of user land; the kernel knows its own
-#   IMAGE          where a kernel that is built here has its image
-#   PACKAGES       of the build root, besides root-packages; what the guest gets is of its architecture
+# The architecture of the module and of the machines. Each has one file in scripts/arch, which sets
+#   SRCARCH        the kernel's name for it: the value of ARCH=, and the folder below arch/
+#   STOCK_FLAVOUR  the flavour of Debian's kernel that is used unless FLAVOUR names another one
+#   TRIPLE         the target of the C compiler, and of bindgen
+#   RUST_TARGET    the target of user land; the kernel knows its own
+#   IMAGE          the path of the image in the build directory of a kernel
+#   PACKAGES       packages of the build root, besides root-packages; those for the guest have its architecture
 #   QEMU_SYSTEM, MACHINE, CONSOLE    QEMU's binary and machine, and the serial line of the kernel's log
-#   PANIC_DEVICE, PANIC_MODULE       what makes QEMU fail when the kernel panics, and its driver
-#   CLOCK          for the command line of a kernel whose clock must not be found fault with
-#   CPU_FLAGS      what tests use of a processor that not each has: the value of scripts/vm's --need
-#   NO_RANDOM      follows on the name of a processor that has to do the same each time
+#   PANIC_DEVICE, PANIC_MODULE       the device that makes QEMU fail when the kernel panics, and its driver
+#   CLOCK          kernel parameters for a machine whose clock must not be marked as unstable
+#   CPU_FLAGS      CPU flags that tests use and that not every processor has: for --need of scripts/vm
+#   NO_RANDOM      appended to the CPU model of a machine that has to do the same in each run
 ARCH=${ARCH:-amd64}
 ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 [ -e "$ARCH_FILE" ] || die "no architecture is called $ARCH (ARCH=)" \
@@ -53,8 +53,8 @@ ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 FLAVOUR=${FLAVOUR:-$STOCK_FLAVOUR}
 # The configurations of the debug flavours.
 KERNELS=$TOP/selftests/vm/kernels/$ARCH
-# User land for the VM is linked statically, so it runs on any kernel's initramfs.
-# Read by the scripts that source this file.
+# User land for the VM is linked statically, so it runs in the initramfs of any kernel. The scripts that
+# source this file read the variable.
 # shellcheck disable=SC2034
 USER_BIN=$BUILD/user/$RUST_TARGET/release
 
@@ -62,17 +62,17 @@ note() {
 	printf '%s\n' "$*" >&2
 }
 
-# random_seed: for who was given none (SEED=N).
+# random_seed: prints a seed, for scripts to which none was given (SEED=N).
 random_seed() {
 	od -An -N4 -tu4 /dev/urandom | tr -d ' '
 }
 
-# is_debug_flavour: is FLAVOUR a kernel that is built here, to be slow and careful?
+# is_debug_flavour: is FLAVOUR a debug kernel, which is built here?
 is_debug_flavour() {
 	[ "$FLAVOUR" != base ] && [ -e "$KERNELS/$FLAVOUR.config" ]
 }
 
-# is_native: can this machine run what is built?
+# is_native: can this machine run the programs that are built?
 is_native() {
 	[ "$TRIPLE" = "$(uname -m)-linux-gnu" ]
 }
@@ -82,32 +82,32 @@ knows_arch() {
 	[ -d "$TOP/rust_gup/sys/arch/$SRCARCH" ]
 }
 
-# kernel_arch: what the kernel's make has to be told of the architecture.
+# kernel_arch: prints the arguments of the kernel's make for the architecture.
 kernel_arch() {
 	echo "ARCH=$SRCARCH"
 	is_native || echo "CROSS_COMPILE=$TRIPLE-"
 }
 
-# kernel_tools CONFIG: the same, and what it has to be told to use the compiler of that
-# kernel (or of that configuration) in the build root.
+# kernel_tools CONFIG: prints the same, and the arguments that make it use the compiler of that kernel (or of
+# that configuration) in the build root.
 kernel_tools() {
 	kernel_arch
 	if grep -q '^CONFIG_CC_IS_CLANG=y' "$1"; then
-		# The LLVM that rustc has, or KASAN's two halves would not fit.
+		# Use the LLVM version of rustc, otherwise the two halves of KASAN would not fit.
 		echo LLVM=-19
 	fi
 }
 
-# make_cache: the cache, with the marker without which clean-cache deletes nothing.
+# make_cache: makes the cache, with a marker. clean-cache deletes nothing without this marker.
 make_cache() {
 	mkdir -p "$CACHE/logs"
-	# A relative or linked path would not be the same inside the root.
+	# A relative path or a symbolic link would not be the same inside the root.
 	CACHE=$(cd "$CACHE" && pwd -P)
 	[ -e "$CACHE/.rust_gup-cache" ] || : >"$CACHE/.rust_gup-cache"
 }
 
-# lock NAME: one run at a time does the work behind NAME; the others wait for it
-# and then find it done. The lock goes with this process.
+# lock NAME: only one run at a time does the work behind NAME. The others wait for it and then find the work
+# done. The lock ends with this process.
 lock() {
 	make_cache
 	exec {LOCK_FD}>"$CACHE/.lock-$1"
@@ -130,8 +130,8 @@ duration() {
 	fi
 }
 
-# progress START LABEL LOG: a line that shows the seconds and the last line of the
-# log, as long as this script lives and nobody ends it. For terminals only.
+# progress START LABEL LOG: shows a line with the seconds and the last line of the log, until the script ends
+# or kills this process. For terminals only.
 progress() {
 	local width last
 	width=$(($(tput cols 2>/dev/null || echo 80) - 1))
@@ -142,7 +142,7 @@ progress() {
 	done
 }
 
-# steps TITLE COUNT: names the job and how many step calls will follow.
+# steps TITLE COUNT: sets the name of the job and the number of step calls that follow.
 steps() {
 	STEP_TITLE=$1
 	STEP_COUNT=$2
@@ -150,9 +150,9 @@ steps() {
 }
 steps '' 0
 
-# step TEXT COMMAND...: runs COMMAND with its output in a log file and says what
-# is done, how far the job is, and how long it took. A failure ends the script
-# and names the step, the cause (the end of the log) and the log.
+# step TEXT COMMAND...: runs COMMAND with its output in a log file. Shows the text, how far the job is, and
+# how long the step took. A failure ends the script. The message names the step, the cause (the end of the
+# log) and the log.
 step() {
 	local text=$1 label start status=0 shown='' log
 	shift
@@ -167,8 +167,8 @@ step() {
 	else
 		note "$label ..."
 	fi
-	# In the foreground, so that Ctrl-C ends it; not in a condition, where a
-	# function would go on after an error.
+	# The command runs in the foreground, so that Ctrl-C ends it. It does not run in a condition, because
+	# there a function would go on after an error.
 	set +e
 	(set -e; "$@") >"$log" 2>&1 </dev/null
 	status=$?

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What mutants and mutants-vm share: the list of mistakes, and making one. Source it
-# after lib.sh.
+# Shared by mutants and mutants-vm: reads the list of mistakes, and makes a mistake. Source it after
+# lib.sh.
 
-# mistakes LIST: the list, one mistake a line: name, file, tests, old, new, and how else
-# than by a failed test it may show. Lines of old and new end with \001, replacements with
-# \002, columns with tabs.
+# mistakes LIST: prints the list, one mistake a line: name, file, tests, old, new, and the sign that
+# shows the mistake where no test fails. Lines of old and new end with \001, replacements with \002,
+# and tabs separate the columns.
 mistakes() {
 	awk -v walk="$TOP/rust_gup/walk/" '
 		function out() {
@@ -23,7 +23,7 @@ mistakes() {
 			old = old substr($0, 3) "\001"; last = "-"
 		}
 		/^\+/ { new = new substr($0, 3) "\001"; last = "+" }
-		# Each single bit of a format is the next one.
+		# Moves each constant of a single bit to the next bit.
 		/^bits / {
 			out()
 			while ((getline line < (walk $2)) > 0)
@@ -37,8 +37,8 @@ mistakes() {
 	' "$1"
 }
 
-# apply DIR FILE OLD NEW: exactly one place must match, however it is broken into lines.
-# FILE is one, or "*" for any of DIR itself.
+# apply DIR FILE OLD NEW: replaces OLD with NEW. OLD must match in exactly one place, however it is
+# broken into lines. FILE is one file, or "*" for any file of DIR itself.
 apply() {
 	(cd "$1" && OLD=$3 NEW=$4 perl -0777 -e '
 		my ($name, %text) = (shift);

@@ -1,28 +1,27 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Makes a stock Debian kernel ready to build Rust modules for, and to boot, in
-# the user's cache, unless it is there already. Prints its directory, in which
-# are
+# Prepares a stock Debian kernel in the user's cache, unless it is there already: for building Rust
+# modules, and for booting. Prints its directory, which contains
 #   source/   the kernel's source (without most drivers)
 #   build/    what KDIR points to: the stock configuration, with Rust metadata
 #   vmlinuz   the stock image
 #   modules/  the stock modules, as lib/modules/RELEASE below it
 #   release   the kernel's release
 #
-# KVER=7.2, KVER=7.2.12 or KVER=RELEASE chooses the kernel, FLAVOUR=amd64 the
-# flavour, ARCH=arm64 the architecture; without KVER it is the newest of which everything
-# is in the first suite that has any. The choice is remembered: --update looks it up anew.
-# The debug flavours are built by build-debug-kernel.sh, from the source of the same kernel.
+# KVER=7.2, KVER=7.2.12 or KVER=RELEASE chooses the kernel, FLAVOUR=amd64 the flavour, ARCH=arm64
+# the architecture. Without KVER it is the newest complete kernel of the first suite that has a
+# complete one. The choice is stored, and --update looks it up again. build-debug-kernel.sh builds
+# the debug flavours from the source of the same kernel.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/apt.sh"
 . "$(dirname "$0")/kernel.sh"
 
-# In this order: the first one that has the kernel is taken.
+# The first of these suites that has the kernel is used.
 SUITES='trixie-backports sid'
 
-# list_packages FILE: what the suite holds, "package version" a line.
+# list_packages FILE: writes the packages of the suite to FILE, one "package version" a line.
 list_packages() {
 	apt_update || return
 	# shellcheck disable=SC2016
@@ -32,14 +31,14 @@ list_packages() {
 	grep -q '^linux-source-' "$1"
 }
 
-# kernels WANT: those among the packages of which image, modules, headers and source are
-# there in one version.
+# kernels WANT: prints the kernels whose image, modules, headers and source the suite has in the
+# same version.
 kernels() {
 	awk -v flavour="$FLAVOUR" -v want="$1" -f "$TOP/scripts/kernel-lookup.awk" "$CHOICE.packages" | sort -V
 }
 
-# choose: looks the kernel up; CHOICE gets "version release source-package suite", and
-# CHOICE.lacks what is amiss with the suites before that one.
+# choose: looks the kernel up. CHOICE gets "version release source-package suite". CHOICE.lacks gets
+# the reasons why the suites before that one were not used.
 choose() {
 	local suite found=''
 	: >"$CHOICE.lacks"
@@ -82,7 +81,7 @@ unpack() {
 	rm -rf "$DIR/debs" "$DIR/unpacked"
 }
 
-# rustc_of CONFIG: the compiler's version, as a number.
+# rustc_of CONFIG: prints the version of the compiler, as a number.
 rustc_of() {
 	sed -n 's/^CONFIG_RUSTC_VERSION=//p' "$1"
 }
@@ -92,7 +91,7 @@ configure() {
 	cp "$DIR/headers/.config" "$DIR/build/.config"
 	kmake olddefconfig
 	kmake rustavailable
-	# The stock kernel's own compilers, or the metadata would not fit it.
+	# The compilers must be those of the stock kernel, otherwise the metadata would not fit it.
 	if ! grep -q '^CONFIG_RUST=y' "$DIR/build/.config"; then
 		echo "CONFIG_RUST is lost: the stock configuration does not fit this root's tools"
 		return 1
@@ -109,7 +108,7 @@ metadata() {
 	kmake modules_prepare
 }
 
-# What identifies the stock kernel: its symbols and its version magic.
+# The symbols and the version magic identify the stock kernel.
 adopt() {
 	local f
 	for f in Module.symvers include/config/kernel.release include/generated/utsrelease.h; do
@@ -147,7 +146,7 @@ main() {
 
 	"$TOP/scripts/build-root.sh" >/dev/null
 	lock kernel
-	# Another run may have done it while this one waited.
+	# Another run may have done the work while this one waited.
 	if [ -n "$update" ] || ! ready; then
 		mkdir -p "$CACHE/kernel"
 		steps "kernel" 1
@@ -155,8 +154,8 @@ main() {
 		sed 's/^/  /' "$CHOICE.lacks" >&2
 	fi
 	if ! ready; then
-		# A build directory knows its own path, so it is made in place;
-		# the stamp comes last, and what has none is a leftover.
+		# A build directory knows its own path, so it is made in place. The stamp is written
+		# last. A directory without a stamp is a leftover of an interrupted run.
 		rm -rf "$DIR"
 		mkdir -p "$DIR"
 		steps "kernel $RELEASE" 5

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Unites the results of all machines:
+# Combines the results of all machines:
 #	awk -v kernel=stock|FLAVOUR -f skips.awk SKIPS KTAP...
-# SKIPS are the lines of selftests/vm/profiles/*.skips.
-# What was skipped wherever it could have run is a failure, unless the list expects it, and
-# so is an entry of the list that expects what did not happen. Prints what is amiss, and
-# last "=PASSED FAILED": 1 and 0 if nothing is.
+# SKIPS are the lines of selftests/vm/profiles/*.skips. A test that was skipped on each machine that
+# has it is a failure, unless the list expects it. An entry of the list that fits no such test is a
+# failure, too. Prints what is wrong, and last "=PASSED FAILED": 1 and 0 if nothing is.
 
 function amiss(why) {
 	print "  skips: " why

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Checks the counts of one stage (tally.sh), and adds them to the others:
+# Checks the counts of one stage (tally.sh), and adds them to the results:
 #	awk -v text=STAGE -v names="NAME..." -v status=STATUS -v results=FILE -f tally.awk COUNTS
-# Each name must have one count. What is missing is a failure, and so is one too many, or a
-# status other than 0 though no test failed.
+# Each name must have one count. A missing count is a failure. So is a second count of a name, a
+# count of another name, or a status other than 0 although no test failed.
 
 function amiss(why) {
 	printf "not ok  %s: %s\n", text, why

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash disable=SC2164
 #
-# Counting tests, for the scripts that run many of them. Source it after lib.sh.
+# Counts tests, for the scripts that run many of them. Source it after lib.sh.
 #
 # A count is a line in the file RESULTS: PASSED FAILED SKIPPED [NAME [RESTARTS]].
 
@@ -16,12 +16,12 @@ count() {
 	echo "$*" >>"$RESULTS"
 }
 
-# log_of TEXT: where the log of that check or stage is.
+# log_of TEXT: prints the path of the log of that check or stage, without the suffix.
 log_of() {
 	printf '%s/test-logs/%s' "$BUILD" "$(printf '%s' "$1" | tr -c 'a-z0-9' '-')"
 }
 
-# check TEXT COMMAND...: one test, whose output matters only if it fails.
+# check TEXT COMMAND...: runs one test. Shows its output only if it fails.
 check() {
 	local text=$1 start log
 	shift
@@ -39,15 +39,16 @@ check() {
 	fi
 }
 
-# stage TEXT "NAME..." COMMAND...: tests that the command counts, each NAME once. A count
-# that does not come is a failure, and so is a status that no failed test explains.
-# Always succeeds, for the counts tell.
+# stage TEXT "NAME..." COMMAND...: runs tests that the command counts, once for each NAME. A missing
+# count is a failure, and so is a status that no failed test explains. Always succeeds, because the
+# counts tell the result.
 stage() {
 	local text=$1 names=$2 counts status
 	shift 2
 	counts=$(log_of "$text").counts
 	: >"$counts"
-	# Not in a condition, where a function would go on after an error.
+	# The command does not run in a condition, because there a function would go on after an
+	# error.
 	set +e
 	(
 		set -e
@@ -59,7 +60,7 @@ stage() {
 		-f "$TOP/scripts/tally.awk" "$counts"
 }
 
-# finish: the totals. Nothing that passed is no success.
+# finish: prints the totals. A run in which nothing passed is a failure.
 finish() {
 	awk 'NF > 4 && $5 > 0 { printf "started again, since it was in trouble before its tests began: %s (%d times)\n", $4, $5 }' "$RESULTS"
 	printf 'all tests took %s\n' "$(duration $(($(date +%s) - START)))"

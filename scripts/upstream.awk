@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Compares what selftests/upstream/run printed with selftests/upstream/expected:
+# Compares the output of selftests/upstream/run with selftests/upstream/expected:
 #	awk -v kernel=7.3 -v engine=rust -v status=N -f upstream.awk expected output
-# Prints what is amiss, a line for each program, and last "=PASSED FAILED SKIPPED".
-# A result that is missing is a failure, and so is one too many. A test that fails as it
-# is known to is not one that passed.
+# Prints what is wrong, a line for each program, and last "=PASSED FAILED SKIPPED". A missing result
+# is a failure, and so is an additional one. A test that fails as expected does not count as passed.
 
 function fail(why) {
 	print "  " why
 	amiss[name]++
 }
 
-# Whether a result is of a call of the fast functions: gup_test by its options, the other
-# programs by what they say. That of hmm-tests makes such calls, and others.
+# Is the result one of a call of the fast functions? The options of gup_test tell, and the output of
+# the other programs. The test of hmm-tests calls the fast functions and others.
 function is_fast() {
 	if (name == "gup_test")
 		return command ~ / -[ua]( |$)/
 	return /GUP-fast/ || command ~ /hmm_gup_test/
 }
 
-# For engine "rust": each test that calls the fast functions has pages from the walk. Those
-# of gup_test are all there, 16 MiB a run. hmm-tests have most in a device.
+# For engine "rust", the walk must have taken pages for each test that calls the fast functions. It
+# takes all pages of gup_test, 16 MiB a run. Most pages of hmm-tests are in a device.
 function check_walk() {
 	if (walked[name] < (name == "hmm" ? want_fast[name] > 0 : want_fast[name] * (name == "gup_test" ? 4096 : 1)))
 		fail(name ": the walk took " walked[name] + 0 " pages in " want_fast[name] " tests")
@@ -67,7 +66,7 @@ command == "" {
 	next
 }
 
-# The call was short, though it succeeded: gup_test only says so.
+# The call was short, though it succeeded. gup_test only prints this line.
 tolower($0) ~ /truncated \(size: / {
 	program_failed = 1
 	fail(command ": " $0)

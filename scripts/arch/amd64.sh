@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash disable=SC2034
 #
-# x86-64. What each variable is for stands in scripts/lib.sh.
+# x86-64. scripts/lib.sh explains the variables.
 
 SRCARCH=x86
 STOCK_FLAVOUR=cloud-amd64
@@ -14,7 +14,7 @@ MACHINE=pc
 CONSOLE=ttyS0
 PANIC_DEVICE=pvpanic
 PANIC_MODULE=pvpanic-mmio
-# A busy host would have the kernel distrust the time stamp counter.
+# On a busy host the kernel would otherwise mark the time stamp counter as unstable.
 CLOCK='tsc=reliable'
 CPU_FLAGS=la57,pku,pdpe1gb
 NO_RANDOM=,-rdrand,-rdseed

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash disable=SC2034
 #
-# 64-bit Arm. What each variable is for stands in scripts/lib.sh.
+# 64-bit Arm. scripts/lib.sh explains the variables.
 
 SRCARCH=arm64
 STOCK_FLAVOUR=cloud-arm64
@@ -12,7 +12,8 @@ PACKAGES='busybox-static:arm64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross libst
 QEMU_SYSTEM=qemu-system-aarch64
 MACHINE=virt
 CONSOLE=ttyAMA0
-# The stock kernels have no driver for one: the log tells of a panic, and with panic=-1 the machine goes off.
+# The stock kernels have no driver for such a device. The log shows a panic, and panic=-1 switches
+# the machine off.
 PANIC_DEVICE=
 PANIC_MODULE=
 CLOCK=
