@@ -37,8 +37,8 @@ const LONG: Registers = Registers {
     lpa2: true,
 };
 
-/// Without overlays, with both sizes of addresses; and each overlay with each choice of its two bits that matter, next
-/// to overlays with other choices. A third bit allows execution.
+/// Registers without overlays, for both sizes of addresses; then each overlay with each choice of its two bits that
+/// matter, next to overlays with other choices. A third bit allows execution.
 const MIXED: [Registers; 6] = {
     let mut mixed = [LONG; 6];
     mixed[1].lpa2 = false;
@@ -117,7 +117,7 @@ fn leaf<G: Granule>(raw: u64, access: Access, registers: Registers, shift: u32) 
     if !pte_present(raw) {
         return Verdict::Stop(Stop::Absent);
     }
-    // `pte_access_permitted()`. `pmd_mkinvalid()` leaves what is present, and not valid.
+    // `pte_access_permitted()`. `pmd_mkinvalid()` leaves an entry that is present and not valid.
     if !pte_valid(raw) {
         return Verdict::Stop(Stop::Changed);
     }
@@ -127,7 +127,7 @@ fn leaf<G: Granule>(raw: u64, access: Access, registers: Registers, shift: u32) 
     if access.is_write() && !pte_write(raw) {
         return Verdict::Stop(Stop::ReadOnly);
     }
-    // The walk names what kind of memory it is before it names the overlay.
+    // The walk checks for special memory before it checks the overlay.
     if pte_special(raw) {
         return Verdict::Stop(Stop::Special);
     }
@@ -148,7 +148,7 @@ impl<G: Granule> Rule for Arm64<G> {
     const BITS: u64 = 0xfffc_0000_0000_0cff;
 
     fn registers(level: Level) -> &'static [Registers] {
-        // Higher up there are no leaves, and overlays are those of leaves.
+        // The levels above have no leaves, and overlays apply only to leaves.
         if level <= Level::PUD {
             &MIXED
         } else {

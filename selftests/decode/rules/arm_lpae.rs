@@ -49,7 +49,7 @@ fn pmd_sect(raw: u64) -> bool {
     raw & 3 == 1
 }
 
-/// What is valid, or `L_PTE_PRESENT` in full.
+/// Checks a valid entry. `is_of_type` says whether its type bits are right: for a page, all of `L_PTE_PRESENT`.
 fn leaf(raw: u64, access: Access, is_of_type: bool, size: u64) -> Verdict {
     if raw & 0x40 == 0 {
         return Verdict::Stop(Stop::NotUser);
@@ -94,7 +94,7 @@ impl Rule for ArmLpae {
             } else if level == Level::PTE || raw == 0 {
                 Stop::Absent
             } else {
-                // `pmd_mkinvalid()`; there are no swap entries of huge pages.
+                // `pmd_mkinvalid()`. There are no swap entries of huge pages.
                 Stop::Changed
             });
         }

@@ -28,7 +28,7 @@ use crate::{
     }, //
 };
 
-/// What a walk makes of an entry.
+/// The result of a walk for one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Table(PhysAddr),
@@ -38,27 +38,27 @@ enum Verdict {
 
 /// The kernel's rule for the entries of a format.
 trait Rule: Encode {
-    /// What the verdict depends on besides the entry and the access.
+    /// The state on which the verdict depends, besides the entry and the access.
     type Registers: Copy + Debug + 'static;
 
-    /// The bits of an entry that are tried in every combination: all that are not part of an address, and have a
-    /// meaning.
+    /// The bits of an entry that are tried in every combination: all bits that have a meaning and are not part of an
+    /// address.
     const BITS: u64;
 
-    /// The contents of the registers that matter for entries of a level. The encoder's context has the first of them.
+    /// The contents of the registers that matter for entries of a level. The encoder's context uses the first element.
     fn registers(level: Level) -> &'static [Self::Registers];
 
-    /// The decoder's context.
+    /// Makes the decoder's context.
     fn context_of(access: Access, registers: Self::Registers) -> Self::Context;
 
-    /// The verdict.
+    /// Applies the kernel's rule to an entry.
     fn verdict(raw: u64, level: Level, access: Access, registers: Self::Registers) -> Verdict;
 }
 
 const LEVELS: [Level; 5] = [Level::PTE, Level::PMD, Level::PUD, Level::P4D, Level::PGD];
 const ACCESSES: [Access; 2] = [Access::Read, Access::Write];
 
-/// What the decoder says.
+/// Returns the decoder's verdict.
 #[inline(always)]
 fn decoded<F: Rule>(raw: u64, level: Level, context: &F::Context) -> Verdict {
     if level == Level::PTE {
@@ -78,8 +78,8 @@ fn decoded<F: Rule>(raw: u64, level: Level, context: &F::Context) -> Verdict {
     }
 }
 
-/// Address bits for a combination of the others: none, all, or some that look random. Each combination meets another
-/// choice of the three in each round.
+/// Returns address bits for a combination of the other bits: none, all, or some that look random. Each combination
+/// meets another choice of these three in each round.
 #[inline(always)]
 fn address_bits(bits: u64, round: u64) -> u64 {
     let mixed = (bits ^ round).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -119,7 +119,7 @@ fn every_combination_at<F: Rule>(
         if got != expected {
             panic!("{raw:#x} {level:?} {access:?} {registers:x?}: the walk has {got:x?}, the kernel {expected:x?}");
         }
-        // The next subset of the bits.
+        // Go on to the next subset of the bits.
         bits = (bits | !F::BITS).wrapping_add(1) & F::BITS;
         if bits == 0 {
             break;
@@ -127,7 +127,7 @@ fn every_combination_at<F: Rule>(
     }
 }
 
-/// The rule and the encoder agree about the entries that a kernel writes.
+/// Checks that the rule and the encoder agree about the entries that a kernel writes.
 fn what_a_kernel_writes<F: Rule>(level: Level) {
     let registers = F::registers(level)[0];
     let at = PhysAddr::new(0x1_2345_4000);

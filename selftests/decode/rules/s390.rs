@@ -54,12 +54,12 @@ fn page(raw: u64, access: Access) -> Verdict {
     }
 }
 
-/// `_REGION_ENTRY_TYPE_MASK`: 0 in a segment table, up to 3 in a region first table.
+/// Returns `_REGION_ENTRY_TYPE_MASK`: 0 in a segment table, up to 3 in a region first table.
 fn entry_type(raw: u64) -> usize {
     (raw >> 2 & 3) as usize
 }
 
-/// `_SEGMENT_ENTRY_INVALID`, `_REGION_ENTRY_INVALID`.
+/// Tests `_SEGMENT_ENTRY_INVALID` or `_REGION_ENTRY_INVALID`, which are the same bit.
 fn is_invalid(raw: u64) -> bool {
     raw & 0x20 != 0
 }
@@ -81,11 +81,11 @@ fn pmd_write(raw: u64) -> bool {
 }
 
 fn huge(raw: u64, level: Level, access: Access, shift: u32) -> Verdict {
-    // C tells the levels apart by the type, and takes an entry of another one for a folded level.
+    // C tells the levels apart by the type, and takes an entry of another type for a folded level.
     if entry_type(raw) + 1 != level.index() {
         return Verdict::Stop(Stop::Bad);
     }
-    // Stricter than C: a huge page that is old is invalid, and looks like one that is being split.
+    // Stricter than C: an old huge page is invalid, and looks like a huge page that is being split.
     if pmd_protnone(raw) || is_invalid(raw) {
         return Verdict::Stop(Stop::ProtNone);
     }
@@ -101,8 +101,8 @@ fn huge(raw: u64, level: Level, access: Access, shift: u32) -> Verdict {
 impl Rule for S390 {
     type Registers = ();
 
-    /// Bits 0 to 19. In a page table and above the segment tables, some of them are part of an address; the largest
-    /// leaves, of 2 GiB, have no meaning for bits 20 to 30.
+    /// Bits 0 to 19. In a page table and above the segment tables, some of these bits are part of an address. In the
+    /// largest leaves, of 2 GiB, bits 20 to 30 have no meaning.
     const BITS: u64 = 0xf_ffff;
 
     fn registers(_level: Level) -> &'static [()] {
@@ -124,11 +124,11 @@ impl Rule for S390 {
         if is_invalid(raw) {
             return Verdict::Stop(Stop::Absent);
         }
-        // `_SEGMENT_ENTRY_PRESENT` and `_REGION3_ENTRY_PRESENT`; higher up, the bit is part of a length.
+        // `_SEGMENT_ENTRY_PRESENT` and `_REGION3_ENTRY_PRESENT`. In higher tables the bit is part of a length.
         if entry_type(raw) + 1 != level.index() || level <= Level::PUD && !pmd_present(raw) {
             return Verdict::Stop(Stop::Bad);
         }
-        // A page table is half as long as a page.
+        // A page table takes half a page.
         let align = if level == Level::PMD { 11 } else { 12 };
         Verdict::Table(PhysAddr::new(raw >> align << align))
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What both formats of x86 have in `arch/x86/include/asm/pgtable.h`.
+//! The parts of `arch/x86/include/asm/pgtable.h` that both formats of x86 share.
 
 use crate::walk::{
     Access,
     Stop, //
 };
 
-/// Bits 0 to 11, and 52 to 63.
+/// The bits that are not part of an address: bits 0 to 11, and 52 to 63.
 pub(super) const FLAGS: u64 = 0xfff0_0000_0000_0fff;
 
 pub(super) fn pte_protnone(raw: u64) -> bool {
@@ -42,14 +42,16 @@ pub(super) fn pte_write(raw: u64) -> bool {
     raw & 0x002 != 0
 }
 
-/// The tests of `gup_fast_pte_range()`, `gup_fast_pmd_range()` and `gup_fast_pmd_leaf()` on what is not a table, and
-/// `__pte_access_permitted()`. The walk names what kind of memory it is before it names the key.
+/// Returns the reason why the walk refuses an entry that is no table: the tests of `gup_fast_pte_range()`,
+/// `gup_fast_pmd_range()` and `gup_fast_pmd_leaf()`, and `__pte_access_permitted()`. The walk checks for special memory
+/// before it checks the key.
 pub(super) fn why_not_leaf(raw: u64, access: Access, allows_pkey: bool) -> Option<Stop> {
     if pte_protnone(raw) {
         return Some(Stop::ProtNone);
     }
     if !pte_present(raw) {
-        // In a PMD, `pmd_present()` says yes, because it is being split. No swap entry has the bit.
+        // In a PMD the bit means that the page is being split, and `pmd_present()` returns true. No swap entry has the
+        // bit.
         let is_split = raw & 0x080 != 0;
         return Some(if is_split {
             Stop::Changed
@@ -69,7 +71,7 @@ pub(super) fn why_not_leaf(raw: u64, access: Access, allows_pkey: bool) -> Optio
     (!allows_pkey).then_some(Stop::Pkey)
 }
 
-/// What is neither a leaf nor a sane table.
+/// Returns the reason why an entry that is no leaf is no sane table either.
 pub(super) fn why_not_table(raw: u64, is_present: bool) -> Stop {
     if pte_protnone(raw) {
         Stop::ProtNone

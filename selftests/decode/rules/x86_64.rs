@@ -86,7 +86,7 @@ impl Rule for X86_64 {
     const BITS: u64 = FLAGS;
 
     fn registers(level: Level) -> &'static [Registers] {
-        // Higher up there are no leaves, and keys are those of leaves.
+        // The levels above have no leaves, and keys apply only to leaves.
         if level <= Level::PUD {
             &MIXED
         } else {
@@ -114,8 +114,8 @@ impl Rule for X86_64 {
                 leaf(raw, access, registers, size)
             };
         }
-        // Higher up, PTI sets some of the high bits. `pud_bad()` and the like allow more of the low ones to be missing
-        // than any kernel leaves out.
+        // In higher tables, PTI sets some of the high bits. `pud_bad()` and the like tolerate that more of the low bits
+        // are missing than any kernel leaves out.
         let low = if level == Level::PMD {
             raw
         } else {

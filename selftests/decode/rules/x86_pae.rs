@@ -32,7 +32,7 @@ use super::{
 
 fn leaf(raw: u64, access: Access, size: u64) -> Verdict {
     match why_not_leaf(raw, access, true) {
-        // Here the bit that says that a huge page is being split marks swap entries that are exclusive.
+        // In a PTE of this format, the bit that marks a splitting huge page marks exclusive swap entries.
         Some(Stop::Changed) if size == 1 << 12 => Verdict::Stop(Stop::Absent),
         Some(stop) => Verdict::Stop(stop),
         None => Verdict::Leaf(Leaf {
