@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Walks on the emulated machine, done the way the module does them: window after window.
+//! Walks on the emulated machine, done as the module does them: window after window.
 
 use crate::{
     encode::Encode,
@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// References and pins that so many pages of a folio cost.
+    /// Returns the references and pins that this number of pages of a folio costs.
     pub fn cost(self, has_pincount: bool, nr_pages: u32) -> (u32, u32) {
         match (self, has_pincount) {
             (Self::Get, _) => (nr_pages, 0),
@@ -55,7 +55,7 @@ pub struct Ask {
     pub nr_pages: u64,
     /// The kind of reference.
     pub kind: Kind,
-    /// What decides besides.
+    /// Access, and whether the pages are held for long.
     pub rules: Rules,
     /// Entries to take in one window.
     pub nr_entries: usize,
@@ -63,12 +63,12 @@ pub struct Ask {
     pub nr_room: usize,
     /// Whether peer-to-peer memory may be taken.
     pub admits_p2pdma: bool,
-    /// Whether all anonymous pages were exclusive, so that those that are pinned must have stayed so.
+    /// Whether all anonymous pages were exclusive, so that pinned pages must still be exclusive.
     pub was_exclusive: bool,
 }
 
 impl Ask {
-    /// For pages to read from.
+    /// Returns a request for pages to read from.
     pub const fn read(kind: Kind, first: u64, nr_pages: u64) -> Self {
         Self {
             first,
@@ -85,32 +85,32 @@ impl Ask {
         }
     }
 
-    /// For pages to write to.
+    /// Returns a request for pages to write to.
     pub const fn write(kind: Kind, first: u64, nr_pages: u64) -> Self {
         let mut ask = Self::read(kind, first, nr_pages);
         ask.rules.access = Access::Write;
         ask
     }
 
-    /// The same, to be held for long.
+    /// Holds the pages for long.
     pub const fn longterm(mut self) -> Self {
         self.rules.longterm = true;
         self
     }
 
-    /// The same, of peer-to-peer memory as well.
+    /// Also takes peer-to-peer memory.
     pub const fn of_p2pdma(mut self) -> Self {
         self.admits_p2pdma = true;
         self
     }
 
-    /// The same, of pages that were all exclusive.
+    /// States that all pages were exclusive.
     pub const fn of_exclusive(mut self) -> Self {
         self.was_exclusive = true;
         self
     }
 
-    /// The same, in windows of so many entries and runs.
+    /// Limits each window to this number of entries and runs.
     pub const fn in_windows(mut self, nr_entries: usize, nr_room: usize) -> Self {
         self.nr_entries = nr_entries;
         self.nr_room = nr_room;
@@ -118,18 +118,18 @@ impl Ask {
     }
 }
 
-/// What came of it.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Got {
-    /// Addresses and their pages.
+    /// Addresses, each with the page that was taken there.
     pub pages: Vec<(u64, Pfn)>,
-    /// The runs they came in.
+    /// The runs in which the pages came.
     pub runs: Vec<Run>,
-    /// Why there are not more.
+    /// The reason why there are no more pages.
     pub stop: Option<Stop>,
-    /// Where the walk stands.
+    /// The position of the walk.
     pub progress: Progress,
-    /// How many windows it took.
+    /// The number of windows that were needed.
     pub nr_windows: usize,
 }
 
@@ -137,7 +137,7 @@ pub struct Got {
 ///
 /// # Errors
 ///
-/// Why the walk stops.
+/// The reason why the walk stops.
 pub fn one_window<F: Encode>(
     machine: &Machine<F>,
     ask: &Ask,
@@ -176,17 +176,17 @@ pub fn one_window<F: Encode>(
     result
 }
 
-/// Walks until all is taken or the walk stops.
+/// Walks until all pages are taken or the walk stops.
 ///
 /// # Panics
 ///
-/// If a window gets nowhere and gives no reason.
+/// If a window makes no progress and gives no reason.
 pub fn walk<F: Encode>(machine: &Machine<F>, ask: &Ask) -> Got {
     machine.set_context(F::context(ask.rules.access));
     walk_as_is(machine, ask)
 }
 
-/// The same with the context that the machine has.
+/// Does the same with the context that the machine has.
 pub fn walk_as_is<F: Encode>(machine: &Machine<F>, ask: &Ask) -> Got {
     let mut progress = Progress::new(ask.first, ask.nr_pages);
     let mut runs = Vec::new();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A format that no hardware has, with groups as RISC-V's NAPOT makes them: four entries that are the same number map
-//! four pages, which begin at a multiple of four.
+//! A format that no hardware has, with groups like those of RISC-V's NAPOT: four equal entries map four pages, and the
+//! first of these pages is a multiple of four.
 
 use crate::{
     encode::{
@@ -29,7 +29,7 @@ const GROUP: u64 = 1 << 2;
 const ACCESSED: u64 = 1 << 3;
 const PAGE_SHIFT: u32 = 12;
 
-/// Entries of a group.
+/// The number of entries in a group.
 pub const NR_IN_GROUP: usize = 4;
 
 /// The format.
@@ -37,7 +37,7 @@ pub const NR_IN_GROUP: usize = 4;
 pub enum Grouped {}
 
 impl Grouped {
-    /// An entry of the group whose block begins with `page`.
+    /// Returns an entry of the group whose block begins with `page`.
     pub fn group_leaf(page: Page) -> u64 {
         assert_eq!(page.first.as_u64() % NR_IN_GROUP as u64, 0);
         Self::leaf(Level::PTE, page) | GROUP

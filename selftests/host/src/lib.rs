@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The portable walker, on a machine that is emulated.
+//! The portable walker on an emulated machine.
 //!
-//! [`walk`] is not a copy: it is the very source that the kernel module is built from. This crate puts another machine
-//! under it, whose tables are vectors, and whose every load and every atomic operation is a point where something else
-//! may happen ([`machine`]). What happens is written down as the program of a rival ([`rival`]), and each interleaving
-//! of the two is tried.
+//! [`walk`] is not a copy: this crate compiles the same source as the kernel module. It puts another machine under the
+//! walker. The tables of this machine are vectors, and each load and each atomic operation is a point at which
+//! something else may happen ([`machine`]). A test writes these events as the program of a rival ([`rival`]), and each
+//! interleaving of the program and the walk is tried.
 
 #[path = "../../../rust_gup/walk/mod.rs"]
 pub mod walk;
 
-/// What the words of a `struct page` mean.
+/// The meaning of the words of a `struct page`.
 #[path = "../../../rust_gup/sys/memory/words.rs"]
 pub mod words;
 

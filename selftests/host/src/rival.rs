@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The rival: what other CPUs do while the walk is under way.
+//! The rival: the actions of other CPUs while the walk is under way.
 //!
-//! A rival has a program of a few steps, each of them atomic. A walk passes some dozen points. [`interleave`] tries
-//! each way in which the steps can fall between the points, all of them, and checks the machine after each.
+//! A rival has a program of a few steps. Each step is atomic. A walk passes some dozen points. [`interleave`] tries
+//! every way in which the steps can fall between the points, and checks the machine after each.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use crate::{
     machine::Machine,
 };
 
-/// How a program goes on.
+/// How a program continues after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// With the next step.
+    /// Continues with the next step.
     Step,
-    /// Not at all: the rival has found somebody else there.
+    /// Ends: the rival has found somebody else there.
     BackOff,
 }
 
 type Step<F> = Box<dyn FnMut(&Machine<F>) -> Next>;
 
-/// A program.
+/// The program of a rival.
 pub struct Program<F: Encode> {
     steps: Vec<Step<F>>,
 }
@@ -36,7 +36,7 @@ impl<F: Encode> Default for Program<F> {
 }
 
 impl<F: Encode> Program<F> {
-    /// With one more step.
+    /// Adds a step.
     #[must_use]
     pub fn then(mut self, mut step: impl FnMut(&Machine<F>) + 'static) -> Self {
         self.steps.push(Box::new(move |machine| {
@@ -46,14 +46,14 @@ impl<F: Encode> Program<F> {
         self
     }
 
-    /// With one more step, after which the program may end.
+    /// Adds a step after which the program may end.
     #[must_use]
     pub fn then_if(mut self, step: impl FnMut(&Machine<F>) -> Next + 'static) -> Self {
         self.steps.push(Box::new(step));
         self
     }
 
-    /// With the steps of another program after its own.
+    /// Appends the steps of another program.
     #[must_use]
     pub fn and(mut self, mut other: Self) -> Self {
         self.steps.append(&mut other.steps);
@@ -71,8 +71,8 @@ pub struct Rival<F: Encode> {
 }
 
 impl<F: Encode> Rival<F> {
-    /// The rival whose steps are due at these points, not falling. What the range of the walk is mapped to is noted
-    /// after each.
+    /// Makes a rival whose steps are due at these points, in ascending order. After each step it records the
+    /// translations of the walk's range.
     pub fn new(program: Program<F>, due: Vec<usize>, first: u64, nr_pages: u64) -> Self {
         assert_eq!(program.steps.len(), due.len());
         Self {
@@ -84,7 +84,7 @@ impl<F: Encode> Rival<F> {
         }
     }
 
-    /// Does what is due.
+    /// Does the steps that are due.
     pub(crate) fn act(&mut self, machine: &Machine<F>, now: usize) {
         while !self.backed_off && self.nr_done < self.steps.len() && self.due[self.nr_done] <= now {
             let next = self.steps[self.nr_done](machine);
@@ -94,20 +94,20 @@ impl<F: Encode> Rival<F> {
         }
     }
 
-    /// How many steps were done.
+    /// Returns the number of steps that were done.
     pub(crate) fn nr_done(&self) -> usize {
         self.nr_done
     }
 }
 
-/// What came of all interleavings.
+/// The results of all interleavings.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How many there were.
+    /// The number of walks.
     pub nr: usize,
-    /// How many times the walk ended in which way, and the most pages it took then.
+    /// For each way in which a walk ended, the number of walks, and the most pages that one of them took.
     pub ends: BTreeMap<String, (usize, usize)>,
-    /// How many times references were given back.
+    /// The number of times references were given back.
     pub nr_puts: u64,
 }
 
@@ -121,16 +121,16 @@ impl Tally {
         self.nr_puts += machine.memmap().nr_puts;
     }
 
-    /// Whether some walks ended in this way.
+    /// Tells whether some walks ended in this way.
     pub fn saw(&self, end: &str) -> bool {
         self.ends.contains_key(end)
     }
 
-    /// Asserts that walks ended in exactly these ways, so that a test cannot become vacuous unseen.
+    /// Asserts that walks ended in exactly these ways, so that a test cannot lose its meaning unnoticed.
     ///
     /// # Panics
     ///
-    /// If not.
+    /// If walks ended in other ways.
     pub fn assert_ends(&self, ends: &[&str]) {
         let seen: Vec<_> = self.ends.keys().map(String::as_str).collect();
         let mut ends = ends.to_vec();
@@ -139,17 +139,17 @@ impl Tally {
     }
 }
 
-/// Tries every way in which the steps of a program fall between the points of a walk, with the exclusive flags seen at
-/// once and as late as possible. `scene` sets up the machine and says what the rival does.
+/// Tries every way in which the steps of a program fall between the points of a walk. Tries each with the exclusive
+/// flags seen at once, and seen as late as possible. `scene` sets up the machine and returns the program of the rival.
 ///
 /// # Panics
 ///
-/// If the machine finds something wrong, with the points at which the steps were due.
+/// If the machine finds something wrong. The message has the points at which the steps were due.
 pub fn interleave<F: Encode>(ask: &Ask, scene: impl Fn() -> (Machine<F>, Program<F>)) -> Tally {
     interleave_with(ask, scene, walk)
 }
 
-/// The same, with a function that walks.
+/// Does the same with another function that walks.
 pub fn interleave_with<F: Encode>(
     ask: &Ask,
     scene: impl Fn() -> (Machine<F>, Program<F>),
@@ -176,8 +176,8 @@ pub fn interleave_with<F: Encode>(
             machine.audit(ask, &got);
             drop(report);
         }
-        // The next one: the last step that was not yet due after the walk is due one point later, and those after it
-        // not before it. Steps that were not reached need no other try.
+        // Go on to the next way: the last step that was due before the end of the walk is due one point later, and the
+        // steps after it are due no earlier. Steps that were not reached need no other try.
         let Some(last) = (0..nr_done).rev().find(|&i| due[i] < nr_points) else {
             return tally;
         };
@@ -186,7 +186,7 @@ pub fn interleave_with<F: Encode>(
     }
 }
 
-/// Says where the steps were due, should the test fail.
+/// Prints the points at which the steps were due, if the test fails.
 struct Report<'a> {
     due: &'a [usize],
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A format that no hardware has: three levels of two entries, eight pages in all. Small enough to try everything.
+//! A format that no hardware has: three levels of two entries, eight pages in all. It is small enough to try
+//! everything.
 
 use crate::{
     encode::{Encode, Page},

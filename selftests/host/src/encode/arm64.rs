@@ -8,7 +8,7 @@ use crate::walk::{
     Access, Level, PhysAddr,
 };
 
-/// An address in an entry: bits 51 and 50 stand at 9 and 8.
+/// Returns an address as an entry holds it: bits 51 and 50 are bits 9 and 8 of the entry.
 fn address(at: u64) -> u64 {
     at & 0x0003_ffff_ffff_ffff | (at >> 50 & 3) << 8
 }
@@ -22,7 +22,7 @@ impl<G: Granule> Encode for Arm64<G> {
         // UXN, PXN, nG, AF, user, normal memory.
         let bits = 0x0060_0000_0000_0c40;
         let kind = if level == Level::PTE { 3 } else { 1 };
-        // DBM; or AP[2], read-only.
+        // DBM, or else AP[2], read-only.
         let write = if page.writable { 1 << 51 } else { 1 << 7 };
         address(page.first.as_u64() << G::PAGE_SHIFT) | bits | kind | write
     }

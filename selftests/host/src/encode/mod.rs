@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The other direction: entries as a kernel would write them.
+//! Encodes entries as a kernel would write them: the opposite of a format's decoder.
 //!
-//! Formats only decode. Tests build tables with what is here, written from the manuals a second time and with plain
-//! numbers, so that a wrong constant in a format does not agree with itself.
+//! Formats only decode. Tests build tables with these functions, which were written from the manuals a second time and
+//! use plain numbers, so that a wrong constant in a format does not agree with itself.
 
 mod arm64;
 mod arm_lpae;
@@ -13,7 +13,7 @@ mod x86_pae;
 
 use crate::walk::{Access, Format, Level, Pfn, PhysAddr};
 
-/// What a leaf is made of.
+/// The properties of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     /// First frame.
@@ -22,7 +22,7 @@ pub struct Page {
     pub writable: bool,
 }
 
-/// Read and write.
+/// Returns a page for reading and writing.
 pub const fn rw(pfn: u64) -> Page {
     Page {
         first: Pfn::new(pfn),
@@ -30,7 +30,7 @@ pub const fn rw(pfn: u64) -> Page {
     }
 }
 
-/// Read only.
+/// Returns a page for reading only.
 pub const fn ro(pfn: u64) -> Page {
     Page {
         first: Pfn::new(pfn),
@@ -38,33 +38,33 @@ pub const fn ro(pfn: u64) -> Page {
     }
 }
 
-/// How the entries of a format are written.
+/// The encoder of a format.
 pub trait Encode: Format {
     /// Whether an entry is read in two halves.
     const IN_HALVES: bool = false;
 
-    /// The context of an access that nothing else restricts.
+    /// Returns the context of an access that nothing else restricts.
     fn context(access: Access) -> Self::Context;
 
-    /// At which level the root stands, if its first entry says so.
+    /// Returns the level of the root, if its first entry tells.
     fn root_level(_first: u64) -> Option<Level> {
         None
     }
 
-    /// An entry of `level` that maps nothing.
+    /// Returns an entry of `level` that maps nothing.
     fn empty(_level: Level) -> u64 {
         0
     }
 
-    /// An entry of `level` that maps a page.
+    /// Returns an entry of `level` that maps a page.
     fn leaf(level: Level, page: Page) -> u64;
 
-    /// An entry of `level` that points to a table.
+    /// Returns an entry of `level` that points to a table.
     fn link(level: Level, at: PhysAddr) -> u64;
 
-    /// A leaf while it is invalidated, but not yet removed.
+    /// Returns a leaf as it is while it is invalidated, but not yet removed.
     fn invalidated(level: Level, raw: u64) -> u64;
 
-    /// The leaf, after hardware or the kernel has changed its accessed bit.
+    /// Returns a leaf after hardware or the kernel has changed its accessed bit.
     fn touched(raw: u64) -> u64;
 }

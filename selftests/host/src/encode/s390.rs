@@ -9,7 +9,7 @@ use crate::walk::{
     Access, Level, PhysAddr,
 };
 
-/// The type bits.
+/// Returns the type bits.
 fn kind(level: Level) -> u64 {
     [0, 0, 4, 8, 12][level.index()]
 }
@@ -34,7 +34,7 @@ impl Encode for S390 {
     fn leaf(level: Level, page: Page) -> u64 {
         let address = page.first.as_u64() << 12;
         match (level, page.writable) {
-            // Old and clean: invalid, and protected. Read, and write.
+            // Old and clean, that is invalid and protected. Read, and write.
             (Level::PTE, true) => address | 0x731,
             (Level::PTE, false) => address | 0x711,
             // Young and dirty, large.
@@ -44,7 +44,7 @@ impl Encode for S390 {
     }
 
     fn link(level: Level, at: PhysAddr) -> u64 {
-        // Present; or the whole length of the table below.
+        // Present, or else the whole length of the table below.
         let length = if level == Level::PMD { 1 } else { 3 };
         at.as_u64() | kind(level) | length
     }

@@ -21,7 +21,7 @@ impl Encode for X86_64 {
     }
 
     fn link(level: Level, at: PhysAddr) -> u64 {
-        // As under page table isolation: the entries of the root are not executable for the kernel.
+        // As under page table isolation: the kernel may not execute through the entries of the root.
         let nx = if level >= Level::P4D { 1 << 63 } else { 0 };
         at.as_u64() | nx | 0x67
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has to hold for every entry, whatever is in it.
+//! Checks properties that hold for every entry, whatever its bits are.
 
 use arbitrary::{Result, Unstructured};
 
@@ -60,12 +60,12 @@ fn check_format<F: Encode>(raw: u64, context: impl Fn(Access) -> F::Context) {
             F::interior(raw, level, &read),
             F::interior(raw, level, &write),
         );
-        // What the walk goes on to can be found, and nothing else can.
+        // A table can be found if and only if the walk goes on to it.
         let table = F::table(raw, level, &read);
         assert_eq!(found == Ok(Interior::Table), table.is_some());
         assert_eq!(table, F::table(raw, level, &write));
         let page_mask = (1 << F::LEVELS[0].shift) - 1;
-        // s390's tables of base pages are half as long as a page.
+        // A table of base pages takes half a page on s390.
         assert_eq!(table.map_or(0, |table| table.as_u64() & page_mask >> 1), 0);
         assert_eq!(
             found == Ok(Interior::Table),
@@ -83,7 +83,7 @@ fn check_format<F: Encode>(raw: u64, context: impl Fn(Access) -> F::Context) {
     }
 }
 
-/// The same entry, to be read and to be written to. The lowest bits of its frame number are zero.
+/// Checks the verdicts on the same entry for reading and for writing. The lowest bits of its frame number are zero.
 fn check_access(nr_bits: u32, read: Result<Leaf, Stop>, write: Result<Leaf, Stop>) {
     match (read, write) {
         (Ok(leaf), Ok(same)) => {
@@ -91,10 +91,10 @@ fn check_access(nr_bits: u32, read: Result<Leaf, Stop>, write: Result<Leaf, Stop
             assert!(leaf.writable, "to be written to and not writable");
         }
         (Ok(leaf), Err(stop)) => {
-            // A key that allows reading alone.
+            // The key may allow only reading.
             assert!(stop == Stop::ReadOnly && !leaf.writable || stop == Stop::Pkey);
         }
-        // Overlays of arm64 can allow writing alone.
+        // Overlays of arm64 can allow only writing.
         (Err(stop), Ok(_)) => assert_eq!(stop, Stop::Pkey),
         (Err(_), Err(_)) => (),
     }
@@ -104,12 +104,12 @@ fn check_access(nr_bits: u32, read: Result<Leaf, Stop>, write: Result<Leaf, Stop
     }
 }
 
-/// Where the entry of the next page decodes at all, it is that of the next frame. That is what runs rely on.
+/// Checks that the entry of the next page maps the next frame, if it decodes at all. Runs rely on that.
 fn check_neighbour<F: Encode>(raw: u64, context: &F::Context) {
     let Ok(leaf) = F::page(raw, context) else {
         return;
     };
-    // Far from where a carry leaves the bits of the frame.
+    // Leave out frame numbers that would carry into higher bits.
     if leaf.first.as_u64() & 0xff != 0xff {
         let next = Leaf {
             first: leaf.first.add(1),
@@ -117,7 +117,7 @@ fn check_neighbour<F: Encode>(raw: u64, context: &F::Context) {
         };
         assert_eq!(F::page(raw.wrapping_add(F::PAGE_STEP), context), Ok(next));
     }
-    // And what is written with the other hand means the same, where no key is in the way.
+    // An entry that the encoder writes means the same, unless a key is in the way.
     let page = Page {
         first: leaf.first,
         writable: leaf.writable,

@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is fuzzed. Each target takes bytes, makes of them whatever it needs, and panics if something is wrong.
+//! The fuzz targets. Each target takes bytes, makes its scene from them, and panics if something is wrong.
 //!
-//! There are two ways to run them:
+//! There are two ways to run the targets:
 //!
-//! - `tests/fuzz.rs`, with `cargo test`: the saved inputs, and a fixed number of others from a fixed seed. The same
-//!   each time, in some seconds, with nothing but stable Rust.
-//! - `make fuzz`, in which libFuzzer looks for inputs that reach new code. Debian's `rustc` brings the instrumentation
-//!   (`-C passes=sancov-module`) and its `libclang-rt` the fuzzer, so `fuzz/*.rs` need neither `cargo fuzz` nor the
-//!   nightly compiler that it asks for.
+//! - `tests/fuzz.rs`, with `cargo test`, runs the saved inputs, and a fixed number of other inputs from a fixed seed.
+//!   It does the same each time, takes some seconds, and needs only stable Rust.
+//! - `make fuzz` lets libFuzzer search for inputs that reach new code. Debian's `rustc` has the instrumentation
+//!   (`-C passes=sancov-module`) and its `libclang-rt` has the fuzzer, so `fuzz/*.rs` need neither `cargo fuzz` nor
+//!   the nightly compiler on which `cargo fuzz` depends.
 //!
-//! What libFuzzer has found worth keeping is in `corpus/`, an input a line, in hexadecimal: `make fuzz SAVE=y` writes
-//! it.
+//! `corpus/` keeps the useful inputs that libFuzzer has found, one a line, in hexadecimal. `make fuzz SAVE=y` writes
+//! them.
 
 mod decode;
 mod walk;
 
 use arbitrary::Unstructured;
 
-/// A target: does nothing with bytes that it can make nothing of.
+/// A target. It ignores bytes that do not describe a scene.
 pub type Target = fn(&[u8]);
 
 /// All targets, with the names of their files in `fuzz/` and `corpus/`.
 pub const TARGETS: [(&str, Target); 2] = [("decode", decode), ("walk", walk)];
 
-/// One entry of one format, at all levels.
+/// Checks one entry of one format, at all levels.
 pub fn decode(bytes: &[u8]) {
     let _ = decode::check(&mut Unstructured::new(bytes));
 }
 
-/// One walk, under a rival with a program.
+/// Checks one walk, while a rival runs a program.
 pub fn walk(bytes: &[u8]) {
     let _ = walk::check(&mut Unstructured::new(bytes));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A walk over eight pages, and a rival who does as a kernel may: each of its steps is one store or one look, and the
-//! steps of an event can lie far apart. The audit of the machine says whether the walk was right.
+//! A walk over eight pages, and a rival that acts as a kernel may. Each step of the rival is one store or one check,
+//! and the steps of an event can lie far apart. The audit of the machine decides whether the walk was right.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -24,12 +24,12 @@ use crate::{
     },
 };
 
-/// A frame at which leaves of every format can begin, and how many there are.
+/// A frame at which leaves of every format can begin, and the number of frames.
 const FIRST_PFN: u64 = 0x1000;
 const NR_PAGES: usize = 8;
-/// As many addresses, from 0 on.
+/// The number of pages that can be mapped, from address 0 on.
 const NR_SLOTS: usize = 8;
-/// The most steps that a rival does.
+/// The largest number of steps of a rival.
 const NR_STEPS: usize = 24;
 
 pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
@@ -79,7 +79,7 @@ fn arbitrary_ask<F: Encode>(bytes: &mut Unstructured<'_>) -> Result<Ask> {
         true => Ask::write(kind, first, nr_pages),
     };
     if kind == Kind::Pin {
-        // What the walk may pin is exclusive, or it is no anonymous memory.
+        // The walk may pin only pages that are exclusive or not anonymous.
         ask = ask.of_exclusive();
         if bytes.arbitrary()? {
             ask = ask.longterm();
@@ -88,30 +88,30 @@ fn arbitrary_ask<F: Encode>(bytes: &mut Unstructured<'_>) -> Result<Ask> {
     Ok(ask.in_windows(bytes.int_in_range(1..=9)?, bytes.int_in_range(1..=3)?))
 }
 
-/// What the rival begins with its next step, unless it is in the middle of something else.
+/// The event that the rival begins with its next step, unless another event is under way.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Event {
-    /// A page is unmapped, and the mapping's reference dropped.
+    /// Unmaps a page, and drops the reference of the mapping.
     Zap(u8),
-    /// A page is mapped, read-only.
+    /// Maps a page, read-only.
     Map(u8, u8),
-    /// Its owner writes, and nobody else has it.
+    /// Makes an entry writable, as when the owner writes to a page that nobody else has.
     MakeWritable(u8),
-    /// `mprotect()` and the like.
+    /// Makes an entry read-only, as `mprotect()` does.
     WriteProtect(u8),
-    /// Hardware sets the accessed bit, or the kernel clears it.
+    /// Changes the accessed bit, as hardware or the kernel does.
     Touch(u8),
-    /// The page is unmapped to be taken away from who has it, if nobody else has it.
+    /// Unmaps a page to take it away, if nobody else has it.
     UnmapAndLook(u8),
-    /// The page is shared, unless it is pinned.
+    /// Makes a page shared, unless it is pinned.
     Share(u8),
-    /// The table is taken out of the tree to free it with its pages, if nobody else has one of them.
+    /// Takes the table out of the tree to free it with its pages, if nobody else has one of them.
     TakeTableAway(u8),
-    /// A folio is split, into folios of one page or of two.
+    /// Splits a folio, into folios of one page or of two pages.
     Split(u8, bool),
-    /// Free pages get another use.
+    /// Puts free pages to another use.
     Reuse(u8, u8),
-    /// A reference is dropped that belongs to no mapping.
+    /// Drops a reference that belongs to no mapping.
     Forget(u8),
 }
 
@@ -120,15 +120,15 @@ enum Pending {
     Zap(PageNr),
     UnmapAndLook(Slot),
     Share(Slot),
-    /// Shared now; the entry is put back with the next step.
+    /// The page is shared now. The next step restores the entry.
     Shared(Slot),
-    /// Where, what the entry was, and what is mapped below.
+    /// The address, the entry that was there, and the pages mapped below it.
     TakeTableAway(u64, u64, Vec<Slot>),
-    /// The head, how many pages the new ones have, and what was unmapped.
+    /// The head, the number of pages of the new folios, and the entries that were cleared.
     Split(PageNr, usize, Vec<Slot>),
-    /// The heads of frozen folios, and what was unmapped.
+    /// The heads of the frozen folios, and the entries that were cleared.
     Thaw(Vec<PageNr>, Vec<Slot>),
-    /// To be mapped again.
+    /// Entries to map again.
     MapAgain(Vec<Slot>),
 }
 
@@ -140,15 +140,15 @@ struct Slot {
     writable: bool,
 }
 
-/// The kernel that the rival is: what it knows itself about who maps what.
+/// The kernel whose part the rival plays: its own record of the mappings.
 struct Kernel {
     slots: [Option<Slot>; NR_SLOTS],
-    /// Which pages nobody maps any more: somebody relies on having them alone.
+    /// The pages that nobody maps any more, because somebody relies on having them alone.
     taken: [bool; NR_PAGES],
     pending: Option<Pending>,
 }
 
-/// How many pages a folio of this order has where there is room for so many.
+/// Returns the number of pages of a folio of this order, or 1 if there is not enough room.
 fn size(order: u8, nr_max: usize) -> usize {
     let nr_pages = 1 << (order % 3);
     if nr_pages > nr_max {
@@ -162,7 +162,7 @@ fn addr<F: Encode>(slot: usize) -> u64 {
     (slot as u64) << F::LEVELS[0].shift
 }
 
-/// Which slots are mapped by the same table as this one.
+/// Returns the slots that the same table maps.
 fn neighbours<F: Encode>(slot: usize) -> impl Iterator<Item = usize> {
     let nr_entries = F::LEVELS[0].nr_entries();
     (0..NR_SLOTS).filter(move |other| other / nr_entries == slot / nr_entries)
@@ -192,7 +192,7 @@ impl Kernel {
             }
             head += nr_pages;
         }
-        // Mostly one page after the other.
+        // Most slots map the page with their own number.
         for nr in 0..NR_SLOTS {
             let page = match bytes.int_in_range(0..=9)? {
                 0 => continue,
@@ -204,7 +204,7 @@ impl Kernel {
                 kernel.make_writable(machine, nr);
             }
         }
-        // What nobody maps is free now, but for what somebody keeps.
+        // Pages that nobody maps become free now, except for those that somebody keeps.
         for page in 0..NR_PAGES {
             while bytes.ratio(7u8, 8u8)? && machine.memmap().folio(page).refs != 0 {
                 let before = machine.memmap().folio(page).owned;
@@ -244,7 +244,7 @@ impl Kernel {
     fn map<F: Encode>(&mut self, machine: &Machine<F>, nr: usize, page: PageNr) {
         let mut memmap = machine.memmap();
         let folio = memmap.folio(page);
-        // No second mapping of what belongs to one process alone.
+        // A page that belongs to one process alone gets no second mapping.
         let is_alone = folio.owner == Owner::Anon && memmap.page(page).exclusive;
         if self.slots[nr].is_some()
             || self.taken[page]
@@ -347,7 +347,7 @@ impl Kernel {
         Some(Pending::Split(head, nr_pages, slots))
     }
 
-    /// One step: of the event that has begun, or else of this one.
+    /// Does one step: of the event that is under way, or else of this event.
     fn step<F: Encode>(&mut self, machine: &Machine<F>, event: Event) {
         self.pending = match self.pending.take() {
             Some(pending) => self.go_on(machine, pending),
@@ -355,7 +355,7 @@ impl Kernel {
         };
     }
 
-    /// Ends what has begun.
+    /// Finishes the event that is under way.
     fn finish<F: Encode>(&mut self, machine: &Machine<F>) {
         while let Some(pending) = self.pending.take() {
             self.pending = self.go_on(machine, pending);

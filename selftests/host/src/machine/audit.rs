@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has to hold after every walk, whatever the rival did.
+//! The checks after every walk, whatever the rival did.
 
 use super::{
     Machine,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What an address was mapped to at some moment: a page, as long as it had these contents.
+/// The translation of an address at some moment: a page, as long as it has these contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
     addr: u64,
@@ -31,7 +31,7 @@ pub struct Translation {
 }
 
 impl<F: Encode> Machine<F> {
-    /// What the tables say about an address, for the access that the context is for.
+    /// Looks an address up in the tables, for the access of the context.
     pub fn translate(&self, addr: u64) -> Option<Leaf> {
         let context = self.context.get();
         let (mut table, mut level) = self.root.get();
@@ -62,7 +62,7 @@ impl<F: Encode> Machine<F> {
         }
     }
 
-    /// Notes what the range is mapped to at this moment.
+    /// Records the translations of the range at this moment.
     pub fn record(&self, first: u64, nr_pages: u64) {
         for i in 0..nr_pages {
             let addr = first.wrapping_add(i << F::LEVELS[0].shift);
@@ -85,14 +85,14 @@ impl<F: Encode> Machine<F> {
         }
     }
 
-    /// Checks what was handed out, and gives it back:
+    /// Checks the pages that were handed out, and gives them back:
     ///
-    /// - each folio has the references of its users, and those handed out, and no others;
+    /// - each folio has the references of its users and those that were handed out, and no others;
     /// - each page handed out was mapped at its address during the walk, and has not been free since;
-    /// - nobody acts on having found that nobody else has the page;
+    /// - nobody else relies on having the page alone;
     /// - a pinned anonymous page is exclusive;
-    /// - device memory has a page map, which is one of peer-to-peer memory only if that was asked for, and which each
-    ///   page holds;
+    /// - device memory has a page map, and each page holds it. The page map is one of peer-to-peer memory only if the
+    ///   request admits that;
     /// - no table stays mapped.
     ///
     /// # Panics
@@ -143,7 +143,7 @@ impl<F: Encode> Machine<F> {
         self.audit_counts(ask.kind, &nothing);
     }
 
-    /// Gives back what was handed out.
+    /// Gives back the pages that were handed out.
     pub fn give_back(&self, kind: Kind, got: &Got) {
         let nr_handed = self.count_by_folio(got);
         let mut memmap = self.memmap.borrow_mut();
@@ -155,7 +155,7 @@ impl<F: Encode> Machine<F> {
         memmap.nr_map_refs = 0;
     }
 
-    /// How many pages of device memory were handed out.
+    /// Returns the number of pages of device memory that were handed out.
     fn nr_device(&self, got: &Got) -> u64 {
         let memmap = self.memmap.borrow();
         let pages = got.pages.iter();
@@ -164,7 +164,7 @@ impl<F: Encode> Machine<F> {
             .count() as u64
     }
 
-    /// How many pages of each folio were handed out, by its first page.
+    /// Returns the number of pages of each folio that were handed out, indexed by its first page.
     fn count_by_folio(&self, got: &Got) -> Vec<u32> {
         let memmap = self.memmap.borrow();
         let mut nr_handed = vec![0; memmap.nr_pages()];

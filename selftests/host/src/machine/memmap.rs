@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pages of the machine: a `struct page` for each frame, and the folios they make up.
+//! The pages of the machine: a `struct page` for each frame, and the folios that they form.
 
 use crate::{
     walk::{
@@ -10,43 +10,43 @@ use crate::{
     words, //
 };
 
-/// Which page: counted from the first frame.
+/// The number of a page, counted from the first frame.
 pub type PageNr = usize;
 
-/// What is known of a page. What belongs to a folio stands in that of its first page, as it does in the kernel.
+/// The state of a page. The state of a folio is in its first page, as in the kernel.
 #[derive(Clone, Debug)]
 pub struct StructPage {
-    /// First page of its folio.
+    /// The first page of its folio.
     pub head: PageNr,
-    /// Has more than one page.
+    /// The folio has more than one page.
     pub large: bool,
-    /// How many.
+    /// The number of pages of the folio.
     pub nr_pages: usize,
-    /// The reference count: 0 is free or frozen.
+    /// The reference count. 0 means free or frozen.
     pub refs: i32,
-    /// References of everyone but the walker.
+    /// The references of everyone but the walker.
     pub owned: i32,
-    /// The pin count, of large folios only.
+    /// The pin count. Only large folios have one.
     pub pincount: i32,
-    /// Whose it is.
+    /// The kind of owner.
     pub owner: Owner,
     /// `ZONE_DEVICE`.
     pub device: bool,
-    /// Of device memory, whether its page map is one of peer-to-peer memory; it has none while it is taken apart.
+    /// For device memory, whether its page map is one of peer-to-peer memory. `None` while the memory is taken apart.
     pub p2pdma: Option<bool>,
-    /// Is of hugetlbfs, whose first page has the exclusive flag of all.
+    /// The folio is of hugetlbfs: its first page has the exclusive flag of all its pages.
     pub hugetlb: bool,
-    /// Can stay where it is.
+    /// The folio can stay where it is.
     pub longterm_pinnable: bool,
-    /// Can be made accessible.
+    /// The folio can be made accessible.
     pub accessible: bool,
-    /// Was accessed lately.
+    /// The folio was accessed lately.
     pub referenced: bool,
-    /// Belongs to one process alone. Each page has its own.
+    /// The page belongs to one process alone. Each page has its own flag.
     pub exclusive: bool,
-    /// What the page holds: no two uses of a page have the same.
+    /// The contents of the page. Each use of a page gets another number.
     pub contents: u32,
-    /// Somebody found that nobody else has the page, and will act on that.
+    /// Somebody found that nobody else has the page, and relies on that.
     pub sealed: bool,
 }
 
@@ -55,16 +55,16 @@ pub struct StructPage {
 pub struct Build {
     /// Number of pages.
     pub nr_pages: usize,
-    /// References that its users have.
+    /// The references that its users have.
     pub refs: i32,
-    /// Whose it is.
+    /// The kind of owner.
     pub owner: Owner,
-    /// The exclusive flag of all pages.
+    /// The exclusive flag of all its pages.
     pub exclusive: bool,
 }
 
 impl Build {
-    /// Anonymous memory of one process, mapped once for each page.
+    /// Returns anonymous memory of one process, mapped once for each page.
     pub const fn anon(nr_pages: usize) -> Self {
         Self {
             nr_pages,
@@ -74,7 +74,7 @@ impl Build {
         }
     }
 
-    /// The same of another owner.
+    /// Gives the folio to another owner.
     pub const fn owned_by(self, owner: Owner) -> Self {
         Self {
             owner,
@@ -83,7 +83,7 @@ impl Build {
         }
     }
 
-    /// The same, not exclusive.
+    /// Makes the folio not exclusive.
     pub const fn shared(self) -> Self {
         Self {
             exclusive: false,
@@ -91,37 +91,37 @@ impl Build {
         }
     }
 
-    /// The same with so many references.
+    /// Sets the number of references.
     pub const fn with_refs(self, refs: i32) -> Self {
         Self { refs, ..self }
     }
 }
 
-/// The pages.
+/// The pages of the machine.
 #[derive(Debug)]
 pub struct Memmap {
     first: Pfn,
     pages: Vec<StructPage>,
     flags_seen: Vec<bool>,
     nr_contents: u32,
-    /// The device gives up its page map: there are no references to add to.
+    /// The device gives up its page map, so no references on it can be taken.
     pub device_goes: bool,
-    /// References on page maps that the walker has.
+    /// The references on page maps that the walker has.
     pub nr_map_refs: u64,
-    /// What was counted as pinned.
+    /// The number of pages that were counted as pinned.
     pub nr_pinned: u64,
-    /// How often the referenced flag was set.
+    /// The number of times the referenced flag was set.
     pub nr_flags_set: u64,
-    /// How often references were given back.
+    /// The number of times references were given back.
     pub nr_puts: u64,
     /// The kernel admits small folios without an owner.
     pub admits_unowned: bool,
-    /// How many bits a word of the machine has.
+    /// The number of bits of a word of the machine.
     pub word_bits: u32,
 }
 
 impl Memmap {
-    /// Pages for `nr_frames` frames, all free.
+    /// Makes the pages of `nr_frames` frames, all free.
     pub fn new(first: Pfn, nr_frames: usize) -> Self {
         let free = StructPage {
             head: 0,
@@ -160,39 +160,39 @@ impl Memmap {
         }
     }
 
-    /// The page of a frame. It is a mistake to ask for one that there is not.
+    /// Returns the page of a frame. Panics if the frame has none.
     pub fn nr(&self, pfn: Pfn) -> PageNr {
         self.lookup(pfn)
             .unwrap_or_else(|| panic!("frame {:#x} has no struct page", pfn.as_u64()))
     }
 
-    /// The page of a frame, if it has one.
+    /// Returns the page of a frame, if it has one.
     pub fn lookup(&self, pfn: Pfn) -> Option<PageNr> {
         let nr = pfn.as_u64().checked_sub(self.first.as_u64())? as usize;
         (nr < self.pages.len()).then_some(nr)
     }
 
-    /// Number of pages.
+    /// Returns the number of pages.
     pub fn nr_pages(&self) -> usize {
         self.pages.len()
     }
 
-    /// What is known of a page.
+    /// Returns the state of a page.
     pub fn page(&self, nr: PageNr) -> &StructPage {
         &self.pages[nr]
     }
 
-    /// The same, to change it.
+    /// Returns the state of a page, to change it.
     pub fn page_mut(&mut self, nr: PageNr) -> &mut StructPage {
         &mut self.pages[nr]
     }
 
-    /// The folio of a page.
+    /// Returns the folio of a page.
     pub fn folio(&self, nr: PageNr) -> &StructPage {
         &self.pages[self.pages[nr].head]
     }
 
-    /// The same, to change it.
+    /// Returns the folio of a page, to change it.
     pub fn folio_mut(&mut self, nr: PageNr) -> &mut StructPage {
         let head = self.pages[nr].head;
         &mut self.pages[head]
@@ -203,7 +203,7 @@ impl Memmap {
         self.nr_contents
     }
 
-    /// Makes a folio of free pages. Its flags are plain at once: a page that is reused has passed barriers.
+    /// Makes a folio of free pages. Its flags are visible at once, because a page that is reused has passed barriers.
     pub fn build(&mut self, head: PageNr, build: Build) {
         for nr in head..head + build.nr_pages {
             assert_eq!(self.folio(nr).refs, 0, "page {nr} is in use");
@@ -227,7 +227,7 @@ impl Memmap {
         folio.referenced = false;
     }
 
-    /// Somebody other than the walker drops references. The last one frees.
+    /// Drops references of somebody other than the walker. The last one frees the folio.
     pub fn drop_owned(&mut self, nr: PageNr, refs: i32) {
         let folio = self.folio_mut(nr);
         assert!(folio.owned >= refs, "the rival drops what it has not");
@@ -238,7 +238,7 @@ impl Memmap {
         }
     }
 
-    /// The walker drops references. The last one frees.
+    /// Drops references of the walker. The last one frees the folio.
     pub(super) fn put(&mut self, head: PageNr, refs: u32, pincount: u32) {
         let folio = &mut self.pages[head];
         assert_eq!(folio.head, head, "put to what is no folio any more");
@@ -254,8 +254,8 @@ impl Memmap {
         }
     }
 
-    /// The folio falls apart into free pages, whose contents are gone. Device memory stays a folio until its driver
-    /// takes it apart (`free_zone_device_folio()`).
+    /// Makes free pages of the folio. Their contents are gone. Device memory stays a folio until its driver takes it
+    /// apart (`free_zone_device_folio()`).
     fn free(&mut self, nr: PageNr) {
         let head = self.pages[nr].head;
         for nr in head..head + self.pages[head].nr_pages {
@@ -275,12 +275,12 @@ impl Memmap {
         }
     }
 
-    /// Whether a folio has no references but those of its users: what everyone asks who wants to take it away.
+    /// Tells whether a folio has only the references of its users, as everyone checks before taking it away.
     pub fn is_unshared(&self, nr: PageNr) -> bool {
         self.folio(nr).refs == self.folio(nr).owned
     }
 
-    /// Whether the folio that begins with a page has a pin count.
+    /// Tells whether the folio that begins with this page has a pin count.
     pub fn has_pincount(&self, head: PageNr) -> bool {
         let folio = self.page(head);
         folio.large && words::has_pincount(self.word_bits, folio.nr_pages.ilog2())
@@ -296,12 +296,12 @@ impl Memmap {
         }
     }
 
-    /// Its owner will act on having found that nobody else has the page.
+    /// Records that somebody found that nobody else has the page, and relies on that.
     pub fn seal(&mut self, nr: PageNr) {
         self.pages[nr].sealed = true;
     }
 
-    /// `folio_ref_freeze()`: makes the count zero, if it is what the owner expects.
+    /// `folio_ref_freeze()`: makes the count zero, if it has the value that the owner expects.
     pub fn freeze(&mut self, nr: PageNr) -> bool {
         let unshared = self.is_unshared(nr);
         if unshared {
@@ -310,7 +310,7 @@ impl Memmap {
         unshared
     }
 
-    /// Makes the count of a frozen folio that of its users again.
+    /// Restores the count of a frozen folio to the references of its users.
     pub fn unfreeze(&mut self, nr: PageNr) {
         let folio = self.folio_mut(nr);
         assert_eq!(folio.refs, 0, "not frozen");
@@ -338,12 +338,12 @@ impl Memmap {
         }
     }
 
-    /// The exclusive flag as a walker sees it whose loads may come early.
+    /// Returns the exclusive flag as a walker sees it if its loads may come early.
     pub(super) fn flag_seen(&self, nr: PageNr) -> bool {
         self.flags_seen[nr]
     }
 
-    /// A barrier of the walker's.
+    /// Makes the current flags visible, as a barrier of the walker does.
     pub(super) fn see_flags(&mut self) {
         for (seen, page) in self.flags_seen.iter_mut().zip(&self.pages) {
             *seen = page.exclusive;

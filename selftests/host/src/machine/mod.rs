@@ -2,16 +2,16 @@
 
 //! The emulated machine.
 //!
-//! Two kinds of functions work on it. The walker comes in through [`Tables`](crate::walk::Tables) and
-//! [`Folios`](crate::walk::Folios); before each of its accesses there is a *point* at which the rival may act. The
+//! Two kinds of functions work on it. The walker uses [`Tables`](crate::walk::Tables) and
+//! [`Folios`](crate::walk::Folios). Before each of its accesses there is a *point* at which the rival may act. The
 //! rival, and tests that set the machine up, use the inherent functions, which have no points.
 //!
-//! The machine complains by panicking, wherever the walker does what it must not: touch the `struct page` of a frame
-//! that has none, ask for what only a reference keeps stable without one, pin what is not large, put what it did not
-//! take.
+//! The machine panics if the walker does something that it must not do: touch the `struct page` of a frame that has
+//! none, use a property that only a reference keeps stable without having one, pin a folio that is not large, or put
+//! references that it did not take.
 //!
-//! It is sequentially consistent but for one thing: [`Machine::delay_flags`] lets the exclusive flags be seen as old as
-//! they may be on a machine that reorders loads, which is as they were at the last barrier.
+//! The machine is sequentially consistent, with one exception. [`Machine::delay_flags`] shows the exclusive flags as
+//! old as a machine that reorders loads may show them: as they were at the last barrier.
 
 mod audit;
 mod memmap;
@@ -64,7 +64,7 @@ pub struct Machine<F: Encode> {
     context: Cell<F::Context>,
     rival: Cell<Option<Box<Rival<F>>>>,
     nr_points: Cell<usize>,
-    /// The folio that last looked large.
+    /// The last folio that looked large.
     looked_large: Cell<Option<PageNr>>,
     last_load: Cell<usize>,
     delay_flags: Cell<bool>,
@@ -72,7 +72,8 @@ pub struct Machine<F: Encode> {
 }
 
 impl<F: Encode> Machine<F> {
-    /// A machine with an empty address space, whose root stands at `root`, and with `nr_frames` frames from `first` on.
+    /// Makes a machine with an empty address space. Its root stands at level `root`, and it has `nr_frames` frames from
+    /// `first` on.
     pub fn new(root: Level, first: Pfn, nr_frames: usize, context: F::Context) -> Self {
         let mut memory = Memory::default();
         let table = memory.add_table::<F>(root);
@@ -91,23 +92,23 @@ impl<F: Encode> Machine<F> {
         }
     }
 
-    /// Decodes with this context from now on.
+    /// Makes the machine decode with this context from now on.
     pub fn set_context(&self, context: F::Context) {
         self.context.set(context);
     }
 
-    /// The context to decode with.
+    /// Returns the context for decoding.
     pub fn context(&self) -> F::Context {
         self.context.get()
     }
 
-    /// The root and its level.
+    /// Returns the root and its level.
     pub fn root(&self) -> (Table, Level) {
         self.root.get()
     }
 
-    /// Puts another root above the tables, the old one under its first entry, as s390 does when a process outgrows its
-    /// tables.
+    /// Puts another root above the tables, with the old root under its first entry, as s390 does when a process
+    /// outgrows its tables.
     pub fn grow(&self, above: Level) {
         let (old, level) = self.root.get();
         let new = self.memory().add_table::<F>(above);
@@ -117,22 +118,22 @@ impl<F: Encode> Machine<F> {
         self.root.set((new, above));
     }
 
-    /// The exclusive flags are seen as late as the barriers allow.
+    /// Chooses whether the exclusive flags are seen as late as the barriers allow.
     pub fn delay_flags(&self, delay: bool) {
         self.delay_flags.set(delay);
     }
 
-    /// Memory that holds tables.
+    /// Returns the memory that holds tables.
     pub fn memory(&self) -> RefMut<'_, Memory> {
         self.memory.borrow_mut()
     }
 
-    /// The pages.
+    /// Returns the pages.
     pub fn memmap(&self) -> RefMut<'_, Memmap> {
         self.memmap.borrow_mut()
     }
 
-    /// Puts an entry at the place of `level` for an address, and makes the tables above it. Returns where.
+    /// Sets the entry of `level` for an address, and makes the tables above it. Returns the place of the entry.
     pub fn install(&self, addr: u64, level: Level, raw: u64) -> (Table, usize) {
         let (mut table, mut at) = self.root.get();
         let mut memory = self.memory.borrow_mut();
@@ -158,7 +159,7 @@ impl<F: Encode> Machine<F> {
         }
     }
 
-    /// Maps base pages, one after the other, from an address on.
+    /// Maps base pages, one after the other, beginning at an address.
     pub fn map(&self, addr: u64, pages: impl IntoIterator<Item = Page>) {
         let mut addr = addr;
         for page in pages {
@@ -167,7 +168,7 @@ impl<F: Encode> Machine<F> {
         }
     }
 
-    /// Where the entry of `level` for an address is, if the tables lead there.
+    /// Returns the place of the entry of `level` for an address, if the tables lead there.
     pub fn find(&self, addr: u64, level: Level) -> Option<(Table, usize)> {
         let (mut table, mut at) = self.root.get();
         loop {
@@ -181,28 +182,28 @@ impl<F: Encode> Machine<F> {
         }
     }
 
-    /// The entry of `level` for an address.
+    /// Returns the entry of `level` for an address.
     pub fn entry(&self, addr: u64, level: Level) -> u64 {
         let (table, index) = self.find(addr, level).expect("tables for the address");
         self.memory.borrow().get(table, index)
     }
 
-    /// Points passed so far.
+    /// Returns the number of points that were passed so far.
     pub fn nr_points(&self) -> usize {
         self.nr_points.get()
     }
 
-    /// The point before an entry was last read.
+    /// Returns the number of the point before the last read of an entry.
     pub fn last_load(&self) -> usize {
         self.last_load.get()
     }
 
-    /// Lets a rival in.
+    /// Sets the rival.
     pub fn set_rival(&self, rival: Rival<F>) {
         self.rival.set(Some(Box::new(rival)));
     }
 
-    /// Lets the rival do the rest of its program. Returns how many steps it has done.
+    /// Lets the rival do the rest of its program. Returns the number of steps that it has done.
     pub fn finish_rival(&self) -> usize {
         let Some(mut rival) = self.rival.take() else {
             return 0;
@@ -211,12 +212,12 @@ impl<F: Encode> Machine<F> {
         rival.nr_done()
     }
 
-    /// A point outside of the walk, for what the module does before and after it.
+    /// Adds a point outside of the walk, for the steps that the module does before and after it.
     pub fn pause(&self) {
         self.point();
     }
 
-    /// A point: the rival may act before the walker goes on.
+    /// Passes a point: the rival may act before the walker goes on.
     fn point(&self) {
         let now = self.nr_points.get();
         self.nr_points.set(now + 1);
@@ -227,5 +228,5 @@ impl<F: Encode> Machine<F> {
     }
 }
 
-/// Returned where an entry names no table of this machine.
+/// The stop reason for an entry that names no table of this machine.
 const NO_TABLE: Stop = Stop::Bad;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the walker sees of the machine.
+//! The walker's view of the machine.
 
 use std::{
     cell::RefCell,
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// A table while it is mapped: as if all of them lay in high memory.
+/// A table while it is mapped. The machine treats all tables as if they lay in high memory.
 pub struct Mapping<'m> {
     table: Table,
     mapped: &'m RefCell<Vec<Table>>,
@@ -38,7 +38,7 @@ pub struct Mapping<'m> {
 
 impl Drop for Mapping<'_> {
     fn drop(&mut self) {
-        // As for `put()`.
+        // As in `put()`.
         if panicking() {
             return;
         }
@@ -106,10 +106,10 @@ impl<'m, F: Encode> Tables<F> for &'m Machine<F> {
     }
 }
 
-/// Page maps begin and end at multiples of so many pages.
+/// Page maps begin and end at multiples of this number of pages.
 pub const PAGES_PER_SUBSECTION: u64 = 4;
 
-/// Flags of a folio at one moment.
+/// The flags of a folio at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct State {
     large: bool,
@@ -136,7 +136,7 @@ impl FolioState for State {
 }
 
 impl<F: Encode> Machine<F> {
-    /// For what may be asked of a folio only with a reference in hand.
+    /// Passes a point, and checks that the walker has a reference, for accesses that need one.
     fn held(&self, folio: PageNr, what: &str) {
         self.point();
         let memmap = self.memmap.borrow();
@@ -195,7 +195,7 @@ impl<F: Encode> Folios for &Machine<F> {
         if page.large {
             page.nr_pages
         } else {
-            // What lies there is something else by now. Each interleaving is tried with both.
+            // The memory there has another meaning by now. Each interleaving is tried with both values.
             [0, usize::MAX][usize::from(self.delay_flags.get())]
         }
     }
@@ -237,8 +237,7 @@ impl<F: Encode> Folios for &Machine<F> {
     }
 
     fn put(self, folio: PageNr, refs: u32, pincount: u32) {
-        // What is dropped while a complaint unwinds must not complain again: that ends the test program, and no test
-        // has failed by name.
+        // A drop during a panic must not panic again: that would abort the test program, without a failed test by name.
         if panicking() {
             return;
         }
@@ -251,7 +250,7 @@ impl<F: Encode> Folios for &Machine<F> {
         let memmap = self.memmap.borrow();
         let page = memmap.page(folio);
         assert!(page.device, "the page map of what is no device memory");
-        // The word that has the page map has the head in a tail.
+        // In a tail page, the word of the page map contains the head.
         page.p2pdma.filter(|_| page.head == folio)
     }
 
