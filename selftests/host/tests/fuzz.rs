@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The fuzzed targets, without a fuzzer: the saved inputs, others from a fixed seed, and as many from the seed that
-//! SEED names, which `scripts/cargo test` makes another one each time. Verify that none of them finds something wrong.
+//! The fuzz targets, without a fuzzer: the saved inputs, random inputs from a fixed seed, and as many from SEED, for
+//! which `scripts/cargo test` chooses a new value each time. Verify that none of them finds something wrong.
 
 use std::{env, fs, path::Path};
 
 use rust_gup_host::fuzz::{Target, TARGETS};
 
-/// The inputs that are saved for a target.
+/// Returns the saved inputs of a target.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("corpus/{name}.hex"));
     let text = fs::read_to_string(&path).expect("the corpus");
@@ -39,7 +39,7 @@ impl Random {
     }
 }
 
-/// Says which input it was, should one fail.
+/// Prints the input, if the test fails.
 struct Report<'a>(&'a [u8]);
 
 impl Drop for Report<'_> {
@@ -78,7 +78,7 @@ fn fuzz(name: &str, nr_random: usize, max_len: u64) {
 fn fuzz_from(seed: u64, target: Target, corpus: &[Vec<u8>], nr_random: usize, max_len: u64) {
     let mut random = Random(seed);
     for _ in 0..nr_random {
-        // Half of them are saved ones with some other bytes.
+        // Half of the inputs are saved inputs with some bytes changed.
         let input = if random.next() % 2 == 0 {
             let nr = random.next() % max_len;
             random.bytes(nr as usize)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory as a real machine has it: tables and a `struct page` of a cache line for each frame, all atomic, and far more
-//! of them than fit into the processor's own caches.
+//! Memory like that of a real machine: tables, and a `struct page` of a cache line for each frame. All of it is atomic,
+//! and it is far larger than the processor's own caches.
 
 use std::{
     cell::Cell,
@@ -39,38 +39,38 @@ use rust_gup_host::{
     },
 };
 
-/// Bytes that are mapped, from address 0 on.
+/// The number of bytes that are mapped, from address 0 on.
 pub(crate) const LEN_BYTES: usize = 4 << 30;
-/// Base pages of them.
+/// The number of base pages in them.
 pub(crate) const NR_PAGES: usize = LEN_BYTES >> 12;
 
 const NR_ENTRIES: usize = 512;
-/// What a pin adds to the count of a folio of one page.
+/// The number that a pin adds to the count of a folio of one page.
 const PIN_BIAS: u32 = 1024;
 const ANON: u64 = 1;
 const REFERENCED: u64 = 1;
 const LARGE: u64 = 2;
 
-/// How the memory is made up.
+/// A layout of the memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub(crate) name: &'static str,
-    /// Pages of a folio, a power of two.
+    /// The number of pages of a folio, a power of two.
     pub(crate) nr_pages_of_folio: usize,
-    /// Level of the leaves.
+    /// The level of the leaves.
     pub(crate) leaf: Level,
-    /// Folios lie in random order, as on a machine that has run for long.
+    /// Whether folios lie in random order, as on a machine that has run for long.
     pub(crate) scattered: bool,
 }
 
 impl Layout {
-    /// Whether several entries map one folio.
+    /// Tells whether several entries map one folio.
     pub(crate) fn has_runs(&self) -> bool {
         self.nr_pages_of_folio > 1 && self.leaf == Level::PTE
     }
 }
 
-/// All that is measured.
+/// The layouts that are measured.
 pub(crate) const LAYOUTS: [Layout; 5] = [
     Layout {
         name: "4k",
@@ -104,35 +104,35 @@ pub(crate) const LAYOUTS: [Layout; 5] = [
     },
 ];
 
-/// A `struct page`. As in the kernel, a tail page knows its head, and what a large folio has beyond a small one stands
-/// in its second page: another cache line.
+/// A `struct page`. As in the kernel, a tail page knows its head. The additional fields of a large folio are in its
+/// second page, which is another cache line.
 #[derive(Default)]
 #[repr(align(64))]
 struct Page {
     flags: AtomicU64,
-    /// Of a tail page: its head, plus one.
+    /// In a tail page, the number of its head plus one.
     head: AtomicU64,
     mapping: AtomicU64,
     refs: AtomicI32,
-    /// In the second page: of the folio.
+    /// The pin count of a large folio, in its second page.
     pincount: AtomicI32,
     nr_pages: AtomicI32,
 }
 
-/// The machine. Walked by one thread, with the operations of a machine that has many.
+/// The machine. One thread walks it, with the operations that a machine with many threads needs.
 pub(crate) struct Machine {
     entries: Vec<AtomicU64>,
     root: usize,
     context: Context,
     pages: Vec<Page>,
-    /// First pages of the folios, by address.
+    /// The first pages of the folios, in the order of their addresses.
     folios: Vec<usize>,
     nr_pages_of_folio: usize,
     nr_pinned: Cell<u64>,
 }
 
 impl Machine {
-    /// All of the memory mapped, and each page referenced by its mapping.
+    /// Makes a machine with all of the memory mapped. The mapping has a reference on each page.
     pub(crate) fn new(layout: Layout) -> Self {
         let mut machine = Self {
             entries: Vec::new(),
@@ -156,7 +156,7 @@ impl Machine {
                 .extend((0..nr_leaves).map(|i| X86_64::leaf(layout.leaf, rw((first + i) as u64))));
         }
         machine.folios = folios;
-        // From the leaves up to the root, of which there is one.
+        // Make the tables from the leaves up to the root, which is one table.
         let mut tables = machine.add_tables(&leaves);
         for level in [Level::PMD, Level::PUD, Level::P4D, Level::PGD] {
             if level > layout.leaf {
@@ -201,12 +201,12 @@ impl Machine {
             .collect()
     }
 
-    /// What the walk needs to decode entries.
+    /// Returns the context for decoding entries.
     pub(crate) fn context(&self) -> Context {
         self.context
     }
 
-    /// Takes the references alone: what each walk costs at least.
+    /// Takes only the references, which is the least that each walk costs.
     pub(crate) fn reference_all(&self) -> bool {
         let nr = self.nr_pages_of_folio as u32;
         self.folios
@@ -214,14 +214,14 @@ impl Machine {
             .all(|&folio| self.try_add_refs(folio, nr))
     }
 
-    /// Gives them back.
+    /// Gives back the references of [`Self::reference_all`].
     pub(crate) fn put_all(&self) {
         for &folio in &self.folios {
             self.put(folio, self.nr_pages_of_folio as u32, 0);
         }
     }
 
-    /// Gives back what was taken.
+    /// Gives back the pages of these runs.
     pub(crate) fn release(&self, runs: &[Run], is_pin: bool) {
         for run in runs {
             let mut page = run.first().as_u64() as usize;
@@ -244,7 +244,7 @@ impl Machine {
         }
     }
 
-    /// Whether nobody but the mappings has references.
+    /// Tells whether only the mappings have references.
     pub(crate) fn is_at_rest(&self) -> bool {
         let nr_refs: i64 = self
             .pages
@@ -259,7 +259,7 @@ impl Machine {
     }
 }
 
-/// The same order each time.
+/// Shuffles the numbers, into the same order each time.
 fn shuffle(numbers: &mut [usize]) {
     let mut random = 1u64;
     for last in (1..numbers.len()).rev() {
@@ -302,7 +302,7 @@ impl Tables<X86_64> for &Machine {
     }
 }
 
-/// The same tables, of which no entry continues another: each run has one page.
+/// The same tables, but no entry continues another one: each run has one page.
 #[derive(Clone, Copy)]
 pub(crate) struct SinglePages<'m>(pub(crate) &'m Machine);
 
@@ -341,7 +341,7 @@ impl Tables<X86_64> for SinglePages<'_> {
     }
 }
 
-/// Flags of a folio.
+/// The flags of a folio.
 #[derive(Clone, Copy)]
 pub(crate) struct State(u64);
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The portable walker on this machine's own processor: runs against single pages.
+//! Measures the portable walker on this machine's own processor: runs against single pages.
 //!
-//! The tables and folios are emulated, the loads, locked operations and cache misses are real. Each iteration takes 4
-//! GiB, in windows as the module does; giving the pages back is not in the time. Pages taken singly go through the same
-//! loop: the tables tell it that no entry continues another.
+//! The tables and folios are emulated. The loads, locked operations and cache misses are real. Each iteration takes 4
+//! GiB, in windows as the module does. The time does not include giving the pages back. Single pages are taken by the
+//! same loop: the tables tell the walker that no entry continues another one.
 
 mod machine;
 
@@ -28,7 +28,7 @@ use rust_gup_host::walk::{
 
 use self::machine::{Machine, SinglePages, LAYOUTS, LEN_BYTES, NR_PAGES};
 
-/// What the module takes at most with interrupts off.
+/// The largest number of entries that the module takes with interrupts off.
 const WINDOW_ENTRIES: usize = 256;
 
 /// Takes all of the memory, and returns how long that took.
@@ -79,7 +79,7 @@ fn walks<K: RefKind>(criterion: &mut Criterion, how: &str) {
     let mut runs = vec![Run::EMPTY; NR_PAGES];
     for layout in LAYOUTS {
         let machine = Machine::new(layout);
-        // Once for the referenced flags, which stay.
+        // Walk once to set the referenced flags, which stay.
         take::<K, _>(&machine, &machine, &mut runs);
         group.bench_function(BenchmarkId::new("runs", layout.name), |bencher| {
             bencher.iter_custom(|n| {
@@ -103,7 +103,7 @@ fn walks<K: RefKind>(criterion: &mut Criterion, how: &str) {
     group.finish();
 }
 
-/// One locked operation on one cache line a folio, in order of the addresses, and nothing else.
+/// Measures one locked operation on one cache line for each folio, in the order of the addresses, and nothing else.
 fn floor(criterion: &mut Criterion) {
     let mut group = group(criterion, "floor");
     for layout in LAYOUTS

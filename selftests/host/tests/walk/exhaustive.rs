@@ -10,20 +10,20 @@ use rust_gup_host::{
     walk::{Access, Level, Pfn, Stop},
 };
 
-/// What an entry is.
+/// The shape of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Empty,
     ReadOnly,
     ReadWrite,
-    /// A table whose entries have these shapes, which are numbers for [`shape()`].
+    /// A table whose two entries have these shapes, as numbers for [`shape()`].
     Table(usize, usize),
 }
 
-/// How many shapes an entry of a level can have.
+/// The number of shapes that an entry of each level can have.
 const NR_SHAPES: [usize; 3] = [3, 3 + 3 * 3, 3 + 12 * 12];
 
-/// The shape of an entry of a level, by its number.
+/// Returns the shape of an entry of a level, by its number.
 fn shape(level: usize, nr: usize) -> Shape {
     match nr {
         0 => Shape::Empty,
@@ -36,7 +36,7 @@ fn shape(level: usize, nr: usize) -> Shape {
     }
 }
 
-/// What the eight pages of a root of two shapes are mapped as.
+/// Returns the shapes that map the eight pages, if the root has these two shapes.
 fn expected(shapes: [usize; 2]) -> [Shape; 8] {
     fn fill(level: usize, nr: usize, pages: &mut [Shape]) {
         match shape(level, nr) {
@@ -54,7 +54,7 @@ fn expected(shapes: [usize; 2]) -> [Shape; 8] {
     pages
 }
 
-/// Puts an entry into a machine.
+/// Installs an entry in a machine.
 fn install(machine: &Machine<Tiny>, level: usize, nr: usize, page: u64, frames: &[u64; 8]) {
     let at = [Level::PTE, Level::PMD, Level::PUD][level];
     let leaf = |writable| {
@@ -78,7 +78,7 @@ fn install(machine: &Machine<Tiny>, level: usize, nr: usize, page: u64, frames: 
     }
 }
 
-/// One way of laying out the frames: the frame of each page, and the sizes of the folios.
+/// A layout of the frames: the frame of each page, and the sizes of the folios.
 struct Layout {
     frames: [u64; 8],
     folios: &'static [usize],
@@ -93,19 +93,19 @@ const LAYOUTS: [Layout; 4] = [
         frames: [0, 1, 2, 3, 4, 5, 6, 7],
         folios: &[4, 4],
     },
-    // Neighbours that belong to different folios.
+    // Neighbours belong to different folios.
     Layout {
         frames: [4, 5, 6, 7, 0, 1, 2, 3],
         folios: &[4, 2, 2],
     },
-    // No page is next to its neighbour's. Huge leaves are left out.
+    // No page follows the page of its neighbour. Huge leaves are left out.
     Layout {
         frames: [7, 6, 5, 4, 3, 2, 1, 0],
         folios: &[1; 8],
     },
 ];
 
-/// Whether all huge leaves lie within folios.
+/// Tells whether all huge leaves lie within folios.
 fn fits(layout: &Layout, shapes: [usize; 2]) -> bool {
     let is_huge = |level: usize, nr: usize| matches!(nr, 1 | 2) && level > 0;
     let has_huge_pmd = |nr: usize| matches!(shape(2, nr), Shape::Table(first, second) if is_huge(1, first) || is_huge(1, second));
@@ -143,13 +143,13 @@ fn check_shape(layout: &Layout, shapes: [usize; 2], asks: &[Ask]) {
         }
         assert_eq!(got.pages, wanted, "{shapes:?} {ask:?}");
         assert_eq!(got.stop, stop, "{shapes:?} {ask:?}");
-        // Nothing moves: the tables are as they were, and so are the counts.
+        // Nothing changes during the walk, so the tables can be recorded after it, and the counts must be the same.
         machine.record(0, 8);
         machine.audit(ask, &got);
     }
 }
 
-/// All ranges of the eight pages.
+/// Returns requests for all ranges of the eight pages.
 fn every_range(ask: impl Fn(u64, u64) -> Ask) -> Vec<Ask> {
     (0..8)
         .flat_map(|first| (1..=8 - first).map(move |nr_pages| (first << 12, nr_pages)))
@@ -177,7 +177,7 @@ fn every_shape_gives_the_pages_that_are_mapped() {
 
 #[test]
 fn every_range_of_half_the_shapes_gives_the_pages_that_are_mapped() {
-    // A range that starts in the first half reaches into a second half that is mapped, and the other way round.
+    // Ranges that start in the first half reach into a second half that is mapped, and the other way round.
     let asks: Vec<_> = every_range(|first, nr_pages| Ask::write(Kind::Pin, first, nr_pages))
         .into_iter()
         .chain(every_range(|first, nr_pages| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What other machines do in another way than x86-64: groups of entries, words of 32 bits, the highest byte first,
-//! several zero pages. (That tables are mapped while they are read, the machine itself checks, in each test.)
+//! Properties of other machines that x86-64 does not have: groups of entries, words of 32 bits, the highest byte first,
+//! several zero pages. (The emulated machine itself checks, in each test, that tables are mapped while they are read.)
 
 use rust_gup_host::{
     drive::{
@@ -40,7 +40,7 @@ use rust_gup_host::{
 const PAGE: u64 = 4096;
 const FIRST: u64 = 0x100;
 
-/// One folio of `nr_pages` pages from [`FIRST`] on.
+/// Makes a machine with one folio of `nr_pages` pages from [`FIRST`] on.
 fn machine<F: Encode>(nr_pages: usize) -> Machine<F> {
     let context = F::context(Access::Read);
     let machine = Machine::new(Level::PMD, Pfn::new(FIRST), nr_pages, context);
@@ -60,7 +60,7 @@ fn frames(got: &Got) -> Vec<u64> {
     got.pages.iter().map(|(_, pfn)| pfn.as_u64()).collect()
 }
 
-/// Four ordinary entries, and then groups.
+/// Makes a machine with four ordinary entries, and groups after them.
 fn grouped() -> Machine<Grouped> {
     let machine = machine::<Grouped>(16);
     machine.map(0, (0..4).map(|nr| rw(FIRST + nr)));
@@ -85,17 +85,17 @@ fn each_entry_of_a_group_maps_a_page_of_its_own() {
             }
         }
     }
-    // One operation for the ordinary entries, and one for each group.
+    // The walk needs one operation for the ordinary entries, and one for each group.
     let got = ask(&machine, &Ask::write(Kind::Pin, 0, 16));
     assert_eq!(got.progress.nr_grabs, 4);
-    // From the third entry of a group on there are two left.
+    // From the third entry of a group on, two entries are left.
     let got = ask(&machine, &Ask::write(Kind::Pin, 6 * PAGE, 4));
     assert_eq!(got.progress.nr_grabs, 2);
 }
 
 #[test]
 fn a_block_that_is_mapped_twice_is_two_runs() {
-    // The folio goes on behind the block: only the group says that the run does not.
+    // The folio continues after the block. Only the group shows that the run does not.
     let machine = machine::<Grouped>(8);
     for nr in 0..8 {
         machine.install(nr * PAGE, Level::PTE, Grouped::group_leaf(rw(FIRST)));
@@ -132,7 +132,7 @@ fn pins_of_two_pages_are_references_on_32_bits() {
                 assert_eq!(got.pages.len() as u64, nr);
             }
         }
-        // The second page may not be had: its references are given back, with what they have as pins.
+        // The second page may not be taken. Its references are given back, including those that stand for its pin.
         machine.map(0, (0..nr_pages).map(|nr| ro(FIRST + nr)));
         machine.memmap().page_mut(1).exclusive = false;
         let request = Ask::read(Kind::Pin, 0, 2);
@@ -150,7 +150,7 @@ fn pins_of_two_pages_may_overflow_on_32_bits() {
     let machine = machine::<Tiny>(2);
     machine.memmap().word_bits = 32;
     machine.map(0, (0..2).map(|nr| rw(FIRST + nr)));
-    // There is room for the references, but not for what makes pins of them.
+    // There is room for the references, but not for those that make pins of them.
     let nr_others = rust_gup_host::walk::MAX_REFS as i32;
     machine.memmap().page_mut(0).refs = nr_others;
     machine.memmap().page_mut(0).owned = nr_others;
@@ -158,7 +158,7 @@ fn pins_of_two_pages_may_overflow_on_32_bits() {
     assert_eq!((got.pages.len(), got.stop), (0, Some(Stop::TooManyRefs)));
 }
 
-/// A word as a machine stores it.
+/// Returns a word as a machine stores it.
 fn stored(word: u64, nr_bytes: usize, order: ByteOrder) -> Vec<u8> {
     let mut bytes = word.to_le_bytes()[..nr_bytes].to_vec();
     if order == ByteOrder::Big {
@@ -171,7 +171,7 @@ fn stored(word: u64, nr_bytes: usize, order: ByteOrder) -> Vec<u8> {
 fn bytes_of_words_are_found_in_both_orders() {
     for order in [ByteOrder::Little, ByteOrder::Big] {
         for nr_bytes in [4, 8] {
-            // The flags of a pointer, of which the highest byte looks like a tail.
+            // The flags of a pointer. Its highest byte looks like the mark of a tail.
             let word = 1 << (8 * nr_bytes - 8) | 0xab00 | 0x42;
             let bytes = stored(word, nr_bytes, order);
             assert_eq!(bytes[order.lowest(nr_bytes)], 0x42);
@@ -187,7 +187,7 @@ fn bytes_of_words_are_found_in_both_orders() {
 
 #[test]
 fn heads_are_found_by_address_and_by_mask() {
-    // A head, whose word is something else.
+    // The page is a head, so its word has another meaning.
     assert_eq!(words::head(0x4000, 0x1230, false), 0x4000);
     assert_eq!(words::head(0x4000, 0x1230, true), 0x4000);
     assert_eq!(words::head(0x40c0, 0x4000 | TAIL, false), 0x4000);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the walk refuses, and why. Whatever the reason, nothing stays behind: the audit checks every count.
+//! The pages that the walk refuses, and the reasons. Whatever the reason, no reference stays behind: the audit checks
+//! every count.
 
 use rust_gup_host::{
     drive::{walk, Ask, Got, Kind},
@@ -10,7 +11,7 @@ use rust_gup_host::{
     walk::{Access, FolioState, Folios, Level, Owner, Pfn, Run, Stop, MAX_REFS},
 };
 
-/// A machine with one folio of so many pages, mapped from 0 on.
+/// Makes a machine with one folio. Its pages, at most four, are mapped from address 0 on.
 fn machine(build: Build, writable: bool) -> Machine<Tiny> {
     let machine = Machine::new(Level::PMD, Pfn::new(8), 8, Access::Read);
     machine.memmap().build(0, build);
@@ -19,7 +20,7 @@ fn machine(build: Build, writable: bool) -> Machine<Tiny> {
     machine
 }
 
-/// The same, mapped by a huge leaf.
+/// Makes the same machine, with a huge leaf at address 0.
 fn machine_with_leaf(build: Build, writable: bool) -> Machine<Tiny> {
     let machine = machine(build, writable);
     let page = if writable { rw(8) } else { ro(8) };
@@ -40,7 +41,7 @@ fn refused(machine: &Machine<Tiny>, request: Ask, stop: Stop) {
     assert_eq!((got.pages.len(), got.stop), (0, Some(stop)), "{request:?}");
 }
 
-/// Asserts that all pages are had.
+/// Asserts that all pages are taken.
 fn granted(machine: &Machine<Tiny>, request: Ask) {
     let got = ask(machine, request);
     assert_eq!(got.stop, None, "{request:?}");
@@ -209,7 +210,7 @@ mod owners {
         for request in [READ, WRITE].concat() {
             granted(&admits(), request);
         }
-        // For writing for long they could be a file's.
+        // A pin for writing for long is refused, because the page could belong to a file.
         let longterm = Ask::write(Kind::Pin, 0, 1).longterm();
         refused(&admits(), longterm, Stop::NoMapping);
         let zero_page = of(Owner::ZeroPage, 1);
@@ -246,7 +247,7 @@ mod owners {
             granted(&of(Owner::Shmem, nr_pages), longterm);
             granted(&of(Owner::Hugetlb, nr_pages), longterm);
             granted(&of(Owner::Anon, nr_pages), longterm);
-            // To be read from they are.
+            // Pins for reading for long are granted.
             granted(
                 &of(Owner::File, nr_pages),
                 Ask::read(Kind::Pin, 0, 1).longterm(),
@@ -261,7 +262,7 @@ mod owners {
             let longterm = Ask::read(Kind::Pin, 0, 1).longterm();
             refused(&machine(build, false), longterm, Stop::Unshare);
             granted(&machine(build, false), Ask::read(Kind::Pin, 0, 1));
-            // Writable: the mapping is not private, or the page would be anonymous.
+            // The entry is writable, so the mapping is not private, or the page would be anonymous.
             granted(&machine(build, true), longterm);
         }
         let leaf = machine_with_leaf(Build::anon(2).owned_by(Owner::Shmem), false);
@@ -301,7 +302,7 @@ mod owners {
 mod device {
     use super::*;
 
-    /// Makes device memory of a folio, whose page map is such.
+    /// Makes device memory of a folio, with this kind of page map.
     fn make_device(machine: &Machine<Tiny>, nr: usize, p2pdma: Option<bool>) {
         let mut memmap = machine.memmap();
         for nr in nr..nr + memmap.page(nr).nr_pages {
@@ -310,7 +311,8 @@ mod device {
         }
     }
 
-    /// Device memory of a folio of one page, of one of four mapped by base pages, and of one mapped by a huge leaf.
+    /// Returns machines with a folio of device memory: of one page, of four pages mapped by base pages, and mapped by a
+    /// huge leaf.
     fn device(p2pdma: Option<bool>) -> [Machine<Tiny>; 3] {
         let machines = [
             machine(Build::anon(1), true),
@@ -375,7 +377,7 @@ mod device {
 
     #[test]
     fn a_table_may_map_device_memory_and_other_memory() {
-        // Small folios, large ones, and both; peer-to-peer memory is told apart wherever it comes.
+        // Small folios, large folios, and both. The walk recognises peer-to-peer memory at each place.
         for sizes in [[1, 1], [2, 2], [1, 2], [2, 1]] {
             for device_at in [[true, false], [false, true], [true, true]] {
                 for p2pdma in [false, true] {
@@ -383,7 +385,7 @@ mod device {
                         let machine = machine(Build::anon(sizes[0]), true);
                         machine.memmap().build(sizes[0], Build::anon(sizes[1]));
                         let heads = [0, sizes[0]];
-                        // That which comes last is of the kind in question.
+                        // Only the last folio of device memory is of the kind in question.
                         let last = device_at.iter().rposition(|&at| at).expect("device memory");
                         for nr in 0..2 {
                             if device_at[nr] {
@@ -425,7 +427,7 @@ mod device {
             machine.record(0, 2);
             machine.audit(&request, &got);
         }
-        // What there is no room for holds nothing.
+        // A run without room holds no page map.
         let [_, machine, _] = device(Some(false));
         machine.map(0, [rw(8), rw(10), rw(9)]);
         ask(&machine, Ask::write(Kind::Pin, 0, 3).in_windows(4096, 1));
@@ -433,7 +435,7 @@ mod device {
 
     #[test]
     fn runs_end_where_page_maps_may() {
-        // Which of the subsections, of four pages each from frame 8 on, are device memory.
+        // Says which of the subsections are device memory. They have four pages each, from frame 8 on.
         for (is_device, runs) in [
             ([false, false], &[(8, 8)][..]),
             ([true, false], &[(8, 4), (12, 4)]),
@@ -494,9 +496,9 @@ mod exclusive {
             machine.memmap().page_mut(first_shared).exclusive = false;
             let got = ask(&machine, Ask::read(Kind::Pin, 0, 4));
             assert_eq!(got.stop, Some(Stop::Unshare));
-            // Two entries a table, so that page 3 lies in the second run.
+            // A table has two entries, so page 3 lies in the second run.
             assert_eq!(got.pages.len(), first_shared);
-            // The walk gives back once, and does not come back for what it knows; then the audit gives back all.
+            // The walk gives back once, and does not try the shared page again. Then the audit gives back all pages.
             assert_eq!(machine.memmap().nr_puts, 2);
         }
     }
@@ -519,7 +521,7 @@ mod exclusive {
 
     #[test]
     fn hugetlb_keeps_the_flag_in_its_first_page_however_it_is_mapped() {
-        // By base pages, as arm64 maps 64 KiB of it with the contiguous bit.
+        // The folio is mapped by base pages, as arm64 maps 64 KiB of hugetlbfs with the contiguous bit.
         let build = Build::anon(4).with_refs(1);
         let machine = machine(build, false);
         machine.memmap().page_mut(0).hugetlb = true;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The protocol on threads whose loads and stores are reordered as far as C11 allows: the walker itself, against who
-//! takes a page away, by `loom`.
+//! The protocol on threads whose loads and stores are reordered as far as C11 allows: `loom` runs the walker itself
+//! against a rival that takes a page away.
 //!
-//! C11 is not the kernel's memory model; `Documentation/litmus/` has the same pairs of barriers for that one. A full
-//! barrier of the kernel is a sequentially consistent fence here, and entries are read relaxed, which is weaker than
-//! what the walker asks for. Without one of the barriers the tests must fail, and some of them check that.
+//! C11 is not the kernel's memory model. `Documentation/litmus/` has the same pairs of barriers for the kernel's model.
+//! Here a full barrier of the kernel is a sequentially consistent fence, and entries are read relaxed, which is weaker
+//! than the order that the walker asks for. Without one of the barriers the tests must fail, and some of them check
+//! that.
 
 use std::ops::Range;
 
@@ -57,19 +58,19 @@ use rust_gup_host::{
     },
 };
 
-/// A barrier that is missing.
+/// The barrier that is missing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
     Nothing,
-    /// That of taking references.
+    /// The barrier of taking references.
     Grab,
-    /// That between the entry and the exclusive flag.
+    /// The barrier between the entry and the exclusive flag.
     Read,
-    /// That of the rival, between taking away and looking.
+    /// The barrier of the rival, between clearing the entry and reading the count.
     Rival,
 }
 
-/// One page, mapped at 0, of a folio of one or two pages.
+/// A machine with one page, mapped at 0, of a folio of one or two pages.
 struct Machine {
     parent: AtomicU64,
     entry: AtomicU64,
@@ -108,7 +109,7 @@ impl Machine {
         }
     }
 
-    /// `smp_mb()` of the rival.
+    /// The rival's `smp_mb()`.
     fn barrier(&self) {
         if self.missing != Missing::Rival {
             fence(SeqCst);
@@ -293,7 +294,7 @@ impl Folios for &Machine {
     fn count_pinned(self, _node_and_zone: usize, _nr_pages: u32) {}
 }
 
-/// Whether the walk gets the page.
+/// Returns whether the walk gets the page.
 fn walk<K: RefKind>(machine: &Machine, access: Access) -> bool {
     let mut walker = Walker {
         tables: machine,
@@ -310,7 +311,7 @@ fn walk<K: RefKind>(machine: &Machine, access: Access) -> bool {
     }
 }
 
-/// Runs both in all ways that the model knows.
+/// Runs the walker and the rival in all interleavings of the model, with at most three preemptions.
 fn race(
     machine: impl Fn() -> Arc<Machine> + Send + Sync + 'static,
     walker: fn(&Machine) -> bool,
@@ -322,7 +323,7 @@ fn race(
         let machine = machine();
         let (its_machine, our_machine) = (machine.clone(), machine.clone());
         let its = thread::spawn(move || rival(&its_machine));
-        // The walk is one function, all of it inlined, and wants more room than there is otherwise.
+        // The walk is one function with everything inlined, and needs a larger stack than the default.
         let ours = thread::Builder::new().stack_size(1 << 14);
         let ours = ours.spawn(move || walker(&our_machine));
         let walker_has_it = ours.expect("a thread").join().expect("the walk ends");
@@ -331,7 +332,7 @@ fn race(
             !(walker_has_it && rival_has_it),
             "both have the page for themselves"
         );
-        // References handed out are references held.
+        // Each reference that was handed out is held.
         let large = machine.large;
         let refs = machine.refs.load(Relaxed) - 1;
         assert_eq!(refs != 0, walker_has_it);
@@ -340,14 +341,14 @@ fn race(
     });
 }
 
-/// The entry is cleared, then the count looked at.
+/// Clears the entry, then reads the count.
 fn take_page(machine: &Machine) -> bool {
     machine.entry.store(0, Relaxed);
     machine.barrier();
     machine.is_unreferenced()
 }
 
-/// The table is taken away, then the count looked at.
+/// Takes the table away, then reads the count.
 fn take_table(machine: &Machine) -> bool {
     machine.parent.store(0, Relaxed);
     machine.barrier();

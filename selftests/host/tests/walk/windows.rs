@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Windows, runs and room: they bound the work, and change nothing about what is taken.
+//! Windows, runs and room: they limit the work, and do not change which pages are taken.
 
 use proptest::prelude::*;
 use rust_gup_host::{
@@ -33,19 +33,19 @@ use rust_gup_host::{
     },
 };
 
-/// What is mapped one after the other: from an address that a huge page can be mapped at on.
+/// A piece of the address space. The pieces lie one after the other, and a huge page is aligned.
 #[derive(Clone, Debug)]
 enum Piece {
-    /// Nothing, for so many pages.
+    /// Nothing, for this number of pages.
     Hole(usize),
-    /// A folio of so many pages, by base pages; whether it is writable; whether its pages are exclusive, which
-    /// those are that are writable.
+    /// A folio of this number of pages, mapped by base pages; whether it is writable; whether its pages are exclusive.
+    /// Writable pages always are.
     Pages(usize, bool, bool),
-    /// A folio of so many pages, read-only, of which those from one on are shared.
+    /// A folio of this number of pages, read-only. The pages from the second number on are shared.
     Shared(usize, usize),
     /// The pages of a folio in the wrong order.
     Backwards(usize),
-    /// A huge page.
+    /// A huge page, and whether it is writable.
     Huge(bool),
 }
 
@@ -62,10 +62,10 @@ fn piece() -> impl Strategy<Value = Piece> {
 
 const FIRST_PFN: u64 = 0x1000;
 const NR_FRAMES: usize = 8 * 512;
-/// Where the pieces begin: close below the border of a table.
+/// The address at which the pieces begin: just below the border of a table.
 const BEGIN: u64 = 0x7f00_0020_0000 - 0x8000;
 
-/// A machine with these pieces, and how many pages they are.
+/// Makes a machine with these pieces. Returns the number of pages that they cover, too.
 fn build(pieces: &[Piece]) -> (Machine<X86_64>, u64) {
     let machine = Machine::new(
         Level::P4D,
@@ -130,7 +130,7 @@ fn build(pieces: &[Piece]) -> (Machine<X86_64>, u64) {
     (machine, (addr - BEGIN) >> 12)
 }
 
-/// Walks page after page, each from the root, with windows and runs of one.
+/// Walks page by page, each page from the root, with windows and runs of one page.
 fn page_at_a_time(machine: &Machine<X86_64>, ask: &Ask) -> (Vec<(u64, Pfn)>, Option<String>) {
     let mut pages = Vec::new();
     for i in 0..ask.nr_pages {
@@ -182,7 +182,7 @@ proptest! {
         prop_assert_eq!(&got.pages, &pages);
         prop_assert_eq!(got.stop.map(|stop| format!("{stop:?}")), stop);
 
-        // And the references are the same.
+        // The references are the same, too.
         let again = walk(&machine, &ask);
         for nr in 0..NR_FRAMES {
             let (memmap, one_memmap) = (machine.memmap(), one_machine.memmap());
@@ -229,7 +229,7 @@ proptest! {
         let mut room = vec![Run::EMPTY; nr_room];
         let mut out = RunWriter::new(last, &mut room);
         for (first, nr) in pieces {
-            // Only without room, and only what does not go on where the last one ended.
+            // A run is refused only if there is no room, and if it does not continue the last run.
             let next = expected.last().map_or(0, |pfn| pfn + 1);
             if out.push(Pfn::new(first), nr) {
                 expected.extend(first..first + nr);
@@ -249,7 +249,7 @@ proptest! {
     }
 }
 
-/// No run could have been part of the one before.
+/// Checks that no run could have been part of the run before it.
 fn check_runs(got: &Got) {
     for pair in got.runs.windows(2) {
         let end = pair[0].first().add(pair[0].nr_pages());
@@ -309,7 +309,7 @@ fn a_huge_page_without_room_is_given_back_too() {
     let ask = Ask::write(Kind::Pin, first, 512).in_windows(4096, 0);
     machine.record(first, 512);
     let mut progress = rust_gup_host::walk::Progress::new(first, 512);
-    // One that cannot grow, nor be moved aside.
+    // This run cannot grow, and there is no room to move it aside.
     let mut runs = vec![Run::new(Pfn::new(1), 1)];
     let result = rust_gup_host::drive::one_window(&machine, &ask, &mut progress, &mut runs);
     assert_eq!(result, Ok(()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that go, come back, or change what they are for.
+//! Pages that go, come back, or get another use.
 
 use rust_gup_host::{
     drive::{Ask, Kind},
@@ -32,7 +32,7 @@ fn a_page_that_is_unmapped_and_freed_is_not_handed_out() {
 fn a_page_in_the_middle_of_a_run_goes_alone() {
     for ask in every_ask(2) {
         on_pages!(Setup::anon(&[2]), ask, zap(1), ["Absent", "Changed", "all"]);
-        // The last reference of the other page makes the folio go altogether.
+        // With the last reference of the other page, the whole folio goes.
         on_pages!(
             Setup::anon(&[2]),
             ask,
@@ -75,14 +75,14 @@ fn who_finds_nobody_else_has_the_page_alone() {
     }
 }
 
-/// Page 0 is freed, given out again, and mapped at the same place with the same entry.
+/// Frees page 0, puts it to use again, and maps it at the same place with the same entry.
 fn comes_back<F: Encode>(build: Build) -> Program<F> {
     zap(0).and(reuse(0, build)).and(map_again(0, true))
 }
 
 #[test]
 fn a_page_that_comes_back_as_another_is_taken_for_what_it_is() {
-    // As a small folio, and as the first page of a large one.
+    // The page comes back as a small folio, and as the first page of a large folio.
     for ask in every_ask(1) {
         on_pages!(
             Setup::anon(&[1]),
@@ -116,7 +116,7 @@ fn a_large_folio_that_comes_back_small_is_not_pinned_as_a_large_one() {
     }
 }
 
-/// A page is copied to page 3, which is in another folio.
+/// Copies a page to page 3, which is in another folio.
 fn copy<F: Encode>(nr: usize) -> Program<F> {
     reuse(3, Build::anon(1))
         .and(replace(nr, 3))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device memory whose folio is taken apart under the walk, or is of another device when it looks again.
+//! Device memory whose folio is taken apart during the walk, or that belongs to another device at the re-read.
 
 use rust_gup_host::{
     drive::{Ask, Kind},
@@ -24,7 +24,7 @@ fn a_folio_of_a_file_that_is_taken_apart_is_left_alone() {
             ["Absent", "Changed", "Split", "Unreferenced", "all"]
         );
     }
-    // The page that is a tail, or none any more.
+    // The second page, which is a tail or no longer a tail.
     for ask in every_ask(1) {
         let second = Ask {
             first: 1 << 12,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can happen, step by step: each function is the program of one event. Comments name the C that goes this way.
+//! The events that can happen. Each function returns the steps of one event as a program. Comments name the C that goes
+//! this way.
 
 use rust_gup_host::{
     encode::{Encode, Page},
@@ -14,18 +15,18 @@ use rust_gup_host::{
 
 use super::FIRST_PFN;
 
-/// The address that page `nr` is mapped at by the setup.
+/// Returns the address at which the setup maps page `nr`.
 pub(in super::super) fn addr<F: Encode>(nr: usize) -> u64 {
     (nr as u64) << F::LEVELS[0].shift
 }
 
-/// An entry of a base page.
+/// Returns an entry of a base page.
 pub(in super::super) fn leaf<F: Encode>(nr: usize, writable: bool) -> u64 {
     let first = Pfn::new(FIRST_PFN + nr as u64);
     F::leaf(Level::PTE, Page { first, writable })
 }
 
-/// A huge leaf.
+/// Returns a huge leaf.
 pub(in super::super) fn huge_leaf<F: Encode>(nr: usize, writable: bool) -> u64 {
     let first = Pfn::new(FIRST_PFN + nr as u64);
     F::leaf(Level::PMD, Page { first, writable })
@@ -35,14 +36,14 @@ pub(in super::super) fn clear<F: Encode>(machine: &Machine<F>, nr: usize) {
     machine.install(addr::<F>(nr), Level::PTE, F::empty(Level::PTE));
 }
 
-/// The entry of a page is cleared, and the mapping's reference dropped (`zap_present_ptes()`).
+/// Clears the entry of a page, then drops the reference of the mapping (`zap_present_ptes()`).
 pub(in super::super) fn zap<F: Encode>(nr: usize) -> Program<F> {
     Program::default()
         .then(move |m| clear(m, nr))
         .then(move |m| m.memmap().drop_owned(nr, 1))
 }
 
-/// A page that is free by now gets another use.
+/// Puts a page that is free by now to another use.
 pub(in super::super) fn reuse<F: Encode>(nr: usize, build: Build) -> Program<F> {
     Program::default().then_if(move |m| {
         let mut memmap = m.memmap();
@@ -55,23 +56,22 @@ pub(in super::super) fn reuse<F: Encode>(nr: usize, build: Build) -> Program<F> 
     })
 }
 
-/// A page is mapped again, with the entry that it had.
+/// Maps a page again, with the entry that it had.
 pub(in super::super) fn map_again<F: Encode>(nr: usize, writable: bool) -> Program<F> {
     Program::default().then(move |m| {
         m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, writable));
     })
 }
 
-/// The entry of a page becomes that of another (`wp_page_copy()`).
+/// Replaces the entry of a page by that of another page (`wp_page_copy()`).
 pub(in super::super) fn replace<F: Encode>(nr: usize, by: usize) -> Program<F> {
     Program::default().then(move |m| {
         m.install(addr::<F>(nr), Level::PTE, leaf::<F>(by, true));
     })
 }
 
-/// The entry is taken away, and then the count looked at; who finds nobody else takes the folio (`try_to_migrate_one()`
-/// and `folio_ref_freeze()`, `shrink_folio_list()`, `wp_can_reuse_anon_folio()`), and who finds somebody puts the entry
-/// back.
+/// Clears the entry, then reads the count. If nobody else has the folio, the rival takes it (`try_to_migrate_one()` and
+/// `folio_ref_freeze()`, `shrink_folio_list()`, `wp_can_reuse_anon_folio()`). Otherwise it restores the entry.
 pub(in super::super) fn unmap_and_look<F: Encode>(nr: usize, writable: bool) -> Program<F> {
     Program::default()
         .then(move |m| clear(m, nr))
@@ -85,8 +85,8 @@ pub(in super::super) fn unmap_and_look<F: Encode>(nr: usize, writable: bool) -> 
         })
 }
 
-/// A page ceases to be exclusive, unless it is pinned (`folio_try_share_anon_rmap_pte()`: KSM, swapping out,
-/// migrating). What is put back is read-only and maps the same page.
+/// Makes a page not exclusive, unless it is pinned (`folio_try_share_anon_rmap_pte()`: KSM, swapping out, migrating).
+/// The entry that is restored then is read-only and maps the same page.
 pub(in super::super) fn share<F: Encode>(nr: usize, writable: bool) -> Program<F> {
     Program::default()
         .then(move |m| clear(m, nr))
@@ -103,7 +103,7 @@ pub(in super::super) fn share<F: Encode>(nr: usize, writable: bool) -> Program<F
         })
 }
 
-/// The same for a huge leaf, which is invalidated and not cleared (`__split_huge_pmd_locked()` with
+/// Does the same with a huge leaf, which is invalidated and not cleared (`__split_huge_pmd_locked()` with
 /// `folio_try_share_anon_rmap_pmd()`).
 pub(in super::super) fn share_leaf<F: Encode>(writable: bool) -> Program<F> {
     let invalid = F::invalidated(Level::PMD, huge_leaf::<F>(0, writable));
@@ -124,7 +124,7 @@ pub(in super::super) fn share_leaf<F: Encode>(writable: bool) -> Program<F> {
         })
 }
 
-/// A huge leaf becomes a table, with the same pages (`__split_huge_pmd_locked()` without freezing).
+/// Replaces a huge leaf by a table with the same pages (`__split_huge_pmd_locked()` without freezing).
 pub(in super::super) fn split_leaf<F: Encode>(writable: bool) -> Program<F> {
     let invalid = F::invalidated(Level::PMD, huge_leaf::<F>(0, writable));
     Program::default()
@@ -141,8 +141,8 @@ pub(in super::super) fn split_leaf<F: Encode>(writable: bool) -> Program<F> {
         })
 }
 
-/// A folio is split: its pages are unmapped, its count frozen, its pages dealt out, the count thawed, and the pages
-/// mapped again with the entries that they had (`__folio_split()`).
+/// Splits a folio: unmaps its pages, freezes its count, makes new folios of its pages, thaws their counts, and maps the
+/// pages again with the entries that they had (`__folio_split()`).
 pub(in super::super) fn split_folio<F: Encode>(
     nr_pages: usize,
     into: usize,
@@ -173,7 +173,7 @@ pub(in super::super) fn split_folio<F: Encode>(
         })
 }
 
-/// The same in fewer steps: nobody sees the folio frozen.
+/// Splits a folio in fewer steps, so that nobody sees it frozen.
 pub(in super::super) fn split_folio_at_once<F: Encode>(
     nr_pages: usize,
     into: usize,
@@ -200,7 +200,7 @@ pub(in super::super) fn split_folio_at_once<F: Encode>(
         })
 }
 
-/// The table of the first pages is taken out of the tree with its entries still standing, and the pages go if nobody
+/// Takes the table of the first pages out of the tree while its entries still stand. The pages are freed if nobody else
 /// has them (`collapse_huge_page()`, on a machine whose page-table locks do not wait for the walk).
 pub(in super::super) fn collapse<F: Encode>(nr_pages: usize) -> Program<F> {
     take_table_away::<F>(nr_pages)
@@ -213,7 +213,7 @@ pub(in super::super) fn collapse<F: Encode>(nr_pages: usize) -> Program<F> {
         })
 }
 
-/// The first two steps of that: take the table out, and look at the counts.
+/// Does the first two steps of `collapse()`: takes the table out, and reads the counts.
 pub(in super::super) fn take_table_away<F: Encode>(nr_pages: usize) -> Program<F> {
     let link = move |m: &Machine<F>| m.entry(0, Level::PMD);
     let before = std::rc::Rc::new(std::cell::Cell::new(0));
@@ -233,7 +233,7 @@ pub(in super::super) fn take_table_away<F: Encode>(nr_pages: usize) -> Program<F
         })
 }
 
-/// The accessed bit of a page's entry changes.
+/// Changes the accessed bit of a page's entry.
 pub(in super::super) fn touch<F: Encode>(nr: usize) -> Program<F> {
     Program::default().then(move |m| {
         let raw = F::touched(m.entry(addr::<F>(nr), Level::PTE));
@@ -241,16 +241,16 @@ pub(in super::super) fn touch<F: Encode>(nr: usize) -> Program<F> {
     })
 }
 
-/// A page is made read-only (`mprotect()`, userfaultfd, the cleaning of a file's pages).
+/// Makes a page read-only (`mprotect()`, userfaultfd, the cleaning of a file's pages).
 pub(in super::super) fn write_protect<F: Encode>(nr: usize) -> Program<F> {
     Program::default().then(move |m| {
         m.install(addr::<F>(nr), Level::PTE, leaf::<F>(nr, false));
     })
 }
 
-/// A folio of a file in device memory is unmapped, and taken apart once nobody has it, page after page: each has no
-/// head any more, and then a page map of its own (`dax_folio_put()`, `dax_folio_reset_order()`). The file gets the
-/// pages again, one by one, at the same place.
+/// Unmaps a folio of a file in device memory, and takes it apart page by page once nobody has it. Each page loses its
+/// head, and then gets a page map of its own (`dax_folio_put()`, `dax_folio_reset_order()`). The file gets the pages
+/// again, one by one, at the same place.
 pub(in super::super) fn take_apart<F: Encode>(nr_pages: usize) -> Program<F> {
     let unmap = move |m: &Machine<F>| (0..nr_pages).for_each(|nr| clear(m, nr));
     take_device_folio_apart(nr_pages, unmap).then(move |m| {
@@ -262,7 +262,7 @@ pub(in super::super) fn take_apart<F: Encode>(nr_pages: usize) -> Program<F> {
     })
 }
 
-/// The same of a folio that is mapped by a huge leaf, and becomes one folio again.
+/// Does the same with a folio that a huge leaf maps, and that becomes one folio again.
 pub(in super::super) fn take_leaf_apart<F: Encode>(nr_pages: usize) -> Program<F> {
     let unmap = |m: &Machine<F>| {
         m.install(0, Level::PMD, F::empty(Level::PMD));
@@ -304,8 +304,8 @@ fn take_device_folio_apart<F: Encode>(
         .then(move |m| m.memmap().page_mut(nr_pages - 1).p2pdma = Some(false))
 }
 
-/// A page of device memory is unmapped and free, and when it is mapped again at the same place it is lent by a PCI
-/// device.
+/// Unmaps a page of device memory. When the page is free, it is mapped again at the same place as peer-to-peer memory
+/// of a PCI device.
 pub(in super::super) fn become_p2pdma<F: Encode>(nr: usize) -> Program<F> {
     zap(nr)
         .then_if(move |m| {

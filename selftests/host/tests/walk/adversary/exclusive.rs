@@ -32,7 +32,7 @@ fn a_page_is_pinned_or_shared_and_never_both() {
             share(0, true),
             ["Absent", "Changed", "Unshare", "all"]
         );
-        // The entry was read-only before, so that the one that is put back is the same.
+        // The entry was read-only before, so the entry that is restored is the same.
         on_pages!(
             Setup::anon(sizes).read_only(),
             read,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! fork(): the walk alone cannot see it, and the sequence count of the address space makes up for that.
+//! fork(). The walk alone cannot detect it, so the window checks the sequence count of the address space.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -18,7 +18,7 @@ use super::{
     Setup,
 };
 
-/// fork() on one page: pinned pages are copied, all others are shared, and write-protected afterwards
+/// Forks a process with one page. A pinned page is copied. Another page is shared, and write-protected afterwards
 /// (`copy_present_ptes()`, `folio_try_dup_anon_rmap_pte()`).
 fn fork<F: Encode>(seq: &Rc<Cell<u32>>) -> Program<F> {
     let (begin, end) = (seq.clone(), seq.clone());
@@ -40,7 +40,7 @@ fn fork<F: Encode>(seq: &Rc<Cell<u32>>) -> Program<F> {
         .then(move |_| end.set(end.get() + 1))
 }
 
-/// A window as the module opens it: not while somebody forks, and dropped whole if somebody did meanwhile.
+/// Walks a window as the module does: not during a fork, and with everything given back if a fork began meanwhile.
 fn walk_between_forks<F: Encode>(machine: &Machine<F>, ask: &Ask, seq: &Cell<u32>) -> Got {
     let nothing = |machine: &Machine<F>| {
         let none = Ask {

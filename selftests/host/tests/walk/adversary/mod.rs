@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What others do while the walk is under way, at every point. The table in `Documentation/races.rst` names the tests
-//! in here.
+//! Events of other CPUs while the walk is under way, at every point. The table in `Documentation/races.rst` names the
+//! tests in this folder.
 
 mod contents;
 mod device;
@@ -21,21 +21,21 @@ use rust_gup_host::{
 /// The frame of the first page, at which a huge leaf of every format can begin.
 const FIRST_PFN: u64 = 0x1000;
 
-/// How many more there are, which are free.
+/// The number of free frames after the folios.
 const NR_FREE: usize = 4;
 
-/// A machine whose address space begins with a table of base pages, with folios made one after the other from page 0
-/// on, and mapped there.
+/// A machine whose address space begins with a table of base pages. Its folios lie one after the other from page 0 on,
+/// and are mapped there.
 pub(super) struct Setup {
     folios: Vec<Build>,
-    /// How many pages are mapped.
+    /// The number of pages that are mapped.
     nr_mapped: u64,
     writable: bool,
     device: bool,
 }
 
 impl Setup {
-    /// With anonymous folios of so many pages, all exclusive and writable.
+    /// Sets up anonymous folios with these numbers of pages, all exclusive and writable.
     pub(super) fn anon(sizes: &[usize]) -> Self {
         Self {
             folios: sizes.iter().map(|size| Build::anon(*size)).collect(),
@@ -45,7 +45,7 @@ impl Setup {
         }
     }
 
-    /// With folios of a file of so many pages, in device memory (fsdax).
+    /// Sets up folios of a file with these numbers of pages, in device memory (fsdax).
     pub(super) fn device(sizes: &[usize]) -> Self {
         let build = |size: &usize| Build::anon(*size).owned_by(Owner::File);
         Self {
@@ -55,7 +55,7 @@ impl Setup {
         }
     }
 
-    /// The same, mapped read-only.
+    /// Maps the pages read-only.
     pub(super) fn read_only(self) -> Self {
         Self {
             writable: false,
@@ -90,7 +90,7 @@ impl Setup {
         machine
     }
 
-    /// Mapped by base pages.
+    /// Makes the machine, with the pages mapped by base pages.
     pub(super) fn by_pages<F: Encode>(&self) -> Machine<F> {
         let machine = self.build(Level::PMD);
         for nr in 0..self.nr_mapped {
@@ -100,7 +100,8 @@ impl Setup {
         machine
     }
 
-    /// Mapped by a huge leaf. The folio is as large as the leaf of the tiny format, or as if it were.
+    /// Makes the machine, with the pages mapped by a huge leaf. The folio is as large as the leaf of the tiny format,
+    /// or as if it were.
     pub(super) fn by_leaf<F: Encode>(&self) -> Machine<F> {
         let machine = self.build(Level::PMD);
         machine.install(0, Level::PMD, F::leaf(Level::PMD, self.page(0)));
@@ -108,7 +109,7 @@ impl Setup {
     }
 }
 
-/// The ways to ask for pages that are writable.
+/// Returns the ways to ask for pages that are writable.
 pub(super) fn every_ask(nr_pages: u64) -> [Ask; 4] {
     [
         Ask::read(Kind::Get, 0, nr_pages),
@@ -118,8 +119,8 @@ pub(super) fn every_ask(nr_pages: u64) -> [Ask; 4] {
     ]
 }
 
-/// Tries a program in all interleavings with a walk over base pages, on two formats. The ends are the ways in which the
-/// walks have to end, each of them at least once.
+/// Tries a program in all interleavings with a walk over base pages, on two formats. `$ends` lists the ways in which
+/// the walks must end, each of them at least once.
 macro_rules! on_pages {
     ($setup:expr, $ask:expr, $program:expr, $ends:expr $(,)?) => {{
         let (setup, ask): (&$crate::adversary::Setup, &Ask) = (&$setup, &$ask);

@@ -17,7 +17,7 @@ use super::{
 
 #[test]
 fn a_run_of_a_folio_that_is_split_is_given_back() {
-    // Into single pages, the first of which is still the head of what it was.
+    // The folio is split into single pages. Its head remains the head of the first page.
     for ask in every_ask(2) {
         on_pages!(
             Setup::anon(&[2]),
@@ -30,8 +30,8 @@ fn a_run_of_a_folio_that_is_split_is_given_back() {
 
 #[test]
 fn pages_behind_the_end_of_a_folio_that_has_shrunk_are_not_handed_out() {
-    // Into halves: the head is the same, and it is large as before. Then the pages behind go.
-    // A walk that begins with the second page has as much behind the end.
+    // The folio is split into halves: the head is the same, and its folio is still large. Then the pages behind go. A
+    // walk that begins with the second page reaches as far behind the end.
     for ask in [
         Ask::read(Kind::Get, 0, 3),
         Ask::write(Kind::Pin, 0, 3).of_exclusive(),
@@ -72,7 +72,7 @@ fn a_huge_page_that_is_being_split_is_left_alone() {
     for ask in every_ask(2) {
         let tally =
             interleave::<X86_64>(&ask, || (Setup::anon(&[512]).by_leaf(), split_leaf(true)));
-        // What was read while it was split says so; a look again finds the table.
+        // An entry that was read during the split shows the split. A re-read finds the table.
         tally.assert_ends(&["Changed", "all"]);
         let tally = interleave::<Tiny>(&ask, || (Setup::anon(&[2]).by_leaf(), split_leaf(true)));
         tally.assert_ends(&["Absent", "Changed", "all"]);

@@ -43,7 +43,7 @@ fn a_run_is_not_taken_from_a_table_that_was_taken_away() {
 #[test]
 fn the_table_of_a_run_was_in_its_place_until_all_entries_were_looked_at() {
     for ask in every_ask(2) {
-        // The table is taken away by who does not look at the counts of pages.
+        // This rival takes the table away without looking at the counts of pages.
         let mut ends = [0, 0];
         for due in 0.. {
             let machine = Setup::anon(&[2]).by_pages::<X86_64>();
@@ -67,7 +67,7 @@ fn the_table_of_a_run_was_in_its_place_until_all_entries_were_looked_at() {
     }
 }
 
-/// The table moves to another address, and comes back; meanwhile it is used from there (`move_normal_pmd()`).
+/// Moves the table to another address and back. In between, the table is used from there (`move_normal_pmd()`).
 fn move_away_and_back<F: Encode>(meanwhile: Program<F>) -> Program<F> {
     let elsewhere = 1 << F::LEVELS[1].shift;
     Program::default()
@@ -84,7 +84,7 @@ fn move_away_and_back<F: Encode>(meanwhile: Program<F>) -> Program<F> {
         })
 }
 
-/// The entry of a page is cleared where the table is now, and the page dropped.
+/// Clears the entry of a page at the present place of the table, and drops the page.
 fn zap_elsewhere<F: Encode>(nr: u64) -> Program<F> {
     let elsewhere = (1 << F::LEVELS[1].shift) + (nr << 12);
     Program::default()
@@ -112,7 +112,7 @@ fn a_table_that_was_away_for_a_while_is_as_good_as_its_entries() {
     }
 }
 
-/// As when a process unmaps a range: the entries first, then the table.
+/// Unmaps a range as a process does: first the entries, then the table.
 fn unmap<F: Encode>() -> Program<F> {
     zap(0).and(zap(1)).then(|m| {
         m.install(0, Level::PMD, F::empty(Level::PMD));

@@ -68,7 +68,7 @@ fn pages_that_the_kernel_would_refuse() {
     for access in [Access::Read, Access::Write] {
         assert_eq!(page(PAGE, access), None);
         assert_eq!(page(PAGE & !0x40, access), Some(Stop::NotUser));
-        // For execution only: no user, no UXN.
+        // For execution only: neither user nor UXN.
         assert_eq!(page(PAGE & !(1 << 54 | 0x40), access), Some(Stop::NotUser));
         assert_eq!(page(PAGE | 1 << 56, access), Some(Stop::Special));
         // PROT_NONE: present and invalid, not user, UXN.
@@ -133,7 +133,7 @@ fn permission_overlays_deny_what_they_should() {
     }
 }
 
-/// 16 pages with the contiguous bit.
+/// Makes a machine with 16 pages that are mapped with the contiguous bit.
 fn contiguous() -> Machine<Arm64Page4K> {
     let machine = Machine::new(
         Level::PMD,
@@ -158,7 +158,7 @@ fn contiguous_entries_are_one_run() {
 
 #[test]
 fn contiguous_entries_may_be_unfolded_meanwhile() {
-    // All are cleared, and written again without the bit (`contpte_convert()`).
+    // All entries are cleared, and written again without the bit (`contpte_convert()`).
     let unfold = || {
         Program::default()
             .then(|m: &Machine<Arm64Page4K>| {
@@ -176,8 +176,8 @@ fn contiguous_entries_may_be_unfolded_meanwhile() {
 
 #[test]
 fn a_step_over_the_top_of_the_address_stays_in_the_folio() {
-    // Address bits end at bit 49, and the guarded bit follows: the page after the last is not the first of a folio
-    // whose entries are guarded, because a run ends with its folio.
+    // Address bits end at bit 49, and the guarded bit follows. One step after the last page stands an entry of frame 0
+    // with the guarded bit. It does not continue the run, because a run ends with its folio.
     let last = Arm64Page4K::leaf(Level::PTE, rw((1 << 38) - 1));
     let machine = Machine::<Arm64Page4K>::new(
         Level::PMD,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Every format: the bits, and walks on tables made of them. What holds for all of them is in here; each has a file of
-//! its own for what does not.
+//! The tests of every format: its bits, and walks on tables made of them. This file has the checks that hold for all
+//! formats. Each format has a file of its own for the others.
 
 mod arm64;
 mod arm_lpae;
@@ -23,17 +23,17 @@ use rust_gup_host::{
 
 use crate::adversary::{events, Setup};
 
-/// What is not in the format itself.
+/// Facts that are not in the format itself.
 struct Facts {
     /// The levels at which a root can stand.
     roots: &'static [Level],
-    /// The levels above the lowest that have leaves.
+    /// The levels above the lowest one that have leaves.
     huge: &'static [Level],
-    /// How many bits a physical address has.
+    /// The number of bits of a physical address.
     phys_bits: u32,
 }
 
-/// A decoded leaf of any level.
+/// Decodes a leaf of any level.
 fn decode<F: Encode>(level: Level, raw: u64, access: Access) -> Result<Leaf, Stop> {
     let context = F::context(access);
     if level == Level::PTE {
@@ -45,12 +45,12 @@ fn decode<F: Encode>(level: Level, raw: u64, access: Access) -> Result<Leaf, Sto
     }
 }
 
-/// Whether a leaf is refused, and why.
+/// Returns the reason why a leaf is refused, if it is.
 fn refusal<F: Encode>(level: Level, raw: u64, access: Access) -> Option<Stop> {
     decode::<F>(level, raw, access).err()
 }
 
-/// Address bits that a root of a level has below it.
+/// Returns the number of address bits that a root of this level covers.
 fn reach<F: Encode>(root: Level) -> u32 {
     let geometry = F::LEVELS[root.index()];
     geometry.shift + geometry.bits
@@ -169,7 +169,7 @@ fn whatever_is_read_is_decoded_without_panic<F: Encode>() {
                     let table = <F as rust_gup_host::walk::Format>::table(raw, level, &context);
                     let is_leaf = matches!(interior, Ok(Interior::Leaf(_)));
                     assert!(!is_leaf || level <= F::HIGHEST_LEAF, "{level:?} {raw:#x}");
-                    // A table that the walk goes on to is one that can be found, and no leaf is one.
+                    // A table can be found if and only if the walk goes on to it. A leaf is no table.
                     assert_eq!(interior == Ok(Interior::Table), table.is_some(), "{raw:#x}");
                     level = match level {
                         Level::PMD => Level::PUD,
@@ -183,7 +183,7 @@ fn whatever_is_read_is_decoded_without_panic<F: Encode>() {
         .expect("decoded");
 }
 
-/// A machine with one large folio of so many pages, which start at a frame that all leaves can start at.
+/// Makes a machine with one large folio of `nr_pages` pages. It starts at a frame at which every leaf can start.
 fn machine<F: Encode>(root: Level, nr_pages: usize) -> Machine<F> {
     let first = Pfn::new(1 << (36 - F::LEVELS[0].shift));
     let machine = Machine::new(root, first, nr_pages, F::context(Access::Read));
@@ -199,7 +199,7 @@ fn ask<F: Encode>(machine: &Machine<F>, request: Ask) -> Got {
     got
 }
 
-/// In the middle, across a border of every level, and at the very end, up to which the range reaches.
+/// Walks ranges in the middle, across a border of every level, and up to the very end of the addresses.
 fn pages_are_found_under_every_root<F: Encode>(root: Level) {
     let page_shift = F::LEVELS[0].shift;
     let first_pfn = 1u64 << (36 - page_shift);
@@ -233,14 +233,14 @@ fn pages_are_found_under_every_root<F: Encode>(root: Level) {
     }
 }
 
-/// From the second page of a leaf to its end, which may be the end of all addresses, and on into base pages.
+/// Walks from the second page of a leaf to its end, which may be the end of all addresses.
 fn huge_pages_are_found<F: Encode>(root: Level, huge: &[Level]) {
     let page_shift = F::LEVELS[0].shift;
     let first_pfn = 1u64 << (36 - page_shift);
     for level in huge.iter().filter(|level| **level <= root) {
         let leaf_shift = F::LEVELS[level.index()].shift;
         let nr_in_leaf = 1u64 << (leaf_shift - page_shift);
-        // Emulating the pages of larger ones would take long.
+        // Emulating all pages of a larger leaf would take too long.
         let nr_pages = nr_in_leaf.min(1 << 15);
         let end = 1u64.checked_shl(reach::<F>(root)).unwrap_or(0);
         for place in [0, end.wrapping_sub(1 << leaf_shift)] {
@@ -258,7 +258,7 @@ fn huge_pages_are_found<F: Encode>(root: Level, huge: &[Level]) {
     }
 }
 
-/// The events that the protocol is made for, on entries of this format.
+/// Checks the events for which the protocol is made, on entries of this format.
 fn the_protocol_holds<F: Encode>() {
     let mut ends = Vec::new();
     for request in crate::adversary::every_ask(2) {
@@ -291,7 +291,7 @@ fn the_protocol_holds<F: Encode>() {
         .all(|tally| tally.saw("Changed") && tally.saw("all")));
 }
 
-/// A huge leaf ceases to be exclusive, or becomes a table, while it is walked.
+/// Makes a huge leaf shared, or replaces it by a table, while it is walked.
 fn a_leaf_is_split_or_pinned<F: Encode>() {
     let nr_pages = 1 << (F::LEVELS[1].shift - F::LEVELS[0].shift);
     let read = Ask::read(Kind::Pin, 0, 2).of_exclusive();

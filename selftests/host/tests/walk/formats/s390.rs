@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! s390: above all, how many levels there are.
+//! s390: above all, the number of levels.
 
 use rust_gup_host::{
     drive::{
@@ -96,7 +96,7 @@ fn page_tables_are_half_as_long_as_a_page() {
 
 #[test]
 fn pages_are_what_the_software_bits_say() {
-    // The table of combinations in the kernel's header.
+    // These values are from the table of combinations in the kernel's header.
     let page = |raw, access| refusal::<S390>(Level::PTE, raw, access);
     const AT: u64 = 0x1234_5000;
     for prot_none in [0x601, 0x605, 0x609, 0x60d] {
@@ -121,7 +121,7 @@ fn pages_are_what_the_software_bits_say() {
 
 #[test]
 fn a_huge_page_that_is_old_is_left_to_the_slow_path() {
-    // It would look the same while it is split: the invalid bit is set already.
+    // Such a page looks the same while it is split, because the invalid bit is set already.
     for level in [Level::PMD, Level::PUD] {
         let leaf = S390::leaf(level, rw(1 << 19));
         assert_eq!(refusal::<S390>(level, leaf, Access::Write), None);
@@ -147,7 +147,7 @@ fn a_huge_page_is_split_or_pinned() {
 
 #[test]
 fn a_process_may_outgrow_its_tables_meanwhile() {
-    // The new root stands before anybody is told (`crst_table_upgrade()`).
+    // The new root is in place before anybody is told (`crst_table_upgrade()`).
     let grow = || {
         Program::<S390>::default()
             .then(|m| m.grow(Level::P4D))
@@ -166,7 +166,7 @@ fn a_process_may_outgrow_its_tables_meanwhile() {
 
 #[test]
 fn the_last_page_of_user_space_is_like_any_other() {
-    // `TASK_SIZE_MAX` is -PAGE_SIZE, and the end of the range before it overflows nothing.
+    // `TASK_SIZE_MAX` is -PAGE_SIZE. The end of the range before it does not overflow.
     let limit = 0u64.wrapping_sub(0x1000);
     let first = limit - 0x3000;
     let range = UserRange::new(first + 5, 0x3000 - 5, 12, limit).expect("user space");
@@ -184,7 +184,7 @@ fn the_last_page_of_user_space_is_like_any_other() {
         Ask::read(Kind::Get, range.first(), range.nr_pages()),
     );
     assert_eq!((got.pages.len(), got.stop), (3, None));
-    // And the page after it, should anybody ask: the next address is 0.
+    // The page after it works as well, if anybody asks for it: the next address is 0.
     let got = ask(&machine, Ask::read(Kind::Get, first, 4));
     assert_eq!((got.pages.len(), got.stop, got.progress.next), (4, None, 0));
 }

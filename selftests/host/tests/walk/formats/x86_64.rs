@@ -38,7 +38,7 @@ fn pages_that_the_kernel_would_refuse() {
         assert_eq!(page(PAGE | 0x200, access), Some(Stop::Special));
         // PROT_NONE and NUMA hints: protnone, and the frame inverted.
         assert_eq!(page(0x000f_ffff_edcb_a160, access), Some(Stop::ProtNone));
-        // A swap entry, without and with its exclusive marker, and one for user-mode fault handling.
+        // A swap entry, without and with its exclusive marker, and a swap entry with the marker of userfaultfd.
         for marks in [0x0, 0x8, 0x4] {
             assert_eq!(
                 page(0x0fff_ffff_ffff_c000 | marks, access),
@@ -47,7 +47,7 @@ fn pages_that_the_kernel_would_refuse() {
         }
     }
     assert_eq!(page(PAGE & !0x2, Access::Write), Some(Stop::ReadOnly));
-    // PAT, the same bit as that of huge pages, and global.
+    // PAT, which has the bit that marks huge pages elsewhere, and global.
     assert_eq!(page(PAGE | 0x180, Access::Write), None);
     // A shadow stack page: dirty, and not writable.
     let shadow_stack = decode::<X86_64>(Level::PTE, PAGE & !0x2, Access::Read);

@@ -67,12 +67,12 @@ fn the_root_has_few_bits() {
     assert_eq!(pmd(0x1001), Err(Stop::Bad));
 }
 
-/// A page below 4 GiB, and one above that differs in the high half only, so that the low halves are the same.
+/// A frame below 4 GiB, and a frame above it. Their entries differ only in the high half.
 const LOW: u64 = 0x4_0000;
 const HIGH: u64 = LOW + (1 << 20);
 
-/// The entry of a page becomes that of another, as the kernel writes it: the low half is cleared, the high half
-/// written, and the low half last (`native_pte_clear()`, `native_set_pte()`).
+/// Replaces the entry of a page by that of another page, in the kernel's order: clears the low half, writes the high
+/// half, and writes the low half last (`native_pte_clear()`, `native_set_pte()`).
 fn change_in_halves(to: u64) -> Program<X86Pae> {
     let raw = X86Pae::leaf(Level::PTE, rw(to));
     let at = |machine: &Machine<X86Pae>| machine.find(0, Level::PTE).expect("a table");
@@ -91,7 +91,8 @@ fn change_in_halves(to: u64) -> Program<X86Pae> {
         })
 }
 
-/// Frames from `LOW` on, of which only the first has a page: what is put together of two entries is found out.
+/// Makes a machine with all frames from the first to the second of these. Only these two are in use, so that an entry
+/// put together from two others is detected.
 fn machine_with(frames: [u64; 2]) -> Machine<X86Pae> {
     let context = X86Pae::context(Access::Read);
     let nr_frames = (frames[1] - frames[0] + 1) as usize;
@@ -116,8 +117,8 @@ fn an_entry_is_never_put_together_of_two() {
     }
 }
 
-/// Reads an entry while a writer changes its halves one by one, in all interleavings. Returns what was read and is
-/// present.
+/// Reads an entry while a writer changes its halves one by one, in all interleavings. Returns the values that were read
+/// and are present.
 fn read_against(begin: [u32; 2], steps: &[(usize, u32)]) -> BTreeSet<u64> {
     let mut seen = BTreeSet::new();
     let mut due = vec![0; steps.len()];
@@ -139,7 +140,7 @@ fn read_against(begin: [u32; 2], steps: &[(usize, u32)]) -> BTreeSet<u64> {
         if raw & 1 != 0 {
             seen.insert(raw);
         }
-        // The next schedule that does not fall.
+        // Go on to the next schedule in ascending order.
         let Some(last) = (0..due.len()).rev().find(|&i| due[i] < nr_reads.get()) else {
             return seen;
         };
@@ -148,20 +149,20 @@ fn read_against(begin: [u32; 2], steps: &[(usize, u32)]) -> BTreeSet<u64> {
     }
 }
 
-/// A present entry is cleared, and another one written.
+/// Returns the steps that clear a present entry and write another one.
 fn change(high: u32, low: u32) -> Vec<(usize, u32)> {
     vec![(0, 0), (1, high), (0, low)]
 }
 
 #[test]
 fn the_halves_of_a_present_entry_belong_together() {
-    // Both halves change, or one of them.
+    // Both halves change, or only one of them.
     for (high, low) in [(7, 0x2067), (7, 0x1067), (3, 0x2067)] {
         let seen = read_against([0x1067, 3], &change(high, low));
         let new = u64::from(high) << 32 | u64::from(low);
         assert_eq!(seen, BTreeSet::from([0x3_0000_1067, new]));
     }
-    // Swapped out, and swapped in.
+    // The page is swapped out, and swapped in.
     let out = [(0, 0), (1, 0), (1, 0xf800_0000), (0, 0x80)];
     assert_eq!(
         read_against([0x1067, 3], &out),
@@ -176,8 +177,9 @@ fn the_halves_of_a_present_entry_belong_together() {
 
 #[test]
 fn it_takes_two_changes_during_one_read_to_deceive_it() {
-    // There and back again, with another low half in between. Both changes take a flush of the TLB that waits for this
-    // CPU, which has interrupts off: that is why this cannot happen, and not the order of the reads.
+    // The entry changes and changes back, with another low half in between. Both changes need a flush of the TLB that
+    // waits for this CPU, which has interrupts off. That is why this cannot happen; the order of the reads does not
+    // prevent it.
     let there_and_back = [change(7, 0x2067), change(3, 0x1067)].concat();
     let seen = read_against([0x1067, 3], &there_and_back);
     assert!(seen.contains(&0x7_0000_1067));
