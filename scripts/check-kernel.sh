@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # check-kernel.sh KDIR: checks whether a Rust module can be built against KDIR. If not, it lists
-# everything that is missing and the commands that fix it. Otherwise rustc would fail with a less
-# helpful message. Prints nothing when nothing is missing.
+# everything that is missing and the commands that fix it. Without this check rustc would fail with
+# a less helpful message. Prints nothing when nothing is missing.
 
 set -euo pipefail
 

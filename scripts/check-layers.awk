@@ -45,7 +45,7 @@ function path(text, p) {
 	return text ~ ("(^|[^A-Za-z0-9_:])" p "[[:space:]]*::")
 }
 
-# part_of(file) is the folder of rust_gup/ that the file is in. room_of(file) is the folder of sys/.
+# part_of(file) is the folder of rust_gup/ that the file is in, and room_of(file) the folder of sys/.
 function part_of(file) {
 	sub(/^rust_gup\//, "", file)
 	sub(/[\/.].*/, "", file)

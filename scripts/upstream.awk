@@ -10,8 +10,8 @@ function fail(why) {
 	amiss[name]++
 }
 
-# Is the result one of a call of the fast functions? The options of gup_test tell, and the output of
-# the other programs. The test of hmm-tests calls the fast functions and others.
+# Is the result one of a call of the fast functions? For gup_test its options tell, and for the
+# other programs their output. The test of hmm-tests calls the fast functions and others.
 function is_fast() {
 	if (name == "gup_test")
 		return command ~ / -[ua]( |$)/

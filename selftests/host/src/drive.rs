@@ -92,13 +92,13 @@ impl Ask {
         ask
     }
 
-    /// Holds the pages for long.
+    /// Asks for pages that are held for long.
     pub const fn longterm(mut self) -> Self {
         self.rules.longterm = true;
         self
     }
 
-    /// Also takes peer-to-peer memory.
+    /// Asks for peer-to-peer memory, too.
     pub const fn of_p2pdma(mut self) -> Self {
         self.admits_p2pdma = true;
         self

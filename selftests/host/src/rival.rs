@@ -71,8 +71,8 @@ pub struct Rival<F: Encode> {
 }
 
 impl<F: Encode> Rival<F> {
-    /// Makes a rival whose steps are due at these points, in ascending order. After each step it records the
-    /// translations of the walk's range.
+    /// Makes a rival whose steps are due at these points, in an order that does not descend. After each step it records
+    /// the translations of the walk's range.
     pub fn new(program: Program<F>, due: Vec<usize>, first: u64, nr_pages: u64) -> Self {
         assert_eq!(program.steps.len(), due.len());
         Self {

@@ -7,7 +7,7 @@
 //! rival, and tests that set the machine up, use the inherent functions, which have no points.
 //!
 //! The machine panics if the walker does something that it must not do: touch the `struct page` of a frame that has
-//! none, use a property that only a reference keeps stable without having one, pin a folio that is not large, or put
+//! none, use without a reference a property that only a reference keeps stable, pin a folio that is not large, or put
 //! references that it did not take.
 //!
 //! The machine is sequentially consistent, with one exception. [`Machine::delay_flags`] shows the exclusive flags as

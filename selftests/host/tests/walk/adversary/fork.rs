@@ -18,7 +18,7 @@ use super::{
     Setup,
 };
 
-/// Forks a process with one page. A pinned page is copied. Another page is shared, and write-protected afterwards
+/// Forks a process with one page. If the page is pinned it is copied, otherwise it is shared and then write-protected
 /// (`copy_present_ptes()`, `folio_try_dup_anon_rmap_pte()`).
 fn fork<F: Encode>(seq: &Rc<Cell<u32>>) -> Program<F> {
     let (begin, end) = (seq.clone(), seq.clone());

@@ -17,7 +17,7 @@ use super::{
 
 #[test]
 fn a_run_of_a_folio_that_is_split_is_given_back() {
-    // The folio is split into single pages. Its head remains the head of the first page.
+    // The folio is split into single pages. The old head is still the head of the first of them.
     for ask in every_ask(2) {
         on_pages!(
             Setup::anon(&[2]),
@@ -31,7 +31,7 @@ fn a_run_of_a_folio_that_is_split_is_given_back() {
 #[test]
 fn pages_behind_the_end_of_a_folio_that_has_shrunk_are_not_handed_out() {
     // The folio is split into halves: the head is the same, and its folio is still large. Then the pages behind go. A
-    // walk that begins with the second page reaches as far behind the end.
+    // walk that begins with the second page has as many pages behind the end.
     for ask in [
         Ask::read(Kind::Get, 0, 3),
         Ask::write(Kind::Pin, 0, 3).of_exclusive(),

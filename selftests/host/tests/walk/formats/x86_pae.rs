@@ -140,7 +140,7 @@ fn read_against(begin: [u32; 2], steps: &[(usize, u32)]) -> BTreeSet<u64> {
         if raw & 1 != 0 {
             seen.insert(raw);
         }
-        // Go on to the next schedule in ascending order.
+        // Go on to the next schedule that does not descend.
         let Some(last) = (0..due.len()).rev().find(|&i| due[i] < nr_reads.get()) else {
             return seen;
         };
