@@ -4,7 +4,7 @@
 # Prepares a stock Debian kernel in the user's cache, unless it is there already: for building Rust
 # modules, and for booting. Prints its directory, which contains
 #   source/   the kernel's source (without most drivers)
-#   build/    what KDIR points to: the stock configuration, with Rust metadata
+#   build/    the directory for KDIR: the stock configuration, with Rust metadata
 #   vmlinuz   the stock image
 #   modules/  the stock modules, as lib/modules/RELEASE below it
 #   release   the kernel's release
