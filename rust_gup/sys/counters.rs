@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters, one set a CPU.
+//! The counters of the statistics, one set for each CPU.
 
 use core::sync::atomic::{
     AtomicUsize,
@@ -15,20 +15,19 @@ use super::{
     raw, //
 };
 
-/// How many counters there are.
+/// The number of counters in a set.
 pub(crate) const NR_COUNTERS: usize = raw::NR_COUNTERS;
 
-/// Where the per-CPU variable of `helpers.c` lies relative to a CPU's base. Written before the device exists through
-/// which all requests come.
+/// The offset of the per-CPU variable of `helpers.c` from a CPU's base. `init()` writes it before the first request.
 static BASE: AtomicUsize = AtomicUsize::new(0);
 
-/// Called once, before anything is counted.
+/// Gets the offset from C. Called once, while the module is loaded, before anything is counted.
 pub(crate) fn init() {
     // SAFETY: Always safe to call.
     BASE.store(unsafe { raw::rust_gup_counters_base() }, Relaxed);
 }
 
-/// Adds to a counter of this CPU, or does nothing if there is no such counter.
+/// Adds `n` to a counter of this CPU. Does nothing if there is no such counter.
 #[doc(alias = "this_cpu_add")]
 #[inline(always)]
 pub(crate) fn add(index: usize, n: u64) {
@@ -36,11 +35,11 @@ pub(crate) fn add(index: usize, n: u64) {
         return;
     }
     let base = BASE.load(Relaxed);
-    // SAFETY: There is such a counter.
+    // SAFETY: The index was checked, and `init()` has written the base.
     unsafe { Live::this_cpu_add(base, index, n) };
 }
 
-/// The sum of a counter over all CPUs. Others may count meanwhile.
+/// Returns the sum of a counter over all CPUs. Other CPUs may count meanwhile.
 pub(crate) fn sum(index: usize) -> u64 {
     if index >= NR_COUNTERS {
         return 0;

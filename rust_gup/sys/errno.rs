@@ -7,12 +7,12 @@ use kernel::{
     error::Error, //
 };
 
-/// `EOPNOTSUPP`: the kernel exports no function for this.
+/// Returns `EOPNOTSUPP`: the kernel exports no function for this.
 pub(crate) fn operation_not_supported() -> Error {
     Error::from_errno(-(bindings::EOPNOTSUPP as i32))
 }
 
-/// `ETOOMANYREFS`: a folio is held so often that its reference count could overflow.
+/// Returns `ETOOMANYREFS`: a folio is held so often that its reference count could overflow.
 pub(crate) fn too_many_references() -> Error {
     Error::from_errno(-(bindings::ETOOMANYREFS as i32))
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The kernel's inline functions as functions that Rust can call: one each, without a decision. They are compiled with
- * the headers of the kernel that the module is built for, and the kernel patches them like its own code (alternatives,
- * paravirt calls, static keys).
+ * Wraps inline functions of the kernel, so that Rust can call them. Each wrapper calls one function
+ * and decides nothing. They are compiled with the headers of the kernel that the module is built
+ * for, and the kernel patches them like its own code (alternatives, paravirt calls, static keys).
  */
 #include "kernel_api.h"
 
@@ -12,20 +12,20 @@
 
 static_assert(GUP_PIN_COUNTING_BIAS == 1024);
 static_assert(IS_ENABLED(CONFIG_MMU_GATHER_RCU_TABLE_FREE));
-/* The struct pages of all frames are one array. */
+/* The struct pages of all frames form one array. */
 static_assert(IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM));
 
-/* What does not change after boot. Read by the walk as the kernel reads its own variables. */
+/* These do not change after boot. The walk reads them as the kernel reads its own variables. */
 unsigned long rust_gup_memory_map __ro_after_init;
 unsigned long rust_gup_direct_map __ro_after_init;
 u64 rust_gup_user_limit __ro_after_init;
 unsigned long rust_gup_nr_zero_pages __ro_after_init;
 
-/* Called once, while the module is loaded. */
+/* Sets these variables. Called once, while the module is loaded. */
 void rust_gup_ask_machine(void)
 {
 	rust_gup_memory_map = (unsigned long)pfn_to_page(0);
-	/* By an address that is in the direct map, which need not begin with that of frame 0. */
+	/* Computed from an address that is in the direct map, because frame 0 need not be in it. */
 	rust_gup_direct_map = (unsigned long)page_address(ZERO_PAGE(0)) - page_to_phys(ZERO_PAGE(0));
 	rust_gup_user_limit = TASK_SIZE_MAX;
 #ifdef __HAVE_COLOR_ZERO_PAGE
@@ -40,7 +40,7 @@ u64 rust_gup_get_cycles(void)
 	return get_cycles();
 }
 
-/* Clang told Rust where these lie; this is what the compiler of the kernel says. */
+/* The offsets as the kernel's compiler sees them; sys/check/layout.rs has those of clang. */
 const unsigned long rust_gup_layout[] = {
 	sizeof(struct page),
 	offsetof(struct page, flags),
@@ -153,7 +153,7 @@ void rust_gup_cond_resched(void)
 
 bool rust_gup_may_sleep(void)
 {
-	/* What __might_sleep() complains about. */
+	/* None of the states that __might_sleep() complains about. */
 	return !in_atomic() && !irqs_disabled() && !rcu_preempt_depth();
 }
 
@@ -167,7 +167,7 @@ bool rust_gup_mapping_unevictable(struct address_space *mapping)
 	return mapping_unevictable(mapping);
 }
 
-/* As get_pageblock_bitmap() and pfn_to_bitidx() in mm/page_alloc.c. */
+/* Like get_pageblock_bitmap() and pfn_to_bitidx() in mm/page_alloc.c. */
 #ifdef CONFIG_SPARSEMEM
 unsigned long *rust_gup_pageblock_bitmap(unsigned long pfn)
 {
@@ -215,7 +215,7 @@ void rust_gup_count_unpinned(int nid, long nr_pages)
 	mod_node_page_state(NODE_DATA(nid), NR_FOLL_PIN_RELEASED, nr_pages);
 }
 
-/* Counters, one set a CPU: no cache line is shared by who counts. */
+/* One set of counters for each CPU, so that CPUs do not share a cache line when they count. */
 static DEFINE_PER_CPU(u64[RUST_GUP_NR_COUNTERS], rust_gup_counters);
 
 unsigned long rust_gup_counters_base(void)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What rust_gup needs of the kernel's headers and does not find in the kernel crate: inline functions, which helpers.c
- * wraps one by one, and offsets and constants. bindgen reads this file with the configuration of the kernel that the
- * module is built for, so the numbers are that kernel's.
+ * The parts of the kernel's headers that rust_gup needs and that the kernel crate lacks: inline
+ * functions, which helpers.c wraps one by one, offsets, and constants. bindgen reads this file with
+ * the configuration of the kernel that the module is built for, so the numbers are those of that
+ * kernel.
  */
 #ifndef RUST_GUP_KERNEL_API_H
 #define RUST_GUP_KERNEL_API_H
@@ -31,7 +32,7 @@ static const unsigned long CONST_FOLIO_MAPPING = offsetof(struct folio, mapping)
 static const unsigned long CONST_FOLIO_REFCOUNT = offsetof(struct folio, _refcount);
 static const unsigned long CONST_FOLIO_PINCOUNT = offsetof(struct folio, _pincount);
 static const unsigned long CONST_FOLIO_FLAGS_1 = offsetof(struct folio, _flags_1);
-/* Where there is no room for it, the order in _flags_1 has to do. */
+/* A struct folio without room for _nr_pages has only the order in _flags_1. */
 #ifdef NR_PAGES_IN_LARGE_FOLIO
 #define RUST_GUP_NR_PAGES_OFFSET offsetof(struct folio, _nr_pages)
 static const unsigned long CONST_HAS_NR_PAGES = 1;
@@ -59,7 +60,7 @@ static const unsigned long CONST_MM_WRITE_PROTECT_SEQ =
 	offsetof(struct mm_struct, write_protect_seq) + offsetof(seqcount_t, sequence);
 static const unsigned long CONST_MM_HAS_PINNED = MMF_HAS_PINNED;
 
-/* The same by the compiler that built the kernel; both have to agree (sys/check/layout.rs). */
+/* The same numbers as the kernel's compiler sees them. Both must agree (sys/check/layout.rs). */
 #define RUST_GUP_NR_LAYOUT 14
 static const unsigned long CONST_NR_LAYOUT = RUST_GUP_NR_LAYOUT;
 extern const unsigned long rust_gup_layout[RUST_GUP_NR_LAYOUT];
@@ -69,7 +70,7 @@ bool rust_gup_compound_info_has_mask(void);
 static const unsigned long CONST_COMPOUND_INFO_HAS_MASK =
 	IS_ENABLED(CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP) && !(sizeof(struct page) & (sizeof(struct page) - 1));
 
-/* Their flags. */
+/* Bits of the flags of a folio, page types, and flags in folio->mapping. */
 static const unsigned long CONST_PG_HEAD = PG_head;
 static const unsigned long CONST_PG_REFERENCED = PG_referenced;
 static const unsigned long CONST_PG_ANON_EXCLUSIVE = PG_anon_exclusive;
@@ -89,8 +90,9 @@ static const unsigned long CONST_MAPPING_FLAGS = FOLIO_MAPPING_FLAGS;
 static const unsigned long CONST_MAPPING_ANON = FOLIO_MAPPING_ANON;
 
 /*
- * Whether gup_fast_folio_allowed() accepts a small folio without a mapping. Since 7.3 it knows that this is no secret
- * memory (mm/gup.c:2792); without secret memory it never asked.
+ * Whether gup_fast_folio_allowed() accepts a small folio without a mapping. Since 7.3 it knows that
+ * such a folio is no secret memory (mm/gup.c:2792). Without CONFIG_SECRETMEM it has always accepted
+ * the folio.
  */
 static const unsigned long CONST_ADMITS_UNOWNED =
 	LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) || !IS_ENABLED(CONFIG_SECRETMEM);
@@ -112,7 +114,7 @@ static const unsigned long CONST_MIGRATE_CMA = MIGRATE_CMA;
 static const unsigned long CONST_MIGRATE_CMA = MIGRATE_TYPES;	/* No block has it. */
 #endif
 
-/* The section that keeps tables from being freed. */
+/* The section with interrupts off, which keeps tables from being freed. */
 unsigned long rust_gup_local_irq_save(void);
 void rust_gup_local_irq_restore(unsigned long flags);
 
@@ -144,7 +146,7 @@ void rust_gup_ask_machine(void);
 u64 rust_gup_get_cycles(void);
 
 /* Folios. */
-/* The kernel declares it within functions only. */
+/* The kernel declares this variable only within functions. */
 extern unsigned long zero_page_pfn;
 #ifdef __HAVE_COLOR_ZERO_PAGE
 static const unsigned long CONST_HAS_COLOR_ZERO_PAGE = 1;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The running kernel. With the C border of the in-kernel API (`kapi/exports.rs`) the only place with `unsafe`.
+//! The running kernel. Besides the C border of the in-kernel API (`kapi/exports.rs`), this is the only place with
+//! `unsafe`.
 //!
-//! Each item here is one thing that the kernel can do, behind a type or a function that is safe to use. Nothing here
-//! decides about pages or requests; that is in `walk/` and `gup/`. From the bottom to the top:
+//! Each item wraps one thing that the kernel can do in a type or a function that is safe to use. Nothing here decides
+//! about pages or requests; `walk/` and `gup/` do. From the bottom to the top:
 //!
-//! - `arch/`: what differs from one architecture to the next; `machine.rs` is what the rest of the module sees of it.
-//! - `memory/`: the memory map, pages and folios, and how they are given back.
-//! - `live/`: tables and folios as the walk sees them, which exist while interrupts are off.
-//! - `held/`: the list of the pages that are held, and what is done with them.
+//! - `arch/`: the differences between architectures. The rest of the module sees them through `machine.rs`.
+//! - `memory/`: the memory map, pages, folios and page maps, and giving them back.
+//! - `live/`: page tables and folios while interrupts are off, and the address space.
+//! - `held/`: the list of held pages, their contents, and their charge.
 //! - `kernel_gup/`: the kernel's own functions, which add to that list.
 //! - `window.rs`: the walk, which adds to that list.
-//! - `files/`: files that serve ioctls. `task.rs`: the current task. `counters.rs`: statistics. `check/`: what only
-//!   checks.
+//! - `files/`: files that serve ioctls. `task.rs`: the current task. `counters.rs`: statistics. `check/`: checks only.
 
 mod arch;
 pub(crate) mod check;
@@ -51,7 +51,7 @@ pub(crate) use self::{
     window::walk_window, //
 };
 
-/// What bindgen makes of `kernel_api.h`.
+/// The output of bindgen for `kernel_api.h`.
 #[allow(
     clippy::all,
     improper_ctypes,

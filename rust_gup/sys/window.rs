@@ -28,18 +28,19 @@ use crate::walk::{
     Walker, //
 };
 
-/// What a window was like.
+/// The outcome of a window.
 pub(crate) struct Window {
-    /// How it ended: with all that fitted into it, or why not.
+    /// `Ok` if the window is full or everything is taken, otherwise the stop reason.
     pub(crate) result: Result<(), Stop>,
-    /// How long interrupts were off; 0 if they were not.
+    /// How long interrupts were off, in cycles of the counter; 0 if they were not.
     pub(crate) irqs_off_cycles: u64,
 }
 
-/// Takes pages from `progress` on, `nr_entries` at most, adds them to `pages` and moves `progress` on.
+/// Walks at most `nr_entries` entries from `progress` on, adds the pages that it takes to `pages`, and advances
+/// `progress`.
 ///
-/// `pages` must have room for a run. For pins, the caller has set `MMF_HAS_PINNED` before. In process context, with
-/// interrupts on.
+/// `pages` must have room for a run. For pins, the caller must have set `MMF_HAS_PINNED` before. Must be called in
+/// process context, with interrupts on.
 #[doc(alias = "gup_fast")]
 #[inline(never)]
 pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
@@ -49,8 +50,8 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
     progress: &mut Progress,
     pages: &mut HeldPages<K>,
 ) -> Window {
-    // fork() write-protects under its count; what was pinned meanwhile could be shared with the child. Pairs with
-    // `raw_write_seqcount_begin(&mm->write_protect_seq)` in `copy_page_range()`.
+    // fork() write-protects while its count is odd. A page that is pinned meanwhile could be shared with the child.
+    // Pairs with `raw_write_seqcount_begin(&mm->write_protect_seq)` in `copy_page_range()`.
     let mut seq = None;
     if K::PINS {
         seq = mm.write_protect_begin();
@@ -70,8 +71,8 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
         result: Ok(()),
         irqs_off_cycles: 0,
     };
-    // SAFETY: The walker writes the runs that it has taken references of kind `K` for, and keeps none of those; the
-    // same holds for page maps.
+    // SAFETY: The walker writes only runs for which it has taken references of kind `K`, and hands all of these
+    // references over. The same holds for references on page maps.
     let mark = unsafe {
         pages.write_with(|out| {
             with_irqs_off(|irqs_off| {
@@ -98,7 +99,7 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
 
     if let (Some(seq), Some(before)) = (seq, before) {
         if mm.write_protect_retry(seq) {
-            // All of the window, also what was pinned before the fork began.
+            // This releases everything that the window took, including pages that were pinned before the fork began.
             // SAFETY: The mark is of the call above.
             unsafe { pages.release_since(mark) };
             *progress = before;

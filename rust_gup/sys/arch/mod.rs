@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What differs from one architecture to the next.
+//! The differences between architectures, for the rest of `sys/`.
 //!
-//! One folder an architecture, by the kernel's name for it (`SRCARCH`). What C knows on every architecture is asked in
-//! [`machine`](super::machine); only what is left has an item in [`Arch`].
+//! Each architecture has a folder, under the kernel's name for it (`SRCARCH`). [`machine`](super::machine) asks C for
+//! everything that C knows on every architecture. [`Arch`] has items only for the rest.
 
 #[cfg(CONFIG_X86_64)]
 mod x86;
@@ -24,56 +24,57 @@ use crate::walk::{
 #[cfg(CONFIG_X86_64)]
 pub(crate) type Live = x86::X86;
 
-/// An architecture. What an item does by default is right on each that has 64 bits; some do with less.
+/// An architecture. The defaults are right on every 64-bit architecture. An architecture that can do with less
+/// overrides them.
 pub(crate) trait Arch {
-    /// How its page tables are written.
+    /// The format of its page tables.
     type Format: Format;
 
-    /// `RUST_GUP_FORMAT_*`, the same for user space.
+    /// The number of that format for user space, a `RUST_GUP_FORMAT_*`.
     const FORMAT: u32;
 
-    /// Called once, when the module is loaded, before all other functions.
+    /// Prepares the other functions. Called once, when the module is loaded, before any of them.
     fn init() {}
 
-    /// Whether the tables hold what the format says. Where they do not, no window is ever opened.
+    /// Returns whether the page tables follow the format. If they do not, the module never opens a window.
     fn is_walkable() -> bool {
         true
     }
 
-    /// The level of the root of a process. Called for each window with interrupts off, and for INFO. `first` reads the
-    /// first entry of the root, for an architecture that tells the level by that; others have it from boot.
+    /// Returns the level of the root of a process. Called for each window with interrupts off, and for INFO. `first`
+    /// reads the first entry of the root: some architectures tell the level by that entry, others know it from boot.
     fn root_level(first: impl FnOnce() -> u64) -> Level;
 
-    /// What the CPU says about accesses of the thread that runs now, and what else decoding depends on. Called before
-    /// each window, by the thread that asked for it.
+    /// Returns everything that decoding depends on besides the entry, such as the accesses that the CPU allows to the
+    /// current thread. Called before each window, by the thread that asked for it.
     fn context(access: Access) -> <Self::Format as Format>::Context;
 
-    /// `RUST_GUP_FEATURE_*` of this machine.
+    /// Returns the `RUST_GUP_FEATURE_*` bits of this machine.
     fn features() -> u64 {
         0
     }
 
-    /// Reads an entry: once and untorn. Loads that come after it in the program are done after it. Called for each
-    /// entry, with interrupts off.
+    /// Reads an entry once and untorn. Loads that follow in program order are done after it. Called for each entry,
+    /// with interrupts off.
     ///
     /// # Safety
     ///
-    /// `entry` is an entry of a table that is not freed meanwhile.
+    /// `entry` points to an entry of a page table that is not freed during the call.
     #[doc(alias = "ptep_get_lockless")]
     #[inline(always)]
     unsafe fn load(entry: *const u64) -> u64 {
-        // Two loads are torn.
+        // A CPU of 32 bits would need two loads, and the entry could change between them.
         const { assert!(usize::BITS == u64::BITS) };
-        // SAFETY: By the contract of this function. Hardware and other CPUs change entries at any time; the read is a
-        // volatile one for that.
+        // SAFETY: By the contract of this function. Hardware and other CPUs change entries at any time, so the read is
+        // volatile.
         let raw = unsafe { entry.read_volatile() };
         Self::read_barrier();
         raw
     }
 
-    /// Makes a full barrier of an atomic operation that has succeeded. The kernel's operations that return a value are
-    /// one (`Documentation/atomic_t.txt`); those of Rust are none on most architectures, not even `SeqCst`. Called
-    /// after references were taken and before the entries are read again.
+    /// Makes a full barrier of an atomic operation that has succeeded. The kernel's atomic operations that return a
+    /// value are full barriers (`Documentation/atomic_t.txt`). On most architectures Rust's atomic operations are not,
+    /// not even with `SeqCst`. Called after references were taken and before the entries are re-read.
     #[doc(alias = "smp_mb__after_atomic")]
     #[inline(always)]
     fn after_atomic() {
@@ -87,7 +88,7 @@ pub(crate) trait Arch {
         fence(Ordering::Acquire);
     }
 
-    /// A counter that runs on, for measuring. Called twice for each window.
+    /// Reads a counter that never stops, for measuring time. Called twice for each window.
     #[doc(alias = "get_cycles")]
     #[inline(always)]
     fn cycles() -> u64 {
@@ -95,17 +96,17 @@ pub(crate) trait Arch {
         unsafe { raw::rust_gup_get_cycles() }
     }
 
-    /// Its rate in kHz, or 0 if the kernel does not tell.
+    /// Returns the rate of that counter in kHz, or 0 if the kernel does not tell it.
     fn cycles_khz() -> u64 {
         0
     }
 
-    /// Adds to counter `index` of this CPU; `counters` is what `rust_gup_counters_base()` says. Called several times
-    /// for each request.
+    /// Adds `n` to counter `index` of this CPU. `counters` is the result of `rust_gup_counters_base()`. Called several
+    /// times for each request.
     ///
     /// # Safety
     ///
-    /// There is a counter of this index.
+    /// `counters` is that result, and a counter with this index exists.
     #[inline(always)]
     unsafe fn this_cpu_add(_counters: usize, index: usize, n: u64) {
         // SAFETY: By the contract of this function.

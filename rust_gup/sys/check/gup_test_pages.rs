@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel says about pages that are held.
+//! Questions to the kernel about held pages, for the assertions of `gup_test/`.
 
 use core::marker::PhantomData;
 
@@ -37,7 +37,7 @@ pub(crate) struct HeldPage<'a> {
 }
 
 impl<K: RefKind> HeldPages<K> {
-    /// The pages one by one.
+    /// Returns the pages one by one.
     pub(crate) fn pages(&self) -> impl Iterator<Item = HeldPage<'_>> {
         let memory_map = MemoryMap::get();
         self.runs().flat_map(move |run| {
@@ -51,19 +51,19 @@ impl<K: RefKind> HeldPages<K> {
 }
 
 impl HeldPage<'_> {
-    /// Whether it is the zero page, which is not counted when it is pinned (`mm/gup.c:540`).
+    /// Returns whether this is a zero page. Its pins are not counted (`mm/gup.c:540`).
     pub(crate) fn is_zero(&self) -> bool {
         ZeroPages::get().has(self.page.folio())
     }
 
-    /// Whether it counts as pinned.
+    /// Returns whether the kernel takes the folio of the page for pinned.
     #[doc(alias = "folio_maybe_dma_pinned")]
     pub(crate) fn maybe_dma_pinned(&self) -> bool {
         // SAFETY: The folio is held.
         unsafe { raw::rust_gup_folio_maybe_dma_pinned(self.page.folio().as_ptr()) }
     }
 
-    /// Whether it may stay pinned for long where it lies.
+    /// Returns whether the page may stay pinned for long where it lies.
     #[doc(alias = "folio_is_longterm_pinnable")]
     pub(crate) fn is_longterm_pinnable(&self) -> bool {
         with_irqs_off(|irqs_off| {
@@ -72,7 +72,7 @@ impl HeldPage<'_> {
         })
     }
 
-    /// Writes what is known about it to the kernel's log.
+    /// Writes the state of the page to the kernel's log.
     #[doc(alias = "dump_page")]
     pub(crate) fn dump(&self, why: &'static CStr) {
         // SAFETY: The page is held, and the text ends in a zero byte.
@@ -80,7 +80,7 @@ impl HeldPage<'_> {
     }
 }
 
-/// Warns: with a stack in the kernel's log, and by the taint of the kernel.
+/// Warns: writes a stack trace to the kernel's log, and taints the kernel.
 #[doc(alias = "WARN")]
 pub(crate) fn warn(text: &'static CStr) {
     // SAFETY: The text ends in a zero byte.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looking at the counts of pages, to compare what two engines did to them.
+//! Reading the counts of pages, for the comparison of what two engines did to them (`gup/compare.rs`).
 
 use core::{
     ptr::NonNull,
@@ -36,7 +36,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Of no folio.
+    /// The counts if there is no folio.
     pub(crate) const NONE: Self = Self { refs: 0, pins: 0 };
 
     fn read(folio: FolioPtr, state: State) -> Self {
@@ -51,15 +51,15 @@ impl Counts {
     }
 }
 
-/// Reads counts and the referenced flag, of a folio that several pages in a row belong to once: others may change them
-/// meanwhile, and what is compared shall be of one moment.
+/// Reads the counts and the referenced flag of folios. If several pages in a row belong to the same folio, its counts
+/// are read only once: others may change them meanwhile, and the compared values must be from one moment.
 pub(crate) struct Inspector {
     memory_map: MemoryMap,
     last: Option<(FolioPtr, (Counts, bool))>,
 }
 
 impl Inspector {
-    /// Nothing was read yet.
+    /// Returns an inspector that has read nothing yet.
     pub(crate) fn new() -> Self {
         Self {
             memory_map: MemoryMap::get(),
@@ -67,8 +67,9 @@ impl Inspector {
         }
     }
 
-    /// The counts of the folio that a frame belongs to now and whether it is referenced, or nothing if there is no such
-    /// frame. Of a folio that is not held they may be anything.
+    /// Returns the counts of the folio that a frame belongs to now, and whether its referenced flag is set. If the
+    /// frame does not exist, the result is [`Counts::NONE`] and `false`. The counts of a folio that is not held may be
+    /// anything.
     pub(crate) fn look(&mut self, pfn: Pfn) -> (Counts, bool) {
         // SAFETY: Always safe to call.
         if unsafe { raw::rust_gup_pfn_is_online(pfn.as_u64() as usize) } {
@@ -98,11 +99,11 @@ impl Inspector {
 ///
 /// # Invariants
 ///
-/// Owns one reference on the map.
+/// Owns one reference on the page map.
 struct DeviceMemory(NonNull<bindings::dev_pagemap>);
 
 impl DeviceMemory {
-    /// That of a frame, if it is one of device memory.
+    /// Takes a reference on the page map of a frame, if the frame is device memory.
     #[doc(alias = "get_dev_pagemap")]
     fn of(pfn: Pfn) -> Option<Self> {
         // SAFETY: Always safe to call, in process context.
@@ -119,7 +120,7 @@ impl Drop for DeviceMemory {
     }
 }
 
-/// Clears the referenced flag of all folios, so that what the next engine does to it can be seen.
+/// Clears the referenced flag of all folios, so that the next engine's effect on it can be seen.
 pub(crate) fn clear_referenced<K: RefKind>(pages: &HeldPages<K>) {
     let memory_map = MemoryMap::get();
     for run in pages.runs() {

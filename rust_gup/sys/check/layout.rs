@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether two compilers agree about the kernel's structures.
+//! The check that two compilers agree about the kernel's structures, when the module is loaded.
 
 use kernel::prelude::*;
 
 use crate::sys::raw;
 
-/// Where clang, through bindgen, says that the fields lie that the walk reads; in the order of `rust_gup_layout`.
+/// The offsets of the fields that the walk reads, as clang saw them through bindgen, in the order of `rust_gup_layout`.
 const LAYOUT: [usize; raw::NR_LAYOUT] = [
     raw::SIZEOF_PAGE,
     raw::PAGE_FLAGS,
@@ -24,11 +24,11 @@ const LAYOUT: [usize; raw::NR_LAYOUT] = [
     raw::MM_WRITE_PROTECT_SEQ,
 ];
 
-/// Asks the compiler that built the kernel.
+/// Compares these offsets with those that the kernel's compiler saw.
 ///
 /// # Errors
 ///
-/// `ENOEXEC` if it says something else: the walk would read fields where they are not.
+/// `ENOEXEC` if they differ: the walk would read fields at wrong offsets.
 pub(crate) fn check() -> Result {
     // SAFETY: A constant of `helpers.c`, and a function that is always safe to call.
     let agree = unsafe {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What only checks: the layout of the kernel's structures when the module is loaded, what two engines did to pages
-//! (`gup/compare.rs`), and what pins promise (`gup_test/`).
+//! Checks only: the layout of the kernel's structures when the module is loaded, the counts of pages after two engines
+//! (`gup/compare.rs`), and the assertions about pinned pages (`gup_test/`).
 
 pub(crate) mod gup_test_pages;
 pub(crate) mod inspect;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Structures of the ABI, to and from user space.
+//! Copying the structures of the ABI from and to user space.
 
 use core::mem::size_of;
 
@@ -19,18 +19,19 @@ use crate::uapi::*;
 ///
 /// # Safety
 ///
-/// It consists of integers without padding between them, so that all its bytes may be read, and any may be written.
+/// The type consists of integers without padding between them: all its bytes may be read, and bytes of any value may be
+/// written.
 pub(crate) unsafe trait Abi: Copy + Default {
-    /// The size that it had when it was first published: no caller has a smaller one.
+    /// The size of the structure when it was first published. No caller has a smaller one.
     const FIRST_SIZE: usize = size_of::<Self>();
 
-    /// Its bytes.
+    /// Returns the bytes of the structure.
     fn bytes(&self) -> &[u8] {
         // SAFETY: By the contract of the trait, all bytes are initialised.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
 
-    /// Its bytes, to be written.
+    /// Returns the bytes of the structure, for writing.
     fn bytes_mut(&mut self) -> &mut [u8] {
         let bytes = core::ptr::from_mut(self).cast();
         // SAFETY: By the contract of the trait, all bytes are initialised and any value is valid.
@@ -38,8 +39,8 @@ pub(crate) unsafe trait Abi: Copy + Default {
     }
 }
 
-/// Says of how many 64-bit fields each structure consists, and by how many it has grown; fields of 32 bits come in
-/// pairs.
+/// Declares the number of 64-bit fields of each structure, and by how many it has grown. A pair of 32-bit fields counts
+/// as one.
 macro_rules! abi {
     ($($name:ident = $nr_u64s:expr $(=> grown by $nr_more:literal)?;)*) => {
         $(
@@ -69,11 +70,11 @@ fn user_slice(addr: usize, len_bytes: usize) -> UserSlice {
     UserSlice::new(UserPtr::from_addr(addr), len_bytes)
 }
 
-/// Reads a structure that the caller says has `user_size` bytes: fields beyond that are zero.
+/// Reads a structure that has `user_size` bytes, as the caller says. Fields beyond these bytes are zero.
 ///
 /// # Errors
 ///
-/// `EFAULT` if it cannot be read, `E2BIG` if bytes beyond what is known are not zero.
+/// `EFAULT` if the structure cannot be read, `E2BIG` if bytes beyond the known fields are not zero.
 #[doc(alias = "copy_struct_from_user")]
 pub(crate) fn read_struct<T: Abi>(addr: usize, user_size: usize) -> Result<T> {
     let mut value = T::default();
@@ -92,7 +93,7 @@ pub(crate) fn read_struct<T: Abi>(addr: usize, user_size: usize) -> Result<T> {
     Ok(value)
 }
 
-/// Writes a structure to a caller that has room for `user_size` bytes, and zeroes what it has room for beyond that.
+/// Writes a structure to a caller that has room for `user_size` bytes, and zeroes the rest of the room.
 ///
 /// # Errors
 ///

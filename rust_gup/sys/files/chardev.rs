@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A misc device.
+//! A misc device, whose open files serve ioctls.
 //!
-//! The kernel crate's `MiscDevice` of Linux 7.2 leaves `file_operations.owner` empty, so that the module could be
-//! removed under an open file. Until no supported kernel has that mistake the registration is made here.
+//! In Linux 7.2 the kernel crate's `MiscDevice` leaves `file_operations.owner` empty, so the module could be removed
+//! while a file is open. This file registers the device itself until no supported kernel has that bug.
 
 use core::marker::PhantomData;
 
@@ -20,7 +20,7 @@ use super::ioctl_file::{
     IoctlFile, //
 };
 
-/// A device node `/dev/NAME` that exists as long as this value. What its open files do is `T`'s.
+/// A device node `/dev/NAME` that exists as long as this value. `T` serves its open files.
 ///
 /// # Invariants
 ///
@@ -70,7 +70,7 @@ impl<T: IoctlFile> Registration<T> {
 #[pinned_drop]
 impl<T: IoctlFile> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the invariant it is registered. No file is open: each holds the module.
+        // SAFETY: By the invariant the device is registered. No file is open, because each open file holds the module.
         unsafe { bindings::misc_deregister(self.misc.get()) };
     }
 }

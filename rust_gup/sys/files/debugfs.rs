@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A file in debugfs.
+//! A file in debugfs that serves ioctls.
 //!
-//! The kernel crate's debugfs knows files that are read and written, and none that serve ioctls.
+//! The kernel crate has debugfs files for reading and writing, but none that serve ioctls.
 
 use core::marker::PhantomData;
 
@@ -18,11 +18,11 @@ use super::ioctl_file::{
     IoctlFile, //
 };
 
-/// A file in the root of debugfs that exists as long as this value. What its open files do is `T`'s.
+/// A file in the root of debugfs that exists as long as this value. `T` serves its open files.
 ///
 /// # Invariants
 ///
-/// `dentry` is that of the file, which refers to `fops`.
+/// `dentry` belongs to the file, and the file refers to `fops`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct File<T: IoctlFile> {
     #[pin]
@@ -31,18 +31,18 @@ pub(crate) struct File<T: IoctlFile> {
     open_file: PhantomData<T>,
 }
 
-// SAFETY: Removing is possible from any thread, and nothing else can be done with it.
+// SAFETY: Any thread may remove the file, and nothing else can be done with it.
 unsafe impl<T: IoctlFile> Send for File<T> {}
 // SAFETY: A shared reference to it gives access to nothing.
 unsafe impl<T: IoctlFile> Sync for File<T> {}
 
 impl<T: IoctlFile> File<T> {
-    /// Makes the file, with mode `mode`.
+    /// Creates the file with mode `mode`.
     ///
     /// # Errors
     ///
-    /// `EEXIST` if there is one of this name, `ENODEV` if the kernel is built without debugfs, `EPERM` if it was booted
-    /// with it switched off, `ENOMEM`.
+    /// `EEXIST` if a file of this name exists, `ENODEV` if the kernel is built without debugfs, `EPERM` if debugfs was
+    /// switched off at boot, `ENOMEM`.
     pub(crate) fn new(
         module: &'static ThisModule,
         name: &'static CStr,
@@ -67,8 +67,8 @@ unsafe fn create(
     fops: *const bindings::file_operations,
 ) -> Result<*mut bindings::dentry> {
     let (root, data) = (core::ptr::null_mut(), core::ptr::null_mut());
-    // "Unsafe" says that debugfs does not guard each operation against the removal of the file. There is none while it
-    // is open: the owner of the operations stays. The guarded kind knows no `compat_ioctl`.
+    // "Unsafe" means that debugfs does not guard each operation against the removal of the file. Nobody removes an open
+    // file, because it holds the owner of the operations. The guarded kind does not support `compat_ioctl`.
     // SAFETY: The name ends in a zero byte; the rest is as for this function.
     kernel::error::from_err_ptr(unsafe {
         bindings::debugfs_create_file_unsafe(name.as_char_ptr(), mode, root, data, fops)
@@ -90,7 +90,7 @@ unsafe fn create(
 #[pinned_drop]
 impl<T: IoctlFile> PinnedDrop for File<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the invariant. No file is open: each holds the module.
+        // SAFETY: By the invariant. No file is open, because each open file holds the module.
         #[cfg(CONFIG_DEBUG_FS)]
         unsafe {
             bindings::debugfs_remove(self.dentry)

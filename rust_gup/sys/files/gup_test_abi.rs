@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The structures of `mm/gup_test.h`. The kernel does not export that header, and a tree of headers has it not.
+//! The structures of `mm/gup_test.h`. The kernel does not export that header, and packages of kernel headers do not
+//! contain it.
 
 use core::mem::size_of;
 
 use super::abi::Abi;
 
-/// How many pages `DUMP_USER_PAGES_TEST` dumps at most.
+/// The most pages that `DUMP_USER_PAGES_TEST` dumps.
 pub(crate) const MAX_PAGES_TO_DUMP: usize = 8;
 
 /// `struct gup_test`.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct GupTest {
-    /// How long it took to take the pages.
+    /// Out: how long it took to take the pages.
     pub(crate) get_delta_usec: u64,
-    /// How long it took to release them.
+    /// Out: how long it took to release the pages.
     pub(crate) put_delta_usec: u64,
     pub(crate) addr: u64,
-    /// In: how many bytes. Out: how many bytes were asked for before it ended.
+    /// In: number of bytes. Out: number of bytes that were asked for before the test ended.
     pub(crate) size: u64,
     pub(crate) nr_pages_per_call: u32,
     /// `FOLL_` flags.
@@ -40,9 +41,9 @@ pub(crate) struct PinLongtermTest {
 }
 
 const _: () = assert!(size_of::<GupTest>() == 80 && size_of::<PinLongtermTest>() == 24);
-// SAFETY: Integers only, and the size leaves no room for padding but that which has a name.
+// SAFETY: Both have integers only, and their sizes leave no room for padding besides the fields `padding`.
 unsafe impl Abi for GupTest {}
 // SAFETY: As above.
 unsafe impl Abi for PinLongtermTest {}
-// SAFETY: An integer. `PIN_LONGTERM_TEST_READ` has no structure.
+// SAFETY: An integer has no padding. (`PIN_LONGTERM_TEST_READ` takes an integer instead of a structure.)
 unsafe impl Abi for u64 {}

@@ -8,16 +8,16 @@ use kernel::{
     ThisModule, //
 };
 
-/// An open file.
+/// An open file that serves ioctls.
 pub(crate) trait IoctlFile: Send + Sync + Sized + 'static {
-    /// Opens it.
+    /// Opens the file.
     fn open() -> Result<Pin<KBox<Self>>>;
 
-    /// Serves an ioctl. Process context; several may run at a time.
+    /// Serves an ioctl. Called in process context; several calls may run at the same time.
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
 }
 
-/// The operations of files that are open as `T`. As long as one is, `module` stays.
+/// Returns the operations of files that open as `T`. Each open file holds `module`.
 pub(super) fn file_operations<T: IoctlFile>(
     module: &'static ThisModule,
 ) -> bindings::file_operations {
@@ -38,7 +38,8 @@ extern "C" fn open<T: IoctlFile>(_inode: *mut bindings::inode, file: *mut bindin
             // SAFETY: The value stays pinned: it is only ever accessed through shared references, and dropped in
             // place by `release()`.
             let open_file = KBox::into_raw(unsafe { Pin::into_inner_unchecked(open_file) });
-            // SAFETY: The file is being opened, nobody else accesses it yet. What misc_open() left here is not needed.
+            // SAFETY: The file is being opened, so nobody else accesses it yet. The value that misc_open() left in the
+            // field is not needed.
             unsafe { (*file).private_data = open_file.cast() };
             0
         }

@@ -23,7 +23,7 @@ use crate::{
     walk::RefKind, //
 };
 
-/// Which way a copy goes.
+/// The direction of a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From the pages to the buffer.
@@ -43,14 +43,14 @@ pub(crate) struct Buffer<'a> {
 /// The bytes of `Kernel` are valid for the copies that the buffer was made for.
 #[derive(Clone, Copy)]
 enum Memory {
-    /// At an address of user space, which is checked when it is accessed.
+    /// A buffer of user space, by its address. The address is checked when it is accessed.
     User(u64),
-    /// That many bytes of the kernel.
+    /// A buffer of the kernel, by its address and its length in bytes.
     Kernel(*mut u8, usize),
 }
 
 impl Buffer<'_> {
-    /// A buffer of the current process.
+    /// Returns a buffer of the current process.
     pub(crate) fn user(addr: u64) -> Self {
         Self {
             memory: Memory::User(addr),
@@ -58,11 +58,11 @@ impl Buffer<'_> {
         }
     }
 
-    /// A buffer of the kernel.
+    /// Returns a buffer of the kernel.
     ///
     /// # Safety
     ///
-    /// The bytes are valid, for writing if they are copied to and for reading if they are copied from.
+    /// The bytes are valid: for writing if a copy writes to the buffer, for reading if it reads from the buffer.
     pub(crate) unsafe fn kernel(bytes: *mut u8, len_bytes: usize) -> Self {
         // INVARIANT: By the contract of this function.
         Self {
@@ -75,13 +75,13 @@ impl Buffer<'_> {
 impl<K: RefKind> HeldPages<K> {
     /// Copies `len_bytes` bytes between the pages, from byte `offset` of the first page on, and the buffer.
     ///
-    /// Goes through the kernel's mapping of the pages. Their owner, other CPUs and devices may access them meanwhile,
-    /// so there is no reference to their contents, only copies of bytes. May sleep.
+    /// The copy goes through the kernel's mapping of the pages. Their owner, other CPUs and devices may access them
+    /// meanwhile. So no Rust reference to their contents exists; only bytes are copied. May sleep.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if the buffer is not accessible; some bytes may have been copied then. `EINVAL` if there are not that
-    /// many bytes. `EINTR` if the task was killed.
+    /// `EFAULT` if the buffer is not accessible, `EINVAL` if the pages or the buffer have fewer bytes, `EINTR` if the
+    /// task was killed. Some bytes may have been copied before the error.
     pub(crate) fn copy(
         &self,
         direction: Direction,
@@ -91,7 +91,7 @@ impl<K: RefKind> HeldPages<K> {
     ) -> Result {
         match buffer.memory {
             Memory::Kernel(_, room_bytes) if len_bytes > room_bytes => return Err(EINVAL),
-            // No address that there is on 32 bits.
+            // On 32 bits there is no such address.
             Memory::User(user) if usize::try_from(user).is_err() => return Err(EFAULT),
             _ => {}
         }
@@ -133,8 +133,8 @@ impl<K: RefKind> HeldPages<K> {
 
 /// # Safety
 ///
-/// The page is held, and `offset + len_bytes` is at most its size; a buffer of the kernel has `buffer_offset +
-/// len_bytes` bytes.
+/// The page is held, and `offset + len_bytes` is at most its size; a buffer of the kernel has at least
+/// `buffer_offset + len_bytes` bytes.
 unsafe fn copy_within_page(
     direction: Direction,
     page: PagePtr,
@@ -147,8 +147,8 @@ unsafe fn copy_within_page(
     let mapped = unsafe { bindings::kmap_local_page(page.as_ptr()) };
     let bytes = mapped.cast::<u8>().wrapping_add(offset);
     // SAFETY: `bytes` is valid for `len_bytes` by the contract. So is a buffer of the kernel, by the contract and the
-    // invariant; an address of user space is checked by the callee. The owner of the page may access it meanwhile:
-    // memcpy() of the kernel, as a function of another language, has no opinion about that.
+    // invariant; an address of user space is checked by the callee. The owner of the page may access it meanwhile. The
+    // kernel's memcpy() is a C function, so Rust's rules for such accesses do not apply.
     let nr_not_copied = unsafe {
         match memory {
             Memory::User(user) => {

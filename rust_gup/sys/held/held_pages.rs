@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that are held.
+//! The list of held pages.
 
 use core::marker::PhantomData;
 
@@ -22,42 +22,42 @@ use crate::{
     },
 };
 
-/// Runs in one piece of memory: 4 KiB, so that no allocation of a higher order is needed.
+/// The number of runs in one piece of a list. A piece takes 4 KiB, so that no allocation of a higher order is needed.
 const CHUNK_RUNS: usize = 512;
 
 /// Pages that are held with references of kind `K`, in the order of their addresses.
 ///
-/// The list is kept in pieces that are allocated when they are needed, so it costs memory in proportion to what was
-/// taken and not to what was asked; for a single run nothing is allocated. Dropping it releases the pages.
+/// The list consists of pieces that are allocated when they are needed. So it costs memory for the pages taken and not
+/// for the pages asked for. A single run needs no allocation. Dropping the list releases the pages.
 ///
 /// # Invariants
 ///
-/// - Each page of each run carries one reference of kind `K` that belongs to this value; the zero page carries none
-///   where it is pinned.
-/// - If one of them is device memory, `has_device` is set. Each page of device memory also carries one reference on its
-///   page map, and no run has pages of two page maps, or of one and of none.
-/// - The runs are those of `chunks[..current]`, all full, the first `used` of `chunks[current]`, and `last`, if it is
-///   not empty. If it is, there are no others.
+/// - Each page of each run carries one reference of kind `K` that belongs to this value; a zero page that is pinned
+///   carries none.
+/// - If one of the pages is device memory, `has_device` is set. Each page of device memory also carries one reference
+///   on its page map. No run has pages of two page maps, or pages with and pages without a page map.
+/// - The runs are all runs of `chunks[..current]`, which are full, the first `used` of `chunks[current]`, and `last` if
+///   it is not empty. If `last` is empty, the list has no runs.
 pub(crate) struct HeldPages<K: RefKind> {
     chunks: KVVec<KVec<Run>>,
     current: usize,
     used: usize,
-    /// May still grow.
+    /// The last run, which may still grow.
     last: Run,
     nr_pages: u64,
     has_device: bool,
     kind: PhantomData<K>,
 }
 
-/// What was written to a list.
+/// The pages that were written to a list.
 pub(in crate::sys) struct Written {
-    /// How many pages.
+    /// How many they are.
     pub(in crate::sys) nr_pages: u64,
     /// Whether one of them is device memory.
     pub(in crate::sys) has_device: bool,
 }
 
-/// Where a list ended at some time.
+/// The end of a list at an earlier time.
 pub(in crate::sys) struct Mark {
     current: usize,
     used: usize,
@@ -65,8 +65,8 @@ pub(in crate::sys) struct Mark {
     nr_pages: u64,
 }
 
-/// The runs of a list, in pieces. A type of its own, since the symbols of what iterators are combined to get so long
-/// that the kernel's tools refuse them.
+/// Iterates over the runs of a list, piece by piece. This is a type of its own, because the symbols of combined
+/// iterators get so long that the kernel's tools refuse them.
 struct Slices<'a> {
     chunks: &'a [KVec<Run>],
     nr_full: usize,
@@ -92,7 +92,7 @@ impl<'a> Iterator for Slices<'a> {
 }
 
 impl<K: RefKind> HeldPages<K> {
-    /// No pages.
+    /// Returns an empty list.
     pub(crate) const fn new() -> Self {
         Self {
             chunks: KVVec::new(),
@@ -105,18 +105,18 @@ impl<K: RefKind> HeldPages<K> {
         }
     }
 
-    /// How many pages.
+    /// Returns the number of pages.
     #[inline(always)]
     pub(crate) fn nr_pages(&self) -> u64 {
         self.nr_pages
     }
 
-    /// In how many runs.
+    /// Returns the number of runs.
     pub(crate) fn nr_runs(&self) -> usize {
         self.slices().map(|runs| runs.len()).sum()
     }
 
-    /// The runs, in pieces.
+    /// Returns the runs, piece by piece.
     #[inline(always)]
     fn slices(&self) -> Slices<'_> {
         Slices {
@@ -132,7 +132,7 @@ impl<K: RefKind> HeldPages<K> {
         self.slices().flatten().copied()
     }
 
-    /// How much memory the list takes.
+    /// Returns how much memory the list takes, in bytes.
     pub(crate) fn bookkeeping_bytes(&self) -> usize {
         let runs: usize = self.chunks.iter().map(|c| c.capacity()).sum();
         runs.wrapping_add(1)
@@ -157,7 +157,7 @@ impl<K: RefKind> HeldPages<K> {
         } else {
             self.current.wrapping_add(1)
         };
-        // One may be left from an earlier use of this list.
+        // A piece may be left from an earlier use of this list.
         if next == self.chunks.len() {
             let nr_runs = (CHUNK_RUNS as u64).min(nr_wanted).max(1) as usize;
             let chunk = KVec::from_elem(Run::EMPTY, nr_runs, GFP_KERNEL_ACCOUNT)?;
@@ -169,13 +169,13 @@ impl<K: RefKind> HeldPages<K> {
         Ok(())
     }
 
-    /// Calls `f` with a writer for the room that there is. What `f` writes belongs to the list from then on; `f`
-    /// returns what that is. Returns where the list ended before.
+    /// Calls `f` with a writer for the free room of the list. The pages that `f` writes become part of the list; `f`
+    /// returns how many they are. Returns where the list ended before.
     ///
     /// # Safety
     ///
-    /// For each page that it writes, `f` hands over one reference of kind `K`; for each page of device memory, which it
-    /// writes as such, one on its page map.
+    /// For each page that it writes, `f` hands over one reference of kind `K`. It writes pages of device memory as
+    /// such, and for each of them also hands over one reference on its page map.
     #[inline(always)]
     pub(in crate::sys) unsafe fn write_with(
         &mut self,
@@ -203,24 +203,24 @@ impl<K: RefKind> HeldPages<K> {
         mark
     }
 
-    /// Releases what came after `mark`.
+    /// Releases the pages that were added after `mark`.
     ///
     /// # Safety
     ///
-    /// `mark` is of the last call of [`write_with()`](Self::write_with) on this list.
+    /// `mark` was returned by the last call of [`write_with()`](Self::write_with) on this list.
     #[doc(alias = "gup_fast_unpin_user_pages")]
     #[cold]
     pub(in crate::sys) unsafe fn release_since(&mut self, mark: Mark) {
         let mut releaser = Releaser::new();
         let full = self.chunks.iter().take(mark.current);
         let nr_runs = full.map(|chunk| chunk.len()).sum::<usize>() + mark.used;
-        // The first of the runs may have been there, shorter.
+        // The first of these runs may have been in the list at the mark, with fewer pages.
         let mut nr_keep = mark.last.nr_pages();
         for run in self.runs().skip(nr_runs) {
             let nr_new = run.nr_pages().wrapping_sub(nr_keep);
             if nr_new != 0 {
                 let new = Run::new(run.first().add(nr_keep), nr_new);
-                // SAFETY: By the invariant; the list ends before these pages below.
+                // SAFETY: By the invariant; below, the list is made to end before these pages.
                 unsafe {
                     with_page_map_let_go(new, |new| {
                         releaser.release::<K>(new, Contents::Unchanged);
@@ -240,16 +240,16 @@ impl<K: RefKind> HeldPages<K> {
     ///
     /// # Safety
     ///
-    /// The caller hands over one reference of kind `K` on the page, also if this fails, in which case it is released.
+    /// The caller hands over one reference of kind `K` on the page. If the call fails, it releases the reference.
     pub(in crate::sys) unsafe fn push(&mut self, pfn: Pfn, nr_wanted: u64) -> Result {
         let run = Run::new(pfn, 1);
-        // SAFETY: The reference on the page is the caller's.
+        // SAFETY: The caller owns the reference on the page.
         let map = unsafe { PageMap::hold(run) };
-        // There may be room even if it cannot be made, as for a page that follows on the last run.
+        // The page may have room even if none can be made, for example if it continues the last run.
         let _ = self.make_room(nr_wanted);
         let mut done = false;
         if let Ok(map) = map {
-            // SAFETY: The one page that is written is handed over, and the reference on its page map.
+            // SAFETY: The references on the one page that is written, and on its page map, are handed over.
             unsafe {
                 self.write_with(|writer| {
                     done = match map {
@@ -266,7 +266,7 @@ impl<K: RefKind> HeldPages<K> {
         if done {
             return Ok(());
         }
-        // SAFETY: The page is not in the list, nor is the reference on its page map.
+        // SAFETY: The page is not in the list, and the reference on its page map does not belong to the list.
         unsafe {
             Releaser::new().release::<K>(run, Contents::Unchanged);
             if let Ok(Some(map)) = map {
@@ -276,14 +276,14 @@ impl<K: RefKind> HeldPages<K> {
         Err(map.err().unwrap_or(ENOMEM))
     }
 
-    /// Writes the pages out one by one, as callers of `mm/gup.c` get them.
+    /// Writes a pointer to each page to `array`, as callers of `mm/gup.c` get them.
     pub(crate) fn write_pages(&self, array: &mut PageArray) {
         array.fill(self.slices());
     }
 
-    /// Releases all pages. The memory of the list stays, for the next use.
+    /// Releases all pages. The list keeps its memory for the next use.
     ///
-    /// In process context; sleeps if the pages were written to.
+    /// Must be called in process context. May sleep if the pages were written to.
     #[inline(always)]
     pub(crate) fn release(&mut self, contents: Contents) {
         if self.has_device {
@@ -302,7 +302,7 @@ impl<K: RefKind> HeldPages<K> {
         self.nr_pages = 0;
     }
 
-    /// As [`release()`](Self::release), with the kernel's functions.
+    /// Releases all pages like [`release()`](Self::release), but with the kernel's functions.
     #[doc(alias("unpin_user_page_range_dirty_lock", "folio_put_refs"))]
     #[inline(always)]
     pub(crate) fn release_with_kernel(&mut self) {
@@ -324,7 +324,7 @@ impl<K: RefKind> HeldPages<K> {
         self.nr_pages = 0;
     }
 
-    /// Releases all pages with `release`, and lets go of the page maps of those that are device memory.
+    /// Releases all pages with `release`, and gives back the references on the page maps of device memory.
     #[cold]
     #[inline(never)]
     fn release_with_device(&mut self, release: impl Fn(&mut Releaser, Run)) {
@@ -341,11 +341,11 @@ impl<K: RefKind> HeldPages<K> {
         self.has_device = false;
     }
 
-    /// Releases the runs but the last one, which has to follow.
+    /// Releases all runs but the last one. The caller has to release that one next.
     #[inline(never)]
     fn release_chunks(&mut self, contents: Contents) {
         let mut releaser = Releaser::new();
-        // Asked here, and not of each run.
+        // The test is made once here, and not for each run.
         if contents == Contents::Written {
             // SAFETY: The runs are no part of the list any more.
             self.empty_chunks(|run| unsafe { releaser.release::<K>(run, Contents::Written) });
@@ -355,7 +355,7 @@ impl<K: RefKind> HeldPages<K> {
         }
     }
 
-    /// The same with the kernel's functions.
+    /// Releases all runs but the last one, with the kernel's functions.
     #[inline(never)]
     fn release_chunks_with_kernel(&mut self) {
         let releaser = Releaser::new();
@@ -363,7 +363,7 @@ impl<K: RefKind> HeldPages<K> {
         self.empty_chunks(|run| unsafe { releaser.release_with_kernel::<K>(run) });
     }
 
-    /// Hands the runs but the last one to `take`, one by one.
+    /// Removes all runs but the last one from the list, and hands each of them to `take`.
     #[inline(always)]
     fn empty_chunks(&mut self, mut take: impl FnMut(Run)) {
         let (current, used) = (self.current, self.used);
@@ -381,11 +381,12 @@ impl<K: RefKind> HeldPages<K> {
     }
 }
 
-/// Lets go of the page map that the pages of `run` hold, if they are device memory, after `release` has released them.
+/// Releases the pages of `run` with `release`. If they are device memory, gives back their references on the page map
+/// afterwards.
 ///
 /// # Safety
 ///
-/// They hold it, and are referenced.
+/// The pages are referenced. If they are device memory, they hold their page map.
 unsafe fn with_page_map_let_go(run: Run, release: impl FnOnce(Run)) {
     // SAFETY: As for this function.
     let map = unsafe { PageMap::of(run) };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `RLIMIT_MEMLOCK`, and what counts against it.
+//! The charge of held pages against `RLIMIT_MEMLOCK`.
 
 use core::{
     ptr::NonNull,
@@ -24,7 +24,7 @@ use crate::sys::{
     raw, //
 };
 
-/// How many pages the current task may lock, or `None` if it has `CAP_IPC_LOCK`, so that nothing limits it.
+/// Returns how many pages the current task may lock, or `None` if it has `CAP_IPC_LOCK`, which lifts the limit.
 #[doc(alias("rlimit", "RLIMIT_MEMLOCK", "CAP_IPC_LOCK"))]
 pub(crate) fn limit_pages() -> Option<usize> {
     // SAFETY: Always safe to call in process context.
@@ -34,7 +34,7 @@ pub(crate) fn limit_pages() -> Option<usize> {
     }
 }
 
-/// A user, whose `locked_vm` counts all that its processes have locked: here, through io_uring, and so on.
+/// A user. Its `locked_vm` counts all pages that its processes have locked, through this module, io_uring, and so on.
 ///
 /// # Invariants
 ///
@@ -47,7 +47,7 @@ unsafe impl Send for User {}
 unsafe impl Sync for User {}
 
 impl User {
-    /// The user that the current task runs as, of this user namespace or another one.
+    /// Returns the user that the current task runs as, of this user namespace or another one.
     #[doc(alias("get_uid", "current_user"))]
     fn current() -> Option<Self> {
         // INVARIANT: The function takes a reference.
@@ -61,7 +61,7 @@ impl User {
         unsafe { AtomicIsize::from_ptr(raw::rust_gup_user_locked_vm(self.0.as_ptr()).cast()) }
     }
 
-    /// Adds `nr_pages`, unless that exceeds `limit`. Takes no lock.
+    /// Adds `nr_pages` to `locked_vm`, unless that exceeds `limit`. Takes no lock.
     #[doc(alias = "__io_account_mem")]
     fn try_charge(&self, nr_pages: usize, limit: usize) -> Result {
         let charged = self.locked_vm().fetch_update(Relaxed, Relaxed, |now| {
@@ -80,12 +80,12 @@ impl Drop for User {
     }
 }
 
-/// Pages that are charged: to the user that the current task ran as, which `RLIMIT_MEMLOCK` limits, and to its address
-/// space, where they show as `VmPin`. As io_uring does it (`io_account_mem()`): a task with `CAP_IPC_LOCK` is not
+/// A charge for pages: to the user that the task ran as, which `RLIMIT_MEMLOCK` limits, and to its address space, where
+/// the pages show as `VmPin`. The rules are those of io_uring (`io_account_mem()`): a task with `CAP_IPC_LOCK` is not
 /// limited, and its pages are not charged to the user.
 ///
-/// Dropping gives them back to the same two, in whichever task, and whether or not the process still exists. Nothing
-/// here takes a lock of an address space.
+/// Dropping the value gives the charge back to that user and that address space. Any task may do so, even if the
+/// process is gone. Nothing here takes a lock of an address space.
 ///
 /// # Invariants
 ///
@@ -115,7 +115,7 @@ impl LockedPages {
         Ok(Self { mm, user, nr_pages })
     }
 
-    /// Gives back all but `nr_pages`.
+    /// Gives back the charge for all but `nr_pages` pages.
     pub(crate) fn shrink_to(&mut self, nr_pages: usize) {
         let surplus = self.nr_pages.saturating_sub(nr_pages);
         if surplus == 0 {
@@ -136,7 +136,7 @@ impl Drop for LockedPages {
     }
 }
 
-/// `mm->pinned_vm`.
+/// Returns the counter `mm->pinned_vm`.
 fn pinned_vm(mm: &Mm) -> &AtomicI64 {
     // SAFETY: The `mm_struct` is valid as long as `mm`; the kernel accesses the field with atomic operations.
     unsafe { AtomicI64::from_ptr(raw::rust_gup_mm_pinned_vm(mm.as_raw()).cast()) }

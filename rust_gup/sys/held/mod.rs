@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that are held: the list of them, what is done with their contents, and what they are charged to.
+//! Held pages: the list of them, copies from and to them, and their charge.
 
 mod copy;
 mod held_pages;

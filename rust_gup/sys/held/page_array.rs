@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages as the callers of `mm/gup.c` get them.
+//! Pages as an array of pointers, which is how callers of `mm/gup.c` get them.
 
 use kernel::{
     bindings,
@@ -12,7 +12,7 @@ use crate::{
     walk::Run, //
 };
 
-/// An array of pages, as the kernel's functions fill it. What it names is held by somebody else.
+/// An array of pages, as the kernel's functions fill it. The array does not hold the pages; somebody else does.
 pub(crate) struct PageArray {
     pub(in crate::sys) pages: KVVec<*mut bindings::page>,
 }
@@ -21,18 +21,18 @@ pub(crate) struct PageArray {
 unsafe impl Send for PageArray {}
 
 impl PageArray {
-    /// Room for `nr_pages` pages. Returns `ENOMEM` if there is no memory for it.
+    /// Allocates room for `nr_pages` pages. Returns `ENOMEM` if there is no memory for it.
     pub(crate) fn new(nr_pages: usize) -> Result<Self> {
         let pages = KVVec::from_elem(core::ptr::null_mut(), nr_pages, GFP_KERNEL_ACCOUNT)?;
         Ok(Self { pages })
     }
 
-    /// Room for how many pages.
+    /// Returns how many pages the array has room for.
     pub(crate) fn capacity(&self) -> usize {
         self.pages.len()
     }
 
-    /// Writes the pages of `runs`, as many as there is room for.
+    /// Writes the pages of `runs` to the array, as many as it has room for.
     #[inline(always)]
     pub(super) fn fill<'a>(&mut self, runs: impl Iterator<Item = &'a [Run]>) {
         let memory_map = MemoryMap::get();
@@ -45,7 +45,7 @@ impl PageArray {
                 *slot = page.as_ptr();
                 page = page.nth(1);
             };
-            // In fours: half as many instructions.
+            // Four pages at a time take half as many instructions.
             let mut fours = slots.chunks_exact_mut(4);
             for four in fours.by_ref() {
                 four.iter_mut().for_each(&mut write);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's own flags for requests, for a caller who passes on what user space says.
+//! The kernel's own flags for requests, for callers that pass on flags from user space.
 
 use kernel::{
     bindings,
@@ -13,7 +13,7 @@ use crate::walk::{
     Rules, //
 };
 
-/// What the fast functions take (`mm/gup.c:3183`).
+/// Flags that the fast functions accept (`mm/gup.c:3183`).
 const FAST: u32 = bindings::FOLL_WRITE
     | bindings::FOLL_GET
     | bindings::FOLL_FORCE
@@ -22,7 +22,8 @@ const FAST: u32 = bindings::FOLL_WRITE
     | bindings::FOLL_PCI_P2PDMA
     | bindings::FOLL_HONOR_NUMA_FAULT;
 
-/// What all functions take together; the rest is internal (`INTERNAL_GUP_FLAGS`, `mm/internal.h:1332`) or nothing.
+/// Flags that at least one function accepts. The other bits are internal (`INTERNAL_GUP_FLAGS`, `mm/internal.h:1332`)
+/// or have no meaning.
 const PUBLIC: u32 = FAST
     | bindings::FOLL_DUMP
     | bindings::FOLL_NOWAIT
@@ -31,7 +32,7 @@ const PUBLIC: u32 = FAST
     | bindings::FOLL_SPLIT_PMD
     | bindings::FOLL_INTERRUPTIBLE;
 
-/// Flags that the slow path heeds and the fast walk does not, but for `PCI_P2PDMA`, as in `mm/gup.c`.
+/// Flags that the slow path obeys and the fast walk ignores, as in `mm/gup.c`. Only `PCI_P2PDMA` is obeyed by both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlowOnly(u32);
 
@@ -42,7 +43,7 @@ impl SlowOnly {
     /// Do not fault pages in.
     #[doc(alias = "FOLL_NOFAULT")]
     pub(crate) const NOFAULT: Self = Self(bindings::FOLL_NOFAULT);
-    /// Peer-to-peer memory too. Not for long.
+    /// Take peer-to-peer memory too. Not together with `FOLL_LONGTERM`.
     #[doc(alias = "FOLL_PCI_P2PDMA")]
     pub(crate) const PCI_P2PDMA: Self = Self(bindings::FOLL_PCI_P2PDMA);
     /// Let NUMA hints fault first.
@@ -54,19 +55,19 @@ impl SlowOnly {
         .and(Self::PCI_P2PDMA)
         .and(Self::HONOR_NUMA_FAULT);
 
-    /// These and those.
+    /// Returns these flags together with those of `other`.
     #[must_use]
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether these are among them.
+    /// Returns whether all flags of `other` are among these.
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 }
 
-/// `FOLL_` flags that the kernel takes for the kind of reference that they are for.
+/// `FOLL_` flags that the kernel accepts for their kind of reference.
 #[derive(Clone, Copy)]
 pub(crate) struct FollFlags(u32);
 
@@ -75,7 +76,8 @@ impl FollFlags {
     ///
     /// # Errors
     ///
-    /// `EINVAL` as the functions themselves, which warn besides: their callers are not user space.
+    /// `EINVAL` for flags that the functions themselves refuse. The functions also warn, because their callers are not
+    /// user space.
     #[doc(alias = "is_valid_gup_args")]
     pub(crate) fn slow<K: RefKind>(flags: u32) -> Result<Self> {
         let has = |flag| flags & flag != 0;
@@ -104,12 +106,12 @@ impl FollFlags {
         }
     }
 
-    /// These flags, not checked yet, and `FOLL_LONGTERM`.
+    /// Adds `FOLL_LONGTERM` to flags that are not checked yet.
     pub(crate) const fn and_longterm(flags: u32) -> u32 {
         flags | bindings::FOLL_LONGTERM
     }
 
-    /// The flags for a long-term pin.
+    /// Returns the flags for a long-term pin.
     pub(crate) const fn longterm(access: Access) -> Self {
         Self(Self::and_longterm(match access {
             Access::Read => 0,
@@ -117,8 +119,8 @@ impl FollFlags {
         }))
     }
 
-    /// The flags for these rules, which the kernel takes: `longterm` is for pins alone, and not for peer-to-peer
-    /// memory.
+    /// Returns the flags for these rules. The kernel accepts them, because `longterm` comes only with pins, and never
+    /// with peer-to-peer memory.
     pub(crate) fn new(rules: &Rules, slow_only: SlowOnly) -> Self {
         let mut flags = slow_only.0;
         if rules.access.is_write() {
@@ -130,7 +132,8 @@ impl FollFlags {
         Self(flags)
     }
 
-    /// What flags for the fast functions mean: the access, whether it is for long, and what the slow path is told.
+    /// Splits flags for the fast functions into the access, whether the pin is for long, and the flags for the slow
+    /// path.
     pub(crate) fn for_walk(self) -> (Access, bool, SlowOnly) {
         let access = if self.0 & bindings::FOLL_WRITE != 0 {
             Access::Write
@@ -141,7 +144,7 @@ impl FollFlags {
         (access, longterm, SlowOnly(self.0 & SlowOnly::ALL.0))
     }
 
-    /// The flags.
+    /// Returns the flags.
     pub(in crate::sys) fn bits(self) -> u32 {
         self.0
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's own functions: the slow path, and the fast one to compare with.
+//! The kernel's own functions: the slow path, and the fast functions to compare with.
 
 use core::{
     marker::PhantomData,
@@ -44,24 +44,24 @@ use crate::{
 /// The most pages that one call of a slow function is asked for.
 pub(crate) const SLOW_BATCH_MAX: usize = 512;
 
-/// Which of the kernel's functions.
+/// A function of the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Function {
     /// The slow path.
     #[doc(alias("get_user_pages_unlocked", "pin_user_pages_unlocked"))]
     Unlocked,
-    /// The fast one, which falls back to the slow path by itself.
+    /// The fast function, which falls back to the slow path by itself.
     #[doc(alias("get_user_pages_fast", "pin_user_pages_fast"))]
     Fast,
-    /// The one that never sleeps. The kernel exports none for pins.
+    /// The fast function that never sleeps. The kernel exports none for pins.
     #[doc(alias = "get_user_pages_fast_only")]
     FastOnly,
 }
 
 impl PageArray {
-    /// Calls one of the kernel's functions for `nr_pages` pages from `addr` on. Returns how many it took.
+    /// Calls one of the kernel's functions for `nr_pages` pages from `addr` on. Returns how many pages it took.
     ///
-    /// The caller owns a reference of kind `K` on each.
+    /// The caller then owns a reference of kind `K` on each of them.
     #[inline(always)]
     fn call<K: RefKind>(
         &mut self,
@@ -108,7 +108,7 @@ impl PageArray {
     ///
     /// # Errors
     ///
-    /// What the kernel's function returns.
+    /// The error of the kernel's function.
     #[doc(alias("get_user_pages_fast", "pin_user_pages_fast"))]
     #[inline(always)]
     pub(crate) fn take_fast<K: RefKind>(
@@ -128,8 +128,8 @@ impl PageArray {
     }
 }
 
-/// Pages that a function of the kernel has taken, as it left them. Dropping it releases them as a caller of that
-/// function does.
+/// Pages that a function of the kernel has taken, still in the array. Dropping the value releases them as a caller of
+/// that function does.
 ///
 /// # Invariants
 ///
@@ -141,17 +141,17 @@ pub(crate) struct HeldArray<'a, K: RefKind> {
 }
 
 impl<K: RefKind> HeldArray<'_, K> {
-    /// How many pages.
+    /// Returns the number of pages.
     #[inline(always)]
     pub(crate) fn nr_pages(&self) -> usize {
         self.nr_pages
     }
 
-    /// Adds them to `pages`. Returns how many that were.
+    /// Moves the pages to `pages`. Returns how many it added. The others are released.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, with nothing added.
+    /// `ENOMEM`, `ETOOMANYREFS`, or `EFAULT` if the device of the first page goes away; nothing is added then.
     pub(crate) fn add_to(self, pages: &mut HeldPages<K>) -> Result<usize> {
         let this = ManuallyDrop::new(self);
         // SAFETY: By the invariant; nothing is released here.
@@ -169,14 +169,14 @@ impl<K: RefKind> Drop for HeldArray<'_, K> {
 }
 
 impl<K: RefKind> HeldPages<K> {
-    /// Takes up to `nr_pages` pages from `addr` on with a function of the kernel, with `array` in between, and adds them.
+    /// Takes up to `nr_pages` pages from `addr` on with a function of the kernel, by way of `array`, and adds them.
     ///
-    /// Returns how many. May sleep and take `mmap_lock`, unless it is [`Function::FastOnly`].
+    /// Returns how many it added. May sleep and take `mmap_lock`, except with [`Function::FastOnly`].
     ///
     /// # Errors
     ///
-    /// What the kernel's function returns, with nothing added; `ENOMEM`; `EOPNOTSUPP` for pins with
-    /// [`Function::FastOnly`].
+    /// The error of the kernel's function, `ENOMEM`, `ETOOMANYREFS`, `EFAULT` if the device of the first page goes
+    /// away, or `EOPNOTSUPP` for pins with [`Function::FastOnly`]. Nothing is added then.
     pub(crate) fn add_from(
         &mut self,
         function: Function,
@@ -193,8 +193,8 @@ impl<K: RefKind> HeldPages<K> {
 
     /// # Safety
     ///
-    /// The caller owns references of kind `K` on the first `nr_pages` pages of the array, and hands them over, also if
-    /// this fails.
+    /// The caller owns references of kind `K` on the first `nr_pages` pages of the array, and hands them over, even if
+    /// the call fails.
     pub(in crate::sys) unsafe fn add_array(
         &mut self,
         array: &PageArray,
@@ -217,7 +217,7 @@ impl<K: RefKind> HeldPages<K> {
             nr_added += usize::from(result.is_ok());
             result.err()
         });
-        // No page may follow on one that is missing.
+        // The list has no gaps, so pages after a missing one are released.
         let mut releaser = Releaser::new();
         for pfn in pfns {
             // SAFETY: The page is not in the list.
@@ -230,11 +230,11 @@ impl<K: RefKind> HeldPages<K> {
     }
 }
 
-/// Whether the folio of a page that the kernel's functions took has more references than the walk would have taken it
-/// with.
+/// Returns whether the folio of a page that the kernel's functions took has more than [`MAX_REFS`] references, so that
+/// the walk would not have taken the page.
 ///
-/// They know no such bound. What is taken too much is given back as soon as they return: what exceeds it is what the
-/// tasks hold that are taking a batch at the moment, each of which is charged for that.
+/// The kernel's functions know no such bound. Pages beyond it are given back as soon as a function returns. So only
+/// tasks that are taking a batch at the moment can exceed the bound, and each of them is charged for its batch.
 fn has_too_many_references(page: PagePtr) -> bool {
     let refcount = page.folio().refcount().load(Ordering::Relaxed);
     refcount as u32 > MAX_REFS

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's functions for who holds `mmap_lock`.
+//! The kernel's functions for callers that hold `mmap_lock`.
 
 use kernel::{
     bindings,
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct MmapReadLock<'a>(CurrentMm<'a>);
 
 impl<'a> MmapReadLock<'a> {
-    /// Takes the lock. The caller does not hold it yet.
+    /// Takes the lock. The caller must not hold it.
     ///
     /// # Errors
     ///
@@ -40,19 +40,20 @@ impl<'a> MmapReadLock<'a> {
 
 impl Drop for MmapReadLock<'_> {
     fn drop(&mut self) {
-        // SAFETY: It was taken by this task, which `CurrentMm` does not leave.
+        // SAFETY: This task took the lock, because a `CurrentMm` does not leave its task.
         unsafe { bindings::mmap_read_unlock(self.0.as_ptr()) };
     }
 }
 
 impl<K: RefKind> HeldPages<K> {
-    /// Takes up to `nr_pages` pages from `addr` on, and as many as `array` has room for, and adds them.
+    /// Takes up to `nr_pages` pages from `addr` on, but no more than `array` has room for, and adds them.
     ///
-    /// Returns how many. May sleep.
+    /// Returns how many it added. May sleep.
     ///
     /// # Errors
     ///
-    /// What the kernel's function returns, with nothing added; `ENOMEM`.
+    /// The error of the kernel's function, `ENOMEM`, `ETOOMANYREFS`, or `EFAULT` if the device of the first page goes
+    /// away. Nothing is added then.
     #[doc(alias("get_user_pages", "pin_user_pages"))]
     pub(crate) fn add_locked(
         &mut self,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's own functions: the slow path, and the fast ones to compare with.
+//! The kernel's own functions: the slow path, and the fast functions to compare with.
 
 mod foll;
 mod functions;

@@ -45,13 +45,14 @@ use crate::{
     },
 };
 
-/// References that have to be given back after the section with interrupts off.
+/// Surplus references, which are given back after the section with interrupts off.
 ///
-/// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` those sleep. A
-/// reference held a little longer harms nobody. At most one run of a window is given back, since the walk ends with it.
+/// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` these locks sleep.
+/// Holding a reference a little longer harms nobody. A window gives back at most one run, because the walk stops when
+/// it has something to give back.
 ///
-/// References on device memory do not keep the device from going, and its `struct page`s with it, as soon as interrupts
-/// are on (`memunmap_pages()`). What is parked of it therefore comes with a reference on the page map.
+/// Once interrupts are on, references on device memory do not keep the device and its `struct page`s from going away
+/// (`memunmap_pages()`). Therefore device memory is parked together with a reference on its page map.
 #[derive(Default)]
 pub(in crate::sys) struct Parking(Cell<Option<Surplus>>);
 
@@ -60,23 +61,23 @@ struct Surplus {
     folio: FolioPtr,
     refs: u32,
     pincount: u32,
-    /// The page map of device memory, with a reference that belongs to this.
+    /// The page map of device memory, with a reference that belongs to this value.
     map: Option<PageMap>,
 }
 
 impl Surplus {
     fn give_back(self) {
-        // SAFETY: `Folios::put()` is called with references that were taken by `try_add_refs()`, once.
+        // SAFETY: `try_add_refs()` took the references, and `Folios::put()` is called with them once.
         unsafe { put_counts(self.folio, self.refs, self.pincount) };
         if let Some(map) = self.map {
-            // SAFETY: `Folios::put()` took it.
+            // SAFETY: `Folios::put()` took the reference.
             unsafe { map.let_go(1) };
         }
     }
 }
 
 impl Parking {
-    /// Gives back what is parked. With interrupts on, in process context.
+    /// Gives back what is parked. Must be called with interrupts on, in process context.
     #[inline(always)]
     pub(in crate::sys) fn empty(&self) {
         if self.0.get().is_some() {
@@ -101,7 +102,7 @@ pub(in crate::sys) struct LiveFolios<'irq> {
 }
 
 impl<'irq> LiveFolios<'irq> {
-    /// For one window. What has to be given back goes to `parking`.
+    /// Returns the folios for one window. Surplus references go to `parking`.
     #[inline(always)]
     pub(in crate::sys) fn new(_irqs_off: &'irq IrqsOff, parking: &'irq Parking) -> Self {
         Self {
@@ -208,13 +209,14 @@ impl<'irq> Folios for LiveFolios<'irq> {
         if folio.state().is_device() {
             surplus.map = folio.page_map().filter(|map| map.try_hold(1));
             if surplus.map.is_none() {
-                // The device goes, but no further before interrupts are on. At once then, as C always does.
+                // The device is going away, but its pages stay until interrupts are on. So the references are given
+                // back at once, as C always does.
                 surplus.give_back();
                 return;
             }
         }
         if let Some(earlier) = self.parking.0.replace(Some(surplus)) {
-            // Does not happen, see `Parking`; `mm/gup.c` always gives back at once.
+            // This does not happen, see `Parking`. `mm/gup.c` always gives back at once.
             earlier.give_back();
         }
     }
@@ -234,8 +236,8 @@ impl<'irq> Folios for LiveFolios<'irq> {
     #[inline(never)]
     fn is_longterm_pinnable(self, folio: FolioPtr) -> bool {
         let pfn = self.memory_map.pfn(folio.head()).as_u64() as usize;
-        // SAFETY: The folio is referenced, which keeps its `struct page`s; those of device memory only as long as
-        // interrupts are off.
+        // SAFETY: The folio is referenced, which keeps its `struct page`s. For device memory that holds only while
+        // interrupts are off, as they are here.
         let flags = unsafe { pageblock::flags(pfn) };
         let is_isolated = flags & raw::PAGEBLOCK_ISO_MASK != 0;
         let migratetype = flags & raw::PAGEBLOCK_MIGRATETYPE_MASK;
@@ -305,7 +307,7 @@ impl<'irq> Folios for LiveFolios<'irq> {
     }
 }
 
-/// Adds references where somebody else changes their number at the same time.
+/// Adds references when somebody else changes the count at the same time.
 #[cold]
 #[inline(never)]
 fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
@@ -316,8 +318,8 @@ fn try_add_contended(refcount: &AtomicI32, n: u32) -> bool {
         .is_ok()
 }
 
-/// Whether a referenced folio of `ZONE_DEVICE` may be pinned for long: not what has to be migrated at any time, nor
-/// what a file system must be able to truncate.
+/// Returns whether a referenced folio of `ZONE_DEVICE` may be pinned for long. Coherent device memory may not, because
+/// it has to be migrated at any time. DAX memory may not, because a file system must be able to truncate it.
 #[doc(alias("folio_is_device_coherent", "folio_is_fsdax"))]
 #[cold]
 #[inline(never)]
@@ -328,7 +330,7 @@ fn is_device_pinnable(folio: FolioPtr) -> bool {
     )
 }
 
-/// Whose a folio is that is not anonymous.
+/// Returns the owner of a folio that is not anonymous.
 ///
 /// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2765`).
 fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
@@ -343,8 +345,8 @@ fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
         };
     }
     let mapping = mapping as *mut bindings::address_space;
-    // SAFETY: The folio is referenced and its entry was found unchanged, so `mapping` was its file's when it was read;
-    // it cannot have been freed since, as interrupts are off.
+    // SAFETY: The folio is referenced and its entry was unchanged at the re-read, so `mapping` belonged to the folio's
+    // file when it was read. It cannot have been freed since, because interrupts are off.
     unsafe {
         if raw::shmem_mapping(mapping) {
             Owner::Shmem

@@ -6,22 +6,22 @@ use core::marker::PhantomData;
 
 use crate::sys::raw;
 
-/// Witness that interrupts are off on this CPU. Cannot leave the section, nor the CPU.
+/// Witness that interrupts are off on this CPU. It cannot leave the section, nor the CPU.
 pub(in crate::sys) struct IrqsOff(PhantomData<*mut ()>);
 
-/// Calls `f` with interrupts off, and leaves them as they were.
+/// Calls `f` with interrupts off, and restores their state afterwards.
 ///
-/// It is a closure and not a guard: a guard could be leaked, or dropped out of order. `f` must not sleep, and ought to
-/// be short. It holds off the freeing of page tables, and of inodes with their mappings: RCU grace periods do not end,
-/// and `tlb_remove_table_sync_one()` (`mm/mmu_gather.c:277`) waits for its IPI.
+/// The section is a closure and not a guard, because a guard could be leaked, or dropped out of order. `f` must not
+/// sleep, and should be short. The section holds off the freeing of page tables, and of inodes with their mappings: RCU
+/// grace periods do not end, and `tlb_remove_table_sync_one()` (`mm/mmu_gather.c:277`) waits for its IPI.
 #[doc(alias("local_irq_save", "local_irq_restore"))]
 #[inline(always)]
 pub(in crate::sys) fn with_irqs_off<R>(f: impl FnOnce(&IrqsOff) -> R) -> R {
     // SAFETY: Always safe to call; paired with the call below.
     let flags = unsafe { raw::rust_gup_local_irq_save() };
     let result = f(&IrqsOff(PhantomData));
-    // SAFETY: The flags are from the call above, on this CPU: `f` cannot have slept. Sections may be nested, so
-    // interrupts go on only with the end of the outermost (`mm/gup.c`, `gup_fast()`).
+    // SAFETY: The flags are from the call above, on this CPU, because `f` cannot have slept. Sections may be nested:
+    // interrupts are on again only at the end of the outermost one (`mm/gup.c`, `gup_fast()`).
     unsafe { raw::rust_gup_local_irq_restore(flags) };
     result
 }

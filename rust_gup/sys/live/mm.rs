@@ -30,7 +30,7 @@ use crate::{
 
 /// The address space that the current task runs in.
 ///
-/// Only the current one: interrupts off do not keep the tables of another process.
+/// Only this address space can be walked, because interrupts off do not keep the tables of another process.
 ///
 /// # Invariants
 ///
@@ -56,21 +56,21 @@ pub(crate) fn with_current<R>(f: impl FnOnce(CurrentMm<'_>) -> R) -> Option<R> {
 }
 
 impl CurrentMm<'_> {
-    /// A reference that keeps the `mm_struct`, but not the mappings, for after the process is gone.
+    /// Takes a reference that keeps the `mm_struct`, but not the mappings, after the process is gone.
     #[doc(alias = "mmgrab")]
     pub(crate) fn grab(&self) -> ARef<Mm> {
         // SAFETY: By the invariant, `mm` is valid; `Mm` is a transparent wrapper around it.
         unsafe { Mm::from_raw(self.mm) }.into()
     }
 
-    /// Says that `mmap_lock` may be taken for reading now, whether or not it will be: lockdep, where there is one,
-    /// complains about a caller that holds it, or that must not wait for it.
+    /// Tells lockdep that `mmap_lock` may be taken for reading now, whether or not it will be. A kernel with lockdep
+    /// complains about a caller that holds the lock or must not wait for it.
     pub(crate) fn might_lock_read(&self) {
         // SAFETY: By the invariant, `mm` is valid.
         unsafe { raw::rust_gup_might_lock_mmap_read(self.mm) };
     }
 
-    /// The pointer.
+    /// Returns the pointer.
     pub(in crate::sys) fn as_ptr(&self) -> *mut bindings::mm_struct {
         self.mm
     }
@@ -80,24 +80,25 @@ impl CurrentMm<'_> {
         (self.mm as usize).wrapping_add(offset) as *mut T
     }
 
-    /// The root of the page tables: the kernel's copy where PTI has two.
+    /// Returns the root of the page tables. Where PTI has two roots, it is the kernel's.
     #[inline(always)]
     pub(in crate::sys) fn root(&self) -> *const u64 {
         // SAFETY: By the invariant, `mm` is valid. The field does not change.
         unsafe { self.field::<*const u64>(raw::MM_PGD).read_volatile() }
     }
 
-    /// Level of the root.
+    /// Returns the level of the root.
     pub(crate) fn root_level(&self) -> Level {
         // SAFETY: The root lives as long as the `mm`, which is the current one.
         Live::root_level(|| unsafe { Live::load(self.root()) })
     }
 
-    /// Says that this process pins pages, so that fork copies pages that may be pinned instead of sharing them.
+    /// Marks this process as one that pins pages, so that fork copies pages that may be pinned instead of sharing them.
     ///
-    /// It comes before [`write_protect_begin`](Self::write_protect_begin). fork raises its count first and reads this
-    /// flag then (`folio_needs_cow_for_dma()`, `include/linux/mm.h:2794`), so that a fork that does not see the flag
-    /// is seen by its count; there is a full barrier between the two. Once set the flag stays.
+    /// Must be called before [`write_protect_begin`](Self::write_protect_begin). fork first raises its count and then
+    /// reads this flag (`folio_needs_cow_for_dma()`, `include/linux/mm.h:2794`). The walk sets the flag first and then
+    /// reads the count, with a full barrier between the two. So it sees the count of every fork that does not see the
+    /// flag. Once set, the flag stays.
     #[doc(alias("mm_set_has_pinned_flag", "MMF_HAS_PINNED"))]
     #[inline(always)]
     pub(crate) fn set_has_pinned(&self) {
@@ -110,15 +111,15 @@ impl CurrentMm<'_> {
         }
     }
 
-    /// fork()'s count: odd while one is at work.
+    /// Returns fork()'s count, which is odd while a fork is under way.
     #[inline(always)]
     fn write_protect_seq(&self) -> &AtomicU32 {
-        // SAFETY: By the invariant, `mm` is valid; the kernel writes the field with `WRITE_ONCE()` or as good as that.
+        // SAFETY: By the invariant, `mm` is valid; the kernel writes the field with `WRITE_ONCE()` or an equivalent.
         unsafe { AtomicU32::from_ptr(self.field(raw::MM_WRITE_PROTECT_SEQ)) }
     }
 
-    /// Reads fork()'s count, or returns `None` while a fork is at work. Never waits for it: the writer can sleep
-    /// (`mm/memory.c:1619`).
+    /// Reads fork()'s count, or returns `None` while a fork is under way. Never waits for the fork, because it can
+    /// sleep (`mm/memory.c:1619`).
     #[doc(alias("raw_seqcount_try_begin", "write_protect_seq"))]
     #[inline(always)]
     pub(crate) fn write_protect_begin(&self) -> Option<WriteProtectSeq> {
@@ -126,7 +127,8 @@ impl CurrentMm<'_> {
         (seq & 1 == 0).then_some(WriteProtectSeq(seq))
     }
 
-    /// Whether a fork was at work since. Orders the loads of the walk before it.
+    /// Returns whether a fork has begun since `seq` was read. Orders the loads of the walk before this read of the
+    /// count.
     #[doc(alias = "read_seqcount_retry")]
     #[inline(always)]
     pub(crate) fn write_protect_retry(&self, seq: WriteProtectSeq) -> bool {

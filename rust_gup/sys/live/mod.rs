@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The running kernel as the walk sees it: tables and folios, which exist while interrupts are off.
+//! The running kernel as the walk sees it: page tables and folios while interrupts are off, and the address space.
 
 mod folios;
 mod irq;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The live page tables.
+//! The live page tables of the current process.
 
 use core::marker::PhantomData;
 
@@ -36,8 +36,8 @@ pub(in crate::sys) struct Table<'irq>(Entries<'irq>);
 ///
 /// # Invariants
 ///
-/// Points to the entries of a page table that is not freed while interrupts are off, as many as the geometry of its
-/// level says.
+/// Points to the entries of a page table that is not freed while interrupts are off. There are as many as the geometry
+/// of its level says.
 #[derive(Clone, Copy)]
 pub(in crate::sys) struct Entries<'irq>(*const u64, PhantomData<&'irq IrqsOff>);
 
@@ -56,7 +56,7 @@ pub(in crate::sys) struct LiveTables<'irq> {
 }
 
 impl<'irq> LiveTables<'irq> {
-    /// The tables of `mm`, while interrupts are off.
+    /// Returns the tables of `mm`, while interrupts are off.
     #[inline(always)]
     pub(in crate::sys) fn new(_irqs_off: &'irq IrqsOff, mm: CurrentMm<'_>) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl<'irq> Tables<LiveFormat> for LiveTables<'irq> {
 
     #[inline(always)]
     fn root(self) -> (Table<'irq>, Level) {
-        // SAFETY: By the invariant of `Entries` there are some, of which this is the first.
+        // SAFETY: By the invariant of `Entries`, this is the first entry of a table.
         let level = Live::root_level(|| unsafe { Live::load(self.root.0) });
         (Table(self.root), level)
     }
@@ -85,8 +85,8 @@ impl<'irq> Tables<LiveFormat> for LiveTables<'irq> {
 
     #[inline(always)]
     fn slot(self, entries: Entries<'irq>, index: Index) -> Slot<'irq> {
-        // SAFETY: By the invariants of `Entries` and of `Index` there is such an entry.
-        // INVARIANT: So it is one of them.
+        // SAFETY: By the invariants of `Entries` and of `Index`, this entry exists.
+        // INVARIANT: So the slot is one of the entries.
         Slot(unsafe { entries.0.add(index.get()) }, PhantomData)
     }
 

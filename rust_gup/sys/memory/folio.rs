@@ -42,39 +42,39 @@ pub(crate) struct PagePtr(*mut bindings::page);
 ///
 /// # Invariants
 ///
-/// As for [`PagePtr`]; was the head of some folio when it was made.
+/// As for [`PagePtr`]. The page was the head of some folio when the pointer was made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FolioPtr(*mut bindings::folio);
 
-/// The flags word.
+/// The flags word of a folio.
 #[derive(Clone, Copy)]
 pub(crate) struct State(usize);
 
 impl PagePtr {
-    /// The `struct page` at an address.
+    /// Returns the `struct page` at an address.
     #[inline(always)]
     pub(super) fn at(addr: usize) -> Self {
         // INVARIANT: The callers compute an address of the memory map.
         Self(addr as *mut bindings::page)
     }
 
-    /// The page that the kernel knows by this pointer.
+    /// Returns the page of a pointer from the kernel.
     ///
     /// # Safety
     ///
-    /// It must point to a `struct page` of the memory map.
+    /// `page` must point to a `struct page` of the memory map.
     pub(in crate::sys) unsafe fn from_raw(page: *mut bindings::page) -> Self {
         // INVARIANT: By the contract of this function.
         Self(page)
     }
 
-    /// The pointer.
+    /// Returns the pointer.
     #[inline(always)]
     pub(crate) fn as_ptr(self) -> *mut bindings::page {
         self.0
     }
 
-    /// The `n`th page from this one.
+    /// Returns the page `n` pages after this one.
     #[doc(alias("nth_page", "folio_page"))]
     #[inline(always)]
     pub(in crate::sys) fn nth(self, n: usize) -> Self {
@@ -82,7 +82,7 @@ impl PagePtr {
         Self::at((self.0 as usize).wrapping_add(n.wrapping_mul(raw::SIZEOF_PAGE)))
     }
 
-    /// How many pages it comes after another one; before it, if that is negative.
+    /// Returns how many pages this page comes after `other`. The number is negative if this page comes before `other`.
     #[inline(always)]
     fn after(self, other: Self) -> isize {
         let nr_bytes = (self.0 as isize).wrapping_sub(other.0 as isize);
@@ -94,7 +94,7 @@ impl PagePtr {
         (self.0 as usize).wrapping_add(offset) as *mut T
     }
 
-    /// Whether the page is a tail now, of a folio that begins with another page.
+    /// Returns whether the page is a tail now, so that its folio begins with another page.
     #[doc(alias = "PageTail")]
     #[inline(always)]
     pub(in crate::sys) fn is_tail(self) -> bool {
@@ -106,31 +106,33 @@ impl PagePtr {
         usize::from(lowest_byte) & TAIL != 0
     }
 
-    /// The folio that consists of this page alone, if that is so now.
+    /// Returns the folio that consists of this page alone, if there is one now.
     #[inline(always)]
     pub(in crate::sys) fn as_single(self) -> Option<FolioPtr> {
         (!self.is_tail() && !self.as_head().state().is_large()).then_some(self.as_head())
     }
 
-    /// The folio that begins with this page, which is no tail.
+    /// Returns the folio that begins with this page. The page should not be a tail.
     #[inline(always)]
     pub(in crate::sys) fn as_head(self) -> FolioPtr {
-        // INVARIANT: The callers ask the flags of a tail for nothing but what is checked afterwards.
+        // INVARIANT: For a tail, the callers read nothing but the flags, and use them only after a check that the page
+        // is no tail.
         FolioPtr(self.0.cast())
     }
 
-    /// The folio that the page belongs to now.
+    /// Returns the folio that the page belongs to now.
     #[doc(alias("page_folio", "_compound_head", "compound_info"))]
     #[inline(always)]
     pub(in crate::sys) fn folio(self) -> FolioPtr {
         // SAFETY: By the invariant; other CPUs may change the field.
         let info = unsafe { self.field::<usize>(raw::PAGE_COMPOUND_INFO).read_volatile() };
         let head = words::head(self.0 as usize, info, raw::COMPOUND_INFO_HAS_MASK != 0);
-        // INVARIANT: By what the field means.
+        // INVARIANT: By the meaning of the field.
         FolioPtr(head as *mut bindings::folio)
     }
 
-    /// Whether this page of an anonymous folio is exclusive. hugetlb has one flag for all pages, on the head.
+    /// Returns whether this page of an anonymous folio is exclusive. A hugetlb folio has one flag for all its pages, on
+    /// the head.
     #[doc(alias = "PageAnonExclusive")]
     #[inline(always)]
     pub(in crate::sys) fn is_anon_exclusive(self) -> bool {
@@ -162,7 +164,7 @@ impl FolioState for State {
     }
 }
 
-/// Where the lowest byte of a word lies, which has the flags that are kept in a pointer.
+/// The offset of the lowest byte of a word. That byte has the flags that are kept in a pointer.
 const LOWEST_BYTE: usize = ByteOrder::NATIVE.lowest(size_of::<usize>());
 
 /// The bits that say in which node and zone a folio lies.
@@ -178,26 +180,26 @@ impl State {
         self.0 >> raw::ZONES_SHIFT & raw::ZONES_MASK
     }
 
-    /// The NUMA node.
+    /// Returns the NUMA node.
     #[doc(alias = "folio_nid")]
     #[inline(always)]
     pub(in crate::sys) fn node(self) -> usize {
         Self::node_of(self.0)
     }
 
-    /// The node in what [`FolioState::node_and_zone()`] says.
+    /// Returns the node in a result of [`FolioState::node_and_zone()`].
     #[inline(always)]
     pub(in crate::sys) fn node_of(node_and_zone: usize) -> usize {
         node_and_zone >> raw::NODES_SHIFT & raw::NODES_MASK
     }
 
-    /// Whether the folio has one page, and lies in this node and zone.
+    /// Returns whether the folio has one page, and lies in this node and zone.
     #[inline(always)]
     pub(in crate::sys) fn is_small_in(self, node_and_zone: usize) -> bool {
         self.0 & (NODE_AND_ZONE | HEAD) == node_and_zone
     }
 
-    /// Whether the folio lies neither in `ZONE_MOVABLE` nor in `ZONE_DEVICE`.
+    /// Returns whether the folio lies neither in `ZONE_MOVABLE` nor in `ZONE_DEVICE`.
     #[inline(always)]
     pub(in crate::sys) fn may_stay(self) -> bool {
         const { assert!(raw::ZONE_DEVICE > raw::ZONE_MOVABLE) };
@@ -206,13 +208,13 @@ impl State {
 }
 
 impl FolioPtr {
-    /// The pointer.
+    /// Returns the pointer.
     #[inline(always)]
     pub(in crate::sys) fn as_ptr(self) -> *mut bindings::folio {
         self.0
     }
 
-    /// Its first page.
+    /// Returns the first page of the folio.
     #[inline(always)]
     pub(in crate::sys) fn head(self) -> PagePtr {
         // INVARIANT: As for the folio.
@@ -224,14 +226,14 @@ impl FolioPtr {
         (self.0 as usize).wrapping_add(offset) as *mut T
     }
 
-    /// Its flags now.
+    /// Reads the flags as they are now.
     #[inline(always)]
     pub(in crate::sys) fn state(self) -> State {
         // SAFETY: By the invariant; other CPUs may change the field.
         State(unsafe { self.field::<usize>(raw::PAGE_FLAGS).read_volatile() })
     }
 
-    /// Sets its referenced flag. It is referenced; others change other flags at the same time.
+    /// Sets the referenced flag. The caller holds a reference. Others may change other flags at the same time.
     #[doc(alias = "folio_set_referenced")]
     #[inline(always)]
     pub(in crate::sys) fn set_referenced(self) {
@@ -240,16 +242,16 @@ impl FolioPtr {
         flags.fetch_or(1 << raw::PG_REFERENCED, Ordering::Relaxed);
     }
 
-    /// Its order, if it is large.
+    /// Reads the order. The folio must be large.
     #[doc(alias = "folio_large_order")]
     #[inline(always)]
     fn order(self) -> u32 {
-        // SAFETY: By the invariant; the callers have seen that it is large, so a second `struct page` is there. Other
-        // CPUs may change the field.
+        // SAFETY: By the invariant; the callers have seen that the folio is large, so a second `struct page` is there.
+        // Other CPUs may change the field.
         words::order(unsafe { self.field::<usize>(raw::FOLIO_FLAGS_1).read_volatile() })
     }
 
-    /// Number of pages, if it is large.
+    /// Reads the number of pages. The folio must be large.
     #[doc(alias("folio_large_nr_pages", "_nr_pages"))]
     #[inline(always)]
     pub(in crate::sys) fn nr_pages(self) -> usize {
@@ -260,26 +262,26 @@ impl FolioPtr {
         unsafe { self.field::<u32>(raw::FOLIO_NR_PAGES).read_volatile() as usize }
     }
 
-    /// Whether it has a pin count, if it is large.
+    /// Returns whether the folio has a pin count. The folio must be large.
     #[doc(alias = "folio_has_pincount")]
     #[inline(always)]
     pub(in crate::sys) fn has_pincount(self) -> bool {
-        // Of most machines the answer is the same for each order, and this one is not read.
+        // On most machines the answer is the same for each order, so the order is not read.
         words::has_pincount(usize::BITS, 0) || words::has_pincount(usize::BITS, self.order())
     }
 
-    /// Which of its pages `page` is.
+    /// Returns the index of `page` in the folio.
     #[doc(alias = "folio_page_idx")]
     #[inline(always)]
     pub(in crate::sys) fn index(self, page: PagePtr) -> usize {
         (page.0 as usize).wrapping_sub(self.0 as usize) / raw::SIZEOF_PAGE
     }
 
-    /// Its reference count.
+    /// Returns the reference count.
     ///
-    /// Rust's atomics and not the kernel crate's: those are calls into C. To be fully ordered in the sense of the
-    /// kernel's memory model, an operation is followed by
-    /// [`Arch::after_atomic()`](crate::sys::arch::Arch::after_atomic).
+    /// Uses Rust's atomics and not those of the kernel crate, which are calls into C. An operation is fully ordered in
+    /// the sense of the kernel's memory model only if [`Arch::after_atomic()`](crate::sys::arch::Arch::after_atomic)
+    /// follows it.
     #[doc(alias = "_refcount")]
     #[inline(always)]
     pub(in crate::sys) fn refcount(&self) -> &AtomicI32 {
@@ -287,7 +289,7 @@ impl FolioPtr {
         unsafe { AtomicI32::from_ptr(self.field(raw::FOLIO_REFCOUNT)) }
     }
 
-    /// The pin count of a large folio.
+    /// Returns the pin count of a large folio.
     #[doc(alias = "_pincount")]
     #[inline(always)]
     pub(in crate::sys) fn pincount(&self) -> &AtomicI32 {
@@ -295,7 +297,7 @@ impl FolioPtr {
         unsafe { AtomicI32::from_ptr(self.field(raw::FOLIO_PINCOUNT)) }
     }
 
-    /// The word that holds the page map of device memory, or the head if the page is a tail.
+    /// Reads the word that holds the page map of device memory, or the head if the page is a tail.
     #[doc(alias = "pgmap")]
     #[inline(always)]
     pub(in crate::sys) fn pgmap_word(self) -> usize {
@@ -303,8 +305,8 @@ impl FolioPtr {
         unsafe { self.field::<usize>(raw::FOLIO_PGMAP).read_volatile() }
     }
 
-    /// The type of a page that has one, the highest byte of the word; of a page that is mapped, the word counts its
-    /// mappings.
+    /// Reads the type of a page that has one, which is the highest byte of the word. For a page that is mapped, the
+    /// word counts its mappings instead.
     #[inline(always)]
     fn page_type(self) -> u8 {
         const HIGHEST_BYTE: usize = ByteOrder::NATIVE.highest(size_of::<u32>());
@@ -315,29 +317,29 @@ impl FolioPtr {
         }
     }
 
-    /// Belongs to the slab allocator, so that other fields mean something else.
+    /// Returns whether the folio belongs to the slab allocator, so that other fields mean something else.
     #[doc(alias = "folio_test_slab")]
     #[inline(always)]
     pub(in crate::sys) fn is_slab(self) -> bool {
         self.page_type() == raw::PAGE_TYPE_SLAB as u8
     }
 
-    /// Belongs to hugetlbfs.
+    /// Returns whether the folio belongs to hugetlbfs.
     #[doc(alias = "folio_test_hugetlb")]
     #[inline(always)]
     pub(in crate::sys) fn is_hugetlb(self) -> bool {
         self.page_type() == raw::PAGE_TYPE_HUGETLB as u8
     }
 
-    /// `folio->mapping`, flags in the low bits included: a `READ_ONCE()`.
+    /// Reads `folio->mapping`, with the flags in its low bits: a `READ_ONCE()`.
     #[inline(always)]
     pub(in crate::sys) fn mapping(self) -> usize {
         // SAFETY: By the invariant; other CPUs may change the field.
         unsafe { self.field::<usize>(raw::FOLIO_MAPPING).read_volatile() }
     }
 
-    /// Whether it is anonymous, if it is not of the slab allocator. As `mapping()`, but of the one byte that has the
-    /// flag.
+    /// Returns whether the folio is anonymous. It must not belong to the slab allocator. Reads only the byte of
+    /// `folio->mapping` that has the flag.
     #[doc(alias = "folio_test_anon")]
     #[inline(always)]
     pub(in crate::sys) fn has_anon_mapping(self) -> bool {
@@ -358,7 +360,7 @@ pub(in crate::sys) struct ZeroPages {
 }
 
 impl ZeroPages {
-    /// The kernel's.
+    /// Returns the zero pages of the kernel.
     #[doc(alias = "zero_page_pfn")]
     #[inline(always)]
     pub(in crate::sys) fn get() -> Self {
@@ -370,7 +372,7 @@ impl ZeroPages {
         }
     }
 
-    /// Whether a folio is one of them.
+    /// Returns whether a folio is one of the zero pages.
     #[doc(alias = "is_zero_folio")]
     #[inline(always)]
     pub(in crate::sys) fn has(self, folio: FolioPtr) -> bool {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Statistics by node, added up before they are written.
+//! Statistics for each node, added up before they are written.
 
 use core::cell::Cell;
 
-/// Adds up pages of one node after the other. What was added is written when another node comes, and in the end:
-/// folios that are released together mostly are of one node.
+/// Adds up the pages of one node at a time. The sum is written when another node comes, and when the value is dropped.
+/// Folios that are released together mostly lie in one node.
 pub(in crate::sys) struct NodeCount {
     node: Cell<usize>,
     nr_pages: Cell<usize>,
@@ -13,7 +13,7 @@ pub(in crate::sys) struct NodeCount {
 }
 
 impl NodeCount {
-    /// A count that is written by `write(node, nr_pages)`.
+    /// Returns an empty count. `write(node, nr_pages)` writes it.
     #[inline(always)]
     pub(in crate::sys) fn new(write: fn(usize, usize)) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl NodeCount {
             .set(self.nr_pages.get().wrapping_add(nr_pages));
     }
 
-    /// Begins with another node.
+    /// Writes the sum of the last node, and begins with another one.
     #[cold]
     fn begin(&self, node: usize) {
         self.flush();

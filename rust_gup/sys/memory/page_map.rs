@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The page maps of device memory, which go with their devices.
+//! The page maps of device memory, which go away with their devices.
 
 use core::ptr::NonNull;
 
@@ -21,33 +21,33 @@ use crate::{
     },
 };
 
-/// Page maps begin and end at multiples of so many pages (`check_pfn_span()`, `mm/memory_hotplug.c`).
+/// Page maps begin and end at multiples of this number of pages (`check_pfn_span()`, `mm/memory_hotplug.c`).
 pub(in crate::sys) const PAGES_PER_SUBSECTION: u64 = raw::PAGES_PER_SUBSECTION as u64;
 
 /// The page map of device memory.
 ///
 /// # Invariants
 ///
-/// Points to the page map of a folio whose `struct page`s are readable, which are gone before it is
+/// Points to the page map of a folio whose `struct page`s are readable. The page map outlives them
 /// (`memunmap_pages()`).
 #[doc(alias("dev_pagemap", "pgmap"))]
 #[derive(Clone, Copy)]
 pub(in crate::sys) struct PageMap(NonNull<bindings::dev_pagemap>);
 
 impl FolioPtr {
-    /// The page map of a folio that lies in `ZONE_DEVICE`. None while it is being taken apart, or made: then the word
-    /// is zero, or the page a tail (`dax_folio_reset_order()`, `dax_folio_init()`, `fs/dax.c`).
+    /// Returns the page map of a folio that lies in `ZONE_DEVICE`, or `None` while the folio is being made or taken
+    /// apart: then the word is zero, or the page is a tail (`dax_folio_reset_order()`, `dax_folio_init()`, `fs/dax.c`).
     pub(in crate::sys) fn page_map(self) -> Option<PageMap> {
         const { assert!(raw::FOLIO_PGMAP == raw::PAGE_COMPOUND_INFO) };
         let word = self.pgmap_word();
-        // INVARIANT: By what the word means in `ZONE_DEVICE`.
+        // INVARIANT: By the meaning of the word in `ZONE_DEVICE`.
         let map = NonNull::new(word as *mut bindings::dev_pagemap).map(PageMap);
         map.filter(|_| word & 1 == 0)
     }
 }
 
 impl PageMap {
-    /// The page map of a run of referenced pages, if they are device memory.
+    /// Returns the page map of a run of referenced pages, if they are device memory.
     ///
     /// # Safety
     ///
@@ -61,11 +61,11 @@ impl PageMap {
         }
     }
 
-    /// The same, with a reference for each page.
+    /// Returns the page map like [`of()`](Self::of), and takes one reference on it for each page.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if the device goes.
+    /// `EFAULT` if the device is going away.
     ///
     /// # Safety
     ///
@@ -79,14 +79,15 @@ impl PageMap {
         }
     }
 
-    /// A `MEMORY_DEVICE_*`. It never changes.
+    /// Returns the type of the memory, a `MEMORY_DEVICE_*`. It never changes.
     pub(in crate::sys) fn memory_type(self) -> usize {
         let field = self.0.as_ptr() as usize + raw::PGMAP_TYPE;
         // SAFETY: By the invariant.
         unsafe { (field as *const u32).read_volatile() as usize }
     }
 
-    /// Takes references, one a page, unless all were given up: the device has waited for that, and goes.
+    /// Takes one reference for each page. Returns `false` if all references were given up: the device has waited for
+    /// that, and is going away.
     #[doc(alias = "percpu_ref_tryget_many")]
     pub(in crate::sys) fn try_hold(self, nr_pages: usize) -> bool {
         // SAFETY: By the invariant.
@@ -97,10 +98,10 @@ impl PageMap {
     ///
     /// # Safety
     ///
-    /// The caller owns that many, taken by [`try_hold()`](Self::try_hold).
+    /// The caller owns this number of references, taken by [`try_hold()`](Self::try_hold).
     #[doc(alias = "percpu_ref_put_many")]
     pub(in crate::sys) unsafe fn let_go(self, nr_pages: usize) {
-        // SAFETY: By the contract of this function, it has not gone.
+        // SAFETY: By the contract of this function, the page map still exists.
         unsafe { raw::rust_gup_pgmap_put_many(self.0.as_ptr(), nr_pages) };
     }
 }

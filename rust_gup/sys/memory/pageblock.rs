@@ -4,11 +4,12 @@
 
 use crate::sys::raw;
 
-/// The frame of which the first flags of a bitmap are: each section has one, or each zone.
+/// Returns the first frame of the bitmap that covers `pfn`. Each section has a bitmap, or each zone without
+/// `SPARSEMEM`.
 ///
 /// # Safety
 ///
-/// The frame has a `struct page`, which does not go away meanwhile.
+/// The frame has a `struct page`, which does not go away during the call.
 #[inline(always)]
 unsafe fn first_of_bitmap(pfn: usize) -> usize {
     #[cfg(CONFIG_SPARSEMEM)]
@@ -19,12 +20,12 @@ unsafe fn first_of_bitmap(pfn: usize) -> usize {
     first
 }
 
-/// The flags of the block that a frame lies in: what `get_pfnblock_migratetype()` reads (`mm/page_alloc.c`), which
-/// modules cannot call, and as racily.
+/// Reads the flags of the block that a frame lies in. `get_pfnblock_migratetype()` (`mm/page_alloc.c`) reads the same
+/// flags, but modules cannot call it. This function is as racy as that one.
 ///
 /// # Safety
 ///
-/// The frame has a `struct page`, which does not go away meanwhile.
+/// The frame has a `struct page`, which does not go away during the call.
 #[doc(alias("get_pfnblock_flags_word", "pfn_to_bitidx"))]
 #[inline(always)]
 pub(in crate::sys) unsafe fn flags(pfn: usize) -> usize {

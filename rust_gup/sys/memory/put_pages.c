@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How a caller in C gives plain references back. For pins there are unpin_user_pages() and
- * unpin_user_page_range_dirty_lock(); for references the kernel exports nothing of the kind but release_pages(), which
- * passes over the huge zero page (folios_put_refs()), so that its references stay.
+ * Gives plain references back as a caller in C does. For pins the kernel exports unpin_user_pages()
+ * and unpin_user_page_range_dirty_lock(). For references it exports only release_pages(), which
+ * skips the huge zero page (folios_put_refs()), so that its references stay.
  */
 #include "../kernel_api.h"
 
-/* Of an array: a step a page. */
+/* Gives back the pages of an array, one page at a time. */
 void rust_gup_put_pages(struct page **pages, unsigned long nr_pages)
 {
 	unsigned long i;
@@ -15,7 +15,7 @@ void rust_gup_put_pages(struct page **pages, unsigned long nr_pages)
 		put_page(pages[i]);
 }
 
-/* Of pages in a row: a step a folio, as gup_folio_range_next() goes. */
+/* Gives back consecutive pages, one folio at a time, like gup_folio_range_next(). */
 void rust_gup_put_page_range(struct page *page, unsigned long nr_pages)
 {
 	unsigned long i, nr;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Giving pages back: all that gives up a reference or a pin goes through here.
+//! Giving pages back. All code that gives up a reference or a pin uses this file.
 //!
-//! Nothing here uses `release_pages()`. It passes over the huge zero page (`folios_put_refs()`), which is counted as
-//! any other folio when it is taken: its references would stay, and its memory with them when the shrinker has let go
+//! Nothing here uses `release_pages()`, because it skips the huge zero page (`folios_put_refs()`). That page is counted
+//! like any other folio when it is taken. So its references would stay, and its memory too once the shrinker has let go
 //! of it.
 
 use core::sync::atomic::Ordering;
@@ -27,21 +27,22 @@ use crate::{
     },
 };
 
-/// What a pin adds to the count of a folio of one page.
+/// The number that a pin adds to the reference count of a folio of one page.
 const PIN_BIAS: u32 = bindings::GUP_PIN_COUNTING_BIAS;
 
-/// What happened to the contents of pages that are given back.
+/// Whether the contents of pages that are given back were changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contents {
     /// They were at most read.
     Unchanged,
-    /// They were written to, and the owner's file system has to know. Of pages that are pinned.
+    /// They were written to, and the owner's file system has to know. For pinned pages only.
     Written,
 }
 
 /// Gives runs back.
 ///
-/// In process context with interrupts on: giving back the last reference frees. Marking pages dirty sleeps.
+/// Must be used in process context with interrupts on, because giving back the last reference frees the folio. Marking
+/// pages dirty may sleep.
 pub(in crate::sys) struct Releaser {
     memory_map: MemoryMap,
     zero: ZeroPages,
@@ -60,7 +61,7 @@ impl FolioPtr {
     ///
     /// # Safety
     ///
-    /// The caller owns that many.
+    /// The caller owns this number of references.
     #[doc(alias = "folio_put_refs")]
     #[inline(always)]
     unsafe fn put_refs(self, refs: u32) {
@@ -72,7 +73,7 @@ impl FolioPtr {
 
     /// # Safety
     ///
-    /// There are no references any more.
+    /// The folio has no references any more.
     #[cold]
     #[inline(never)]
     unsafe fn free(self) {
@@ -81,11 +82,13 @@ impl FolioPtr {
     }
 }
 
-/// Gives back what the walk has added to the counts of a folio and not handed out, pins first as in `gup_put_folio()`.
+/// Gives back references and pins that the walk has added to the counts of a folio and not handed out. The pins come
+/// first, as in `gup_put_folio()`.
 ///
 /// # Safety
 ///
-/// The caller owns that many references, and pins among them, which are not counted in `/proc/vmstat`.
+/// The caller owns this number of references, and this number of pins among them. The pins are not counted in
+/// `/proc/vmstat` yet.
 pub(in crate::sys) unsafe fn put_counts(folio: FolioPtr, nr_refs: u32, pincount: u32) {
     if pincount != 0 {
         folio
@@ -128,7 +131,7 @@ unsafe fn unpin_with_kernel(page: PagePtr, run: Run, contents: Contents) {
     unsafe { bindings::unpin_user_page_range_dirty_lock(page.as_ptr(), nr_pages, is_dirty) };
 }
 
-/// Out of the way of what is given back unchanged.
+/// Unpins pages that were written to. The function is cold, to stay out of the way of pages that are unchanged.
 ///
 /// # Safety
 ///
@@ -140,7 +143,7 @@ unsafe fn unpin_written(page: PagePtr, run: Run) {
 }
 
 impl Releaser {
-    /// Begins to give back.
+    /// Returns a releaser that has not given back anything yet.
     pub(in crate::sys) fn new() -> Self {
         Self {
             memory_map: MemoryMap::get(),
@@ -169,7 +172,7 @@ impl Releaser {
         }
         let mut nr_left = run.nr_pages() as usize;
         if !K::PINS && nr_left == 1 {
-            // `put_page()`: it does not matter how large the folio is.
+            // As in `put_page()`, the size of the folio does not matter.
             let folio = if page.is_tail() {
                 page.folio()
             } else {
@@ -186,7 +189,7 @@ impl Releaser {
             } else {
                 (page.as_head(), 0)
             };
-            // The references fix the geometry.
+            // The folio cannot be split while the references are held, so its size does not change.
             let state = folio.state();
             let nr = if state.is_large() {
                 folio.nr_pages().wrapping_sub(index).min(nr_left)
@@ -213,7 +216,7 @@ impl Releaser {
             if state.is_large() && folio.has_pincount() {
                 folio.pincount().fetch_sub(nr as i32, Ordering::SeqCst);
             } else if self.zero.has(folio) {
-                // It is not counted when it is pinned (`mm/gup.c:540`).
+                // Pins of a zero page are not counted (`mm/gup.c:540`).
                 return;
             } else {
                 refs = nr.wrapping_mul(PIN_BIAS);
@@ -224,7 +227,8 @@ impl Releaser {
         unsafe { folio.put_refs(refs) };
     }
 
-    /// The same with the kernel's functions, a step a folio: for those who compare, and do not trust what they test.
+    /// Releases with the kernel's own functions, one folio at a time, so that a comparison does not depend on the code
+    /// under test.
     ///
     /// # Safety
     ///

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What sys/kernel_api.h has of x86-64 alone. */
+/* The part of sys/kernel_api.h that only x86-64 has. */
 #ifndef RUST_GUP_ARCH_H
 #define RUST_GUP_ARCH_H
 
-/* Addresses in entries. */
+/* The bits of an address in an entry. With CONFIG_DYNAMIC_PHYSICAL_MASK this is a variable. */
 #ifndef CONFIG_DYNAMIC_PHYSICAL_MASK
 static const unsigned long CONST_PHYSICAL_MASK = __PHYSICAL_MASK;
 #endif

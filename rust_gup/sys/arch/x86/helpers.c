@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* As sys/helpers.c, for x86-64 alone. */
+/* Like sys/helpers.c, but only for x86-64. */
 #include "../../kernel_api.h"
 
 #include <asm/cpufeature.h>
 #include <asm/tsc.h>
 
-/* A read of an entry is not torn. */
+/* One load reads a whole entry, so the read is not torn. */
 static_assert(!IS_ENABLED(CONFIG_GUP_GET_PXX_LOW_HIGH));
 
 bool rust_gup_x86_is_xen_pv(void)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! x86-64.
+//! The trait `Arch` for x86-64.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -21,10 +21,11 @@ use crate::{
     },
 };
 
-/// The architecture.
+/// The architecture x86-64, for the trait [`Arch`].
 pub(crate) enum X86 {}
 
-/// What does not change after boot, asked once: a call for each of them would cost more than the walk of a page.
+/// Properties that do not change after boot. They are read once, because a call into C for each of them would cost more
+/// than the walk of a page.
 struct Boot {
     has_five_levels: AtomicBool,
     has_pkeys: AtomicBool,
@@ -54,14 +55,14 @@ impl Arch for X86 {
         }
     }
 
-    /// In a Xen PV guest entries hold machine frames, which only `pv_ops` can translate (`xen_pte_val()`,
-    /// `arch/x86/xen/mmu_pv.c`).
+    /// Returns false in a Xen PV guest. Its entries hold machine frames, which only `pv_ops` can translate
+    /// (`xen_pte_val()`, `arch/x86/xen/mmu_pv.c`).
     #[inline(always)]
     fn is_walkable() -> bool {
         BOOT.has_native_entries.load(Relaxed)
     }
 
-    /// Folded at run time on CPUs without LA57, or with `no5lvl`.
+    /// Depends on boot: the top level is folded at run time on CPUs without LA57, or with `no5lvl`.
     #[inline(always)]
     fn root_level(_first: impl FnOnce() -> u64) -> Level {
         if BOOT.has_five_levels.load(Relaxed) {
@@ -71,7 +72,7 @@ impl Arch for X86 {
         }
     }
 
-    /// In a system call the register `PKRU` has the value that the thread set in user space.
+    /// Reads the register `PKRU`, which in a system call has the value that the thread set in user space.
     #[inline(always)]
     fn context(access: Access) -> Context {
         let has_pkeys = BOOT.has_pkeys.load(Relaxed);
@@ -90,19 +91,19 @@ impl Arch for X86 {
         features.into()
     }
 
-    /// An aligned load of 64 bits is one instruction, and the CPU does not reorder loads.
+    /// Needs no barrier: an aligned load of 64 bits is one instruction, and the CPU does not reorder loads.
     #[inline(always)]
     unsafe fn load(entry: *const u64) -> u64 {
-        // SAFETY: By the contract of this function. Hardware and other CPUs change entries at any time; the read is a
-        // volatile one for that.
+        // SAFETY: By the contract of this function. Hardware and other CPUs change entries at any time, so the read is
+        // volatile.
         unsafe { entry.read_volatile() }
     }
 
-    /// Each atomic operation is an instruction with LOCK (or XCHG), which is a full barrier by itself.
+    /// Does nothing: each atomic operation is an instruction with LOCK (or XCHG), which is a full barrier by itself.
     #[inline(always)]
     fn after_atomic() {}
 
-    /// The time stamp counter.
+    /// Reads the time stamp counter.
     #[inline(always)]
     fn cycles() -> u64 {
         // SAFETY: Every x86-64 CPU has the instruction, and the kernel leaves it enabled for itself.
@@ -117,8 +118,8 @@ impl Arch for X86 {
 
     #[inline(always)]
     unsafe fn this_cpu_add(counters: usize, index: usize, n: u64) {
-        // SAFETY: `counters` is the per-CPU array, by the contract of this function, and has this element. `gs` holds
-        // the base of this CPU. One instruction cannot be torn apart by an interrupt or by moving to another CPU.
+        // SAFETY: By the contract of this function `counters` is the per-CPU array, and has this element. `gs` holds
+        // the base of this CPU. Neither an interrupt nor a move to another CPU can split one instruction.
         unsafe {
             core::arch::asm!(
                 "add qword ptr gs:[{counters} + 8 * {index}], {n}",
@@ -131,12 +132,12 @@ impl Arch for X86 {
     }
 }
 
-/// Reads the register `PKRU`, which must exist.
+/// Reads the register `PKRU`. The CPU must have it.
 #[inline(always)]
 fn read_pkru() -> u32 {
     let pkru: u32;
     // SAFETY: The instruction reads a register of the current thread and writes `eax` and `edx`. It faults without
-    // OSPKE, which was asked for.
+    // OSPKE, which the caller has checked.
     unsafe {
         core::arch::asm!(
             "rdpkru",
@@ -149,7 +150,7 @@ fn read_pkru() -> u32 {
     pkru
 }
 
-/// The bits of an address in an entry, without one that marks encrypted memory.
+/// Returns the bits of an address in an entry. A bit that marks encrypted memory is not among them.
 #[doc(alias = "__PHYSICAL_MASK")]
 #[inline(always)]
 fn physical_mask() -> u64 {
