@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What bindgen reads: it does not evaluate the ioctl numbers of edu_dma.h, which have sizeof() in them. */
+/*
+ * The header that bindgen reads. bindgen does not evaluate the ioctl numbers of edu_dma.h, because
+ * they contain sizeof().
+ */
 #include "edu_dma.h"
 
 static const __u32 CONST_EDU_DMA_IOC_REGISTER = EDU_DMA_IOC_REGISTER;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A buffer of a process: pinned, listed, mapped; unmapped, released.
+//! A buffer of a process, from pinning to releasing: pin, list and map it, then unmap and release it.
 
 use kernel::{
     devres::Devres,
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// How the pages are taken and listed.
+/// The way in which the pages are taken and listed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     /// By rust_gup; the list is made from runs.
@@ -39,7 +39,7 @@ pub(crate) enum Method {
     Kernel,
 }
 
-/// What registering a buffer cost.
+/// The cost of registering a buffer.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) nr_pages: usize,
@@ -54,8 +54,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Leaves out in how many pieces the memory lies, and where: nobody learns how their memory lies physically without
-    /// CAP_SYS_ADMIN, as in `/proc/PID/pagemap`, because of Rowhammer. The times tell the same.
+    /// Leaves out everything that tells the physical layout of the memory: the number of pieces, the addresses, and
+    /// also the times. As in `/proc/PID/pagemap`, nobody learns the layout of their memory without CAP_SYS_ADMIN,
+    /// because of Rowhammer.
     pub(crate) fn hide_layout(&mut self) {
         *self = Self {
             nr_pages: self.nr_pages,
@@ -65,7 +66,7 @@ impl Report {
     }
 }
 
-/// What unregistering it cost.
+/// The cost of unregistering a buffer.
 #[derive(Default)]
 pub(crate) struct Closed {
     pub(crate) unmap_ns: u64,
@@ -75,19 +76,19 @@ pub(crate) struct Closed {
 /// A buffer that the device can access.
 pub(crate) struct Buffer {
     mapping: Option<Devres<Mapping>>,
-    /// The mapping refers to them, too.
+    /// The mapping refers to the pages, too.
     held: Option<Arc<Held>>,
     len_bytes: usize,
     writable: bool,
 }
 
 impl Buffer {
-    /// Pins the bytes `[addr, addr + len_bytes)` of the current process for long, and maps them. The report is filled as
-    /// far as it gets.
+    /// Pins the bytes `[addr, addr + len_bytes)` of the current process for long, and maps them. Fills `report` as far
+    /// as it gets.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if not all pages could be pinned, and what pinning and mapping return.
+    /// `EFAULT` if not all pages could be pinned, and the errors of pinning and mapping.
     pub(crate) fn register(
         edu: &Edu,
         method: Method,
@@ -146,7 +147,7 @@ impl Buffer {
         })
     }
 
-    /// Has the device copy. See [`Edu::copy()`].
+    /// Makes the device copy. See [`Edu::copy()`].
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ impl Buffer {
             if !self.writable {
                 return Err(EACCES);
             }
-            // Before the device may begin: it counts even if the copy fails half-way.
+            // Set before the device may begin, because the device may have written even if the copy fails half-way.
             self.held.as_ref().ok_or(ENODEV)?.set_written();
         }
         let mapping = self.mapping.as_ref().ok_or(ENODEV)?;
@@ -182,7 +183,7 @@ impl Buffer {
         )
     }
 
-    /// Unmaps and releases.
+    /// Unmaps the buffer, and releases its pages.
     pub(crate) fn close(&mut self) -> Closed {
         let start = Instant::<Monotonic>::now();
         self.mapping = None;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/edu_dma`. `edu_dma.h` says what the calls do.
+//! The calls of `/dev/edu_dma`. `edu_dma.h` says what they do.
 
 use kernel::{
     new_mutex,
@@ -20,9 +20,10 @@ use crate::{
     },
 };
 
-/// An open file: the device, and the buffers that were registered through it. Closing it unregisters them.
+/// An open file: the device, and the buffers that were registered through it. Closing the file unregisters them.
 ///
-/// The file is the capability, as that of `/dev/rust_gup` is: who has it, by fork() or over a socket, can use its buffers.
+/// The file is the capability, like a file of `/dev/rust_gup`: a process that gets it, by fork() or over a socket, can
+/// use its buffers.
 #[pin_data]
 pub(crate) struct OpenFile {
     edu: Arc<Edu>,
@@ -32,7 +33,7 @@ pub(crate) struct OpenFile {
 
 struct Buffers {
     handles: Handles<Buffer>,
-    /// How many there are, with those that are being registered.
+    /// The number of buffers, including those that are being registered.
     nr: u32,
 }
 
@@ -125,13 +126,13 @@ impl OpenFile {
         let buffer = match result {
             Ok(buffer) => Arc::new(buffer, GFP_KERNEL_ACCOUNT)?,
             Err(error) => {
-                // Where and why it stopped is worth knowing all the same.
+                // The caller learns where and why the walk stopped all the same.
                 let _ = argument.write(&register);
                 return Err(error);
             }
         };
-        // The caller learns the handle before it exists. Were it the other way round, another thread could have
-        // unregistered it by the time that this one has to take it back.
+        // The caller learns the handle before it exists. In the other order, another thread could already have
+        // unregistered the buffer when this thread has to take the handle back.
         register.handle = self.buffers.lock().handles.next();
         argument.write(&register)?;
         let mut buffers = self.buffers.lock();
@@ -143,7 +144,7 @@ impl OpenFile {
         let mut unregister: abi::edu_dma_unregister = argument.read()?;
         let buffer = self.buffers.lock().handles.remove(unregister.handle)?;
         self.forget_one();
-        // If a copy still uses it, that one closes it.
+        // If a transfer still uses the buffer, that transfer closes it.
         let mut closed = Closed::default();
         if let Some(buffer) = Arc::into_unique_or_drop(buffer) {
             closed = Pin::into_inner(buffer).close();

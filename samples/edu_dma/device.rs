@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device: one copy at a time, and an end to that when the driver is unbound.
+//! The device. It does one copy at a time, and none after the driver is unbound.
 
 use kernel::{
     device::Bound,
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// Which way a copy goes.
+/// The direction of a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From memory to the device.
@@ -39,14 +39,14 @@ pub(crate) enum Direction {
     FromDevice,
 }
 
-/// The device, for as long as anybody refers to it. The driver need not be bound to it any more.
+/// The device. The value lives as long as anybody refers to it, even after the driver was unbound from the device.
 #[pin_data]
 pub(crate) struct Edu {
     /// Mappings are made while the driver is bound, and undone by the kernel after `shut_down()`.
     binding: Arc<Binding>,
-    /// How long an entry of a scatter list may be.
+    /// The maximum length of an entry of a scatter list.
     max_segment_bytes: usize,
-    /// Held as long as the device copies.
+    /// Locked as long as the device copies.
     #[pin]
     state: Mutex<State>,
     #[pin]
@@ -56,18 +56,18 @@ pub(crate) struct Edu {
 /// Whether the device can be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It is, and it does nothing while this is not locked.
+    /// The device can be used. It is idle while the state is not locked.
     Works,
-    /// It did not end a copy in time, or the driver is unbound. It may not access memory any more.
+    /// The device did not end a copy in time, or the driver is unbound. The device may not access memory any more.
     Off,
 }
 
 impl Edu {
-    /// The device, which does nothing yet, and cannot reach memory if it could not before.
+    /// Returns the device, once it is idle. It cannot reach memory if it could not before.
     ///
     /// # Errors
     ///
-    /// `ENODEV` if it is another one, `ETIMEDOUT` if it is at work for somebody who is gone, and does not end.
+    /// `ENODEV` if it is another device, `ETIMEDOUT` if the device still works for an earlier user and does not end.
     pub(crate) fn new(
         pdev: &pci::Device<Bound>,
         bar: Bar<'_>,
@@ -88,7 +88,7 @@ impl Edu {
         Ok(edu)
     }
 
-    /// How long an entry of a scatter list may be.
+    /// Returns the maximum length of an entry of a scatter list.
     pub(crate) fn max_segment_bytes(&self) -> usize {
         self.max_segment_bytes
     }
@@ -97,7 +97,7 @@ impl Edu {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the driver is unbound, and what the DMA API says.
+    /// `ENODEV` if the driver is unbound, and the errors of the DMA API.
     pub(crate) fn map(&self, list: List, direction: Direction) -> Result<Devres<Mapping>> {
         self.binding
             .with_bound(|dev| Mapping::new(dev, list, direction))
@@ -108,8 +108,8 @@ impl Edu {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if they are not all within the device's memory and the mapping, `ENODEV` if the driver is unbound, `EIO`
-    /// if the device has failed, `EINTR` if the task was killed.
+    /// `EINVAL` if the bytes are not all within the device's memory and the mapping, `ENODEV` if the driver is unbound,
+    /// `EIO` if the device has failed, `EINTR` if the task was killed.
     pub(crate) fn copy(
         &self,
         mapping: &Devres<Mapping>,
@@ -141,7 +141,7 @@ impl Edu {
         Ok(())
     }
 
-    /// Copies at most `max_bytes` bytes: as many as the device can be given at once. Returns how many.
+    /// Copies as many bytes as the device can be given at once, at most `max_bytes`. Returns how many.
     fn copy_chunk(
         &self,
         mapping: &Devres<Mapping>,
@@ -186,11 +186,12 @@ impl Edu {
         Ok(chunk.len_bytes)
     }
 
-    /// Keeps a device from memory that cannot be told to stop, as `nvme_dev_disable()` (`drivers/nvme/host/pci.c`) does
-    /// before it gives requests back. The pages of its copy may be released afterwards, whatever it goes on to do.
+    /// Cuts off the device from memory, because it cannot be told to stop. `nvme_dev_disable()`
+    /// (`drivers/nvme/host/pci.c`) does the same before it gives requests back. The pages of the copy may be released
+    /// afterwards, whatever the device goes on to do.
     fn cut_off(&self) {
         sys::dma::clear_master(self.binding.pdev());
-        // What it wrote before may be on its way still, and arrives before what it is asked now.
+        // Earlier writes of the device may still be on their way. They arrive before the answer to this read.
         let _ = self.engine.is_busy();
         dev_err!(
             self.binding.pdev().as_ref(),
@@ -198,19 +199,19 @@ impl Edu {
         );
     }
 
-    /// The interrupt handler: whether the device has interrupted.
+    /// Handles an interrupt. Returns whether the device has raised it.
     pub(crate) fn interrupt(&self) -> bool {
         self.engine.interrupt()
     }
 
-    /// The driver is about to be unbound. Waits for the chunk that is being copied; none is copied from then on, nothing
-    /// mapped, and the device cannot access memory.
+    /// Shuts the device down before the driver is unbound. Waits for the chunk that is being copied. Afterwards no
+    /// chunk is copied, nothing is mapped, and the device cannot access memory.
     pub(crate) fn shut_down(&self, pdev: &pci::Device<Bound>) {
         self.binding.end();
         *self.state.lock() = State::Off;
         sys::dma::clear_master(pdev);
-        // It still works if it was cut off. Whoever uses it next lets it reach memory again, and then it would write to
-        // where the pages were; and nobody would serve the interrupt.
+        // A device that was cut off may still be at work. Its next user lets it reach memory again, and then it would
+        // write to where the pages were. And nobody would serve its interrupt.
         if self.engine.quiesce().is_err() {
             dev_err!(pdev.as_ref(), "unbound from a device that is at work\n");
         }

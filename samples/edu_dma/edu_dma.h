@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * The calls of /dev/edu_dma, which lets a process have QEMU's edu device read and write its memory.
+ * The calls of /dev/edu_dma. With them a process makes QEMU's edu device read and write its memory.
  */
 #ifndef EDU_DMA_H
 #define EDU_DMA_H
@@ -12,7 +12,7 @@
 
 /* The device has this much memory of its own. */
 #define EDU_DMA_DEVICE_BYTES	4096U
-/* Bytes of a buffer at most, and buffers of an open file at most. */
+/* The most bytes of a buffer, and the most buffers of an open file. */
 #define EDU_DMA_MAX_BYTES	(1ULL << 30)
 #define EDU_DMA_MAX_BUFFERS	64U
 
@@ -35,8 +35,9 @@
  * @nr_fast: Out: how many of them the walk without locks took; 0 with EDU_DMA_KERNEL, which does not say.
  * @nr_entries: Out: entries of the scatter list.
  * @nr_segments: Out: pieces of the device's address space that it was mapped to.
- * @list_bytes: Out: memory for what lists the pages: runs or the array of pages, and the scatter list.
- * @dma_addr: Out: the first of these addresses.
+ * @list_bytes: Out: memory for the lists of the pages: the runs or the array of pages, and the
+ *	scatter list.
+ * @dma_addr: Out: the address at which the device sees the first byte.
  * @take_ns: Out: time for pinning.
  * @list_ns: Out: time for making the scatter list.
  * @map_ns: Out: time for mapping it.
@@ -44,8 +45,9 @@
  * @stop: Out: RUST_GUP_STOP_*, why.
  * @reserved: Zero.
  *
- * All of the buffer is pinned, or nothing. If the call fails, @stop and @stop_addr say why and where.
- * From @nr_entries to @map_ns everything is 0 for callers without CAP_SYS_ADMIN: it tells how memory lies physically.
+ * Either the whole buffer is pinned or nothing. If the call fails, @stop and @stop_addr say why and
+ * where. All fields from @nr_entries to @map_ns are 0 for callers without CAP_SYS_ADMIN, because
+ * they tell the physical layout of the memory.
  */
 struct edu_dma_register {
 	__aligned_u64	addr;
@@ -70,8 +72,9 @@ struct edu_dma_register {
 /**
  * struct edu_dma_unregister - unmap a buffer and release its pages
  * @handle: From struct edu_dma_register.
- * @unmap_ns: Out: time for unmapping, with freeing the scatter list. 0 without CAP_SYS_ADMIN, and if a transfer still
- *	uses the buffer, which ends with it then.
+ * @unmap_ns: Out: time for unmapping, and for freeing the scatter list. 0 without CAP_SYS_ADMIN.
+ *	Also 0 if a transfer still uses the buffer, which is then unmapped at the end of the
+ *	transfer.
  * @release_ns: Out: time for releasing the pages. Likewise.
  *
  * Pages that the device has written to are marked dirty.
@@ -87,7 +90,7 @@ struct edu_dma_unregister {
 #define EDU_DMA_FROM_DEVICE	1U
 
 /**
- * struct edu_dma_transfer - have the device copy
+ * struct edu_dma_transfer - make the device copy
  * @handle: From struct edu_dma_register.
  * @offset: First byte in the buffer.
  * @len_bytes: Number of bytes.
@@ -96,7 +99,7 @@ struct edu_dma_unregister {
  * @done_bytes: Out: bytes that were copied, all of them if the call succeeds.
  * @transfer_ns: Out: time.
  *
- * The bytes are copied in chunks, of which each lies in one page and takes the device 100 ms.
+ * The device copies in chunks. Each chunk lies in one page and takes the device 100 ms.
  */
 struct edu_dma_transfer {
 	__aligned_u64	handle;

@@ -3,9 +3,9 @@
 //! A driver for QEMU's edu device that copies between the device and buffers of processes, which it pins through
 //! rust_gup.
 //!
-//! `device.rs` is the device, `engine.rs` what copies in it, `held.rs` the pages of a buffer, `buffer.rs` a buffer from
-//! pinning to releasing, `calls.rs` what processes ask for.
-//! `sys/` is what the kernel crate has no abstraction for, and what differs between its versions; all `unsafe` is there.
+//! `device.rs` is the device, `engine.rs` its DMA engine, `held.rs` the pages of a buffer, `buffer.rs` a buffer from
+//! pinning to releasing, `calls.rs` the calls of processes. `sys/` has the parts for which the kernel crate has no
+//! abstraction, and those that differ between its versions. All `unsafe` is there.
 
 use core::borrow::Borrow;
 
@@ -55,7 +55,7 @@ module! {
 /// The loaded module.
 #[pin_data]
 struct EduModule {
-    // First, so that it goes first: without open files nobody uses the driver.
+    // The first field is dropped first: without open files nobody uses the driver.
     #[pin]
     chardev: chardev::Registration<OpenFile>,
     #[pin]
@@ -76,11 +76,11 @@ impl kernel::InPlaceModule for EduModule {
 
 struct EduDriver;
 
-/// What there is for a device as long as the driver is bound to it.
+/// The data of a device while the driver is bound to it.
 #[pin_data]
 struct EduData<'bound> {
     edu: Arc<Edu>,
-    /// Lets processes have it.
+    /// Lets processes open the device.
     published: slot::Published,
     #[pin]
     irq: Irq<'bound>,
@@ -108,7 +108,8 @@ impl pci::Driver for EduDriver {
             Ok(try_pin_init!(EduData {
                 irq <- Irq::new(pdev, edu.clone()),
                 _: {
-                    // Not before it is known to do nothing: it would go on where it was.
+                    // The device may access memory only now that it is known to be idle. Otherwise it would go on with
+                    // an earlier copy.
                     pdev.set_master();
                 },
                 published: slot::publish(edu.clone())
@@ -123,7 +124,7 @@ impl pci::Driver for EduDriver {
     }
 }
 
-/// The value of a parameter: `value()` returns a reference in Linux 7.2, and the value itself from 7.3 on.
+/// Returns the value of a parameter. `value()` returns a reference in Linux 7.2, and the value itself from 7.3 on.
 fn plain(value: impl Borrow<u32>) -> u32 {
     *value.borrow()
 }

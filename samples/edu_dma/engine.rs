@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What copies in the device: starting it, and knowing when it has ended.
+//! The DMA engine of the device: starting a copy, and knowing when it has ended.
 //!
-//! An interrupt is a reason to ask the device, and never an answer. It may come late, for a copy that was waited for long
-//! enough, or for nothing, and the pages of a copy that is taken for ended belong to somebody else soon.
+//! An interrupt is a reason to ask the device, and never an answer. It may come late, for a copy that has already timed
+//! out, or for nothing. If the driver took a running copy for ended, its pages would soon belong to somebody else.
 
 use kernel::{
     io::{poll::read_poll_timeout, Io},
@@ -19,32 +19,32 @@ use crate::{
     },
 };
 
-/// How long a device that must not reach memory any more is waited for.
+/// How long the driver waits for a device that must not reach memory any more.
 const IDLE_TIMEOUT_MS: i64 = 1000;
-/// How often it is asked meanwhile.
+/// The interval at which the driver asks the device meanwhile.
 const IDLE_POLL_MS: i64 = 10;
 
-/// A copy within the device's address space: memory that is mapped for it, and its own.
+/// A copy within the device's address space, which has the memory that is mapped for the device, and its own.
 pub(crate) struct Copy {
     pub(crate) from: u64,
     pub(crate) to: u64,
     pub(crate) len_bytes: usize,
-    /// Whether it writes to memory.
+    /// Whether the device writes to memory.
     pub(crate) from_device: bool,
 }
 
-/// The registers, and the interrupt.
+/// The registers, and the wait for the interrupt.
 #[pin_data]
 pub(crate) struct Engine {
     bar: SharedBar,
     timeout_ms: u32,
-    /// Completed by the interrupt.
+    /// Completed by the interrupt handler.
     #[pin]
     interrupted: Done,
 }
 
 impl Engine {
-    /// Those of a device that has not been used yet. A copy may take `timeout_ms`.
+    /// Returns the engine of a device that has not been used yet. A copy may take `timeout_ms`.
     ///
     /// # Errors
     ///
@@ -61,12 +61,14 @@ impl Engine {
         }))
     }
 
-    /// Has the device copy, and waits until it has ended. Not interruptible: the device accesses the pages until then,
-    /// whatever becomes of the process. One caller at a time, and none that follows on one that was told `EIO`.
+    /// Makes the device copy, and waits until the copy has ended. The wait is not interruptible, because the device
+    /// accesses the pages until then, whatever becomes of the process. Only one caller at a time may call this
+    /// function, and nobody may call it after it has returned `EIO`.
     ///
     /// # Errors
     ///
-    /// `EIO` if it is still at work when the time is over. It must be kept from memory then.
+    /// `EIO` if the device is still at work when the time is over. The caller must then cut off the device from memory.
+    /// `ENODEV` if the driver is unbound.
     pub(crate) fn run(&self, copy: &Copy) -> Result {
         let mut cmd = regs::CMD_RUN | regs::CMD_IRQ;
         if copy.from_device {
@@ -74,10 +76,11 @@ impl Engine {
         }
         self.bar
             .try_access_with(|bar| {
-                // Nothing that an earlier copy left behind counts.
+                // An interrupt that an earlier copy left behind does not count.
                 bar.write32(regs::IRQ_DMA, regs::IRQ_ACK);
                 self.interrupted.reset();
-                // Checked at run time, because the type of a BAR does not promise that it is aligned to 8 bytes.
+                // The offsets are checked at run time, because the type of a BAR does not promise that it is aligned to
+                // 8 bytes.
                 bar.try_write64(copy.from, regs::DMA_SRC)?;
                 bar.try_write64(copy.to, regs::DMA_DST)?;
                 bar.try_write64(copy.len_bytes as u64, regs::DMA_COUNT)?;
@@ -96,11 +99,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits for a device that must not reach memory any more, or not yet, and takes back its interrupts.
+    /// Waits until the device is idle, and acknowledges its interrupts. The device must not reach memory any more, or
+    /// not yet.
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if it does not end.
+    /// `ETIMEDOUT` if the device does not become idle, `ENODEV` if the driver is unbound.
     pub(crate) fn quiesce(&self) -> Result {
         read_poll_timeout(
             || Ok(self.is_busy()),
@@ -113,15 +117,16 @@ impl Engine {
             .ok_or(ENODEV)
     }
 
-    /// Whether the device copies. One that cannot be asked might. What it has written before it says no has arrived: on
-    /// the bus, nothing that a device reads out overtakes what it has written.
+    /// Returns whether the device copies. A device that cannot be asked might copy. Once the answer is no, everything
+    /// that the device has written has arrived: on the bus, the answer to a read does not overtake earlier writes of
+    /// the device.
     pub(crate) fn is_busy(&self) -> bool {
         self.bar
             .try_access_with(|bar| bar.try_read64(regs::DMA_CMD))
             .is_none_or(|cmd| cmd.map_or(true, |cmd| cmd & regs::CMD_RUN != 0))
     }
 
-    /// The interrupt handler: whether the device has interrupted.
+    /// Handles an interrupt. Returns whether the device has raised it.
     pub(crate) fn interrupt(&self) -> bool {
         let reasons = self.bar.try_access_with(|bar| {
             let reasons = bar.read32(regs::IRQ_STATUS);

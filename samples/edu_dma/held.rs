@@ -21,8 +21,8 @@ use crate::{
     },
 };
 
-/// Pages that are held until the last reference to this value is gone: the buffer has one, and so has the scatter list,
-/// so that no device reaches pages that were released.
+/// Pages that are held until the last reference to this value is gone. The buffer has such a reference, and so has the
+/// scatter list, so that no device reaches pages that were released.
 pub(crate) struct Held {
     /// `None` only while the value is dropped.
     pages: Option<Pages>,
@@ -43,7 +43,7 @@ pub(crate) struct Walk {
 }
 
 impl Held {
-    /// Pins the bytes `[addr, addr + len_bytes)` of the current process through rust_gup. `walk` is filled in any case.
+    /// Pins the bytes `[addr, addr + len_bytes)` of the current process through rust_gup. Fills `walk` in any case.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Held {
         writable: bool,
         walk: &mut Walk,
     ) -> Result<Self> {
-        // User space decides how long the device has the pages, so the pin is a long-term one, whatever the device does.
+        // User space decides how long the device has the pages, so the pin is for long, whatever the device does.
         let flags = gup::PIN | gup::LONGTERM | if writable { gup::WRITE } else { 0 };
         let result = gup::Range::take(addr, len_bytes, flags);
         let taken = match &result {
@@ -69,7 +69,7 @@ impl Held {
         Ok(Self::new(Pages::Gup(result?)))
     }
 
-    /// Pins them with `pin_user_pages_fast()`.
+    /// Pins the bytes `[addr, addr + len_bytes)` of the current process with `pin_user_pages_fast()`.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Held {
         }
     }
 
-    /// How many pages are held.
+    /// Returns how many pages are held.
     pub(crate) fn nr_pages(&self) -> usize {
         match &self.pages {
             Some(Pages::Gup(range)) => range.taken().nr_pages,
@@ -95,7 +95,7 @@ impl Held {
         }
     }
 
-    /// The pages as runs, if rust_gup holds them.
+    /// Returns the pages as runs, if rust_gup holds them.
     pub(crate) fn runs(&self) -> Option<&gup::Range> {
         match &self.pages {
             Some(Pages::Gup(range)) => Some(range),
@@ -103,7 +103,7 @@ impl Held {
         }
     }
 
-    /// The pages as an array, if the kernel's function has pinned them.
+    /// Returns the pages as an array, if the kernel's function has pinned them.
     pub(crate) fn array(&self) -> Option<&PageArray> {
         match &self.pages {
             Some(Pages::Kernel(pages)) => Some(pages.array()),
@@ -111,7 +111,7 @@ impl Held {
         }
     }
 
-    /// Notes that the device may write to the pages from now on: they are dirty when they are released.
+    /// Notes that the device may write to the pages from now on. They are marked dirty when they are released.
     pub(crate) fn set_written(&self) {
         self.written.store(1, Relaxed);
     }

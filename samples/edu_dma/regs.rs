@@ -2,24 +2,24 @@
 
 //! The registers of QEMU's edu device (`docs/specs/edu.rst` of QEMU), in its only BAR.
 
-/// What the device identifies itself with.
+/// The identification of the device.
 pub(crate) const ID: usize = 0x00;
-/// Why it interrupts. Read-only.
+/// The reasons for the interrupt. Read-only.
 pub(crate) const IRQ_STATUS: usize = 0x24;
-/// Takes reasons back. Write-only; needed with MSI as well.
+/// Acknowledges reasons. Write-only; needed with MSI as well.
 pub(crate) const IRQ_ACK: usize = 0x64;
-/// Where a copy starts: 8 bytes, as the two that follow. Ignored while a copy runs.
+/// The source of a copy. 8 bytes, like the next two registers. Ignored while a copy runs.
 pub(crate) const DMA_SRC: usize = 0x80;
-/// Where it goes.
+/// The destination of a copy.
 pub(crate) const DMA_DST: usize = 0x88;
-/// How many bytes.
+/// The number of bytes to copy.
 pub(crate) const DMA_COUNT: usize = 0x90;
-/// Starts it.
+/// Starts a copy.
 pub(crate) const DMA_CMD: usize = 0x98;
-/// What the driver needs of the BAR.
+/// The end of the part of the BAR that the driver needs.
 pub(crate) const END: usize = 0xa0;
 
-/// `ID` without the version.
+/// The value of `ID` without the version.
 pub(crate) const ID_EDU: u32 = 0xed;
 
 /// `DMA_CMD`: start; reads as set while a copy runs.
@@ -33,8 +33,8 @@ pub(crate) const IRQ_DMA: u32 = 0x100;
 
 /// Address of the device's memory, as the device sees it.
 pub(crate) const MEMORY: u64 = 0x40000;
-/// How much there is.
+/// The size of the device's memory.
 pub(crate) const MEMORY_BYTES: usize = 4096;
-/// How much is copied at once. Half of what there is: QEMU 7.2 aborts when all of it is copied, and none of its
-/// versions stops at copies that are too long.
+/// The most bytes that are copied at once. This is half of the device's memory: QEMU 7.2 aborts when all of it is
+/// copied, and no version of QEMU refuses copies that are too long.
 pub(crate) const CHUNK_BYTES: usize = 2048;

@@ -13,7 +13,10 @@
 
 #include "../../rust_gup/include/rust_gup_api.h"
 
-/* One entry a run. All runs are asked for at once: every call begins to look for the first one that it is to list. */
+/*
+ * Makes one entry for each run. Asks for all runs at once, because each call searches for its first
+ * run from the beginning.
+ */
 static int make_list(const struct rust_gup_range *range, size_t nr_runs, struct sg_table *table)
 {
 	struct rust_gup_page_run *runs __free(kvfree) = kvmalloc_array(nr_runs, sizeof(*runs), GFP_KERNEL);
@@ -28,7 +31,7 @@ static int make_list(const struct rust_gup_range *range, size_t nr_runs, struct 
 	ret = sg_alloc_table(table, nr_runs, GFP_KERNEL);
 	if (ret)
 		return ret;
-	/* An entry may be as long as the device takes: this buffer is short. */
+	/* A device may limit the length of an entry. This buffer is short enough. */
 	for_each_sgtable_sg(table, sg, i)
 		sg_set_page(sg, runs[i].first, runs[i].nr_pages << PAGE_SHIFT, 0);
 	return 0;
@@ -55,7 +58,7 @@ static int __init hello_dma_init(void)
 	pr_info("hello_dma: %zu pages in %zu runs, %zu of them taken without a lock\n",
 		taken.nr_pages, taken.nr_runs, taken.nr_fast);
 
-	/* Fewer pages than asked for are no error of the call, but no buffer for a device. */
+	/* A short count is no error of the call, but a device needs the whole buffer. */
 	ret = -EFAULT;
 	if (taken.nr_pages != len_bytes >> PAGE_SHIFT)
 		goto release;
@@ -65,8 +68,9 @@ static int __init hello_dma_init(void)
 		goto release;
 	pr_info("hello_dma: a scatter list of %u entries\n", table.orig_nents);
 	/*
-	 * Here a driver calls dma_map_sgtable(), has the device work, and calls dma_unmap_sgtable(). Once it was told
-	 * to write, the device may have written, whether or not it came to an end.
+	 * Here a driver calls dma_map_sgtable(), lets the device work, and calls
+	 * dma_unmap_sgtable(). Once the device was told to write, it may have written, whether or
+	 * not it has finished.
 	 */
 	contents = RUST_GUP_WRITTEN;
 	sg_free_table(&table);

@@ -32,14 +32,14 @@ int main(void)
 
 	pin.addr = (uintptr_t)buffer;
 	pin.len_bytes = LEN_BYTES;
-	/* For long: it is up to this program when they are released. */
+	/* For long, because this program decides when the pages are released. */
 	pin.flags = RUST_GUP_PIN | RUST_GUP_LONGTERM;
 	if (ioctl(fd, RUST_GUP_IOC_PIN, &pin))
 		err(1, "RUST_GUP_IOC_PIN");
 	printf("holding %llu pages in %llu runs, %llu of them taken without a lock\n",
 	       pin.nr_pages, pin.nr_runs, pin.nr_fast);
 
-	/* Through the pages that are held, as a device with DMA would see them. */
+	/* Reads through the held pages, as a device with DMA would see them. */
 	copy.handle = pin.handle;
 	copy.offset = 50000;
 	copy.len_bytes = 10;

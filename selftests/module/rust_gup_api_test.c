@@ -5,11 +5,11 @@
  * - a range holds the pages that are mapped, its runs cover them in their order, and copies reach them;
  * - each function refuses to work where it must not sleep, and leaves the range as it was;
  * - wrong requests are refused with the error that the header names, and so is a task without an address space;
- * - what was not pinned for writing cannot be written to, nor released as written;
- * - flags that are not for drivers are refused, those that go on from user space for example;
- * - what need not take mmap_lock works for a caller that holds it.
+ * - a range that was not pinned for writing cannot be written to, nor released as written;
+ * - flags that are not for drivers are refused, for example flags that are passed on from user space;
+ * - functions that need not take mmap_lock work for a caller that holds it.
  *
- * Loading it fails if a test does. selftests/vm loads it.
+ * Loading the module fails if a test fails. selftests/vm loads it.
  */
 #include <linux/completion.h>
 #include <linux/err.h>
@@ -55,7 +55,7 @@ static void test_runs_and_copies(unsigned long addr)
 	struct page *page;
 	ssize_t nr, i;
 
-	/* From the middle of a page on. */
+	/* The range begins in the middle of a page. */
 	range = rust_gup_take(addr + 100, LEN - 100, PIN_WRITE, &taken);
 	expect(!IS_ERR(range));
 	if (IS_ERR(range))
@@ -68,7 +68,7 @@ static void test_runs_and_copies(unsigned long addr)
 		nr = rust_gup_runs(range, nr_runs, runs, ARRAY_SIZE(runs));
 		expect(nr >= 0);
 		for (i = 0; i < nr; i++) {
-			/* The page that the kernel finds at the address. */
+			/* The kernel finds the same page at the address. */
 			expect(get_user_pages_fast(addr + (nr_pages << PAGE_SHIFT), 1, 0, &page) == 1);
 			expect(page == runs[i].first);
 			put_page(page);
@@ -96,7 +96,7 @@ static void test_runs_and_copies(unsigned long addr)
 	expect(rust_gup_release(range, RUST_GUP_WRITTEN) == 0);
 }
 
-/* What is taken with such flags may be read and not written to. */
+/* A range that is taken with such flags may be read, but not written to. */
 static void test_no_writing(unsigned long addr, unsigned int flags)
 {
 	struct rust_gup_range *range = rust_gup_take(addr, PAGE_SIZE, flags, NULL);
@@ -110,7 +110,7 @@ static void test_no_writing(unsigned long addr, unsigned int flags)
 	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
 }
 
-/* The one who holds mmap_lock and releases is ->close() of a VMA, or an MMU notifier. */
+/* In a driver, ->close() of a VMA or an MMU notifier releases pages under mmap_lock. */
 static void test_mmap_lock_held(unsigned long addr)
 {
 	struct mm_struct *mm = current->mm;
@@ -167,7 +167,7 @@ static void test_context(unsigned long addr)
 	local_bh_disable();
 	refuse_all(range, addr);
 	local_bh_enable();
-	/* The range is as it was. */
+	/* The refused calls have left the range as it was. */
 	expect(rust_gup_copy_from(range, 0, copy, 1) == 0);
 	expect(rust_gup_release(range, RUST_GUP_UNCHANGED) == 0);
 }
@@ -196,7 +196,7 @@ static void test_nothing_there(unsigned long addr)
 	struct rust_gup_range *range;
 
 	expect(take_errno(addr, PAGE_SIZE, RUST_GUP_PIN) == -EFAULT);
-	/* No page is no error here, and there is a range to release all the same. */
+	/* An absent page is no error here, and the caller has to release the range all the same. */
 	range = rust_gup_take(addr, PAGE_SIZE, RUST_GUP_PIN | RUST_GUP_FAST_ONLY, &taken);
 	expect(!IS_ERR(range));
 	if (IS_ERR(range))
@@ -215,7 +215,9 @@ struct thread_work {
 	unsigned long addr;
 };
 
-/* A task without an address space cannot take anything, but can use and release what another one has taken. */
+/*
+ * A task without an address space cannot take pages, but can use and release another's range.
+ */
 static int kernel_thread_work(void *argument)
 {
 	struct thread_work *work = argument;
@@ -250,11 +252,11 @@ static int __init rust_gup_api_test_init(void)
 
 	if (IS_ERR_VALUE(addr))
 		return addr;
-	/* With writable pages of its own everywhere, and where long-term pins may have them. */
+	/* Gives the mapping writable pages of its own, in memory that long-term pins may have. */
 	expect(take_errno(addr, LEN, PIN_WRITE) == 0);
 	test_runs_and_copies(addr);
 	test_no_writing(addr, RUST_GUP_PIN);
-	/* A plain reference keeps the page, but nobody is told of a write. */
+	/* A plain reference keeps the page, but does not tell anybody about a write. */
 	test_no_writing(addr, RUST_GUP_WRITE);
 	test_mmap_lock_held(addr);
 	test_context(addr);

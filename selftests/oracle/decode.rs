@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the walker makes of an entry, for `oracle.c`.
+//! The walker's decoder as one function, for `oracle.c`.
 
 #[path = "../../rust_gup/walk/mod.rs"]
 pub mod walk;
@@ -18,7 +18,8 @@ use walk::{
     Stop, //
 };
 
-/// The verdict is one number. Its lowest byte is a `RUST_GUP_STOP_*`, or one of these; a frame number follows.
+/// The verdict is one number. Its lowest byte is a `RUST_GUP_STOP_*`, or one of these constants. The bits above are a
+/// frame number.
 const LEAF: u64 = 0x20;
 const WRITABLE_LEAF: u64 = 0x60;
 const TABLE: u64 = 0x80;
@@ -41,7 +42,7 @@ fn decode(raw: u64, level: Level, context: &Context) -> Result<u64, Stop> {
     }
 }
 
-/// Decodes an entry of a level, counted from 1, the tables of base pages.
+/// Decodes an entry of a level. Levels count from 1, the tables of base pages.
 #[no_mangle]
 pub extern "C" fn rust_gup_oracle_decode(
     raw: u64,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Feeds systematic and random page-table entries to the walker's decoder and to the running kernel's own inline
- * functions, at every level, for both kinds of access and under several values of PKRU. The module cannot be loaded
- * if they differ; the kernel log has the first difference.
+ * Feeds systematic and random page-table entries to the walker's decoder and to the running
+ * kernel's own inline functions, at every level, for both kinds of access and under several values
+ * of PKRU. Loading the module fails if the results differ. The kernel log has the first difference.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -23,7 +23,7 @@ static unsigned long entries = 10000000;
 module_param(entries, ulong, 0444);
 MODULE_PARM_DESC(entries, "How many entries");
 
-/* decode.rs has the same. */
+/* decode.rs has the same constants. */
 #define LEAF		0x20
 #define WRITABLE_LEAF	0x60
 #define TABLE		0x80
@@ -43,8 +43,8 @@ static u64 leaf(unsigned long pfn, bool writable)
 }
 
 /*
- * A table entry that makes sense: the walker has the test of PMDs for all levels. Above them it looks at the low flags
- * only, because of the flags that PTI sets.
+ * Returns whether an entry that points to a table makes sense. The walker uses the kernel's test of
+ * PMDs at all levels. Above PMDs it tests the low flags only, because of the flags that PTI sets.
  */
 static bool is_sane_table(u64 raw, u32 level)
 {
@@ -56,7 +56,10 @@ static u64 table(unsigned long pfn)
 	return (u64)pfn << 8 | TABLE;
 }
 
-/* The tests of gup_fast_pte_range() and its callers up the tree, in their order. 0 if the fast walk ends here. */
+/*
+ * Makes the tests of gup_fast_pte_range() and of its callers up the tree, in their order. Returns 0
+ * if the fast walk ends here.
+ */
 static u64 what_is_taken(u64 raw, const struct question *q)
 {
 	pte_t pte = __pte(raw);
@@ -65,7 +68,9 @@ static u64 what_is_taken(u64 raw, const struct question *q)
 
 	switch (q->level) {
 	case PTE:
-		/* The walker takes a shadow stack page for what its bits say: not writable. */
+		/*
+		 * The walker goes by the bits of a shadow stack page: not writable.
+		 */
 		if (!pte_protnone(pte) && pte_access_permitted(pte, q->write) && !pte_special(pte))
 			return leaf(pte_pfn(pte), pte_write(pte) && !pte_shstk(pte));
 		return 0;
@@ -92,7 +97,7 @@ static u64 what_is_taken(u64 raw, const struct question *q)
 	}
 }
 
-/* Why it is not taken. */
+/* Returns the stop reason for an entry that is not taken. */
 static u64 why_not(u64 raw, const struct question *q)
 {
 	pte_t pte = __pte(raw);
@@ -102,7 +107,7 @@ static u64 why_not(u64 raw, const struct question *q)
 	if (pte_protnone(pte))
 		return RUST_GUP_STOP_PROT_NONE;
 	if (!pte_present(pte))
-		/* A huge page that is being split; pmd_present() has the same idea. */
+		/* A huge page that is being split. pmd_present() tests the same bit. */
 		return raw & _PAGE_PSE ? RUST_GUP_STOP_CHANGED : RUST_GUP_STOP_ABSENT;
 	if (q->level != PTE && !pmd_leaf(__pmd(raw)))
 		return RUST_GUP_STOP_BAD;
@@ -114,7 +119,7 @@ static u64 why_not(u64 raw, const struct question *q)
 		return RUST_GUP_STOP_SPECIAL;
 	if (!__pkru_allows_pkey(pte_flags_pkey(raw), q->write))
 		return RUST_GUP_STOP_PKEY;
-	/* No reason: that is a difference. */
+	/* There is no reason left, so this shows as a difference. */
 	return 0;
 }
 
@@ -145,7 +150,7 @@ static u64 next(void)
 #define BATCH		4096
 #define HIGH_PATTERNS	14
 
-/* None of the bits above the frame, each one alone, and all of them. */
+/* Returns a pattern of the bits above the frame: none of them, each one alone, or all of them. */
 static u64 high_bits(unsigned int pattern)
 {
 	if (pattern == 0)
@@ -167,7 +172,7 @@ static u64 frame_bits(void)
 	}
 }
 
-/* An entry that is as it should be, or not quite. */
+/* Returns an entry that is valid, or differs from a valid one in up to three bits. */
 static u64 likely_entry(u32 level)
 {
 	u64 raw = frame_bits() | _PAGE_PRESENT | _PAGE_RW | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY;
@@ -183,7 +188,10 @@ static u64 likely_entry(u32 level)
 	return raw;
 }
 
-/* First all combinations of flags, with some of the high bits, for each question; then random entries. */
+/*
+ * Asks about a batch of entries. The first batches of each question have all combinations of the
+ * low flags, with patterns of the high bits. The batches after them have random entries.
+ */
 static bool ask_batch(unsigned long pattern, const struct question *q)
 {
 	unsigned int i;
@@ -203,11 +211,15 @@ static bool ask_batch(unsigned long pattern, const struct question *q)
 
 static int __init oracle_init(void)
 {
-	/* The last one is random. Keys that deny reading, writing, both, and all keys but the first. */
+	/*
+	 * These deny nothing; all access with all keys but the first; writing with all keys; all
+	 * access with all keys; all access with the first key; writing with the first key. The last
+	 * value is replaced by a random one.
+	 */
 	static const u32 pkrus[] = { 0, 0x55555554, 0xaaaaaaaa, 0xffffffff, 0x1, 0x2, 0 };
 	unsigned long batch, nr_batches = DIV_ROUND_UP(entries, BATCH);
 
-	/* Without them, pgd_present() says yes to everything. */
+	/* With fewer levels, pgd_present() is true for every entry. */
 	unsigned int levels = pgtable_l5_enabled() ? PGD : P4D;
 
 	if (!seed)
@@ -230,7 +242,7 @@ static int __init oracle_init(void)
 			q.pkru = 0;
 		rest /= ARRAY_SIZE(pkrus);
 
-		/* The register is the task's, and nothing here touches user memory. */
+		/* PKRU belongs to the task, and nothing here touches user memory. */
 		preempt_disable();
 		old = read_pkru();
 		write_pkru(q.pkru);

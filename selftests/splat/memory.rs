@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mistakes of Rust, for `splat.c`: they show that Rust in a module is watched as C is.
+//! Mistakes in Rust code, for `splat.c`. They show that debug kernels watch Rust code in a module as they watch C code.
 
 use core::hint::black_box;
 
@@ -21,7 +21,7 @@ pub extern "C" fn rust_gup_splat_out_of_bounds() {
     }
 }
 
-/// Reads an allocation that is no more.
+/// Reads an allocation that was freed.
 #[no_mangle]
 pub extern "C" fn rust_gup_splat_use_after_free() {
     if let Ok(bytes) = bytes() {
@@ -32,7 +32,7 @@ pub extern "C" fn rust_gup_splat_use_after_free() {
     }
 }
 
-/// Adds more than fits.
+/// Adds two numbers whose sum overflows.
 #[no_mangle]
 #[allow(arithmetic_overflow)]
 pub extern "C" fn rust_gup_splat_overflow() {

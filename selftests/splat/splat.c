@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * insmod rust_gup_splat.ko kind=KIND: makes one mistake, which a debug kernel has to
- * notice, and scripts/vm to take for a failure. scripts/splats runs them all.
+ * insmod rust_gup_splat.ko kind=KIND makes one mistake. A debug kernel has to notice it, and
+ * scripts/vm has to take that for a failure. scripts/splats makes all mistakes.
  */
 
 #include <linux/delay.h>
@@ -48,7 +48,7 @@ static void list(void)
 	LIST_HEAD(head);
 	LIST_HEAD(other);
 
-	/* As if somebody else had taken it out. */
+	/* As if somebody else had removed this entry from the list. */
 	head.next = &other;
 	list_del(&head);
 }
@@ -88,7 +88,10 @@ static void lock_order(void)
 	mutex_unlock(&second);
 }
 
-/* Raw: another kind may not be taken in an interrupt, and that is reported first. */
+/*
+ * A raw spinlock, because another kind may not be taken in an interrupt, and the kernel would
+ * report that first.
+ */
 static DEFINE_RAW_SPINLOCK(raw_spin);
 
 static void lock_in_interrupt(struct irq_work *work)
@@ -103,14 +106,15 @@ static void irq_state(void)
 
 	irq_work_queue(&work);
 	irq_work_sync(&work);
-	/* With interrupts on. */
+	/* The interrupt took the lock; taking it with interrupts on is the mistake. */
 	raw_spin_lock(&raw_spin);
 	raw_spin_unlock(&raw_spin);
 }
 
 /*
- * A driver that takes pages in its ->mmap(), or in ->close() of a VMA. The pages are there, so that the walk gets them
- * and does not wait for the lock that is held: without the annotation nobody would know.
+ * Acts as a driver that takes pages in its ->mmap(), or in ->close() of a VMA. The pages are
+ * present, so the walk takes them and does not wait for the lock that is held. Without the
+ * annotation for lockdep nobody would notice.
  */
 static void take_under_mmap_lock(void)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The structures of `edu_dma.h`, to and from user space.
+//! Copying the structures of `edu_dma.h` from and to user space.
 
 use kernel::{
     bindings,
@@ -9,7 +9,7 @@ use kernel::{
     uaccess::{UserPtr, UserSlice},
 };
 
-/// What bindgen makes of the header.
+/// The output of bindgen for the header.
 #[allow(
     clippy::all,
     dead_code,
@@ -23,14 +23,14 @@ mod generated {
 
 pub(crate) use generated::*;
 
-/// Says of how many 64-bit fields a structure consists; fields of 32 bits come in pairs.
+/// Declares the number of 64-bit fields of each structure. A pair of 32-bit fields counts as one.
 macro_rules! plain {
     ($($name:ident = $nr_u64s:expr;)*) => {
         $(
             const _: () = assert!(size_of::<$name>() == $nr_u64s * size_of::<u64>());
             // SAFETY: The header declares integers only, of which every value is valid.
             unsafe impl FromBytes for $name {}
-            // SAFETY: And the size leaves no room for padding between them.
+            // SAFETY: The header declares integers only, and the size leaves no room for padding between them.
             unsafe impl AsBytes for $name {}
         )*
     };
@@ -42,14 +42,14 @@ plain! {
     edu_dma_transfer = 6;
 }
 
-/// Where the caller has its structure.
+/// The address of the caller's structure.
 #[derive(Clone, Copy)]
 pub(crate) struct Argument {
     addr: usize,
 }
 
 impl Argument {
-    /// A structure of the caller.
+    /// Returns the argument of a call, the address `addr`.
     pub(crate) fn new(addr: usize) -> Self {
         Self { addr }
     }
@@ -58,26 +58,26 @@ impl Argument {
         UserSlice::new(UserPtr::from_addr(self.addr), size_of::<T>())
     }
 
-    /// Reads it.
+    /// Reads the structure.
     ///
     /// # Errors
     ///
-    /// `EFAULT`.
+    /// `EFAULT` if it cannot be read.
     pub(crate) fn read<T: FromBytes>(self) -> Result<T> {
         self.slice::<T>().reader().read()
     }
 
-    /// Writes it back.
+    /// Writes the structure back.
     ///
     /// # Errors
     ///
-    /// `EFAULT`.
+    /// `EFAULT` if it cannot be written.
     pub(crate) fn write<T: AsBytes>(self, value: &T) -> Result {
         self.slice::<T>().writer().write(value)
     }
 }
 
-/// Whether the caller may see how memory lies physically.
+/// Returns whether the caller may see the physical layout of memory.
 pub(crate) fn may_see_layout() -> bool {
     // SAFETY: Always safe to call in process context.
     unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }

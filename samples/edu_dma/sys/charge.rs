@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `RLIMIT_MEMLOCK`, for pages that the driver pins itself; rust_gup charges those that it pins.
+//! The charge against `RLIMIT_MEMLOCK`, for pages that the driver pins itself. rust_gup charges the pages that it pins.
 
 use kernel::{
     bindings,
@@ -15,14 +15,14 @@ use kernel::{
 
 use super::helpers;
 
-/// A user, as whom processes run.
+/// A user that processes run as.
 ///
 /// # Invariants
 ///
 /// A reference to the `user_struct` belongs to this value.
 struct User(*mut bindings::user_struct);
 
-// SAFETY: Any task may use a user, and give back a reference to it.
+// SAFETY: Any task may use a `user_struct`, and give back a reference to it.
 unsafe impl Send for User {}
 // SAFETY: A shared reference gives access to an atomic counter only.
 unsafe impl Sync for User {}
@@ -47,8 +47,9 @@ impl Drop for User {
     }
 }
 
-/// Pages that are charged: to the user, whom `RLIMIT_MEMLOCK` limits unless it may lock what it likes, and to the address
-/// space, where they show as `VmPin`. Dropping gives them back to the same two. No lock of an address space is taken.
+/// A charge for pages: to the user, which `RLIMIT_MEMLOCK` limits, and to the address space, where the pages show as
+/// `VmPin`. A task with `CAP_IPC_LOCK` is not limited, and its pages are not charged to the user. Dropping the value
+/// gives the charge back to that user and that address space. Nothing here takes a lock of an address space.
 ///
 /// # Invariants
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the device may address.
+//! The memory that the device may address, and whether it still has a driver.
 
 use kernel::{
     bindings,
@@ -26,14 +26,15 @@ use kernel::{
     },
 };
 
-/// How long an entry of a scatter list may be: its length has 32 bits. A multiple of the page size.
+/// The maximum length of an entry of a scatter list, whose length field has 32 bits. A multiple of the page size.
 const MAX_SEGMENT_BYTES: usize = 1 << 30;
 
-/// Says how many address bits the device has, and that it does not mind how long a piece of memory is.
+/// Tells the kernel how many address bits the device has, and that the device sets no limit to the length of a piece of
+/// memory.
 ///
 /// # Errors
 ///
-/// `EINVAL` for a width that there is not, `EIO` if the machine cannot do with it.
+/// `EINVAL` for an impossible width, `EIO` if the machine does not support the width.
 pub(crate) fn set_mask(pdev: &pci::Device<Core<'_>>, bits: u32) -> Result {
     let mask = DmaMask::try_new(bits)?;
     // SAFETY: The device is being probed: nothing is mapped for it yet.
@@ -44,8 +45,9 @@ pub(crate) fn set_mask(pdev: &pci::Device<Core<'_>>, bits: u32) -> Result {
     Ok(())
 }
 
-/// How long an entry of a scatter list may be that is mapped for a device whose address bits are known: less if memory
-/// is out of reach, and the kernel has the device use other memory instead (swiotlb). A multiple of the page size.
+/// Returns the maximum length of an entry of a scatter list for this device. The kernel must know the address bits of
+/// the device. If some memory is out of its reach, the length is smaller, because the kernel makes the device use other
+/// memory instead (swiotlb). A multiple of the page size.
 #[doc(alias = "dma_max_mapping_size")]
 pub(crate) fn max_segment_bytes(pdev: &pci::Device<Bound>) -> usize {
     // SAFETY: The device is valid.
@@ -53,9 +55,9 @@ pub(crate) fn max_segment_bytes(pdev: &pci::Device<Bound>) -> usize {
     max_bytes.min(MAX_SEGMENT_BYTES) & !(PAGE_SIZE - 1)
 }
 
-/// The C structure of a device; the kernel crate keeps its own way to it to itself.
+/// Returns the C structure of a device. The kernel crate has a private function for that.
 pub(super) fn raw_device<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
-    // `Device` is a transparent wrapper of it.
+    // `Device` is a transparent wrapper of the C structure.
     core::ptr::from_ref(dev)
         .cast::<bindings::device>()
         .cast_mut()
@@ -76,12 +78,12 @@ pub(crate) struct Binding {
     pdev: ARef<pci::Device>,
     /// # Invariants
     ///
-    /// False once the resources of the binding are given back.
+    /// The value is false once the resources of the binding are given back.
     #[pin]
     is_bound: Mutex<bool>,
 }
 
-/// Given back with the resources of the binding.
+/// Ends the binding when it is dropped, together with the other resources of the binding.
 struct End(Arc<Binding>);
 
 impl Drop for End {
@@ -91,7 +93,7 @@ impl Drop for End {
 }
 
 impl Binding {
-    /// A device that the driver is bound to.
+    /// Returns the binding of a device that the driver is bound to.
     ///
     /// # Errors
     ///
@@ -104,17 +106,17 @@ impl Binding {
             }),
             GFP_KERNEL,
         )?;
-        // However the binding ends, this is given back with its other resources.
+        // However the binding ends, the kernel drops this value with its other resources.
         devres::register(pdev.as_ref(), End(binding.clone()), GFP_KERNEL)?;
         Ok(binding)
     }
 
-    /// The device.
+    /// Returns the device.
     pub(crate) fn pdev(&self) -> &pci::Device {
         &self.pdev
     }
 
-    /// Whether the driver is still bound.
+    /// Returns whether the driver is still bound.
     pub(crate) fn is_bound(&self) -> bool {
         *self.is_bound.lock()
     }
@@ -123,19 +125,19 @@ impl Binding {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the driver is unbound; otherwise what `f` returns.
+    /// `ENODEV` if the driver is unbound; otherwise the error of `f`.
     pub(crate) fn with_bound<R>(&self, f: impl FnOnce(&Device<Bound>) -> Result<R>) -> Result<R> {
         let is_bound = self.is_bound.lock();
         if !*is_bound {
             return Err(ENODEV);
         }
         let dev: &Device = self.pdev().as_ref();
-        // SAFETY: The driver is bound: by the invariant the resources of the binding are not given back yet, and that
-        // waits for the lock.
+        // SAFETY: The driver is bound. By the invariant the resources of the binding are not given back yet, and giving
+        // them back waits for the lock.
         f(unsafe { dev.as_bound() })
     }
 
-    /// The driver is about to be unbound. Waits for those who rely on the opposite.
+    /// Ends the binding, because the driver is about to be unbound. Waits for calls of `with_bound()` that still run.
     pub(crate) fn end(&self) {
         *self.is_bound.lock() = false;
     }

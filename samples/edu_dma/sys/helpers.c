@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The kernel's inline functions as functions that Rust can call: one each, without a decision. */
+/* Wraps inline functions of the kernel, so that Rust can call them. No wrapper decides anything. */
 #include <linux/completion.h>
 #include <linux/cred.h>
 #include <linux/dma-mapping.h>

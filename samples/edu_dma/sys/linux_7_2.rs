@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is different in the kernel crate of Linux 7.2. `linux_7_3.rs` has the same names.
+//! The parts that differ in the kernel crate of Linux 7.2. `linux_7_3.rs` has the same names.
 
 use kernel::{
     device::{Bound, Device},
@@ -12,16 +12,16 @@ use kernel::{
 
 use crate::{device::Edu, regs};
 
-/// The registers.
+/// The BAR with the registers.
 pub(crate) type Bar<'a> = pci::Bar<'a, { regs::END }>;
 
-/// The same for who outlives the driver's binding; it loses access then.
+/// The BAR for code that outlives the binding of the driver. Access fails after the binding has ended.
 pub(crate) type SharedBar = Devres<Bar<'static>>;
 
-/// What `probe()` gets from the table.
+/// The type of the data that `probe()` gets from the table.
 pub(crate) type IdInfo<'a, T> = &'a T;
 
-/// The table of a driver for one device.
+/// Declares the table of a driver for one device.
 macro_rules! pci_device_table {
     ($name:ident, $driver:ty, $id:expr) => {
         kernel::pci_device_table!(
@@ -55,7 +55,7 @@ impl irq::Handler for Handler {
 }
 
 impl<'bound> Irq<'bound> {
-    /// Handles it with [`Edu::interrupt()`].
+    /// Requests the interrupt. [`Edu::interrupt()`] handles it.
     pub(crate) fn new(
         pdev: &'bound pci::Device<Bound>,
         edu: Arc<Edu>,

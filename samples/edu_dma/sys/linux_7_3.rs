@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is different in the kernel crate of Linux 7.3. `linux_7_2.rs` has the same names.
+//! The parts that differ in the kernel crate of Linux 7.3. `linux_7_2.rs` has the same names.
 
 use kernel::{device::Bound, irq, pci, prelude::*, sync::Arc};
 
 use crate::{device::Edu, regs};
 
-/// The registers.
+/// The BAR with the registers.
 pub(crate) type Bar<'a> = pci::Bar<'a, { regs::END }>;
 
-/// The same for who outlives the driver's binding; it loses access then.
+/// The BAR for code that outlives the binding of the driver. Access fails after the binding has ended.
 pub(crate) type SharedBar = pci::DevresBar<{ regs::END }>;
 
-/// What `probe()` gets from the table.
+/// The type of the data that `probe()` gets from the table.
 pub(crate) type IdInfo<'a, T> = Option<&'a T>;
 
-/// The table of a driver for one device.
+/// Declares the table of a driver for one device.
 macro_rules! pci_device_table {
     ($name:ident, $driver:ty, $id:expr) => {
         kernel::pci_device_table!($name, <$driver as pci::Driver>::IdInfo, [($id, ())]);
@@ -26,7 +26,7 @@ pub(crate) use pci_device_table;
 /// The device's interrupt, handled as long as this value exists.
 #[pin_data]
 pub(crate) struct Irq<'bound> {
-    // First, because it borrows the vectors.
+    // The first field is dropped first, because it borrows the vectors.
     #[pin]
     registration: irq::Registration<'bound, Handler>,
     vectors: pci::IrqVectorRegistration<'bound>,
@@ -45,7 +45,7 @@ impl irq::Handler for Handler {
 }
 
 impl<'bound> Irq<'bound> {
-    /// Handles it with [`Edu::interrupt()`].
+    /// Requests the interrupt. [`Edu::interrupt()`] handles it.
     pub(crate) fn new(
         pdev: &'bound pci::Device<Bound>,
         edu: Arc<Edu>,
@@ -56,7 +56,7 @@ impl<'bound> Irq<'bound> {
         try_pin_init!(&this in Self {
             vectors: pdev.alloc_irq_vectors(1, 1, types)?,
             registration <- {
-                // SAFETY: The field above is initialised. It stays where it is, as the structure is pinned, and is
+                // SAFETY: The field above is initialised. It stays where it is, because the structure is pinned, and is
                 // dropped after the field that borrows it.
                 let vectors: &'bound pci::IrqVectorRegistration<'bound> =
                     unsafe { &(*this.as_ptr()).vectors };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel crate has no abstraction for, and what differs between its versions: the only place with `unsafe`.
+//! The parts for which the kernel crate has no abstraction, and those that differ between its versions. This is the
+//! only place with `unsafe`.
 
 pub(crate) mod abi;
 mod charge;
@@ -15,7 +16,8 @@ pub(crate) mod slot;
 #[cfg_attr(not(linux_7_2), path = "linux_7_3.rs")]
 pub(crate) mod linux;
 
-/// `helpers.c`. Some types of the kernel have no fields in this configuration, which does not matter behind a pointer.
+/// The functions of `helpers.c`. Some types of the kernel have no fields in this configuration, which does not matter
+/// behind a pointer.
 #[allow(improper_ctypes)]
 mod helpers {
     use kernel::{bindings, prelude::*};

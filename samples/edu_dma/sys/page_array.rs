@@ -7,18 +7,18 @@ use kernel::{bindings, page::PAGE_SIZE, prelude::*};
 use super::charge::Charge;
 use crate::gup::{self, Contents};
 
-/// Pages, which somebody else holds.
+/// An array of pages, which somebody else holds.
 pub(crate) struct PageArray {
     pages: KVVec<*mut bindings::page>,
 }
 
-// SAFETY: The pointers are not used without what holds the pages.
+// SAFETY: The pointers are used only while the pages are held.
 unsafe impl Send for PageArray {}
 // SAFETY: As above.
 unsafe impl Sync for PageArray {}
 
 impl PageArray {
-    /// The pages of a range.
+    /// Lists the pages of a range.
     ///
     /// # Errors
     ///
@@ -34,12 +34,12 @@ impl PageArray {
         Ok(Self { pages })
     }
 
-    /// The pages.
+    /// Returns the pages.
     pub(crate) fn pages(&self) -> &[*mut bindings::page] {
         &self.pages
     }
 
-    /// How much memory the array takes.
+    /// Returns how much memory the array takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.pages
             .capacity()
@@ -63,7 +63,7 @@ impl PinnedPages {
     ///
     /// # Errors
     ///
-    /// `ENOMEM` beyond `RLIMIT_MEMLOCK`, and what `pin_user_pages_fast()` says.
+    /// `ENOMEM` beyond `RLIMIT_MEMLOCK`, and the errors of `pin_user_pages_fast()`.
     pub(crate) fn take(addr: usize, len_bytes: usize, writable: bool) -> Result<Self> {
         let first = addr / PAGE_SIZE;
         let last = addr
@@ -94,19 +94,19 @@ impl PinnedPages {
             nr_done = nr_done.wrapping_add(nr as usize);
         }
         pages.truncate(nr_done);
-        // INVARIANT: They were pinned.
+        // INVARIANT: The pages were pinned.
         Ok(Self {
             array: PageArray { pages },
             _charge: charge,
         })
     }
 
-    /// The array.
+    /// Returns the array.
     pub(crate) fn array(&self) -> &PageArray {
         &self.array
     }
 
-    /// Unpins them. `Written` marks them dirty.
+    /// Unpins the pages. `Written` marks them dirty.
     pub(crate) fn release(mut self, contents: Contents) {
         self.unpin(contents);
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who the device is.
+//! The PCI numbers of the device.
 
 use kernel::pci::{DeviceId, Vendor};
 
-/// The vendor number that QEMU uses. It is not registered, so the kernel crate has no constant for it, nor a way to make
-/// one.
+/// The vendor number that QEMU uses. It is not registered, so the kernel crate has no constant for it, and no way to
+/// make one.
 // SAFETY: `Vendor` is a transparent wrapper of the number, and every number is one.
 const QEMU: Vendor = unsafe { core::mem::transmute::<u16, Vendor>(0x1234) };
 

@@ -2,7 +2,7 @@
 
 //! Scatter lists of pages that somebody else holds, and their mappings.
 //!
-//! The kernel crate's `SGTable` makes lists of `vmalloc()` memory only; reading a list is its.
+//! The kernel crate's `SGTable` makes lists of `vmalloc()` memory only. This file uses it for reading lists.
 
 use kernel::{
     bindings,
@@ -33,28 +33,28 @@ use crate::{
     held::Held, //
 };
 
-/// A scatter list of pages, which it keeps held.
+/// A scatter list, which keeps its pages held.
 ///
 /// # Invariants
 ///
-/// `table` was allocated by `sg_alloc_table*()`, and all its pages are some of `_held`, which releases them when it is
+/// `table` was allocated by `sg_alloc_table*()`. All its pages are pages of `_held`, which releases them when it is
 /// dropped, and not before.
 pub(crate) struct List {
     table: bindings::sg_table,
     _held: Arc<Held>,
-    /// Of its first byte in the first page.
+    /// The offset of the first byte in the first page.
     offset: usize,
 }
 
 // SAFETY: Any task may use and free a list.
 unsafe impl Send for List {}
-// SAFETY: A shared reference allows to read it only.
+// SAFETY: A shared reference allows only reading.
 unsafe impl Sync for List {}
 
 impl List {
-    /// A list of `len_bytes` bytes of a range, from byte `offset` of its first page on: an entry a run, or more
-    /// of `max_segment_bytes` each, which is a multiple of the page size. Also returns how much memory the list of runs
-    /// takes.
+    /// Makes a list of `len_bytes` bytes of a range, from byte `offset` of its first page on. Each run becomes one
+    /// entry, or several of at most `max_segment_bytes`, which must be a multiple of the page size. Also returns how
+    /// much memory the list of runs takes, in bytes.
     ///
     /// # Errors
     ///
@@ -76,7 +76,8 @@ impl List {
         to_result(unsafe {
             bindings::sg_alloc_table(&mut table, nr_entries, bindings::GFP_KERNEL_ACCOUNT)
         })?;
-        // INVARIANT: It was allocated. It has no pages yet, and gets those of the range, which is that of `held`.
+        // INVARIANT: The table was allocated. It has no pages yet, and gets pages of the range, which belongs to
+        // `held`.
         let list = Self {
             table,
             _held: held.clone(),
@@ -101,13 +102,13 @@ impl List {
                 Ok(())
             },
         )?;
-        // A run is eight bytes in rust_gup.
+        // In rust_gup a run takes eight bytes.
         let source_bytes = range.taken().nr_runs.saturating_mul(size_of::<u64>());
         Ok((list, source_bytes))
     }
 
-    /// The same by way of an array of pages, as drivers make it of what `pin_user_pages_fast()` gives them. Also returns
-    /// how much memory the array takes.
+    /// Makes such a list from an array of pages, as drivers do with the array that `pin_user_pages_fast()` fills. Also
+    /// returns how much memory the array takes, in bytes.
     ///
     /// # Errors
     ///
@@ -141,7 +142,7 @@ impl List {
                 bindings::GFP_KERNEL_ACCOUNT,
             )
         })?;
-        // INVARIANT: It was allocated, of the pages of `held`.
+        // INVARIANT: The table was allocated from the pages of `held`.
         let list = Self {
             table,
             _held: held.clone(),
@@ -150,12 +151,12 @@ impl List {
         Ok((list, array.bytes()))
     }
 
-    /// How many entries it has.
+    /// Returns the number of entries.
     pub(crate) fn nr_entries(&self) -> usize {
         self.table.orig_nents as usize
     }
 
-    /// How much memory it takes.
+    /// Returns how much memory the list takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.nr_entries()
             .wrapping_mul(size_of::<bindings::scatterlist>())
@@ -169,8 +170,8 @@ impl Drop for List {
     }
 }
 
-/// Calls `f` with page, offset in it, and length of each piece of `len_bytes` bytes that lies together, and is no longer
-/// than `max_segment_bytes`.
+/// Cuts `len_bytes` bytes of a range into physically contiguous pieces of at most `max_segment_bytes`. Calls `f` for
+/// each piece with its page, its offset in that page, and its length.
 fn for_each_piece(
     range: &gup::Range,
     offset: usize,
@@ -196,15 +197,16 @@ fn for_each_piece(
     })
 }
 
-/// Nothing is copied or flushed when a buffer is mapped or unmapped, only what the device is given, and when: the process
-/// writes to the rest meanwhile, and unmapping all of it would undo that where the device uses other memory (swiotlb).
+/// Mapping and unmapping a buffer copies and flushes nothing. Each chunk is copied or flushed when the device is given
+/// it, and when it is taken back. The process may write to the rest of the buffer meanwhile. If the device uses other
+/// memory (swiotlb), unmapping the whole buffer would undo these writes.
 const ATTRS: c_ulong = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
 
 /// A list that is mapped for a device. It is unmapped before it lets go of its pages.
 ///
 /// # Invariants
 ///
-/// `list` is mapped for `dev`, to which a driver is bound, in `direction`. A value exists only in a [`Devres`] of `dev`.
+/// `list` is mapped in `direction` for `dev`, to which a driver is bound. A value exists only in a [`Devres`] of `dev`.
 pub(crate) struct Mapping {
     list: List,
     dev: ARef<Device>,
@@ -213,9 +215,9 @@ pub(crate) struct Mapping {
 
 /// A part of a mapping that the device may access.
 pub(crate) struct Chunk {
-    /// Where, for the device.
+    /// The address at which the device sees the chunk.
     pub(crate) addr: u64,
-    /// How many bytes.
+    /// The length of the chunk.
     pub(crate) len_bytes: usize,
 }
 
@@ -224,7 +226,7 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// What the DMA API says: `EIO` if the device cannot reach the memory, `ENOMEM`.
+    /// The errors of the DMA API: `EIO` if the device cannot reach the memory, `ENOMEM`.
     pub(crate) fn new(
         dev: &Device<Bound>,
         list: List,
@@ -232,7 +234,7 @@ impl Mapping {
     ) -> Result<Devres<Self>> {
         let direction = match direction {
             Direction::ToDevice => DataDirection::ToDevice,
-            // It may be read as well.
+            // The device may read such a buffer as well.
             Direction::FromDevice => DataDirection::Bidirectional,
         };
         let mut list = list;
@@ -240,7 +242,7 @@ impl Mapping {
         to_result(unsafe {
             bindings::dma_map_sgtable(raw_device(dev), &mut list.table, direction.into(), ATTRS)
         })?;
-        // INVARIANT: It was mapped.
+        // INVARIANT: The list was mapped.
         let mapping = Self {
             list,
             dev: dev.into(),
@@ -254,22 +256,22 @@ impl Mapping {
         unsafe { SGTable::from_raw(core::ptr::from_ref(&self.list.table).cast_mut()) }
     }
 
-    /// In how many pieces the device sees it.
+    /// Returns the number of pieces in which the device sees the list.
     pub(crate) fn nr_segments(&self) -> usize {
         self.list.table.nents as usize
     }
 
-    /// Where the device sees its first byte.
+    /// Returns the address at which the device sees the first byte.
     pub(crate) fn first_addr(&self) -> u64 {
         self.table().iter().next().map_or(0, |sg| sg.dma_address())
     }
 
-    /// Gives the device bytes from `offset` on: as many as lie in one piece for it and in one page, at most `max_bytes`.
-    /// Returns `None` if `offset` is beyond the end.
+    /// Gives the device a chunk of bytes from `offset` on: as many as lie in one piece for the device and in one page,
+    /// at most `max_bytes`. Returns `None` if `offset` is beyond the end.
     ///
-    /// What is one piece for the device need not be one for `dma_sync_single_for_*()`: an IOMMU makes one of pages that lie
-    /// anywhere. And the number of chunks, which the caller can tell by the time that they take, says nothing about where
-    /// they lie then.
+    /// A chunk lies in one page for two reasons. One piece for the device need not be one piece for
+    /// `dma_sync_single_for_*()`, because an IOMMU makes one piece of pages that lie anywhere. And the number of
+    /// chunks, which the caller can tell from the time of a copy, then says nothing about where the pages lie.
     pub(crate) fn give_to_device(&self, offset: usize, max_bytes: usize) -> Option<Chunk> {
         let in_page = self.list.offset.wrapping_add(offset) % PAGE_SIZE;
         let max_bytes = max_bytes.min(PAGE_SIZE.wrapping_sub(in_page));
@@ -297,7 +299,7 @@ impl Mapping {
         None
     }
 
-    /// Takes back what the device was given.
+    /// Takes a chunk back from the device.
     pub(crate) fn take_from_device(&self, chunk: &Chunk) {
         // SAFETY: By the invariant; the chunk lies in the mapping.
         unsafe {

@@ -11,13 +11,13 @@ kernel::sync::global_lock! {
     unsafe(uninit) static DEVICE: Mutex<Option<Arc<Edu>>> = None;
 }
 
-/// Called once, before anything else here.
+/// Initialises the slot. Called once, before any other function of this file.
 pub(crate) fn init() {
     // SAFETY: Called once, when the module is loaded, before it registers anything.
     unsafe { DEVICE.init() };
 }
 
-/// A device that can be opened, until this value is dropped.
+/// Lets processes open the device until this value is dropped.
 pub(crate) struct Published(());
 
 /// Lets processes open `edu`.
@@ -34,7 +34,7 @@ pub(crate) fn publish(edu: Arc<Edu>) -> Result<Published> {
     Ok(Published(()))
 }
 
-/// The device that can be opened.
+/// Returns the device that can be opened.
 pub(crate) fn current() -> Option<Arc<Edu>> {
     DEVICE.lock().clone()
 }

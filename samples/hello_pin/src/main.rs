@@ -28,7 +28,7 @@ fn hello() -> io::Result<()> {
     let buffer = b"hello, pin".repeat(10_000);
 
     let device = Device::open()?;
-    // For long: it is up to this program when they are released.
+    // For long, because this program decides when the pages are released.
     let request = Request::new(buffer.as_ptr().addr(), buffer.len()).how(How::LongTerm);
     let pinned = device.pin(&request, Engine::Rust)?;
     println!(
@@ -38,7 +38,7 @@ fn hello() -> io::Result<()> {
         pinned.nr_fast(),
     );
 
-    // Through the pages that are held, as a device with DMA would see them.
+    // Reads through the held pages, as a device with DMA would see them.
     let mut copy = [0; 10];
     pinned.read(50_000, &mut copy)?;
     println!("read through them: {}", String::from_utf8_lossy(&copy));

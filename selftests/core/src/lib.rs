@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The portable walker, in a crate without `std` and `alloc`: it names nothing but `core` and itself.
+//! The portable walker, in a crate without `std` and `alloc`. That the crate compiles shows that `walk/` needs nothing
+//! but `core`.
 
 #![no_std]
 

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> io::Result<bool> {
-    // Memory that lends no references, because the device writes to it.
+    // This memory lends no references, because the device writes to it.
     let mut memory = Kind::Thp2m.map(2 << 20)?;
     let end = memory.len_bytes() - TEXT.len();
     memory.write(0, TEXT)?;
