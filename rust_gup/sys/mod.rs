@@ -3,8 +3,8 @@
 //! The running kernel. Besides the C border of the in-kernel API (`kapi/exports.rs`), this is the only place with
 //! `unsafe`.
 //!
-//! Each item wraps one thing that the kernel can do in a type or a function that is safe to use. Nothing here decides
-//! about pages or requests; `walk/` and `gup/` do. From the bottom to the top:
+//! Each item is a type or a function that is safe to use, and stands for one thing that the kernel can do. Nothing here
+//! decides about pages or requests; `walk/` and `gup/` do. From the bottom to the top:
 //!
 //! - `arch/`: the differences between architectures. The rest of the module sees them through `machine.rs`.
 //! - `memory/`: the memory map, pages, folios and page maps, and giving them back.

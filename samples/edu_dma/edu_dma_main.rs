@@ -4,8 +4,8 @@
 //! rust_gup.
 //!
 //! `device.rs` is the device, `engine.rs` its DMA engine, `held.rs` the pages of a buffer, `buffer.rs` a buffer from
-//! pinning to releasing, `calls.rs` the calls of processes. `sys/` has the parts for which the kernel crate has no
-//! abstraction, and those that differ between its versions. All `unsafe` is there.
+//! pinning to releasing, `calls.rs` the calls of processes. `sys/` has the parts that lack an abstraction in the kernel
+//! crate, or that differ between its versions. All `unsafe` is there.
 
 use core::borrow::Borrow;
 

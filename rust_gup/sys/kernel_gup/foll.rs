@@ -55,13 +55,13 @@ impl SlowOnly {
         .and(Self::PCI_P2PDMA)
         .and(Self::HONOR_NUMA_FAULT);
 
-    /// Returns these flags together with those of `other`.
+    /// Returns the flags of both values.
     #[must_use]
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Returns whether all flags of `other` are among these.
+    /// Returns whether this value has all flags of `other`.
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

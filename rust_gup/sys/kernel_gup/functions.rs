@@ -75,8 +75,8 @@ impl PageArray {
         let flags = flags.bits();
         let (addr, pages) = (addr as usize, self.pages.as_mut_ptr());
         let ret = match (function, K::PINS) {
-            // SAFETY: `pages` has room for `nr_pages`, which is below `INT_MAX`; mmap_lock is not held. The current
-            // task has an address space, of which `_mm` is the witness. The same holds for the calls below.
+            // SAFETY: `pages` has room for `nr_pages`, which is below `INT_MAX`; mmap_lock is not held. `_mm` is the
+            // witness that the current task has an address space. The same holds for the calls below.
             (Function::Unlocked, true) => unsafe {
                 bindings::pin_user_pages_unlocked(addr, nr_pages, pages, flags)
             },

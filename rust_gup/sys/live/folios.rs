@@ -77,7 +77,7 @@ impl Surplus {
 }
 
 impl Parking {
-    /// Gives back what is parked. Must be called with interrupts on, in process context.
+    /// Gives back the parked references. Must be called with interrupts on, in process context.
     #[inline(always)]
     pub(in crate::sys) fn empty(&self) {
         if self.0.get().is_some() {
@@ -300,7 +300,7 @@ impl<'irq> Folios for LiveFolios<'irq> {
 
     #[inline(always)]
     fn count_pinned(self, node_and_zone: usize, nr_pages: u32) {
-        // SAFETY: The node is that of a folio, so it exists.
+        // SAFETY: The node number comes from a folio, so the node exists.
         unsafe {
             raw::rust_gup_count_pinned(State::node_of(node_and_zone) as i32, nr_pages as isize)
         };

@@ -338,8 +338,8 @@ impl FolioPtr {
         unsafe { self.field::<usize>(raw::FOLIO_MAPPING).read_volatile() }
     }
 
-    /// Returns whether the folio is anonymous. It must not belong to the slab allocator. Reads only the byte of
-    /// `folio->mapping` that has the flag.
+    /// Returns whether the folio is anonymous. It must not belong to the slab allocator. Like `mapping()`, but reads
+    /// only the byte that has the flag.
     #[doc(alias = "folio_test_anon")]
     #[inline(always)]
     pub(in crate::sys) fn has_anon_mapping(self) -> bool {

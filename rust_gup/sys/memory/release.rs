@@ -52,7 +52,7 @@ pub(in crate::sys) struct Releaser {
 /// Adds to a node's `nr_foll_pin_released` in `/proc/vmstat`.
 #[doc(alias = "NR_FOLL_PIN_RELEASED")]
 fn count_released(node: usize, nr_pages: usize) {
-    // SAFETY: The node is that of a folio, so it exists.
+    // SAFETY: The node number comes from a folio, so the node exists.
     unsafe { raw::rust_gup_count_unpinned(node as i32, nr_pages as isize) };
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The parts for which the kernel crate has no abstraction, and those that differ between its versions. This is the
-//! only place with `unsafe`.
+//! The parts that lack an abstraction in the kernel crate, or that differ between its versions. This is the only place
+//! with `unsafe`.
 
 pub(crate) mod abi;
 mod charge;

@@ -202,7 +202,7 @@ fn for_each_piece(
 /// memory (swiotlb), unmapping the whole buffer would undo these writes.
 const ATTRS: c_ulong = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
 
-/// A list that is mapped for a device. It is unmapped before it lets go of its pages.
+/// A list that is mapped for a device. The list is unmapped before it gives up its pages.
 ///
 /// # Invariants
 ///
