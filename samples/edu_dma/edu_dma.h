@@ -34,13 +34,13 @@
  * @nr_pages: Out: pages that are pinned.
  * @nr_fast: Out: how many of them the walk without locks took; 0 with EDU_DMA_KERNEL, which does not say.
  * @nr_entries: Out: entries of the scatter list.
- * @nr_segments: Out: pieces of the device's address space that it was mapped to.
+ * @nr_segments: Out: pieces of the device's address space that the buffer was mapped to.
  * @list_bytes: Out: memory for the lists of the pages: the runs or the array of pages, and the
  *	scatter list.
  * @dma_addr: Out: the address at which the device sees the first byte.
  * @take_ns: Out: time for pinning.
  * @list_ns: Out: time for making the scatter list.
- * @map_ns: Out: time for mapping it.
+ * @map_ns: Out: time for mapping the list.
  * @stop_addr: Out: where the walk first stopped, if @stop is not 0.
  * @stop: Out: RUST_GUP_STOP_*, why.
  * @reserved: Zero.

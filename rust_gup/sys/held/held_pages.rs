@@ -127,7 +127,7 @@ impl<K: RefKind> HeldPages<K> {
         }
     }
 
-    /// The runs.
+    /// Returns the runs.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
         self.slices().flatten().copied()
     }
@@ -297,7 +297,7 @@ impl<K: RefKind> HeldPages<K> {
         }
         // SAFETY: By the invariant; the list is empty below.
         unsafe { Releaser::new().release::<K>(self.last, contents) };
-        // INVARIANT: No runs.
+        // INVARIANT: The list has no runs.
         self.last = Run::EMPTY;
         self.nr_pages = 0;
     }
@@ -319,7 +319,7 @@ impl<K: RefKind> HeldPages<K> {
             // SAFETY: By the invariant; the list is empty below.
             unsafe { Releaser::new().release_with_kernel::<K>(self.last) };
         }
-        // INVARIANT: No runs.
+        // INVARIANT: The list has no runs.
         self.last = Run::EMPTY;
         self.nr_pages = 0;
     }
@@ -333,7 +333,7 @@ impl<K: RefKind> HeldPages<K> {
             // SAFETY: By the invariant; the list is empty below.
             unsafe { with_page_map_let_go(run, |run| release(&mut releaser, run)) };
         }
-        // INVARIANT: No runs.
+        // INVARIANT: The list has no runs.
         self.current = 0;
         self.used = 0;
         self.last = Run::EMPTY;
@@ -347,7 +347,7 @@ impl<K: RefKind> HeldPages<K> {
         let mut releaser = Releaser::new();
         // The test is made once here, and not for each run.
         if contents == Contents::Written {
-            // SAFETY: The runs are no part of the list any more.
+            // SAFETY: The runs are not part of the list any more.
             self.empty_chunks(|run| unsafe { releaser.release::<K>(run, Contents::Written) });
         } else {
             // SAFETY: As above.
@@ -359,7 +359,7 @@ impl<K: RefKind> HeldPages<K> {
     #[inline(never)]
     fn release_chunks_with_kernel(&mut self) {
         let releaser = Releaser::new();
-        // SAFETY: The runs are no part of the list any more.
+        // SAFETY: The runs are not part of the list any more.
         self.empty_chunks(|run| unsafe { releaser.release_with_kernel::<K>(run) });
     }
 

@@ -17,7 +17,7 @@ pub(crate) struct PageArray {
     pub(in crate::sys) pages: KVVec<*mut bindings::page>,
 }
 
-// SAFETY: The pointers name pages; nothing is dereferenced that belongs to a thread.
+// SAFETY: The pointers point to pages, which belong to no thread.
 unsafe impl Send for PageArray {}
 
 impl PageArray {

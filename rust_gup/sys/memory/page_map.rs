@@ -94,7 +94,7 @@ impl PageMap {
         unsafe { raw::rust_gup_pgmap_tryget_many(self.0.as_ptr(), nr_pages) }
     }
 
-    /// Gives references back.
+    /// Gives back one reference for each page.
     ///
     /// # Safety
     ///

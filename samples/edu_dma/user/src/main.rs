@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The smallest useful program for `/dev/edu_dma`: it hands the driver a buffer, sends a text from its beginning to the
-//! device, and has the device write it to its end.
+//! The smallest useful program for `/dev/edu_dma`: it hands the driver a buffer, sends a text from the beginning of the
+//! buffer to the device, and makes the device write the text to the end of the buffer.
 
 use std::{
     io,
