@@ -332,7 +332,7 @@ fn is_device_pinnable(folio: FolioPtr) -> bool {
 
 /// Returns the owner of a folio that is not anonymous.
 ///
-/// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2765`).
+/// The mapping is not freed here: inodes are freed through RCU, and interrupts are off (`mm/gup.c:2764`).
 fn file_owner(folio: FolioPtr, mapping: usize) -> Owner {
     if folio.is_hugetlb() {
         return Owner::Hugetlb;

@@ -96,7 +96,7 @@ impl CurrentMm<'_> {
     /// Marks this process as one that pins pages, so that fork copies pages that may be pinned instead of sharing them.
     ///
     /// Must be called before [`write_protect_begin`](Self::write_protect_begin). fork first raises its count and then
-    /// reads this flag (`folio_needs_cow_for_dma()`, `include/linux/mm.h:2794`). The walk sets the flag first and then
+    /// reads this flag (`folio_needs_cow_for_dma()`, `include/linux/mm.h:2789`). The walk sets the flag first and then
     /// reads the count, with a full barrier between the two. So it sees the count of every fork that does not see the
     /// flag. Once set, the flag stays.
     #[doc(alias("mm_set_has_pinned_flag", "MMF_HAS_PINNED"))]
