@@ -6,6 +6,7 @@ use std::{
     panic::catch_unwind,
     sync::atomic::{
         AtomicU64,
+        AtomicUsize,
         Ordering, //
     },
     thread,
@@ -61,6 +62,9 @@ use crate::harness::{
 races![against_exit, against_exec, against_unloading];
 
 const NR_PAGES: usize = 32;
+const NR_THREADS: usize = 3;
+/// With so many rounds of all threads together, one thread has made two for each of [`HOWS`].
+const NR_ROUNDS: usize = NR_THREADS * 2 * HOWS.len();
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,7 @@ fn against(end: End) {
         let how = HOWS[process % HOWS.len()];
         let word = 0xe4d_0000_0001 + ((process as u64) << 8);
         let child = Child::run(|| {
+            let nr_rounds = AtomicUsize::new(0);
             let map = Map::anon(NR_PAGES);
             let pages = pin(&device, &writable(map.addr, map.len_bytes).how(how));
             for page in 0..NR_PAGES {
@@ -106,15 +111,20 @@ fn against(end: End) {
             }
             let handle = pages.into_handle();
             thread::scope(|scope| {
-                for _ in 0..3 {
+                for _ in 0..NR_THREADS {
                     scope.spawn(|| {
                         // No thread joins this one, so it counts its panic itself.
-                        if catch_unwind(|| take_and_keep(&deeds)).is_err() {
+                        if catch_unwind(|| take_and_keep(&deeds, &nr_rounds)).is_err() {
                             deeds.nr_failed[0].fetch_add(1, Ordering::Relaxed);
                         }
                     });
                 }
                 theirs.send(handle);
+                // On a slow kernel the threads of some processes do not even begin. In every other process one of them
+                // has taken pages twice in each way.
+                while process % 2 != 0 && nr_rounds.load(Ordering::Relaxed) < NR_ROUNDS {
+                    thread::yield_now();
+                }
                 thread::sleep(Duration::from_micros(process as u64 % 16 * 300));
                 leave(end);
             });
@@ -160,13 +170,14 @@ fn against(end: End) {
 }
 
 /// Takes pages until the process ends, and keeps some of them.
-fn take_and_keep(deeds: &Deeds) {
+fn take_and_keep(deeds: &Deeds, nr_rounds: &AtomicUsize) {
     let device = open();
     let map = Map::anon(NR_PAGES);
     for round in 0.. {
         let how = round % HOWS.len();
         let pages = pin(&device, &writable(map.addr, map.len_bytes).how(HOWS[how]));
         deeds.fast_pages[how].fetch_add(pages.nr_fast(), Ordering::Relaxed);
+        nr_rounds.fetch_add(1, Ordering::Relaxed);
         if round % 8 == 0 && round < 400 {
             pages.into_handle();
         }
