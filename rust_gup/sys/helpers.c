@@ -27,7 +27,7 @@ void rust_gup_ask_machine(void)
 	rust_gup_memory_map = (unsigned long)pfn_to_page(0);
 	/* Computed from an address that is in the direct map, because frame 0 need not be in it. */
 	rust_gup_direct_map = (unsigned long)page_address(ZERO_PAGE(0)) - page_to_phys(ZERO_PAGE(0));
-	rust_gup_user_limit = TASK_SIZE_MAX;
+	rust_gup_user_limit = RUST_GUP_USER_LIMIT;
 #ifdef __HAVE_COLOR_ZERO_PAGE
 	rust_gup_nr_zero_pages = (zero_page_mask >> PAGE_SHIFT) + 1;
 #else

@@ -91,6 +91,8 @@
 
 /* Page-table formats: rust_gup_info.format. */
 #define RUST_GUP_FORMAT_X86_64		1U
+#define RUST_GUP_FORMAT_ARM64_4K	2U
+#define RUST_GUP_FORMAT_ARM64_16K	3U
 
 /* rust_gup_info.features */
 #define RUST_GUP_FEATURE_FAST		(1ULL << 0)	/* The fast walk is on. */
@@ -112,7 +114,8 @@
  * @window_entries: Entries that the walk takes at most before it enables interrupts again.
  * @reserved: Zero.
  * @module_version: Version of the module, a string that ends in a zero byte.
- * @user_limit: The first address beyond user space (TASK_SIZE_MAX): a range that ends above it is refused with EFAULT.
+ * @user_limit: The first address beyond user space (TASK_SIZE_MAX; TASK_SIZE_64 on arm64): a range that ends above it
+ *	is refused with EFAULT.
  * @entry_shift: An entry of each level covers 1 << entry_shift[i] bytes; 0 above the root. entry_shift[0] is the
  *	shift of a base page, and a table of level i has 1 << (entry_shift[i + 1] - entry_shift[i]) entries.
  * @leaf_levels: Bit i is set if an entry of level i can map memory itself, as a page of 1 << entry_shift[i] bytes. The

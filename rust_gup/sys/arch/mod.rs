@@ -5,6 +5,8 @@
 //! Each architecture has a folder, under the kernel's name for it (`SRCARCH`). [`machine`](super::machine) asks C for
 //! everything that C knows on every architecture. [`Arch`] has items only for the rest.
 
+#[cfg(CONFIG_ARM64)]
+mod arm64;
 #[cfg(CONFIG_X86_64)]
 mod x86;
 
@@ -21,6 +23,9 @@ use crate::walk::{
 };
 
 /// The architecture that this kernel runs on.
+#[cfg(CONFIG_ARM64)]
+pub(crate) type Live = arm64::Arm64;
+/// The architecture that this kernel runs on.
 #[cfg(CONFIG_X86_64)]
 pub(crate) type Live = x86::X86;
 
@@ -32,6 +37,10 @@ pub(crate) trait Arch {
 
     /// The number of that format for user space, a `RUST_GUP_FORMAT_*`.
     const FORMAT: u32;
+
+    /// Whether entries of a table of base pages can map a part of a hugetlb folio. The exclusive flag of such a page is
+    /// that of the folio's first page.
+    const HUGETLB_IN_BASE_TABLES: bool = false;
 
     /// Prepares the other functions. Called once, when the module is loaded, before any of them.
     fn init() {}

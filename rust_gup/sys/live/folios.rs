@@ -281,6 +281,12 @@ impl<'irq> Folios for LiveFolios<'irq> {
 
     #[inline(always)]
     fn is_anon_exclusive(self, page: PagePtr) -> bool {
+        if Live::HUGETLB_IN_BASE_TABLES {
+            let folio = page.folio();
+            if folio.is_hugetlb() {
+                return folio.head().is_anon_exclusive();
+            }
+        }
         page.is_anon_exclusive()
     }
 

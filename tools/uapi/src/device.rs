@@ -227,6 +227,7 @@ impl Info {
     pub fn format(&self) -> &'static str {
         match self.raw.format {
             raw::RUST_GUP_FORMAT_X86_64 => "x86-64",
+            raw::RUST_GUP_FORMAT_ARM64_4K | raw::RUST_GUP_FORMAT_ARM64_16K => "arm64",
             _ => "unknown",
         }
     }
