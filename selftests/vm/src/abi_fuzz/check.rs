@@ -22,6 +22,7 @@ use super::{
     },
     structure::from_bytes, //
 };
+use crate::arch;
 
 /// Number of bytes that are watched on each side of a structure or buffer.
 pub(super) const MARGIN: usize = 64;
@@ -272,9 +273,9 @@ fn nothing_of_the_kernel(now: &[u8], before: &[u8], prepared: &Prepared) -> Resu
 fn info(caller: &Caller<'_>, now: &raw::rust_gup_info) -> Result<(), String> {
     ensure!(
         now.abi_version == raw::RUST_GUP_ABI_VERSION
-            && now.format == raw::RUST_GUP_FORMAT_X86_64
+            && now.format == arch::format()
             && now.page_size_bytes as usize == page_bytes()
-            && matches!(now.levels, 4 | 5)
+            && (3..=5).contains(&now.levels)
             && (1..=65536).contains(&now.window_entries)
             && now.reserved == 0
             && now.module_version.contains(&0),

@@ -3,9 +3,64 @@
 //! 64-bit Arm. Here the state of the processor, not the instruction, decides whether a call is a 32-bit or a 64-bit
 //! one.
 
+use std::ptr::without_provenance_mut;
+
+use rust_gup_memory::size::page_bytes;
+use rust_gup_uapi::raw;
+use rustix::mm::{
+    mmap_anonymous,
+    munmap,
+    MapFlags,
+    ProtFlags, //
+};
+
 use super::Compat;
 
 /// `AUDIT_ARCH_AARCH64`
 pub(crate) const AUDIT_ARCH: u32 = 0xc000_00b7;
 
 pub(crate) const COMPAT: Option<Compat> = None;
+
+/// `HWCAP2_POE`
+const HAS_OVERLAYS: libc::c_ulong = 1 << 63;
+
+/// The stop reason of memory that only may be executed, on a CPU that can tell (FEAT_PAN3).
+pub(crate) const EXECUTE_ONLY: u32 = raw::RUST_GUP_STOP_NOT_USER;
+
+/// Whether several entries can map one huge page: with the contiguous bit.
+pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = true;
+
+/// Returns the number of the page-table format.
+pub(crate) fn format() -> u32 {
+    match page_bytes() {
+        0x1000 => raw::RUST_GUP_FORMAT_ARM64_4K,
+        0x4000 => raw::RUST_GUP_FORMAT_ARM64_16K,
+        other => panic!("base pages of {other} bytes"),
+    }
+}
+
+/// Returns how many levels the page tables have. A kernel for 52-bit addresses folds the highest level on a CPU without
+/// them. User space sees that by where it can map memory.
+pub(crate) fn nr_levels() -> u32 {
+    let beyond_48_bits = without_provenance_mut(1 << 49);
+    // SAFETY: Without MAP_FIXED the call replaces nothing.
+    let addr = unsafe {
+        mmap_anonymous(
+            beyond_48_bits,
+            page_bytes(),
+            ProtFlags::READ,
+            MapFlags::PRIVATE,
+        )
+    };
+    let addr = addr.expect("mmap");
+    // SAFETY: Nobody knows the mapping.
+    unsafe { munmap(addr, page_bytes()) }.expect("munmap");
+    let nr_without = if page_bytes() == 0x1000 { 4 } else { 3 };
+    nr_without + u32::from(addr.addr() >> 48 != 0)
+}
+
+/// Returns whether the kernel uses permission overlays, which are the protection keys here.
+pub(crate) fn has_pkeys() -> bool {
+    // SAFETY: Takes no pointers.
+    unsafe { libc::getauxval(libc::AT_HWCAP2) & HAS_OVERLAYS != 0 }
+}

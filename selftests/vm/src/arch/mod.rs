@@ -11,13 +11,23 @@ mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{
+    format,
+    has_pkeys,
+    nr_levels,
     AUDIT_ARCH,
-    COMPAT, //
+    COMPAT,
+    EXECUTE_ONLY,
+    HAS_CONTIGUOUS_LEAVES, //
 };
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
+    format,
+    has_pkeys,
+    nr_levels,
     AUDIT_ARCH,
-    COMPAT, //
+    COMPAT,
+    EXECUTE_ONLY,
+    HAS_CONTIGUOUS_LEAVES, //
 };
 
 /// Says how a 64-bit program makes a system call as a 32-bit program does.

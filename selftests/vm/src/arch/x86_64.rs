@@ -2,7 +2,10 @@
 
 //! x86-64. Any program may make 32-bit calls; they have an instruction of their own.
 
+use std::fs;
+
 use libc::c_int;
+use rust_gup_uapi::raw;
 
 use super::Compat;
 
@@ -38,3 +41,37 @@ pub(crate) const COMPAT: Option<Compat> = Some(Compat {
         result as c_int
     },
 });
+
+/// The stop reason of memory that only may be executed, on a CPU that can tell: a protection key denies the access.
+pub(crate) const EXECUTE_ONLY: u32 = raw::RUST_GUP_STOP_PKEY;
+
+/// Whether several entries can map one huge page.
+pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = false;
+
+/// Returns the number of the page-table format.
+pub(crate) fn format() -> u32 {
+    raw::RUST_GUP_FORMAT_X86_64
+}
+
+/// Returns how many levels the page tables have. With no5lvl on the command line, the kernel does not use LA57 even if
+/// the CPU shows the flag.
+pub(crate) fn nr_levels() -> u32 {
+    let cmdline = fs::read_to_string("/proc/cmdline").expect("/proc/cmdline");
+    let is_folded = cmdline.split_whitespace().any(|word| word == "no5lvl");
+    if cpu_has("la57") && !is_folded {
+        5
+    } else {
+        4
+    }
+}
+
+/// Returns whether the kernel uses protection keys.
+pub(crate) fn has_pkeys() -> bool {
+    cpu_has("ospke")
+}
+
+fn cpu_has(flag: &str) -> bool {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").expect("/proc/cpuinfo");
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|flags| flags.split_whitespace().any(|word| word == flag))
+}

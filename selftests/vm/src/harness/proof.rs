@@ -175,15 +175,20 @@ impl Map {
     /// Fails unless /proc/self/smaps has `flag` among its `VmFlags`. `pf` is a mapping of frame numbers only.
     #[track_caller]
     pub(crate) fn prove_vm_flag(&self, flag: &str) {
-        let smaps = fs::read_to_string("/proc/self/smaps").expect("/proc/self/smaps");
-        let start = format!("{:x}-", self.addr);
-        let mut ours = smaps.lines().skip_while(|line| !line.starts_with(&start));
-        let flags = ours.find_map(|line| line.strip_prefix("VmFlags:"));
-        let flags = flags.expect("VmFlags in /proc/self/smaps");
+        let flags = self.vm_flags();
         assert!(
             flags.split(' ').any(|f| f == flag),
             "VmFlags:{flags}: no {flag}"
         );
+    }
+
+    /// Returns the `VmFlags` of the mapping, from /proc/self/smaps.
+    pub(crate) fn vm_flags(&self) -> String {
+        let smaps = fs::read_to_string("/proc/self/smaps").expect("/proc/self/smaps");
+        let start = format!("{:x}-", self.addr);
+        let mut ours = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let flags = ours.find_map(|line| line.strip_prefix("VmFlags:"));
+        flags.expect("VmFlags in /proc/self/smaps").to_owned()
     }
 
     /// Fails unless all frames lie in `places`.

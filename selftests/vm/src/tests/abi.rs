@@ -19,24 +19,27 @@ use rust_gup_uapi::{
     Info, //
 };
 
-use crate::harness::{
-    fixture::{
-        call,
-        call_at,
-        fast_only,
-        open,
-        pin,
-        stats,
-        walk_is_off,
-        FLAGS,
-        HOWS, //
-    },
-    memory::Map,
-    process::{
-        become_nobody,
-        Child, //
-    },
-    runner::tests, //
+use crate::{
+    arch,
+    harness::{
+        fixture::{
+            call,
+            call_at,
+            fast_only,
+            open,
+            pin,
+            stats,
+            walk_is_off,
+            FLAGS,
+            HOWS, //
+        },
+        memory::Map,
+        process::{
+            become_nobody,
+            Child, //
+        },
+        runner::tests, //
+    }, //
 };
 
 tests![
@@ -344,9 +347,14 @@ fn address_space(info: &Info) {
             })
             .collect()
     };
+    let is_leaf = |bytes| (1..5).any(|level| info.leaf_bytes(level) == Some(bytes));
+    let is_block = |bytes| {
+        let mut leaves = (0..5).filter_map(|level| info.leaf_bytes(level));
+        arch::HAS_CONTIGUOUS_LEAVES && leaves.any(|leaf| bytes > leaf && bytes % leaf == 0)
+    };
     for bytes in sizes("/sys/kernel/mm/hugepages", "hugepages-", "kB") {
         assert!(
-            (1..5).any(|level| info.leaf_bytes(level) == Some(bytes)),
+            is_leaf(bytes) || is_block(bytes),
             "huge pages of {bytes} bytes: {raw:?}"
         );
     }
@@ -360,28 +368,19 @@ fn info() {
     let info = open().info().expect("INFO");
     let raw = info.raw;
     assert_eq!(raw.abi_version, raw::RUST_GUP_ABI_VERSION);
-    assert_eq!(raw.format, raw::RUST_GUP_FORMAT_X86_64);
+    assert_eq!(raw.format, arch::format());
     assert_eq!(raw.page_size_bytes as usize, rustix::param::page_size());
     assert_eq!(raw.reserved, 0);
     assert!(raw.window_entries > 0, "the walk takes entries");
     address_space(&info);
 
-    // With no5lvl on the command line, the kernel does not use LA57 even if the CPU shows the flag.
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").expect("/proc/cpuinfo");
-    let flags = cpuinfo
-        .lines()
-        .find(|l| l.starts_with("flags"))
-        .unwrap_or_default();
-    let cpu_has = |name: &str| flags.split_whitespace().any(|f| f == name);
-    let cmdline = fs::read_to_string("/proc/cmdline").expect("/proc/cmdline");
-    let la57 = cpu_has("la57") && !cmdline.split_whitespace().any(|w| w == "no5lvl");
-    assert_eq!(raw.levels, if la57 { 5 } else { 4 });
-
+    assert_eq!(raw.levels, arch::nr_levels());
     let has = |feature: u32| raw.features & u64::from(feature) != 0;
-    assert_eq!(has(raw::RUST_GUP_FEATURE_LA57), la57, "LA57");
+    let is_la57 = raw.format == raw::RUST_GUP_FORMAT_X86_64 && raw.levels == 5;
+    assert_eq!(has(raw::RUST_GUP_FEATURE_LA57), is_la57, "LA57");
     assert_eq!(
         has(raw::RUST_GUP_FEATURE_PKEYS),
-        cpu_has("ospke"),
+        arch::has_pkeys(),
         "protection keys"
     );
     assert_eq!(

@@ -141,6 +141,9 @@ fn mlocked() -> Scene {
 
 fn soft_dirty_cleared() -> Scene {
     let (map, words) = filled(NR_PAGES);
+    if !map.vm_flags().contains(" sd") {
+        skip("no soft-dirty bits: CONFIG_MEM_SOFT_DIRTY");
+    }
     map.prove_state(pm::SOFT_DIRTY, pm::SOFT_DIRTY);
     fs::write("/proc/self/clear_refs", "4").expect("/proc/self/clear_refs");
     map.prove_state(pm::SOFT_DIRTY | EXCLUSIVE, EXCLUSIVE);

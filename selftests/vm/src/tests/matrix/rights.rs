@@ -21,6 +21,7 @@ use rust_gup_memory::{
 };
 use rust_gup_uapi::raw::{
     RUST_GUP_STOP_ABSENT as ABSENT,
+    RUST_GUP_STOP_NOT_USER as NOT_USER,
     RUST_GUP_STOP_PKEY as PKEY,
     RUST_GUP_STOP_PROT_NONE as PROT_NONE,
     RUST_GUP_STOP_READ_ONLY as READ_ONLY, //
@@ -37,18 +38,21 @@ use super::{
     Scene,
     Situation, //
 };
-use crate::harness::{
-    fixture::check,
-    memory::{
-        userfaultfd,
-        Map,
-        RW, //
-    },
-    proof::{
-        kpf,
-        pm, //
-    },
-    runner::skip, //
+use crate::{
+    arch,
+    harness::{
+        fixture::check,
+        memory::{
+            userfaultfd,
+            Map,
+            RW, //
+        },
+        proof::{
+            kpf,
+            pm, //
+        },
+        runner::skip, //
+    }, //
 };
 
 pub(super) const SITUATIONS: &[Situation] = &[
@@ -141,18 +145,25 @@ fn execute_only() -> Scene {
     let (map, words) = filled(NR_PAGES);
     // On a machine with movable memory, move the pages out of it first. Other situations cover pages that lie there.
     map.settle(0, map.len_bytes);
-    let has_keys = Key::allocate().is_some();
     map.protect(0, map.len_bytes, libc::PROT_EXEC);
     map.prove_rights("--x");
-    Scene::new(map, words, move |way, _| {
-        if way.is_write() {
-            Page::refused(READ_ONLY, libc::EFAULT)
-        } else if has_keys {
-            Page::refused(PKEY, libc::EFAULT)
-        } else {
-            Page::only_fast()
-        }
+    let reason = (!kernel_can_read(map.addr)).then_some(arch::EXECUTE_ONLY);
+    Scene::new(map, words, move |way, _| match reason {
+        // The entry is not one of user space, whatever the access.
+        Some(reason @ NOT_USER) => Page::refused(reason, libc::EFAULT),
+        _ if way.is_write() => Page::refused(READ_ONLY, libc::EFAULT),
+        Some(reason) => Page::refused(reason, libc::EFAULT),
+        None => Page::only_fast(),
     })
+}
+
+/// Returns whether the CPU lets the kernel read this byte on behalf of the process.
+fn kernel_can_read(addr: usize) -> bool {
+    let (_read_end, write_end) = rustix::pipe::pipe().expect("pipe");
+    let byte = std::ptr::with_exposed_provenance(addr);
+    // SAFETY: The kernel checks the address.
+    let result = unsafe { libc::write(write_end.as_raw_fd(), byte, 1) };
+    result == 1
 }
 
 /// Every second page is read-only, so each page has a VMA of its own. The fast walk does not see VMAs.
