@@ -2,24 +2,36 @@
 
 //! The machine that gupctl runs on, for the head of reports.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
 use std::{
     fs,
     io,
     mem, //
 };
 
+#[cfg(target_arch = "aarch64")]
+use aarch64 as arch;
+
 use serde::{
     Deserialize,
     Serialize, //
 };
+#[cfg(target_arch = "x86_64")]
+use x86_64 as arch;
 
 /// The unit of the cycle fields of the ABI on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Unit {
-    /// Cycles of the time stamp counter.
+    /// Cycles of the time stamp counter, on x86-64.
     TscCycles,
-    /// Instructions. An emulator derives the time stamp counter from them.
+    /// Ticks of the generic timer, on arm64.
+    TimerTicks,
+    /// Instructions. An emulator derives the counter from them.
     Instructions,
 }
 
@@ -29,25 +41,24 @@ impl Unit {
     /// If the counter counts instructions, a loop of two instructions takes exactly two counts more for each additional
     /// round. If it counts time, the result comes close to that at best, and not every time.
     pub(crate) fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let exact = (0..8)
-                .filter(|_| {
-                    let [once, twice] = [counts_of_loop(10_000), counts_of_loop(20_000)];
-                    twice.checked_sub(once) == Some(20_000)
-                })
-                .count();
-            if exact >= 4 {
-                return Self::Instructions;
-            }
+        let exact = (0..8)
+            .filter(|_| {
+                let [once, twice] = [10_000, 20_000].map(arch::counts_of_loop);
+                twice.checked_sub(once) == Some(20_000)
+            })
+            .count();
+        if exact >= 4 {
+            Self::Instructions
+        } else {
+            arch::COUNTER
         }
-        Self::TscCycles
     }
 
     /// Returns the short name, as in tables and pictures.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TscCycles => "TSC cycles",
+            Self::TimerTicks => "timer ticks",
             Self::Instructions => "instructions",
         }
     }
@@ -56,36 +67,12 @@ impl Unit {
     pub(crate) fn explained(self) -> &'static str {
         match self {
             Self::TscCycles => "cycles of the time stamp counter (not of the core's clock)",
+            Self::TimerTicks => "ticks of the generic timer (not of the core's clock)",
             Self::Instructions => {
                 "instructions (this emulator drives the time stamp counter with them; cache misses cost nothing)"
             }
         }
     }
-}
-
-/// Returns how far the time stamp counter gets while a loop of two instructions runs `rounds` times.
-#[cfg(target_arch = "x86_64")]
-fn counts_of_loop(rounds: u64) -> u64 {
-    use std::arch::{
-        asm,
-        x86_64::_rdtsc, //
-    };
-
-    // SAFETY: All processors that 64-bit Linux runs on have the instruction.
-    let before = unsafe { _rdtsc() };
-    // SAFETY: The code changes only a register and the flags.
-    unsafe {
-        asm!(
-            "2:",
-            "dec {rounds}",
-            "jnz 2b",
-            rounds = inout(reg) rounds => _,
-            options(nomem, nostack),
-        );
-    }
-    // SAFETY: As above.
-    let after = unsafe { _rdtsc() };
-    after.wrapping_sub(before)
 }
 
 /// The machine that gupctl runs on.
@@ -112,7 +99,7 @@ impl Machine {
         };
         Self {
             kernel: kernel.trim().into(),
-            cpu: field("model name").into(),
+            cpu: arch::cpu_name(field),
             nr_cpus: std::thread::available_parallelism().map_or(1, usize::from),
             hypervisor: field("flags").split(' ').any(|flag| flag == "hypervisor"),
             unit: Unit::detect(),
