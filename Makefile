@@ -52,6 +52,10 @@ test-host: ## run the walker's tests on this machine, without a kernel
 litmus: ## check the barriers as litmus tests, with herd7
 	@$(S)/litmus
 
+.PHONY: barriers
+barriers: module ## check that the machine code has the barriers of the walk (ARCH=arm64)
+	@$(S)/barriers
+
 .PHONY: oracle
 oracle: ## compare the decoder with the running kernel's inline functions, in a VM
 	@$(S)/oracle
