@@ -57,14 +57,21 @@ impl Geometry {
         Index(if n < self.nr_entries() { n } else { 0 })
     }
 
-    /// Returns the indexes from `n` on: at most `nr_max`, and none beyond the end of the table.
+    /// Returns the indexes from `n` on, each with the number of those before it: at most `nr_max`, and none beyond the
+    /// end of the table.
+    ///
+    /// The number costs nothing here: the loop counts once. `enumerate()` would count a second time.
     #[inline(always)]
-    pub fn onwards(&self, n: usize, nr_max: usize) -> impl Iterator<Item = Index> {
+    pub fn onwards(
+        &self,
+        n: usize,
+        nr_max: usize,
+    ) -> impl ExactSizeIterator<Item = (usize, Index)> {
         let nr_entries = self.nr_entries();
         let n = n & nr_entries.wrapping_sub(1);
         let nr = nr_max.min(nr_entries.wrapping_sub(n));
         // INVARIANT: The last one is below `nr_entries`.
-        (n..n.wrapping_add(nr)).map(Index)
+        (0..nr).map(move |before| (before, Index(n.wrapping_add(before))))
     }
 }
 

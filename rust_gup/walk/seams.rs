@@ -60,15 +60,15 @@ pub trait Tables<F: Format>: Copy {
         nr_max: usize,
     ) -> usize {
         let mut expected = first;
-        let mut nr = 0usize;
-        for index in F::LEVELS[0].onwards(index, nr_max) {
+        let indexes = F::LEVELS[0].onwards(index, nr_max);
+        let nr_in_table = indexes.len();
+        for (nr, index) in indexes {
             if self.load(self.slot(entries, index)) != expected {
                 return nr;
             }
             expected = expected.wrapping_add(step);
-            nr = nr.wrapping_add(1);
         }
-        nr
+        nr_in_table
     }
 
     /// Returns the table that an entry of `level` points to. The function takes the value that was read, not only its
