@@ -107,26 +107,13 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
     #[inline(always)]
     pub fn run<K: RefKind, R: StaticRules>(&mut self) -> Result<(), Stop> {
         while self.progress.nr_left != 0 && self.nr_entries_left != 0 {
-            match self.find(self.progress.next)? {
-                Found::Leaf { part, level, of } => {
-                    let result = self.take_huge_leaf::<K, R>(part, level);
-                    drop(of);
-                    result?;
-                }
-                Found::Table { table, parent, of } => {
-                    let result = self.take_table::<K, R>(&parent, self.tables.entries(&table));
-                    drop(table);
-                    drop(of);
-                    result?;
-                }
-                // The root is a table of base pages, or there are more levels than any format has.
-                Found::Further(_) => return Err(Stop::Bad),
-            }
+            self.take_next::<K, R>()?;
         }
         Ok(())
     }
 
-    /// Walks from the root to the huge leaf, or to the table of base pages, that maps `addr`.
+    /// Walks from the root to the huge leaf, or to the table of base pages, that maps the next page, and takes what it
+    /// can of that.
     ///
     /// The walk starts from the root each time, so that the entries above are as fresh as can be. That costs a few
     /// loads for 512 pages.
@@ -137,23 +124,35 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         "gup_fast_pmd_range"
     ))]
     #[inline(always)]
-    fn find(&self, addr: u64) -> Result<Found<T::Slot, T::Table>, Stop> {
+    fn take_next<K: RefKind, R: StaticRules>(&mut self) -> Result<(), Stop> {
+        let addr = self.progress.next;
         let (mut table, root) = self.tables.root();
         // The levels are written out, so that everything that depends on the level is known at compile time.
         macro_rules! enter {
             ($($level:ident)*) => {
                 $(
                     match self.enter(Level::$level, root, table, addr)? {
+                        Found::Leaf { part, level, of } => {
+                            let result = self.take_huge_leaf::<K, R>(part, level);
+                            drop(of);
+                            return result;
+                        }
+                        Found::Table { table, parent, of } => {
+                            let entries = self.tables.entries(&table);
+                            let result = self.take_table::<K, R>(&parent, entries);
+                            drop(table);
+                            drop(of);
+                            return result;
+                        }
                         Found::Further(below) => table = below,
-                        // Field by field: a copy of the whole would include its padding.
-                        Found::Leaf { part, level, of } => return Ok(Found::Leaf { part, level, of }),
-                        Found::Table { table, parent, of } => return Ok(Found::Table { table, parent, of }),
                     }
                 )*
             };
         }
         enter!(PGD P4D PUD PMD);
-        Ok(Found::Further(table))
+        drop(table);
+        // The root is a table of base pages, or there are more levels than any format has.
+        Err(Stop::Bad)
     }
 
     /// Reads the entry for `addr` in `table`, which is of `level`, or does nothing if the root stands lower.
