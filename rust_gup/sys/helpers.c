@@ -15,6 +15,11 @@ static_assert(IS_ENABLED(CONFIG_MMU_GATHER_RCU_TABLE_FREE));
 /* The struct pages of all frames form one array. */
 static_assert(IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM));
 
+/* The arch.h of an architecture says so if user space may end below the limit that the kernel is built for. */
+#ifndef RUST_GUP_USER_LIMIT
+#define RUST_GUP_USER_LIMIT TASK_SIZE_MAX
+#endif
+
 /* These do not change after boot. The walk reads them as the kernel reads its own variables. */
 unsigned long rust_gup_memory_map __ro_after_init;
 unsigned long rust_gup_direct_map __ro_after_init;

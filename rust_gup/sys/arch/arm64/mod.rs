@@ -106,16 +106,6 @@ impl Arch for Arm64 {
         }
     }
 
-    /// An aligned load of 64 bits is one instruction. The walk computes every address that it loads from next out of
-    /// the value read here, and the CPU orders a load after the load that its address depends on
-    /// (`Documentation/memory-barriers.txt`, "Address-dependency barriers").
-    #[inline(always)]
-    unsafe fn load(entry: *const u64) -> u64 {
-        // SAFETY: By the contract of this function. Hardware and other CPUs change entries at any time, so the read is
-        // volatile.
-        unsafe { entry.read_volatile() }
-    }
-
     #[doc(alias = "arch_timer_get_cntfrq")]
     fn cycles_khz() -> u64 {
         // SAFETY: The function is always safe to call.

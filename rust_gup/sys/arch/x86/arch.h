@@ -3,8 +3,6 @@
 #ifndef RUST_GUP_ARCH_H
 #define RUST_GUP_ARCH_H
 
-#define RUST_GUP_USER_LIMIT TASK_SIZE_MAX
-
 /* The bits of an address in an entry. With CONFIG_DYNAMIC_PHYSICAL_MASK this is a variable. */
 #ifndef CONFIG_DYNAMIC_PHYSICAL_MASK
 static const unsigned long CONST_PHYSICAL_MASK = __PHYSICAL_MASK;
