@@ -90,7 +90,6 @@ fn the_document_has_the_same_errors() {
             // PIN.
             documented.extend(sections("RUST_GUP_IOC_PIN").flat_map(errors_in));
         }
-        // What an engine says about KERNEL and FAST_ONLY is no error of INFO.
         assert_eq!(documented, expected, "{call:?}");
     }
 }
