@@ -275,7 +275,7 @@ fn info(caller: &Caller<'_>, now: &raw::rust_gup_info) -> Result<(), String> {
         now.abi_version == raw::RUST_GUP_ABI_VERSION
             && now.format == arch::format()
             && now.page_size_bytes as usize == page_bytes()
-            && (3..=5).contains(&now.levels)
+            && arch::LEVELS.contains(&now.levels)
             && (1..=65536).contains(&now.window_entries)
             && now.reserved == 0
             && now.module_version.contains(&0),

@@ -3,7 +3,10 @@
 //! 64-bit Arm. Here the state of the processor, not the instruction, decides whether a call is a 32-bit or a 64-bit
 //! one.
 
-use std::ptr::without_provenance_mut;
+use std::{
+    ops::RangeInclusive,
+    ptr::without_provenance_mut, //
+};
 
 use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::raw;
@@ -24,8 +27,11 @@ pub(crate) const COMPAT: Option<Compat> = None;
 /// `HWCAP2_POE`
 const HAS_OVERLAYS: libc::c_ulong = 1 << 63;
 
-/// The stop reason of memory that only may be executed, on a CPU that can tell (FEAT_PAN3).
-pub(crate) const EXECUTE_ONLY: u32 = raw::RUST_GUP_STOP_NOT_USER;
+/// How many levels the page tables may have.
+pub(crate) const LEVELS: RangeInclusive<u32> = 3..=5;
+
+/// Whether the CPU ignores the top byte of an address of user space.
+pub(crate) const IGNORES_TOP_BYTE: bool = true;
 
 /// Whether several entries can map one huge page: with the contiguous bit.
 pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = true;
@@ -63,4 +69,10 @@ pub(crate) fn nr_levels() -> u32 {
 pub(crate) fn has_pkeys() -> bool {
     // SAFETY: Takes no pointers.
     unsafe { libc::getauxval(libc::AT_HWCAP2) & HAS_OVERLAYS != 0 }
+}
+
+/// Returns the stop reason of reading memory that may only be executed, if it cannot be read: with FEAT_PAN3 the kernel
+/// makes it no memory of user space. User space does not see the feature, so `can_read` tries.
+pub(crate) fn execute_only(can_read: impl FnOnce() -> bool) -> Option<u32> {
+    (!can_read()).then_some(raw::RUST_GUP_STOP_NOT_USER)
 }

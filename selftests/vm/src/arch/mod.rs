@@ -11,23 +11,27 @@ mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{
+    execute_only,
     format,
     has_pkeys,
     nr_levels,
     AUDIT_ARCH,
     COMPAT,
-    EXECUTE_ONLY,
-    HAS_CONTIGUOUS_LEAVES, //
+    HAS_CONTIGUOUS_LEAVES,
+    IGNORES_TOP_BYTE,
+    LEVELS, //
 };
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
+    execute_only,
     format,
     has_pkeys,
     nr_levels,
     AUDIT_ARCH,
     COMPAT,
-    EXECUTE_ONLY,
-    HAS_CONTIGUOUS_LEAVES, //
+    HAS_CONTIGUOUS_LEAVES,
+    IGNORES_TOP_BYTE,
+    LEVELS, //
 };
 
 /// Says how a 64-bit program makes a system call as a 32-bit program does.

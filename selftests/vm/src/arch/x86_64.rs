@@ -2,7 +2,10 @@
 
 //! x86-64. Any program may make 32-bit calls; they have an instruction of their own.
 
-use std::fs;
+use std::{
+    fs,
+    ops::RangeInclusive, //
+};
 
 use libc::c_int;
 use rust_gup_uapi::raw;
@@ -42,8 +45,11 @@ pub(crate) const COMPAT: Option<Compat> = Some(Compat {
     },
 });
 
-/// The stop reason of memory that only may be executed, on a CPU that can tell: a protection key denies the access.
-pub(crate) const EXECUTE_ONLY: u32 = raw::RUST_GUP_STOP_PKEY;
+/// How many levels the page tables may have.
+pub(crate) const LEVELS: RangeInclusive<u32> = 4..=5;
+
+/// Whether the CPU ignores the top byte of an address of user space.
+pub(crate) const IGNORES_TOP_BYTE: bool = false;
 
 /// Whether several entries can map one huge page.
 pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = false;
@@ -74,4 +80,10 @@ fn cpu_has(flag: &str) -> bool {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").expect("/proc/cpuinfo");
     let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
     flags.is_some_and(|flags| flags.split_whitespace().any(|word| word == flag))
+}
+
+/// Returns the stop reason of reading memory that may only be executed, if it cannot be read: a protection key denies
+/// it.
+pub(crate) fn execute_only(_can_read: impl FnOnce() -> bool) -> Option<u32> {
+    has_pkeys().then_some(raw::RUST_GUP_STOP_PKEY)
 }

@@ -20,25 +20,28 @@ use rust_gup_uapi::{
     Request, //
 };
 
-use crate::harness::{
-    fixture::{
-        call,
-        fast_only,
-        open,
-        pin,
-        refused,
-        user_limit,
-        within, //
-    },
-    memory::{
-        available_kib,
-        Map,
-        RW, //
-    },
-    process::pinned_kib,
-    runner::{
-        skip,
-        tests, //
+use crate::{
+    arch,
+    harness::{
+        fixture::{
+            call,
+            fast_only,
+            open,
+            pin,
+            refused,
+            user_limit,
+            within, //
+        },
+        memory::{
+            available_kib,
+            Map,
+            RW, //
+        },
+        process::pinned_kib,
+        runner::{
+            skip,
+            tests, //
+        }, //
     }, //
 };
 
@@ -136,15 +139,18 @@ fn no_bytes() {
 
 fn wrap_around() {
     let page = page_bytes() as u64;
-    for (addr, len_bytes) in [
+    // Without its top byte this is the first address of user space.
+    let in_the_middle = (!arch::IGNORES_TOP_BYTE).then_some((1 << 63, (1 << 63) + 1));
+    let ranges = [
         (page, u64::MAX),
         (u64::MAX, 2),
         (u64::MAX, u64::MAX),
         (u64::MAX - page + 1, 2 * page),
-        // Bit 55 is set, because an address without it is one of user space on a CPU that ignores the top byte.
+        // With bit 55 it is an address of the kernel, whatever the top byte is.
         (0x8080_0000_0000_0000, 1 << 63),
         (0xffff_8880_0000_0000, 1 << 63),
-    ] {
+    ];
+    for (addr, len_bytes) in ranges.into_iter().chain(in_the_middle) {
         all_answer(addr, len_bytes, &[libc::EOVERFLOW]);
         let too_long = len_bytes > raw::RUST_GUP_COMPARE_MAX_BYTES;
         let expected = if too_long {

@@ -147,7 +147,7 @@ fn execute_only() -> Scene {
     map.settle(0, map.len_bytes);
     map.protect(0, map.len_bytes, libc::PROT_EXEC);
     map.prove_rights("--x");
-    let reason = (!kernel_can_read(map.addr)).then_some(arch::EXECUTE_ONLY);
+    let reason = arch::execute_only(|| kernel_can_read(map.addr));
     Scene::new(map, words, move |way, _| match reason {
         // The entry is not one of user space, whatever the access.
         Some(reason @ NOT_USER) => Page::refused(reason, libc::EFAULT),

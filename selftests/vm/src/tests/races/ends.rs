@@ -116,6 +116,7 @@ fn against(end: End) {
                         // No thread joins this one, so it counts its panic itself.
                         if catch_unwind(|| take_and_keep(&deeds, &nr_rounds)).is_err() {
                             deeds.nr_failed[0].fetch_add(1, Ordering::Relaxed);
+                            nr_rounds.store(NR_ROUNDS, Ordering::Relaxed);
                         }
                     });
                 }
