@@ -57,7 +57,7 @@ pub struct Area {
 // SAFETY: The address space belongs to the process, not to the thread.
 unsafe impl Send for Area {}
 
-// SAFETY: Once the bytes are filled, code that has a shared reference only reads them.
+// SAFETY: The fields do not change behind a shared reference, and an area lends no reference to its bytes.
 unsafe impl Sync for Area {}
 
 impl Area {
