@@ -13,6 +13,8 @@ use core::{
 
 use kernel::prelude::*;
 
+#[cfg(BENCH_HOST)]
+mod bench_host;
 mod device;
 mod gup;
 mod gup_test;

@@ -98,9 +98,9 @@ FNR == 1 {
 	walk = FILENAME ~ /^rust_gup\/walk\//
 	format = FILENAME ~ /^rust_gup\/walk\/format/
 	gup = FILENAME ~ /^rust_gup\/gup\//
-	# kapi/exports.rs is the border to C. include/ becomes part of other modules. samples/ are
-	# other modules.
-	sys = FILENAME ~ /^rust_gup\/(sys|include)\// || FILENAME == "rust_gup/kapi/exports.rs" ||
+	# kapi/exports.rs and bench_host/ are borders to C. include/ becomes part of other modules.
+	# samples/ are other modules.
+	sys = FILENAME ~ /^rust_gup\/(sys|include|bench_host)\// || FILENAME == "rust_gup/kapi/exports.rs" ||
 		FILENAME ~ /^samples\/[a-z_]+\/sys\//
 	# The ABI names all formats and features.
 	arch = format || FILENAME ~ /^rust_gup\/(sys\/arch|uapi)\// || FILENAME !~ /^rust_gup\//
@@ -168,7 +168,7 @@ END {
 
 # Layers are listed from the bottom to the top.
 BEGIN {
-	n = split("walk uapi:sys:gup:kapi:device gup_test", floors, ":")
+	n = split("walk uapi:sys:gup:kapi:device gup_test:bench_host", floors, ":")
 	for (i = 1; i <= n; i++)
 		for (j = split(floors[i], names, " "); j > 0; j--)
 			rank["", names[j]] = i

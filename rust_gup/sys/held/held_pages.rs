@@ -302,6 +302,17 @@ impl<K: RefKind> HeldPages<K> {
         self.nr_pages = 0;
     }
 
+    /// Empties the list without releasing its pages.
+    #[cfg(BENCH_HOST)]
+    pub(crate) fn forget(&mut self) {
+        // INVARIANT: The list has no runs.
+        self.current = 0;
+        self.used = 0;
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+        self.has_device = false;
+    }
+
     /// Releases all pages like [`release()`](Self::release), but with the kernel's functions.
     #[doc(alias("unpin_user_page_range_dirty_lock", "folio_put_refs"))]
     #[inline(always)]
