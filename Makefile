@@ -98,8 +98,8 @@ bench: ## measure against the kernel (7.2 unless KVER=); a missed figure is show
 	@$(S)/bench
 
 .PHONY: bench-host
-bench-host: ## measure the walker on this machine's processor: runs against single pages
-	@$(S)/cargo bench --quiet -p rust-gup-host --bench walk
+bench-host: ## measure against the kernel's code, in time, on this machine's processor (ONLY=TEXT: rows with it in their name)
+	@$(S)/bench-host $(if $(ONLY),--only '$(ONLY)')
 
 .PHONY: load
 load: ## load the module into the running kernel, for which it must be built
