@@ -3,8 +3,8 @@
 //! What the kernel patches in its code at boot (`arch/x86/kernel/alternative.c`), as far as fast GUP has it, and what a
 //! program cannot execute.
 //!
-//! Retpolines, static calls and static branches stay as the image has them: fast GUP calls nothing indirectly, and no
-//! static branch in it is switched at boot.
+//! Retpolines, static calls and static branches stay as the image has them. `check.rs` compares the outcome with a
+//! kernel that was booted.
 
 use anyhow::{
     bail,
@@ -32,7 +32,7 @@ pub(crate) struct Sites {
 }
 
 /// The feature that every CPU has (`X86_FEATURE_ALWAYS`). The code is patched for a CPU without any other feature, so
-/// without mitigations, which is in favour of the kernel.
+/// without mitigations.
 const FEATURE_ALWAYS: u16 = 3 * 32 + 21;
 
 const FLAG_NOT: u16 = 1 << 0;
@@ -308,6 +308,32 @@ mod tests {
         let flags = FLAG_DIRECT_CALL;
         let code = patched(&call, &[CALL, 0, 0, 0, 0], FEATURE_ALWAYS, flags);
         assert_eq!(code, [CALL, 0xfb, 2, 0, 0, NOP]);
+    }
+
+    #[test]
+    fn returns_are_plain_and_nothing_is_traced() {
+        let mut area = Area::aligned(HUGE, HUGE).expect("there is memory");
+        let base = area.addr() as u64;
+        let code = [JMP, 1, 2, 3, 4, CALL, 5, 6, 7, 8, RET];
+        let (returns, mcount) = (base + 0x100, base + 0x200);
+        let mut put = |addr: u64, bytes: &[u8]| {
+            let place = area.bytes(addr, bytes.len()).expect("it is in the area");
+            place.copy_from_slice(bytes);
+        };
+        put(base, &code);
+        put(returns, &(base.wrapping_sub(returns) as u32).to_le_bytes());
+        // The second function is in code that is gone after boot.
+        put(mcount, &(base + 5).to_le_bytes());
+        put(mcount + 8, &0x1000_u64.to_le_bytes());
+        let sites = Sites {
+            alternatives: (returns, 0),
+            returns: (returns, 4),
+            mcount: (mcount, 16),
+        };
+        apply(&mut area, &sites).expect("it can be patched");
+        let code = area.bytes(base, code.len()).expect("it is in the area");
+        let patched = [RET, INT3, INT3, INT3, INT3, 0x0f, 0x1f, 0x44, 0, 0, RET];
+        assert_eq!(code, patched);
     }
 
     #[test]

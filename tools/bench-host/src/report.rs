@@ -66,6 +66,8 @@ pub(crate) struct Row {
     pub(crate) floor_prefetch_ns: Option<Band>,
     /// The kernel's release by ranges.
     pub(crate) kernel_ranges_ns: Option<Band>,
+    /// Whether that is the faster one of the kernel's two ways.
+    pub(crate) ranges_are_faster: bool,
     /// How many times as fast as the kernel the module is, round by round. When pages are released, the faster one of
     /// the kernel's two ways counts.
     pub(crate) ratio: Band,
@@ -81,10 +83,9 @@ impl Row {
         let takes = job.operation == Operation::Take;
         let (kernel_ns, rust_ns) = (Band::of(&samples[0]), Band::of(&samples[1]));
         let kernel_ranges_ns = band(2).filter(|_| !takes);
-        let best = match kernel_ranges_ns {
-            Some(ranges) if ranges.median < kernel_ns.median => &samples[2],
-            _ => &samples[0],
-        };
+        let ranges_are_faster =
+            kernel_ranges_ns.is_some_and(|ranges| ranges.median < kernel_ns.median);
+        let best = &samples[if ranges_are_faster { 2 } else { 0 }];
         let rounds = best.iter().zip(&samples[1]);
         let ratios: Vec<_> = rounds.map(|(kernel, rust)| kernel / rust).collect();
         Self {
@@ -103,6 +104,7 @@ impl Row {
             floor_ns: band(2).filter(|_| takes),
             floor_prefetch_ns: band(3),
             kernel_ranges_ns,
+            ranges_are_faster,
             ratio: Band::of(&ratios),
             kernel_instructions: instructions[0],
             rust_instructions: instructions[1],
@@ -142,7 +144,7 @@ const HEADER: [&str; 14] = [
 fn cells(row: &Row) -> [String; HEADER.len()] {
     let ns = |band: Option<Band>| band.map_or("-".to_owned(), |band| number(band.median));
     let kernel = match row.kernel_ranges_ns {
-        Some(ranges) if ranges.median < row.kernel_ns.median => ranges,
+        Some(ranges) if row.ranges_are_faster => ranges,
         _ => row.kernel_ns,
     };
     let Band { p10, median, p90 } = row.ratio;
