@@ -57,21 +57,69 @@ impl Geometry {
         Index(if n < self.nr_entries() { n } else { 0 })
     }
 
-    /// Returns the indexes from `n` on, each with the number of those before it: at most `nr_max`, and none beyond the
-    /// end of the table.
-    ///
-    /// The number costs nothing here: the loop counts once. `enumerate()` would count a second time.
+    /// Returns the indexes from `n` on: at most `nr_max`, and none beyond the end of the table.
     #[inline(always)]
-    pub fn onwards(
-        &self,
-        n: usize,
-        nr_max: usize,
-    ) -> impl ExactSizeIterator<Item = (usize, Index)> {
+    pub fn onwards(&self, n: usize, nr_max: usize) -> Onwards {
         let nr_entries = self.nr_entries();
         let n = n & nr_entries.wrapping_sub(1);
         let nr = nr_max.min(nr_entries.wrapping_sub(n));
-        // INVARIANT: The last one is below `nr_entries`.
-        (0..nr).map(move |before| (before, Index(n.wrapping_add(before))))
+        // INVARIANT: The sum is at most `nr_entries`.
+        Onwards {
+            next: n,
+            end: n.wrapping_add(nr),
+        }
+    }
+}
+
+/// Consecutive indexes of a table.
+///
+/// # Invariants
+///
+/// `end` is at most [`Geometry::nr_entries()`] of the geometry that made the value, and `next` is at most `end`.
+#[derive(Clone, Debug)]
+pub struct Onwards {
+    next: usize,
+    end: usize,
+}
+
+impl Onwards {
+    /// Returns the number of indexes that are left.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.end.wrapping_sub(self.next)
+    }
+
+    /// Returns the next four indexes, or `None` if fewer are left.
+    #[inline(always)]
+    pub fn next_four(&mut self) -> Option<[Index; 4]> {
+        if self.len() < 4 {
+            return None;
+        }
+        let first = self.next;
+        // INVARIANT: At least four indexes are left.
+        self.next = first.wrapping_add(4);
+        Some([0, 1, 2, 3].map(|n| Index(first.wrapping_add(n))))
+    }
+
+    /// Returns the number of indexes from the next one to `index`.
+    #[inline(always)]
+    pub fn nr_before(&self, index: Index) -> usize {
+        index.get().wrapping_sub(self.next)
+    }
+}
+
+impl Iterator for Onwards {
+    type Item = Index;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Index> {
+        if self.next == self.end {
+            return None;
+        }
+        let index = Index(self.next);
+        // INVARIANT: The next index was not `end`.
+        self.next = self.next.wrapping_add(1);
+        Some(index)
     }
 }
 

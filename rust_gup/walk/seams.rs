@@ -59,16 +59,33 @@ pub trait Tables<F: Format>: Copy {
         step: u64,
         nr_max: usize,
     ) -> usize {
+        let mut indexes = F::LEVELS[0].onwards(index, nr_max);
+        let begin = indexes.clone();
         let mut expected = first;
-        let indexes = F::LEVELS[0].onwards(index, nr_max);
-        let nr_in_table = indexes.len();
-        for (nr, index) in indexes {
-            if self.load(self.slot(entries, index)) != expected {
-                return nr;
+        let differs = |index, expected| self.load(self.slot(entries, index)) != expected;
+        // Four entries a round: the compiler does not unroll a loop with volatile loads by itself.
+        while let Some([a, b, c, d]) = indexes.next_four() {
+            if differs(a, expected) {
+                return begin.nr_before(a);
+            }
+            if differs(b, expected.wrapping_add(step)) {
+                return begin.nr_before(b);
+            }
+            if differs(c, expected.wrapping_add(step.wrapping_mul(2))) {
+                return begin.nr_before(c);
+            }
+            if differs(d, expected.wrapping_add(step.wrapping_mul(3))) {
+                return begin.nr_before(d);
+            }
+            expected = expected.wrapping_add(step.wrapping_mul(4));
+        }
+        for index in indexes {
+            if differs(index, expected) {
+                return begin.nr_before(index);
             }
             expected = expected.wrapping_add(step);
         }
-        nr_in_table
+        begin.len()
     }
 
     /// Returns the table that an entry of `level` points to. The function takes the value that was read, not only its
