@@ -17,6 +17,12 @@ use super::{
         Small,
         Zone, //
     },
+    prefetch::{
+        Hints,
+        InOrder,
+        Order,
+        Scattered, //
+    },
     FolioState,
     Folios,
     Level,
@@ -113,6 +119,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         // The end of the table comes last, so that the compiler sees that no index lies beyond it.
         let end = begin.wrapping_add(nr_wanted).min(F::LEVELS[0].nr_entries());
         let mut index = begin;
+        let mut hinted = begin;
         loop {
             let first = FirstEntry::read(self.tables, entries, index, &self.context)?;
             let page = self.folios.page(first.mapped);
@@ -145,9 +152,9 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
                 self.note_device(next.wrapping_sub(index) as u64);
             } else {
                 result = if single.is_some() {
-                    leaves.take_all::<K, R, Small>(&first, &sighting)
+                    leaves.take_all::<K, R, Small>(&first, &sighting, &mut hinted)
                 } else {
-                    leaves.take_all::<K, R, Large>(&first, &sighting)
+                    leaves.take_all::<K, R, Large>(&first, &sighting, &mut hinted)
                 };
                 (next, nr_grabs) = (leaves.index, leaves.nr_grabs);
                 let out = leaves.out.finish();
@@ -179,23 +186,35 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     ///
     /// Most requests are small and end with the first run. Further runs have a function of their own, so that the
     /// compiler keeps its state in registers.
+    ///
+    /// `hinted` is the index of the entry up to which hints were given.
     #[inline(always)]
     fn take_all<K: RefKind, R: StaticRules, S: SizeClass>(
         &mut self,
         first: &FirstEntry<T::Slot>,
         sighting: &Sighting<M>,
+        hinted: &mut usize,
     ) -> Result<(), LoopEnd> {
         self.take_run::<K, R, S>(first, sighting, Ordinary)?;
         if self.index >= self.end {
             return Ok(());
         }
+        let goes_on = self
+            .hints()
+            .begin::<S>(self.index, self.end, sighting.nr_left, hinted);
         // Pass a copy, so that the address of `self` does not escape.
         let more = Leaves {
             out: self.out.reborrow(),
             nr_grabs: 0,
             ..*self
         };
-        let ended = more.take_more::<K, R, S>();
+        let ended = if goes_on {
+            let ended = more.take_more::<K, R, S, Scattered>();
+            *hinted = (*hinted).max(ended.index);
+            ended
+        } else {
+            more.take_more::<K, R, S, InOrder>()
+        };
         let nr_grabs = if S::LARGE {
             ended.nr_grabs
         } else {
@@ -209,14 +228,14 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
 
     /// Takes more runs, while their folios are of the same size class, node and zone.
     #[inline(never)]
-    fn take_more<K: RefKind, R: StaticRules, S: SizeClass>(mut self) -> LoopResult {
+    fn take_more<K: RefKind, R: StaticRules, S: SizeClass, O: Order>(mut self) -> LoopResult {
         let mut leaves = Leaves {
             // The compiler has to see here again that no entry lies beyond the table.
             end: self.end.min(F::LEVELS[0].nr_entries()),
             out: self.out.reborrow(),
             ..self
         };
-        let result = leaves.take_runs::<K, R, S>();
+        let result = leaves.take_runs::<K, R, S, O>();
         LoopResult {
             index: leaves.index,
             nr_grabs: if S::LARGE { leaves.nr_grabs } else { 0 },
@@ -228,10 +247,19 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     /// Takes the remaining runs of the table.
     #[doc(alias = "gup_fast_pte_range")]
     #[inline(always)]
-    fn take_runs<K: RefKind, R: StaticRules, S: SizeClass>(&mut self) -> Result<(), LoopEnd> {
+    fn take_runs<K, R, S, O>(&mut self) -> Result<(), LoopEnd>
+    where
+        K: RefKind,
+        R: StaticRules,
+        S: SizeClass,
+        O: Order,
+    {
         while self.index < self.end {
             let first = self.read().map_err(LoopEnd::Stop)?;
             let sighting = self.look::<S>(first.mapped).ok_or_else(other_folio)?;
+            if O::HINTS {
+                self.hints().go_on::<S>(self.index, sighting.nr_left);
+            }
             self.take_run::<K, R, S>(&first, &sighting, Another)?;
         }
         Ok(())
@@ -282,6 +310,17 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
                 return Ok(());
             }
             first = self.read().map_err(LoopEnd::Stop)?;
+        }
+    }
+
+    /// Returns the means to give hints.
+    #[inline(always)]
+    fn hints(&self) -> Hints<F, T, M> {
+        Hints {
+            tables: self.tables,
+            entries: self.entries,
+            folios: self.folios,
+            context: self.context,
         }
     }
 

@@ -36,6 +36,7 @@ pub mod format;
 mod grab;
 mod leaf_table;
 mod level;
+mod prefetch;
 mod rules;
 mod run;
 mod seams;

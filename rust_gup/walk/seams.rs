@@ -7,6 +7,7 @@ use super::{
     Index,
     Level,
     Mapped,
+    Pfn,
     Seen,
     Stop, //
 };
@@ -168,6 +169,10 @@ pub trait Folios: Copy {
     /// Returns the page that an entry maps. A frame number alone leads to no page.
     #[doc(alias = "pfn_to_page")]
     fn page(self, mapped: Mapped<Self::Slot>) -> Self::Page;
+
+    /// Asks the CPU to fetch the `struct page` of a frame. This is a hint: the frame need not exist.
+    #[inline(always)]
+    fn prefetch(self, _pfn: Pfn) {}
 
     /// Returns the page that comes `n` after `page` in its folio.
     #[doc(alias = "folio_page")]

@@ -97,6 +97,12 @@ pub(crate) trait Arch {
         fence(Ordering::Acquire);
     }
 
+    /// Asks the CPU to fetch the cache line of an address, which will be written. Any address is allowed, because this
+    /// is only a hint.
+    #[doc(alias = "prefetchw")]
+    #[inline(always)]
+    fn prefetch(_addr: usize) {}
+
     /// Reads a counter that never stops, for measuring time. Called twice for each window.
     #[doc(alias = "get_cycles")]
     #[inline(always)]

@@ -41,7 +41,8 @@ use crate::{
         FolioState,
         Folios,
         Mapped,
-        Owner, //
+        Owner,
+        Pfn, //
     },
 };
 
@@ -124,6 +125,11 @@ impl<'irq> Folios for LiveFolios<'irq> {
     #[inline(always)]
     fn page(self, mapped: Mapped<Slot<'irq>>) -> PagePtr {
         self.memory_map.page(mapped.frame())
+    }
+
+    #[inline(always)]
+    fn prefetch(self, pfn: Pfn) {
+        self.memory_map.prefetch(pfn);
     }
 
     #[inline(always)]

@@ -5,6 +5,10 @@
 use super::PagePtr;
 use crate::{
     sys::{
+        arch::{
+            Arch,
+            Live, //
+        },
         machine,
         raw, //
     },
@@ -24,13 +28,25 @@ impl MemoryMap {
         Self(machine::memory_map())
     }
 
+    /// Returns the address at which the `struct page` of a frame is, if there is one.
+    #[inline(always)]
+    fn addr(self, pfn: Pfn) -> usize {
+        let offset = (pfn.as_u64() as usize).wrapping_mul(raw::SIZEOF_PAGE);
+        self.0.wrapping_add(offset)
+    }
+
+    /// Asks the CPU to fetch the `struct page` of a frame, if there is one.
+    #[inline(always)]
+    pub(in crate::sys) fn prefetch(self, pfn: Pfn) {
+        Live::prefetch(self.addr(pfn));
+    }
+
     /// Returns the page of a frame.
     #[doc(alias = "pfn_to_page")]
     #[inline(always)]
     pub(crate) fn page(self, pfn: Pfn) -> PagePtr {
-        let offset = (pfn.as_u64() as usize).wrapping_mul(raw::SIZEOF_PAGE);
         // INVARIANT: The frame comes from an entry that is not special, or is known to exist.
-        PagePtr::at(self.0.wrapping_add(offset))
+        PagePtr::at(self.addr(pfn))
     }
 
     /// Returns the frame of a page.

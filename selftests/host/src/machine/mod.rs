@@ -67,6 +67,7 @@ pub struct Machine<F: Encode> {
     /// The last folio that looked large.
     looked_large: Cell<Option<PageNr>>,
     last_load: Cell<usize>,
+    hints: RefCell<Vec<Pfn>>,
     delay_flags: Cell<bool>,
     legitimate: RefCell<Vec<Translation>>,
 }
@@ -87,6 +88,7 @@ impl<F: Encode> Machine<F> {
             nr_points: Cell::new(0),
             looked_large: Cell::new(None),
             last_load: Cell::new(0),
+            hints: RefCell::default(),
             delay_flags: Cell::new(false),
             legitimate: RefCell::default(),
         }
@@ -186,6 +188,11 @@ impl<F: Encode> Machine<F> {
     pub fn entry(&self, addr: u64, level: Level) -> u64 {
         let (table, index) = self.find(addr, level).expect("tables for the address");
         self.memory.borrow().get(table, index)
+    }
+
+    /// Removes and returns the frames about which the walk has given hints, in the order of the hints.
+    pub fn take_hints(&self) -> Vec<Pfn> {
+        self.hints.take()
     }
 
     /// Returns the number of points that were passed so far.

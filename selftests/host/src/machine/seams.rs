@@ -24,6 +24,7 @@ use crate::{
         Level,
         Mapped,
         Owner,
+        Pfn,
         Seen,
         Stop,
         Tables, //
@@ -158,6 +159,11 @@ impl<F: Encode> Folios for &Machine<F> {
 
     fn page(self, mapped: Mapped<(Table, usize)>) -> PageNr {
         self.memmap.borrow().nr(mapped.frame())
+    }
+
+    fn prefetch(self, pfn: Pfn) {
+        self.point();
+        self.hints.borrow_mut().push(pfn);
     }
 
     fn nth(self, page: PageNr, n: usize) -> PageNr {

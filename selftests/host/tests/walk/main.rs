@@ -7,6 +7,7 @@
 //! - whatever happens during a walk, at whatever point, no reference is lost or left over, and the walk hands out no
 //!   page that somebody else could have freed or shared ([`adversary`]);
 //! - all of that holds for the formats of real machines, and so do the rules for their own bits ([`formats`]);
+//! - hints about pages to come are given where the CPU has none of its own ([`hints`]);
 //! - machines that differ from x86-64 are served, too ([`machines`]);
 //! - a page that is refused is refused for the right reason, and leaves nothing behind ([`reasons`]);
 //! - threads that reorder loads and stores find no way around the barriers ([`threads`]);
@@ -15,6 +16,7 @@
 mod adversary;
 mod exhaustive;
 mod formats;
+mod hints;
 mod machines;
 mod reasons;
 mod threads;

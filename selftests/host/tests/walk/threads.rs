@@ -324,7 +324,7 @@ fn race(
         let (its_machine, our_machine) = (machine.clone(), machine.clone());
         let its = thread::spawn(move || rival(&its_machine));
         // The walk is one function with everything inlined, and needs a larger stack than the default.
-        let ours = thread::Builder::new().stack_size(1 << 14);
+        let ours = thread::Builder::new().stack_size(1 << 15);
         let ours = ours.spawn(move || walker(&our_machine));
         let walker_has_it = ours.expect("a thread").join().expect("the walk ends");
         let rival_has_it = its.join().expect("the rival ends");

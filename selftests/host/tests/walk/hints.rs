@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hints about the pages that the walk will touch next. They cost time where the CPU prefetches by itself.
+
+use std::collections::BTreeSet;
+
+use rust_gup_host::{
+    drive::{
+        walk,
+        Ask,
+        Kind, //
+    },
+    encode::{
+        rw,
+        Encode, //
+    },
+    machine::{
+        Build,
+        Machine, //
+    },
+    walk::{
+        format::x86_64::X86_64,
+        Access,
+        Level,
+        Pfn, //
+    },
+};
+
+const FIRST_PFN: u64 = 0x1000;
+/// The address of the first page: the beginning of a table.
+const BEGIN: u64 = 0x7f00_0020_0000;
+
+/// Makes a machine on which folios of `nr_pages` pages are mapped from [`BEGIN`] on, in this order of their frames.
+fn build(nr_pages: usize, folios: &[usize]) -> Machine<X86_64> {
+    let machine = Machine::new(
+        Level::P4D,
+        Pfn::new(FIRST_PFN),
+        nr_pages * folios.len(),
+        X86_64::context(Access::Read),
+    );
+    for (at, nr) in folios.iter().enumerate() {
+        let first = nr * nr_pages;
+        machine.memmap().build(first, Build::anon(nr_pages));
+        machine.map(
+            BEGIN + ((at * nr_pages) << 12) as u64,
+            (first..first + nr_pages).map(|nr| rw(FIRST_PFN + nr as u64)),
+        );
+    }
+    machine
+}
+
+/// Takes all pages in windows of `nr_entries`. Returns the pages, by their number, about which there were hints, and
+/// the number of hints.
+fn hints(
+    machine: &Machine<X86_64>,
+    nr_pages: usize,
+    nr_entries: usize,
+) -> (BTreeSet<usize>, usize) {
+    let ask = Ask::read(Kind::Get, BEGIN, nr_pages as u64).in_windows(nr_entries, 4096);
+    machine.record(BEGIN, ask.nr_pages);
+    let got = walk(machine, &ask);
+    assert_eq!(got.pages.len(), nr_pages);
+    machine.audit(&ask, &got);
+    let hints = machine.take_hints();
+    let nr = hints.len();
+    let pages = hints
+        .into_iter()
+        .map(|pfn| (pfn.as_u64() - FIRST_PFN) as usize);
+    (pages.collect(), nr)
+}
+
+/// Returns the numbers below `nr`, a power of two, in an order without neighbours.
+fn shuffled(nr: usize) -> Vec<usize> {
+    (0..nr).map(|n| (n * 37 + 5) & (nr - 1)).collect()
+}
+
+#[test]
+fn each_scattered_page_gets_a_hint_but_the_first() {
+    for nr_entries in [512, 256] {
+        let order = shuffled(512);
+        let (pages, nr) = hints(&build(1, &order), 512, nr_entries);
+        let first = order[0];
+        assert!((0..512).all(|nr| nr == first || pages.contains(&nr)));
+        // At the end of the table, the hint about the page that would come next is wasted.
+        assert!(nr <= 511 + 16 * 512 / nr_entries, "{nr}");
+    }
+}
+
+#[test]
+fn a_small_request_gets_its_hints_at_once_and_no_others() {
+    let order = shuffled(64);
+    let (pages, nr) = hints(&build(1, &order), 9, 256);
+    assert_eq!(pages, order[1..9].iter().copied().collect());
+    assert_eq!(nr, 8);
+}
+
+#[test]
+fn large_folios_get_hints_about_their_first_two_pages() {
+    let order = shuffled(32);
+    let (pages, _) = hints(&build(16, &order), 512, 512);
+    let wanted = order[1..].iter().flat_map(|nr| [nr * 16, nr * 16 + 1]);
+    assert!(wanted.clone().all(|nr| pages.contains(&nr)));
+    assert!(pages.iter().all(|nr| nr % 16 < 2));
+}
+
+#[test]
+fn pages_in_order_get_no_hints() {
+    let ascending = (0..512).collect::<Vec<_>>();
+    let descending = (0..512).rev().collect::<Vec<_>>();
+    // Most of the pages are in order.
+    let mut broken = descending.clone();
+    broken.rotate_left(100);
+    broken[200..300].reverse();
+    for order in [ascending, descending, broken] {
+        assert_eq!(hints(&build(1, &order), 512, 512).1, 0);
+    }
+    let folios = (0..32).rev().collect::<Vec<_>>();
+    assert_eq!(hints(&build(16, &folios), 512, 512).1, 0);
+}
+
+#[test]
+fn a_page_alone_gets_no_hint() {
+    assert_eq!(hints(&build(1, &shuffled(64)), 1, 256).1, 0);
+}
