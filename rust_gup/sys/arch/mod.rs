@@ -81,6 +81,26 @@ pub(crate) trait Arch {
         raw
     }
 
+    /// Switches interrupts off on this CPU. Returns their state before, for [`irq_restore()`](Self::irq_restore).
+    #[doc(alias = "local_irq_save")]
+    #[inline(always)]
+    fn irq_save() -> usize {
+        // SAFETY: Always safe to call.
+        unsafe { raw::rust_gup_local_irq_save() }
+    }
+
+    /// Restores the state of interrupts.
+    ///
+    /// # Safety
+    ///
+    /// `flags` is from [`irq_save()`](Self::irq_save), on the same CPU.
+    #[doc(alias = "local_irq_restore")]
+    #[inline(always)]
+    unsafe fn irq_restore(flags: usize) {
+        // SAFETY: By the contract of this function.
+        unsafe { raw::rust_gup_local_irq_restore(flags) };
+    }
+
     /// Makes a full barrier of an atomic operation that has succeeded. The kernel's atomic operations that return a
     /// value are full barriers (`Documentation/atomic_t.txt`). On most architectures Rust's atomic operations are not,
     /// not even with `SeqCst`. Called after references were taken and before the entries are re-read.

@@ -4,7 +4,10 @@
 
 use core::marker::PhantomData;
 
-use crate::sys::raw;
+use crate::sys::arch::{
+    Arch,
+    Live, //
+};
 
 /// Witness that interrupts are off on this CPU. It cannot leave the section, nor the CPU.
 pub(in crate::sys) struct IrqsOff(PhantomData<*mut ()>);
@@ -17,11 +20,10 @@ pub(in crate::sys) struct IrqsOff(PhantomData<*mut ()>);
 #[doc(alias("local_irq_save", "local_irq_restore"))]
 #[inline(always)]
 pub(in crate::sys) fn with_irqs_off<R>(f: impl FnOnce(&IrqsOff) -> R) -> R {
-    // SAFETY: Always safe to call; paired with the call below.
-    let flags = unsafe { raw::rust_gup_local_irq_save() };
+    let flags = Live::irq_save();
     let result = f(&IrqsOff(PhantomData));
     // SAFETY: The flags are from the call above, on this CPU, because `f` cannot have slept. Sections may be nested:
     // interrupts are on again only at the end of the outermost one (`mm/gup.c`, `gup_fast()`).
-    unsafe { raw::rust_gup_local_irq_restore(flags) };
+    unsafe { Live::irq_restore(flags) };
     result
 }

@@ -8,6 +8,9 @@
 static const unsigned long CONST_PHYSICAL_MASK = __PHYSICAL_MASK;
 #endif
 
+/* The flag that tells whether interrupts are on. */
+static const unsigned long CONST_EFLAGS_IF = X86_EFLAGS_IF;
+
 bool rust_gup_x86_is_xen_pv(void);
 bool rust_gup_x86_pgtable_l5_enabled(void);
 bool rust_gup_x86_has_pkeys(void);

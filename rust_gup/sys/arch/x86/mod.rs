@@ -99,6 +99,41 @@ impl Arch for X86 {
         unsafe { entry.read_volatile() }
     }
 
+    /// The instructions themselves, as in C. Windows are opened on native machines only, so that nobody virtualizes them
+    /// ([`is_walkable()`](Arch::is_walkable)). A kernel that traces the state of interrupts has to be told.
+    #[cfg(not(CONFIG_TRACE_IRQFLAGS))]
+    #[doc(alias("native_save_fl", "native_irq_disable"))]
+    #[inline(always)]
+    fn irq_save() -> usize {
+        let flags;
+        // SAFETY: The module runs in ring 0; otherwise the interrupts stay as they are. The compiler moves no access to
+        // memory across the code.
+        unsafe {
+            if cfg!(BENCH_HOST) {
+                core::arch::asm!("pushf", "pop {}", "nop", out(reg) flags);
+            } else {
+                core::arch::asm!("pushf", "pop {}", "cli", out(reg) flags);
+            }
+        }
+        flags
+    }
+
+    #[cfg(not(CONFIG_TRACE_IRQFLAGS))]
+    #[doc(alias = "native_irq_enable")]
+    #[inline(always)]
+    unsafe fn irq_restore(flags: usize) {
+        if flags & raw::EFLAGS_IF as usize != 0 {
+            // SAFETY: As above.
+            unsafe {
+                if cfg!(BENCH_HOST) {
+                    core::arch::asm!("nop");
+                } else {
+                    core::arch::asm!("sti");
+                }
+            }
+        }
+    }
+
     /// Does nothing: each atomic operation is an instruction with LOCK (or XCHG), which is a full barrier by itself.
     #[inline(always)]
     fn after_atomic() {}
