@@ -212,7 +212,8 @@ void rust_gup_warn(const char *text)
 
 void rust_gup_count_pinned(int nid, long nr_pages)
 {
-	mod_node_page_state(NODE_DATA(nid), NR_FOLL_PIN_ACQUIRED, nr_pages);
+	/* Interrupts are off. */
+	__mod_node_page_state(NODE_DATA(nid), NR_FOLL_PIN_ACQUIRED, nr_pages);
 }
 
 void rust_gup_count_unpinned(int nid, long nr_pages)
