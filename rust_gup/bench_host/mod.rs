@@ -21,8 +21,7 @@ use crate::{
         take,
         Fallback,
         How,
-        Request,
-        Taken,
+        Terms,
         WINDOW_ENTRIES, //
     },
     sys::{
@@ -66,9 +65,7 @@ fn take_range<K: RefKind>(
         (true, false) => How::Pin,
         (true, true) => How::PinLongterm,
     };
-    let request = Request {
-        range,
-        len_bytes,
+    let terms = Terms {
         access: if flags & bindings::FOLL_WRITE != 0 {
             Access::Write
         } else {
@@ -79,9 +76,8 @@ fn take_range<K: RefKind>(
         slow_only: SlowOnly::default(),
     };
     pages.forget();
-    let mut taken = Taken::new(&range);
-    mm::with_current(|mm| take(mm, &request, pages, &mut taken)).ok_or(EFAULT)??;
-    Ok(taken.nr_fast())
+    mm::with_current(|mm| take(mm, range, terms, pages).1).ok_or(EFAULT)??;
+    Ok(pages.nr_pages())
 }
 
 /// Defines the functions for one kind of reference. The list is an opaque pointer for the caller.

@@ -98,7 +98,7 @@ pub(super) fn handle_engine(number: u32) -> Result<Engine> {
 /// `EPERM` for `RUST_GUP_FORCE` without `CAP_SYS_ADMIN`; otherwise as [`kapi::request()`].
 pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
     let request = kapi::request(addr, len_bytes, flags, kapi::DEVICE_FLAGS)?;
-    if request.slow_only.has(SlowOnly::FORCE) && !task::is_admin() {
+    if request.terms.slow_only.has(SlowOnly::FORCE) && !task::is_admin() {
         return Err(EPERM);
     }
     Ok(request)
@@ -112,7 +112,7 @@ pub(super) fn request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> 
 /// otherwise as [`request()`].
 pub(super) fn handle_request(addr: u64, len_bytes: u64, flags: u32) -> Result<Request> {
     let request = request(addr, len_bytes, flags)?;
-    if request.how == How::Pin {
+    if request.terms.how == How::Pin {
         if flags & uapi::RUST_GUP_SHORT_TERM == 0 {
             return Err(EINVAL);
         }

@@ -93,7 +93,7 @@ const NR_TRIES: u64 = 4;
 /// for this request. Errors of the engines are part of the comparison.
 pub(crate) fn compare(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
     let _charge = LockedPages::charge(mm, usize::try_from(request.range.nr_pages())?)?;
-    match request.how {
+    match request.terms.how {
         How::Get => compare_kind::<Get>(mm, request),
         How::Pin | How::PinLongterm => compare_kind::<Pin>(mm, request),
     }
@@ -102,7 +102,7 @@ pub(crate) fn compare(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison
 fn compare_kind<K: RefKind>(mm: CurrentMm<'_>, request: &Request) -> Result<Comparison> {
     // The kernel exports no such function. Return this error before the engines run: the slow path has the same error
     // for memory that it may not pin for long (`mm/gup.c:1217`), and that error is part of the comparison.
-    if K::PINS && request.fallback == Fallback::None {
+    if K::PINS && request.terms.fallback == Fallback::None {
         return Err(operation_not_supported());
     }
     let mut engines = Engines::<K> {
@@ -196,8 +196,8 @@ impl<K: RefKind> Engines<'_, K> {
     /// Takes and releases the range with the Rust engine. Tells `see` what that did to each page. Returns the outcome,
     /// how the engine served the request, and the number of runs.
     fn rust(&mut self, see: impl FnMut(u64, &Change)) -> Result<(Outcome, Taken, usize)> {
-        let mut taken = Taken::new(&self.request.range);
-        let result = take(self.mm, self.request, &mut self.pages, &mut taken);
+        let Request { range, terms, .. } = *self.request;
+        let (taken, result) = take(self.mm, range, terms, &mut self.pages);
         let outcome = Outcome::new(&self.pages, result);
         let nr_runs = self.pages.nr_runs();
         self.records

@@ -10,10 +10,7 @@ use super::{
         Request, //
     },
     stats,
-    take::{
-        take,
-        Taken, //
-    },
+    take::take,
 };
 use crate::{
     sys::{
@@ -113,7 +110,7 @@ pub(crate) fn measure(
 ) -> Result<Measurement> {
     let nr_pages = u64::from(pages_per_call).min(request.range.nr_pages());
     let _charge = LockedPages::charge(mm, nr_pages as usize)?;
-    match request.how {
+    match request.terms.how {
         How::Get => measure_kind::<Get>(mm, request, engines, rounds, nr_pages, report),
         How::Pin | How::PinLongterm => {
             measure_kind::<Pin>(mm, request, engines, rounds, nr_pages, report)
@@ -229,7 +226,7 @@ impl<'a, K: RefKind> Bench<'a, K> {
         let held;
         let nr_taken;
         if self.engine.is_kernels() {
-            let flags = self.request.foll_flags();
+            let flags = self.request.terms.foll_flags();
             begin = machine::cycles();
             let array = self
                 .array
@@ -247,15 +244,12 @@ impl<'a, K: RefKind> Bench<'a, K> {
                 self.pages.release_with_kernel();
             }
         } else {
-            let mut request = self.request;
             let len_bytes = nr_pages << machine::PAGE_SHIFT;
             begin = machine::cycles();
             // Check the range within the measured time, as the kernel's function checks its arguments.
-            request.range =
-                UserRange::new(addr, len_bytes, machine::PAGE_SHIFT, machine::user_limit())
-                    .map_err(|_| EFAULT)?;
-            let mut how = Taken::new(&request.range);
-            take(self.mm, &request, &mut self.pages, &mut how)?;
+            let range = UserRange::new(addr, len_bytes, machine::PAGE_SHIFT, machine::user_limit())
+                .map_err(|_| EFAULT)?;
+            take(self.mm, range, self.request.terms, &mut self.pages).1?;
             if self.engine == Engine::RustPages {
                 self.pages.write_pages(&mut self.array);
             }

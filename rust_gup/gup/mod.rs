@@ -22,7 +22,8 @@ pub(crate) use self::{
     request::{
         Fallback,
         How,
-        Request, //
+        Request,
+        Terms, //
     },
     take::{
         take,

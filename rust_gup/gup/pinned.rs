@@ -77,7 +77,7 @@ impl<K: RefKind> Pinned<K> {
             pages,
             charge,
             offset,
-            writable: request.access.is_write(),
+            writable: request.terms.access.is_write(),
             written: Atomic::new(0),
         })
     }
@@ -142,12 +142,17 @@ impl PinnedRange {
     ///
     /// `ENOMEM` if `RLIMIT_MEMLOCK` does not allow that many pages; otherwise as [`take()`].
     pub(crate) fn take(mm: CurrentMm<'_>, request: &Request, taken: &mut Taken) -> Result<Self> {
-        Ok(match request.how {
+        let Request { range, terms, .. } = *request;
+        Ok(match request.terms.how {
             How::Get => Self::Get(Pinned::new(mm, request, |pages| {
-                take(mm, request, pages, taken)
+                let result;
+                (*taken, result) = take(mm, range, terms, pages);
+                result
             })?),
             How::Pin | How::PinLongterm => Self::Pin(Pinned::new(mm, request, |pages| {
-                take(mm, request, pages, taken)
+                let result;
+                (*taken, result) = take(mm, range, terms, pages);
+                result
             })?),
         })
     }
@@ -158,7 +163,7 @@ impl PinnedRange {
     ///
     /// As [`Self::take()`]; `EOPNOTSUPP` if the kernel does not export the function for this request.
     pub(crate) fn take_with_kernel(mm: CurrentMm<'_>, request: &Request) -> Result<Self> {
-        Ok(match request.how {
+        Ok(match request.terms.how {
             How::Get => Self::Get(Pinned::new(mm, request, |pages| {
                 take_with_kernel(mm, request, pages)
             })?),
@@ -230,11 +235,11 @@ pub(super) fn take_with_kernel<K: RefKind>(
     request: &Request,
     pages: &mut HeldPages<K>,
 ) -> Result {
-    let function = match request.fallback {
+    let function = match request.terms.fallback {
         Fallback::Slow => Function::Fast,
         Fallback::None => Function::FastOnly,
     };
-    let flags = request.foll_flags();
+    let flags = request.terms.foll_flags();
     let mut addr = request.range.first();
     let mut nr_left = request.range.nr_pages();
     let mut array = PageArray::new(nr_left.min(SLOW_BATCH_MAX as u64) as usize)?;
@@ -252,7 +257,7 @@ pub(super) fn take_with_kernel<K: RefKind>(
         if nr_taken < nr_wanted as u64 || task::fatal_signal_pending() {
             break;
         }
-        if request.fallback == Fallback::Slow {
+        if request.terms.fallback == Fallback::Slow {
             task::cond_resched();
         }
     }

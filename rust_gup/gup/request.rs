@@ -41,13 +41,9 @@ pub(crate) enum Fallback {
     None,
 }
 
-/// A request for the pages of a user range.
+/// On what terms pages are taken.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
-    /// The range of pages.
-    pub(crate) range: UserRange,
-    /// Number of bytes that the caller asked for.
-    pub(crate) len_bytes: u64,
+pub(crate) struct Terms {
     /// How the caller accesses the pages.
     pub(crate) access: Access,
     /// The kind of reference.
@@ -58,19 +54,40 @@ pub(crate) struct Request {
     pub(crate) slow_only: SlowOnly,
 }
 
+impl Terms {
+    /// Returns the flags for the kernel's functions.
+    pub(crate) fn foll_flags(&self) -> FollFlags {
+        FollFlags::new(&self.rules(), self.slow_only)
+    }
+
+    /// Returns the rules by which the walk decides about a page.
+    #[inline(always)]
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            access: self.access,
+            longterm: self.how == How::PinLongterm,
+        }
+    }
+}
+
+/// A request for the pages of a user range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// The range of pages.
+    pub(crate) range: UserRange,
+    /// Number of bytes that the caller asked for.
+    pub(crate) len_bytes: u64,
+    /// The terms.
+    pub(crate) terms: Terms,
+}
+
 impl Request {
     /// Makes a request for the bytes `[addr, addr + len_bytes)` of the current process.
     ///
     /// # Errors
     ///
     /// `EINVAL` for no bytes, `EOVERFLOW` if the range wraps around, `EFAULT` if it reaches beyond user space.
-    pub(crate) fn new(
-        addr: u64,
-        len_bytes: u64,
-        access: Access,
-        how: How,
-        fallback: Fallback,
-    ) -> Result<Self> {
+    pub(crate) fn new(addr: u64, len_bytes: u64, terms: Terms) -> Result<Self> {
         let addr = task::untagged(addr);
         let range = UserRange::new(addr, len_bytes, machine::PAGE_SHIFT, machine::user_limit())
             .map_err(|error| match error {
@@ -81,23 +98,7 @@ impl Request {
         Ok(Self {
             range,
             len_bytes,
-            access,
-            how,
-            fallback,
-            slow_only: SlowOnly::default(),
+            terms,
         })
-    }
-
-    /// Returns the flags for the kernel's functions.
-    pub(crate) fn foll_flags(&self) -> FollFlags {
-        FollFlags::new(&self.rules(), self.slow_only)
-    }
-
-    /// Returns the rules by which the walk decides about a page.
-    pub(crate) fn rules(&self) -> Rules {
-        Rules {
-            access: self.access,
-            longterm: self.how == How::PinLongterm,
-        }
     }
 }

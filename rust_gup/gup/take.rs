@@ -12,7 +12,8 @@ use kernel::prelude::*;
 use super::{
     request::{
         Fallback,
-        Request, //
+        How,
+        Terms, //
     },
     stats::{
         self,
@@ -23,6 +24,7 @@ use crate::{
     sys::{
         machine,
         mm::CurrentMm,
+        take_one,
         task,
         walk_window,
         FollFlags,
@@ -34,6 +36,7 @@ use crate::{
     },
     walk::{
         Access,
+        Level,
         LongRead,
         LongWrite,
         Progress,
@@ -75,6 +78,21 @@ impl Taken {
         }
     }
 
+    /// Makes the state of a request for which one entry of this level gave all pages.
+    #[inline(always)]
+    fn from_one(range: &UserRange, level: Level) -> Self {
+        Self {
+            progress: Progress::from_one(
+                range.first(),
+                range.nr_pages(),
+                level,
+                machine::PAGE_SHIFT,
+            ),
+            nr_slow: 0,
+            first_stop: None,
+        }
+    }
+
     /// Returns the number of pages that the fast walk took.
     #[inline(always)]
     pub(crate) fn nr_fast(&self) -> u64 {
@@ -89,8 +107,8 @@ impl Taken {
     }
 }
 
-/// Takes the pages of `request` and adds them to `pages`, which must have room for a run. Fills in `taken`, also in
-/// case of an error.
+/// Takes the pages of a range and adds them to `pages`, which must have room for a run. Returns how the request was
+/// served, also in case of an error.
 ///
 /// May sleep, with [`Fallback::None`] only to allocate memory for the list.
 ///
@@ -102,38 +120,102 @@ impl Taken {
 #[inline(always)]
 pub(crate) fn take<K: RefKind>(
     mm: CurrentMm<'_>,
-    request: &Request,
+    range: UserRange,
+    terms: Terms,
     pages: &mut HeldPages<K>,
-    taken: &mut Taken,
-) -> Result {
+) -> (Taken, Result) {
     if K::PINS {
         mm.set_has_pinned();
     }
+    if may_be_one_entry(&range) && pages.is_empty() && machine::is_walkable() {
+        if let Some(level) = take_from_one(mm, &range, terms, pages) {
+            Counter::Fast.add(range.nr_pages());
+            Counter::Grabs.add(1);
+            return (Taken::from_one(&range, level), Ok(()));
+        }
+    }
+    let mut taken = Taken::new(&range);
+    let result = take_in_windows(mm, terms, pages, &mut taken);
+    // A caller that gets pages has to release them, so it cannot get an error as well (`mm/gup.c:3211`).
+    if taken.progress.nr_left != range.nr_pages() {
+        return (taken, Ok(()));
+    }
+    (taken, result)
+}
+
+/// Takes all pages of the range if one entry maps them. Returns its level, or `None` if no page was taken.
+#[inline(always)]
+fn take_from_one<K: RefKind>(
+    mm: CurrentMm<'_>,
+    range: &UserRange,
+    terms: Terms,
+    pages: &mut HeldPages<K>,
+) -> Option<Level> {
+    let (addr, nr) = (range.first(), range.nr_pages());
+    let longterm = K::PINS && terms.how == How::PinLongterm;
+    match (terms.access, longterm) {
+        (Access::Read, false) => take_one::<K, ShortRead>(mm, addr, nr, pages),
+        (Access::Write, false) => take_one::<K, ShortWrite>(mm, addr, nr, pages),
+        (Access::Read, true) => take_one::<K, LongRead>(mm, addr, nr, pages),
+        (Access::Write, true) => take_one::<K, LongWrite>(mm, addr, nr, pages),
+    }
+}
+
+/// Takes the pages in windows, and from the slow path where the walk stops.
+///
+/// The function is not inlined, so that a request that one entry serves does not save the registers for it.
+#[inline(never)]
+fn take_in_windows<K: RefKind>(
+    mm: CurrentMm<'_>,
+    terms: Terms,
+    pages: &mut HeldPages<K>,
+    taken: &mut Taken,
+) -> Result {
     let windows = Windows {
         mm,
-        request,
-        rules: request.rules(),
+        terms,
+        rules: terms.rules(),
         nr_entries: WINDOW_ENTRIES.load(Relaxed) as usize,
     };
     // Most requests are small and find all pages in place, so one window serves them.
     let mut result = Ok(());
     let stop = windows.next(taken, pages).err();
     if taken.progress.nr_left != 0 {
-        result = windows.go_on(request.fallback, stop, taken, pages);
+        result = windows.go_on(terms.fallback, stop, taken, pages);
     }
     Counter::Fast.add(taken.nr_fast());
     Counter::Grabs.add(taken.progress.nr_grabs);
-    // A caller that gets pages has to release them, so it cannot get an error as well (`mm/gup.c:3211`).
-    if taken.progress.nr_left != request.range.nr_pages() {
-        return Ok(());
-    }
     result
+}
+
+/// The fewest pages for which it is worth trying whether a huge leaf maps them. If a table of base pages does, the walk
+/// has gone down to it for nothing.
+const MIN_LEAF_PAGES: u64 = 64;
+
+/// Returns whether one entry may map the whole range, and is worth trying.
+#[inline(always)]
+fn may_be_one_entry(range: &UserRange) -> bool {
+    range.nr_pages() == 1 || may_be_huge_leaf(range)
+}
+
+/// Returns whether a huge leaf may map the whole range, and is worth trying.
+#[cold]
+#[inline(always)]
+fn may_be_huge_leaf(range: &UserRange) -> bool {
+    let nr_pages = range.nr_pages();
+    if nr_pages < MIN_LEAF_PAGES {
+        return false;
+    }
+    let last = range
+        .first()
+        .wrapping_add(nr_pages.wrapping_sub(1) << machine::PAGE_SHIFT);
+    (range.first() ^ last) >> machine::LEAF_SHIFT == 0
 }
 
 /// The parameters that all windows of a request share.
 struct Windows<'a> {
     mm: CurrentMm<'a>,
-    request: &'a Request,
+    terms: Terms,
     rules: Rules,
     nr_entries: usize,
 }
@@ -146,7 +228,7 @@ impl Windows<'_> {
             return Err(Stop::Off);
         }
         let (mm, nr, progress) = (self.mm, self.nr_entries, &mut taken.progress);
-        let p2pdma = self.request.slow_only.has(SlowOnly::PCI_P2PDMA);
+        let p2pdma = self.terms.slow_only.has(SlowOnly::PCI_P2PDMA);
         let window = match (self.rules.access, K::PINS && self.rules.longterm) {
             (Access::Read, false) => walk_window::<K, ShortRead>(mm, nr, p2pdma, progress, pages),
             (Access::Write, false) => walk_window::<K, ShortWrite>(mm, nr, p2pdma, progress, pages),
@@ -183,7 +265,7 @@ impl Windows<'_> {
                         return Ok(());
                     } else {
                         nr_races = 0;
-                        slow.take(self.mm, self.request.foll_flags(), taken, pages)?;
+                        slow.take(self.mm, self.terms.foll_flags(), taken, pages)?;
                     }
                 }
             }

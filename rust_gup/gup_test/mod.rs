@@ -38,7 +38,7 @@ use crate::{
         Fallback,
         How,
         Request,
-        Taken, //
+        Terms, //
     },
     sys::{
         files::abi::{
@@ -182,12 +182,16 @@ fn take_fast<K: RefKind>(
     // The kernel's functions begin with the page in which the address lies.
     let addr = addr & (u64::MAX << PAGE_SHIFT);
     let len_bytes = (nr_pages as u64) << PAGE_SHIFT;
-    let mut request = Request::new(addr, len_bytes, access, how, Fallback::Slow)?;
-    request.slow_only = slow_only;
-    let mut taken = Taken::new(&request.range);
+    let terms = Terms {
+        access,
+        how,
+        fallback: Fallback::Slow,
+        slow_only,
+    };
+    let request = Request::new(addr, len_bytes, terms)?;
     let nr_before = pages.nr_pages();
     pages.make_room(nr_pages as u64)?;
-    gup::take(mm, &request, pages, &mut taken)?;
+    gup::take(mm, request.range, terms, pages).1?;
     Ok(pages.nr_pages().wrapping_sub(nr_before) as usize)
 }
 

@@ -18,7 +18,8 @@ use crate::{
         How,
         PinnedRange,
         Request,
-        Taken, //
+        Taken,
+        Terms, //
     },
     sys::{
         mm,
@@ -111,9 +112,13 @@ pub(crate) fn request(addr: u64, len_bytes: u64, flags: u32, known_flags: u32) -
     if how == How::PinLongterm && slow_only.has(SlowOnly::PCI_P2PDMA) {
         return Err(EINVAL);
     }
-    let mut request = Request::new(addr, len_bytes, access, how, fallback)?;
-    request.slow_only = slow_only;
-    Ok(request)
+    let terms = Terms {
+        access,
+        how,
+        fallback,
+        slow_only,
+    };
+    Request::new(addr, len_bytes, terms)
 }
 
 /// Returns why and where the fast walk first stopped, as two fields of the ABI.
@@ -133,7 +138,7 @@ pub(crate) fn stop(taken: &Taken) -> (u32, u64) {
 pub(crate) fn take(engine: Engine, request: &Request, taken: &mut Taken) -> Result<PinnedRange> {
     check_context()?;
     mm::with_current(|mm| {
-        if request.fallback == Fallback::Slow {
+        if request.terms.fallback == Fallback::Slow {
             mm.might_lock_read();
         }
         match engine {

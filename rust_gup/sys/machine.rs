@@ -19,6 +19,10 @@ pub(crate) const FORMAT: u32 = Live::FORMAT;
 /// Size of a base page, as a power of two.
 pub(crate) const PAGE_SHIFT: u32 = kernel::bindings::PAGE_SHIFT;
 
+/// What a huge leaf of the lowest level covers, as a power of two.
+#[doc(alias = "PMD_SHIFT")]
+pub(crate) const LEAF_SHIFT: u32 = <LiveFormat as crate::walk::Format>::LEVELS[1].shift;
+
 /// Size of a base page in bytes.
 pub(crate) const PAGE_SIZE: usize = 1 << PAGE_SHIFT;
 

@@ -48,7 +48,10 @@ pub(crate) use self::{
         Contents,
         MemoryMap, //
     },
-    window::walk_window, //
+    window::{
+        take_one,
+        walk_window, //
+    },
 };
 
 /// The output of bindgen for `kernel_api.h`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One window: interrupts off, walk, interrupts on.
+//! One window, or one entry: interrupts off, walk, interrupts on.
 
 use super::{
     arch::{
@@ -18,9 +18,16 @@ use super::{
         LiveTables,
         Parking, //
     },
-    machine::LiveFormat, //
+    machine::LiveFormat,
+    memory::{
+        Contents,
+        Releaser, //
+    },
 };
 use crate::walk::{
+    self,
+    Level,
+    One,
     Progress,
     RefKind,
     StaticRules,
@@ -107,4 +114,61 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
         }
     }
     window
+}
+
+/// Takes `nr_pages` pages from `addr` on, all from one entry, and adds them to `pages`. Returns their level, or `None`
+/// and takes nothing if they cannot be had like that: a window may take them, or finds out why not.
+///
+/// `pages` must be empty. For pins, the caller must have set `MMF_HAS_PINNED` before. Must be called in process context,
+/// with interrupts on.
+///
+/// The section with interrupts off is not timed. It reads one entry of each level, and takes references on one folio:
+/// no window is shorter.
+#[doc(alias = "gup_fast")]
+#[inline(always)]
+pub(crate) fn take_one<K: RefKind, R: StaticRules>(
+    mm: CurrentMm<'_>,
+    addr: u64,
+    nr_pages: u64,
+    pages: &mut HeldPages<K>,
+) -> Option<Level> {
+    let one = take_one_unless_forked::<K, R>(mm, addr, nr_pages)?;
+    // SAFETY: The references are new.
+    unsafe { pages.put_first(one.run()) };
+    Some(one.level())
+}
+
+/// Takes the pages of one entry, if no fork is under way.
+///
+/// The caller owns the references.
+#[inline(never)]
+fn take_one_unless_forked<K: RefKind, R: StaticRules>(
+    mm: CurrentMm<'_>,
+    addr: u64,
+    nr_pages: u64,
+) -> Option<One> {
+    // As in `walk_window()`.
+    let seq = if K::PINS {
+        Some(mm.write_protect_begin()?)
+    } else {
+        None
+    };
+    let parking = Parking::default();
+    let context = Live::context(R::RULES.access);
+    let one = with_irqs_off(|irqs_off| {
+        let tables = LiveTables::new(irqs_off, mm);
+        let folios = LiveFolios::new(irqs_off, &parking);
+        walk::take_one::<K, R, LiveFormat, _, _>(tables, folios, &context, addr, nr_pages)
+    });
+    let Some(one) = one else {
+        // What was taken and not handed out is parked. If everything was handed out, nothing is.
+        parking.empty();
+        return None;
+    };
+    if seq.is_some_and(|seq| mm.write_protect_retry(seq)) {
+        // SAFETY: The references are new, and nobody else knows of them.
+        unsafe { Releaser::new().release::<K>(one.run(), Contents::Unchanged) };
+        return None;
+    }
+    Some(one)
 }

@@ -328,9 +328,9 @@ struct rust_gup_sample {
  * @bookkeeping_a_bytes: Out: memory for the lists of one call with engine A: the array, the runs, or both. 0 without
  *	CAP_SYS_ADMIN, because it tells how the memory lies physically.
  * @bookkeeping_b_bytes: Out: the same for B.
- * @irqs_off_a_cycles: Out: the longest section with interrupts off in one more round of engine A, which is not among
- *	the samples. Other users of the module at that time count, too. The kernel's functions do not tell: for
- *	RUST_GUP_ENGINE_KERNEL and _RANGES this is the longest call, an upper bound.
+ * @irqs_off_a_cycles: Out: the longest window in one more round of engine A, which is not among the samples. 0 if one
+ *	entry served each call. Other users of the module at that time count, too. The kernel's functions do not tell:
+ *	for RUST_GUP_ENGINE_KERNEL and _RANGES this is the longest call, an upper bound.
  * @irqs_off_b_cycles: Out: the same for B.
  *
  * The range must be resident: a round that takes fewer pages than the range has fails with EAGAIN.
@@ -364,11 +364,12 @@ struct rust_gup_measure {
  * @nr_fast: Pages that the fast walk took.
  * @nr_slow: Pages that the kernel's slow path took because the fast walk had stopped.
  * @nr_runs: Runs that the fast walk took, with one reference operation each. 0 without CAP_SYS_ADMIN.
- * @nr_windows: Sections with interrupts off. 0 without CAP_SYS_ADMIN, as are @irqs_off_max_cycles and @irqs_off.
+ * @nr_windows: Windows: the sections with interrupts off, but for requests that one entry served. 0 without
+ *	CAP_SYS_ADMIN, as are @irqs_off_max_cycles and @irqs_off.
  * @nr_handles: Handles that exist now.
  * @nr_held_pages: Pages that these handles hold now.
- * @irqs_off_max_cycles: The longest section with interrupts off.
- * @irqs_off: Sections by length: [i] counts those of 2^i up to 2^(i+1) - 1 cycles.
+ * @irqs_off_max_cycles: The longest window.
+ * @irqs_off: Windows by length: [i] counts those of 2^i up to 2^(i+1) - 1 cycles.
  * @stops: How often the fast walk stopped for each RUST_GUP_STOP_*.
  */
 struct rust_gup_stats {

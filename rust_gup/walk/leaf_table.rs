@@ -25,6 +25,7 @@ use super::{
     },
     FolioState,
     Folios,
+    Index,
     Level,
     Mapped,
     RefKind,
@@ -60,6 +61,59 @@ impl<S: Copy> FirstEntry<S> {
         let seen = Seen::read(tables, entries, index);
         let mapped = seen.page(tables, index, context)?;
         Ok(Self { seen, mapped })
+    }
+}
+
+/// Takes one page of a table of base pages, and writes it to `out`. Returns the node and zone of its folio.
+///
+/// # Errors
+///
+/// A reason to start over in a window.
+#[inline(always)]
+pub(super) fn take_page<K: RefKind, R: StaticRules, F: Format, T: Tables<F>, M>(
+    (tables, folios, context): (T, M, F::Context),
+    parent: Seen<T::Slot>,
+    entries: T::Entries,
+    index: Index,
+    out: RunWriter<'_>,
+) -> Result<(Run, usize), Stop>
+where
+    M: Folios<Slot = T::Slot>,
+{
+    let index = index.get();
+    let first = FirstEntry::read::<F, T>(tables, entries, index, &context)?;
+    let page = folios.page(first.mapped);
+    let single = folios.single(page);
+    let sighting = match single {
+        Some(folio) => Sighting::of_single(page, folio),
+        None => Sighting::of_large(folios, page).ok_or_else(split)?,
+    };
+    let state = sighting.state(folios);
+    if state.is_device() {
+        return Err(Stop::Device);
+    }
+    let node_and_zone = state.node_and_zone();
+    let mut leaves = Leaves::<F, T, M> {
+        tables,
+        folios,
+        context,
+        parent,
+        entries,
+        node_and_zone,
+        index,
+        end: index.wrapping_add(1),
+        out,
+        nr_grabs: 0,
+    };
+    let result = if single.is_some() {
+        leaves.take_run::<K, R, Small>(&first, &sighting, Ordinary)
+    } else {
+        leaves.take_run::<K, R, Large>(&first, &sighting, Ordinary)
+    };
+    match result {
+        Ok(()) => Ok((leaves.out.finish().0, node_and_zone)),
+        Err(LoopEnd::Stop(stop)) => Err(stop),
+        Err(LoopEnd::OtherFolio | LoopEnd::NoRoom) => Err(changed()),
     }
 }
 

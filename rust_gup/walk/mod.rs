@@ -36,6 +36,7 @@ pub mod format;
 mod grab;
 mod leaf_table;
 mod level;
+mod one;
 mod prefetch;
 mod rules;
 mod run;
@@ -68,6 +69,10 @@ pub use self::{
         Geometry,
         Index,
         Level, //
+    },
+    one::{
+        take_one,
+        One, //
     },
     rules::{
         Access,

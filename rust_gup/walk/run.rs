@@ -43,6 +43,18 @@ impl Run {
         self.0 & Self::MAX_PAGES
     }
 
+    /// Returns the run as a number, for [`from_bits()`](Self::from_bits). It is 0 for the empty run alone.
+    #[inline(always)]
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the run of [`bits()`](Self::bits).
+    #[inline(always)]
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// Returns whether the run has no pages.
     #[inline(always)]
     pub const fn is_empty(self) -> bool {

@@ -55,6 +55,17 @@ impl Progress {
             nr_device: 0,
         }
     }
+
+    /// Makes the progress of a walk for which one entry of this level gave all pages.
+    #[inline(always)]
+    pub fn from_one(first: u64, nr_pages: u64, level: Level, page_shift: u32) -> Self {
+        let mut progress = Self::new(first.wrapping_add(nr_pages << page_shift), 0);
+        progress.nr_grabs = 1;
+        if let Some(count) = progress.nr_by_level.get_mut(level.index()) {
+            *count = nr_pages;
+        }
+        progress
+    }
 }
 
 /// One window of a walk: a bounded number of entries.
@@ -79,22 +90,91 @@ pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
 }
 
 /// The wanted part of a huge leaf, and the leaf as it was read.
-struct Part<S> {
-    seen: Seen<S>,
-    mapped: Mapped<S>,
-    nr_pages: u64,
+pub(super) struct Part<S> {
+    pub(super) seen: Seen<S>,
+    pub(super) mapped: Mapped<S>,
+    pub(super) nr_pages: u64,
 }
 
-/// What the walk found on its way down from the root.
-///
-/// `of` is the table of the entry that the walk will re-read. It is kept until then.
-enum Found<S, T> {
-    /// A huge leaf of this level.
-    Leaf { part: Part<S>, level: Level, of: T },
+impl<S: Copy> Part<S> {
+    /// Looks up the first page and its folio.
+    #[inline(always)]
+    pub(super) fn sight<M: Folios<Slot = S>>(&self, folios: M) -> Result<Sighting<M>, Stop> {
+        // A leaf lies within one folio. If this folio is smaller, it is another one by now; of a small folio the
+        // references would hold the first page alone. `try_grab()` checks the size again once the folio is referenced.
+        Sighting::of_large(folios, folios.page(self.mapped))
+            .filter(|sighting| self.nr_pages <= sighting.nr_left as u64)
+            .ok_or(Stop::Split)
+    }
+}
+
+/// What the walk found at the end of its way down from the root.
+pub(super) enum Bottom<S, E> {
+    /// A huge leaf of this level, the page that it maps at the address, and the number of pages from that one to its
+    /// end.
+    Leaf {
+        seen: Seen<S>,
+        mapped: Mapped<S>,
+        nr_left: u64,
+        level: Level,
+    },
     /// A table of base pages, and the entry that points to it.
-    Table { table: T, parent: Seen<S>, of: T },
-    /// The table with which to continue: the table of the level below, or the same table if the root stands lower.
-    Further(T),
+    Table { parent: Seen<S>, entries: E },
+}
+
+/// The tables of the entries that the walk will re-read: the lower one first, as [`Tables::Table`] wants them dropped.
+pub(super) struct Kept<T>(Option<T>, T);
+
+/// Walks from the root to the huge leaf, or to the table of base pages, that maps `addr`. The caller drops the [`Kept`]
+/// when it has re-read what it has to.
+///
+/// The walk starts from the root each time, so that the entries above are as fresh as can be. That costs a few loads
+/// for 512 pages.
+#[doc(alias(
+    "gup_fast_pgd_range",
+    "gup_fast_p4d_range",
+    "gup_fast_pud_range",
+    "gup_fast_pmd_range"
+))]
+#[inline(always)]
+pub(super) fn walk_down<F: Format, T: Tables<F>>(
+    tables: T,
+    context: &F::Context,
+    addr: u64,
+) -> Result<(Bottom<T::Slot, T::Entries>, Kept<T::Table>), Stop> {
+    let (mut table, root) = tables.root();
+    // The levels are written out, so that everything that depends on the level is known at compile time. The folded
+    // levels above the root have no table.
+    macro_rules! enter {
+        ($($level:ident)*) => {
+            $(
+                match F::LEVELS.get(Level::$level.index()) {
+                    Some(geometry) if Level::$level <= root => {
+                        if Level::$level == root && geometry.is_beyond(addr) {
+                            return Err(Stop::Range);
+                        }
+                        let seen = Seen::read(tables, tables.entries(&table), geometry.index(addr));
+                        if let Some((mapped, nr_left)) = seen.interior(tables, Level::$level, addr, context)? {
+                            let level = Level::$level;
+                            let leaf = Bottom::Leaf { seen, mapped, nr_left, level };
+                            return Ok((leaf, Kept(None, table)));
+                        }
+                        let below = tables.descend(&seen, Level::$level, context)?;
+                        if Level::$level == Level::PMD {
+                            let entries = tables.entries(&below);
+                            return Ok((Bottom::Table { parent: seen, entries }, Kept(Some(below), table)));
+                        }
+                        table = below;
+                    }
+                    _ => {}
+                }
+            )*
+        };
+    }
+    enter!(PGD P4D PUD PMD);
+    drop(table);
+    // The root is a table of base pages, or there are more levels than any format has.
+    Err(Stop::Bad)
 }
 
 impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M> {
@@ -112,89 +192,28 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         Ok(())
     }
 
-    /// Walks from the root to the huge leaf, or to the table of base pages, that maps the next page, and takes what it
-    /// can of that.
-    ///
-    /// The walk starts from the root each time, so that the entries above are as fresh as can be. That costs a few
-    /// loads for 512 pages.
-    #[doc(alias(
-        "gup_fast_pgd_range",
-        "gup_fast_p4d_range",
-        "gup_fast_pud_range",
-        "gup_fast_pmd_range"
-    ))]
+    /// Walks to the huge leaf, or to the table of base pages, that maps the next page, and takes what it can of that.
     #[inline(always)]
     fn take_next<K: RefKind, R: StaticRules>(&mut self) -> Result<(), Stop> {
-        let addr = self.progress.next;
-        let (mut table, root) = self.tables.root();
-        // The levels are written out, so that everything that depends on the level is known at compile time.
-        macro_rules! enter {
-            ($($level:ident)*) => {
-                $(
-                    match self.enter(Level::$level, root, table, addr)? {
-                        Found::Leaf { part, level, of } => {
-                            let result = self.take_huge_leaf::<K, R>(part, level);
-                            drop(of);
-                            return result;
-                        }
-                        Found::Table { table, parent, of } => {
-                            let entries = self.tables.entries(&table);
-                            let result = self.take_table::<K, R>(&parent, entries);
-                            drop(table);
-                            drop(of);
-                            return result;
-                        }
-                        Found::Further(below) => table = below,
-                    }
-                )*
-            };
-        }
-        enter!(PGD P4D PUD PMD);
-        drop(table);
-        // The root is a table of base pages, or there are more levels than any format has.
-        Err(Stop::Bad)
-    }
-
-    /// Reads the entry for `addr` in `table`, which is of `level`, or does nothing if the root stands lower.
-    #[inline(always)]
-    fn enter(
-        &self,
-        level: Level,
-        root: Level,
-        table: T::Table,
-        addr: u64,
-    ) -> Result<Found<T::Slot, T::Table>, Stop> {
-        let geometry = match F::LEVELS.get(level.index()) {
-            Some(geometry) if level <= root => geometry,
-            _ => return Ok(Found::Further(table)),
-        };
-        if level == root && geometry.is_beyond(addr) {
-            return Err(Stop::Range);
-        }
-        let entries = self.tables.entries(&table);
-        let seen = Seen::read(self.tables, entries, geometry.index(addr));
-        if let Some((mapped, nr_left)) = seen.interior(self.tables, level, addr, &self.context)? {
-            let part = Part {
+        let (bottom, kept) = walk_down::<F, T>(self.tables, &self.context, self.progress.next)?;
+        let result = match bottom {
+            Bottom::Leaf {
                 seen,
                 mapped,
-                nr_pages: nr_left.min(self.progress.nr_left),
-            };
-            return Ok(Found::Leaf {
-                part,
+                nr_left,
                 level,
-                of: table,
-            });
-        }
-        let below = self.tables.descend(&seen, level, &self.context)?;
-        Ok(if level == Level::PMD {
-            Found::Table {
-                table: below,
-                parent: seen,
-                of: table,
+            } => {
+                let part = Part {
+                    seen,
+                    mapped,
+                    nr_pages: nr_left.min(self.progress.nr_left),
+                };
+                self.take_huge_leaf::<K, R>(part, level)
             }
-        } else {
-            Found::Further(below)
-        })
+            Bottom::Table { parent, entries } => self.take_table::<K, R>(&parent, entries),
+        };
+        drop(kept);
+        result
     }
 
     /// Takes the part of the range that a huge leaf maps, as one run.
@@ -206,13 +225,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         level: Level,
     ) -> Result<(), Stop> {
         let nr = part.nr_pages;
-        let page = self.folios.page(part.mapped);
-        let state = self.folios.state(self.folios.folio(page));
-        // A leaf lies within one folio. If this folio is smaller, it is another one by now; of a small folio the
-        // references would hold the first page alone. `try_grab()` checks the size again once the folio is referenced.
-        let sighting = Sighting::of_large(self.folios, page)
-            .filter(|sighting| nr <= sighting.nr_left as u64)
-            .ok_or(Stop::Split)?;
+        let sighting = part.sight(self.folios)?;
+        let state = sighting.state(self.folios);
         let (tables, folios) = (self.tables, self.folios);
         let has_room = if state.is_device() {
             let device = Device {
@@ -241,7 +255,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
 
     /// Takes the wanted part of a huge leaf, and writes it to `out`. Returns whether there was room for it.
     #[inline(always)]
-    fn take_part<K: RefKind, R: StaticRules>(
+    pub(super) fn take_part<K: RefKind, R: StaticRules>(
         tables: T,
         folios: M,
         part: &Part<T::Slot>,

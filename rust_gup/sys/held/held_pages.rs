@@ -106,6 +106,24 @@ impl<K: RefKind> HeldPages<K> {
         }
     }
 
+    /// Returns whether the list has no pages.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nr_pages == 0
+    }
+
+    /// Makes the list consist of one run, which is no device memory. The list must be empty.
+    ///
+    /// # Safety
+    ///
+    /// The caller hands over one reference of kind `K` on each page of the run.
+    #[inline(always)]
+    pub(in crate::sys) unsafe fn put_first(&mut self, run: Run) {
+        // INVARIANT: By the contract of this function. An empty list has no full pieces.
+        self.last = run;
+        self.nr_pages = run.nr_pages();
+    }
+
     /// Returns the number of pages.
     #[inline(always)]
     pub(crate) fn nr_pages(&self) -> u64 {

@@ -9,7 +9,9 @@ use crate::{
         PAGES_PER_SUBSECTION, //
     },
     walk::{
+        self,
         Access,
+        Format,
         Get,
         LongRead,
         LongWrite,
@@ -176,6 +178,36 @@ pub fn one_window<F: Encode>(
     result
 }
 
+/// Takes all pages from one entry, as the module tries first where one entry may map them. Returns `None` if they cannot
+/// be had like that.
+pub fn take_one<F: Encode>(machine: &Machine<F>, ask: &Ask) -> Option<Got> {
+    let context = machine.context();
+    let (first, nr_pages) = (ask.first, ask.nr_pages);
+    macro_rules! take {
+        ($kind:ty, $rules:ty) => {
+            walk::take_one::<$kind, $rules, F, _, _>(machine, machine, &context, first, nr_pages)
+        };
+    }
+    let Rules { access, longterm } = ask.rules;
+    let one = match (ask.kind, access, longterm) {
+        (Kind::Get, Access::Read, _) => take!(Get, ShortRead),
+        (Kind::Get, Access::Write, _) => take!(Get, ShortWrite),
+        (Kind::Pin, Access::Read, false) => take!(Pin, ShortRead),
+        (Kind::Pin, Access::Write, false) => take!(Pin, ShortWrite),
+        (Kind::Pin, Access::Read, true) => take!(Pin, LongRead),
+        (Kind::Pin, Access::Write, true) => take!(Pin, LongWrite),
+    }?;
+    let page_shift = F::LEVELS[0].shift;
+    let progress = Progress::from_one(first, nr_pages, one.level(), page_shift);
+    Some(got::<F>(ask, vec![one.run()], None, progress, 0))
+}
+
+/// Takes all pages from one entry, or walks if that cannot be done.
+pub fn take_one_or_walk<F: Encode>(machine: &Machine<F>, ask: &Ask) -> Got {
+    machine.set_context(F::context(ask.rules.access));
+    take_one(machine, ask).unwrap_or_else(|| walk_as_is(machine, ask))
+}
+
 /// Walks until all pages are taken or the walk stops.
 ///
 /// # Panics
@@ -201,6 +233,17 @@ pub fn walk_as_is<F: Encode>(machine: &Machine<F>, ask: &Ask) -> Got {
             "a window that gets nowhere"
         );
     }
+    got::<F>(ask, runs, stop, progress, nr_windows)
+}
+
+/// Checks the runs and the progress, and makes them a result.
+fn got<F: Format>(
+    ask: &Ask,
+    runs: Vec<Run>,
+    stop: Option<Stop>,
+    progress: Progress,
+    nr_windows: usize,
+) -> Got {
     let page_bytes = 1u64 << F::LEVELS[0].shift;
     let mut addr = ask.first;
     let mut pages = Vec::new();

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    drive::{walk, Ask, Got},
+    drive::{take_one, take_one_or_walk, walk, Ask, Got},
     encode::Encode,
     machine::Machine,
 };
@@ -121,6 +121,17 @@ impl Tally {
         self.nr_puts += machine.memmap().nr_puts;
     }
 
+    /// Adds the results of other interleavings.
+    fn append(&mut self, other: Self) {
+        self.nr += other.nr;
+        self.nr_puts += other.nr_puts;
+        for (end, (nr, most)) in other.ends {
+            let sum = self.ends.entry(end).or_default();
+            sum.0 += nr;
+            sum.1 = sum.1.max(most);
+        }
+    }
+
     /// Tells whether some walks ended in this way.
     pub fn saw(&self, end: &str) -> bool {
         self.ends.contains_key(end)
@@ -140,13 +151,20 @@ impl Tally {
 }
 
 /// Tries every way in which the steps of a program fall between the points of a walk. Tries each with the exclusive
-/// flags seen at once, and seen as late as possible. `scene` sets up the machine and returns the program of the rival.
+/// flags seen at once, and seen as late as possible. Where one entry maps all pages, tries that way to take them as well.
+/// `scene` sets up the machine and returns the program of the rival.
 ///
 /// # Panics
 ///
 /// If the machine finds something wrong. The message has the points at which the steps were due.
 pub fn interleave<F: Encode>(ask: &Ask, scene: impl Fn() -> (Machine<F>, Program<F>)) -> Tally {
-    interleave_with(ask, scene, walk)
+    let mut tally = interleave_with(ask, &scene, walk);
+    let (machine, _) = scene();
+    machine.set_context(F::context(ask.rules.access));
+    if take_one(&machine, ask).is_some() {
+        tally.append(interleave_with(ask, &scene, take_one_or_walk));
+    }
+    tally
 }
 
 /// Does the same with another function that walks.

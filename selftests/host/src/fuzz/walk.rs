@@ -8,7 +8,7 @@ use std::{cell::RefCell, rc::Rc};
 use arbitrary::{Arbitrary, Result, Unstructured};
 
 use crate::{
-    drive::{walk, Ask, Kind},
+    drive::{take_one_or_walk, walk, Ask, Kind},
     encode::{Encode, Page},
     machine::{Build, Machine, PageNr},
     rival::{Program, Rival},
@@ -62,7 +62,11 @@ fn check_format<F: Encode>(bytes: &mut Unstructured<'_>, root: Level) -> Result<
     machine.delay_flags(bytes.arbitrary()?);
     machine.record(ask.first, ask.nr_pages);
     machine.set_rival(Rival::new(program, due, ask.first, ask.nr_pages));
-    let got = walk(&machine, &ask);
+    let got = if bytes.arbitrary()? {
+        take_one_or_walk(&machine, &ask)
+    } else {
+        walk(&machine, &ask)
+    };
     machine.finish_rival();
     kernel.borrow_mut().finish(&machine);
     machine.audit(&ask, &got);

@@ -3,7 +3,7 @@
 //! Every shape of the tables of the tiny format, and every range of its eight pages.
 
 use rust_gup_host::{
-    drive::{walk, Ask, Kind},
+    drive::{take_one_or_walk, walk, Ask, Kind},
     encode::{Encode, Page},
     machine::{Build, Machine},
     tiny::Tiny,
@@ -127,8 +127,9 @@ fn check_shape(layout: &Layout, shapes: [usize; 2], asks: &[Ask]) {
     install(&machine, 2, shapes[0], 0, &layout.frames);
     install(&machine, 2, shapes[1], 4, &layout.frames);
     let expected = expected(shapes);
-    for ask in asks {
-        let got = walk(&machine, ask);
+    let ways = [walk, take_one_or_walk];
+    for (ask, way) in asks.iter().flat_map(|ask| ways.map(|way| (ask, way))) {
+        let got = way(&machine, ask);
         let mut wanted = Vec::new();
         let mut stop = None;
         for page in ask.first >> 12..(ask.first >> 12) + ask.nr_pages {
