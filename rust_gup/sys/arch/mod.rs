@@ -120,8 +120,7 @@ pub(crate) trait Arch {
     /// Asks the CPU to fetch the cache line of an address, which will be written. Any address is allowed, because this
     /// is only a hint.
     #[doc(alias = "prefetchw")]
-    #[inline(always)]
-    fn prefetch(_addr: usize) {}
+    fn prefetch(addr: usize);
 
     /// Reads a counter that never stops, for measuring time. Called twice for each window.
     #[doc(alias = "get_cycles")]

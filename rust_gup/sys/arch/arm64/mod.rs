@@ -98,6 +98,14 @@ impl Arch for Arm64 {
         Context::new(access, por_el0, addresses)
     }
 
+    #[inline(always)]
+    fn prefetch(addr: usize) {
+        // SAFETY: The instruction accesses nothing, and does not fault.
+        unsafe {
+            core::arch::asm!("prfm pstl1keep, [{}]", in(reg) addr, options(nostack, preserves_flags, readonly))
+        };
+    }
+
     fn features() -> u64 {
         if BOOT.has_poe.load(Relaxed) {
             uapi::RUST_GUP_FEATURE_PKEYS.into()

@@ -9,10 +9,12 @@
 //!   COMPARE;
 //! - the initial contents of an output field do not matter;
 //! - INFO describes this machine, and STATS counts the pages that were taken, held and refused;
+//! - a request that one entry serves needs no window;
 //! - interrupts are off for at most as many entries as INFO says.
 
 use std::fs;
 
+use rust_gup_memory::size::page_bytes;
 use rust_gup_uapi::{
     raw,
     Device,
@@ -53,6 +55,7 @@ tests![
     output_fields_are_not_read,
     info,
     stats_count,
+    one_entry_needs_no_window,
     windows_are_bounded,
 ];
 
@@ -455,6 +458,33 @@ fn stats_count() {
     assert_eq!(faulted.nr_fast(), 0);
     let slow = stats().expect("STATS");
     assert_eq!(slow.nr_slow, after.nr_slow + NR_PAGES);
+}
+
+/// A request that one entry serves needs no window. It counts like any other.
+fn one_entry_needs_no_window() {
+    let device = open();
+    let pages = Map::anon(2);
+    let leaf = Map::huge(1);
+    for (range, is_one) in [
+        (pages.part(0, page_bytes()), true),
+        (leaf, true),
+        (pages, false),
+    ] {
+        let nr_pages = range.nr_pages() as u64;
+        let nr_fast = if walk_is_off() { 0 } else { nr_pages };
+        for how in HOWS {
+            let before = stats().expect("STATS");
+            let pinned = pin(&device, &range.request().how(how));
+            let after = stats().expect("STATS");
+            assert_eq!(pinned.nr_fast(), nr_fast, "{how:?}, {nr_pages} pages");
+            assert_eq!(after.nr_fast, before.nr_fast + nr_fast);
+            assert_eq!(
+                after.nr_windows == before.nr_windows,
+                is_one || walk_is_off(),
+                "{how:?}, {nr_pages} pages"
+            );
+        }
+    }
 }
 
 fn windows_are_bounded() {

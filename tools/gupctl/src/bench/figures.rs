@@ -149,14 +149,14 @@ const FIGURES: [Figure; 14] = [
         Kind::Thp2m,
         Engine::Rust,
         512,
-        Some([20.0, 20.0]),
+        Some([19.0, 17.0]),
     ),
     take(
         "one page a call",
         Kind::Anon4k,
         Engine::Rust,
         1,
-        Some([1.8, 2.0]),
+        Some([2.4, 2.1]),
     ),
     take(
         "4 KiB folios, page array",
