@@ -39,7 +39,7 @@ module! {
     license: "GPL",
     params: {
         window_entries: u32 {
-            default: 256,
+            default: 512,
             description: "Page-table entries taken at most with interrupts off, 1 to 65536",
         },
         gup_test: u32 {

@@ -37,7 +37,7 @@ const TABLE_BYTES: usize = 32 << 20;
 const START: u64 = 1 << 36;
 
 /// The entries of a window, as a module that is loaded without parameters has it.
-const WINDOW_ENTRIES: u32 = 256;
+const WINDOW_ENTRIES: u32 = 512;
 
 /// The folios of a range, and how they are mapped. The names are those of `gupctl`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
