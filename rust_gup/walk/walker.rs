@@ -125,6 +125,12 @@ pub(super) enum Bottom<S, E> {
 /// The tables of the entries that the walk will re-read: the lower one first, as [`Tables::Table`] wants them dropped.
 pub(super) struct Kept<T>(Option<T>, T);
 
+/// The end of a way down, and the tables to keep meanwhile.
+type Descent<F, T> = (
+    Bottom<<T as Tables<F>>::Slot, <T as Tables<F>>::Entries>,
+    Kept<<T as Tables<F>>::Table>,
+);
+
 /// Walks from the root to the huge leaf, or to the table of base pages, that maps `addr`. The caller drops the [`Kept`]
 /// when it has re-read what it has to.
 ///
@@ -141,7 +147,7 @@ pub(super) fn walk_down<F: Format, T: Tables<F>>(
     tables: T,
     context: &F::Context,
     addr: u64,
-) -> Result<(Bottom<T::Slot, T::Entries>, Kept<T::Table>), Stop> {
+) -> Result<Descent<F, T>, Stop> {
     let (mut table, root) = tables.root();
     // The levels are written out, so that everything that depends on the level is known at compile time. The folded
     // levels above the root have no table.

@@ -122,7 +122,7 @@ impl Arch for X86 {
     #[doc(alias = "native_irq_enable")]
     #[inline(always)]
     unsafe fn irq_restore(flags: usize) {
-        if flags & raw::EFLAGS_IF as usize != 0 {
+        if flags & raw::EFLAGS_IF != 0 {
             // SAFETY: As above.
             unsafe {
                 if cfg!(BENCH_HOST) {
