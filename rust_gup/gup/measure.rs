@@ -84,7 +84,7 @@ pub(crate) struct Measurement {
     pub(crate) bookkeeping_a_bytes: usize,
     /// The same for engine B.
     pub(crate) bookkeeping_b_bytes: usize,
-    /// The longest section with interrupts off in a round of engine A, or an upper bound of it.
+    /// The longest window in a round of engine A, or an upper bound of it.
     pub(crate) irqs_off_a_cycles: u64,
     /// The same for engine B.
     pub(crate) irqs_off_b_cycles: u64,
@@ -269,7 +269,7 @@ impl<'a, K: RefKind> Bench<'a, K> {
         Ok(())
     }
 
-    /// Returns the longest section with interrupts off in one more round. The kernel's functions do not tell it; for
+    /// Returns the longest window in one more round. The kernel's functions do not tell it; for
     /// them this is the longest call, which contains the section.
     fn irqs_off_cycles(&mut self) -> Result<u64> {
         let (cost, longest_window) = stats::longest_window_of(|| self.round());

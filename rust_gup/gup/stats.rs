@@ -12,7 +12,7 @@ use crate::{
     walk::Stop, //
 };
 
-/// Number of buckets for the lengths of sections with interrupts off, one for each power of two.
+/// Number of buckets for the lengths of windows, one for each power of two.
 pub(crate) const NR_BUCKETS: usize = 32;
 
 /// A counter that each CPU has for itself. A sum over the CPUs is no snapshot: the counters need not add up.
@@ -24,7 +24,7 @@ pub(crate) enum Counter {
     Slow,
     /// Reference operations of the fast walk.
     Grabs,
-    /// Sections with interrupts off that took at least 2^n cycles, and less than twice that.
+    /// Windows that took at least 2^n cycles, and less than twice that.
     IrqsOff(usize),
     /// Stops for this reason.
     Stop(Stop),
@@ -62,11 +62,11 @@ impl Counter {
 pub(crate) static NR_HANDLES: Atomic<u64> = Atomic::new(0);
 /// Pages that these handles hold.
 pub(crate) static NR_HELD_PAGES: Atomic<u64> = Atomic::new(0);
-/// Length of the longest section with interrupts off, in cycles.
+/// Length of the longest window, in cycles.
 pub(crate) static IRQS_OFF_MAX_CYCLES: core::sync::atomic::AtomicU64 =
     core::sync::atomic::AtomicU64::new(0);
 
-/// Counts a section with interrupts off that took `cycles`.
+/// Counts a window that took `cycles`.
 #[inline(always)]
 pub(crate) fn count_window(cycles: u64) {
     Counter::IrqsOff((cycles | 1).ilog2() as usize).add(1);
@@ -80,8 +80,8 @@ fn raise_max(cycles: u64) {
     IRQS_OFF_MAX_CYCLES.fetch_max(cycles, core::sync::atomic::Ordering::Relaxed);
 }
 
-/// Calls `f`. Returns its result, and the length of the longest section with interrupts off that was counted meanwhile,
-/// in cycles. Sections of all users of the module count.
+/// Calls `f`. Returns its result, and the length of the longest window that was counted meanwhile, in cycles. Windows of
+/// all users of the module count.
 pub(crate) fn longest_window_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
     use core::sync::atomic::Ordering::Relaxed;
 

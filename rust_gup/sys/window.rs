@@ -122,8 +122,8 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
 /// `pages` must be empty. For pins, the caller must have set `MMF_HAS_PINNED` before. Must be called in process context,
 /// with interrupts on.
 ///
-/// The section with interrupts off is not timed. It reads one entry of each level, and takes references on one folio:
-/// no window is shorter.
+/// The section with interrupts off is not timed. It is bounded by construction: it reads one entry of each level, and
+/// takes references once.
 #[doc(alias = "gup_fast")]
 #[inline(always)]
 pub(crate) fn take_one<K: RefKind, R: StaticRules>(

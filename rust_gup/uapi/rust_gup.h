@@ -364,8 +364,8 @@ struct rust_gup_measure {
  * @nr_fast: Pages that the fast walk took.
  * @nr_slow: Pages that the kernel's slow path took because the fast walk had stopped.
  * @nr_runs: Runs that the fast walk took, with one reference operation each. 0 without CAP_SYS_ADMIN.
- * @nr_windows: Windows: the sections with interrupts off, but for requests that one entry served. 0 without
- *	CAP_SYS_ADMIN, as are @irqs_off_max_cycles and @irqs_off.
+ * @nr_windows: Windows: sections with interrupts off, but for those that try a single entry. 0 without CAP_SYS_ADMIN,
+ *	as are @irqs_off_max_cycles and @irqs_off.
  * @nr_handles: Handles that exist now.
  * @nr_held_pages: Pages that these handles hold now.
  * @irqs_off_max_cycles: The longest window.

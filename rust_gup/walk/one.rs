@@ -90,7 +90,9 @@ where
             let taken = Walker::<F, T, M>::take_part::<K, R>(
                 tables, folios, &part, &sighting, &mut out, Ordinary,
             );
-            taken.ok()?;
+            if !taken.ok()? {
+                return None;
+            }
             (out.finish().0, level, state.node_and_zone())
         }
         Bottom::Table { parent, entries } => {

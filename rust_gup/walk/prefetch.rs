@@ -73,7 +73,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
     ) -> bool {
         // The number of pages of a folio that is being torn down is nonsense.
         let step = step.min(F::LEVELS[0].nr_entries());
-        if self.are_in_order(index, end, step) {
+        // Folios of different nodes, for example, come here one by one. So where hints were given, do not look again.
+        if *hinted <= index && self.are_in_order(index, end, step) {
             return false;
         }
         let until = index.wrapping_add(step.wrapping_mul(nr_ahead::<S>()));
@@ -106,8 +107,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
         Seen::read::<F, T>(self.tables, self.entries, index).raw()
     }
 
-    /// Gives the hint for the folio that comes so much behind the one at the entry `index`, if the table still maps it.
-    /// The folios are supposed to have `step` pages each.
+    /// Gives the hint for the folio that comes so much behind the one at the entry `index`. It may lie behind the
+    /// request: then it is for the next one. The folios are supposed to have `step` pages each.
     #[inline(always)]
     pub(super) fn go_on<S: SizeClass>(self, index: usize, step: usize) {
         self.give::<S>(index.wrapping_add(step.wrapping_mul(nr_ahead::<S>())));

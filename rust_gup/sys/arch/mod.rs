@@ -50,12 +50,12 @@ pub(crate) trait Arch {
         true
     }
 
-    /// Returns the level of the root of a process. Called for each window with interrupts off, and for INFO. `first`
+    /// Returns the level of the root of a process. Called for each walk with interrupts off, and for INFO. `first`
     /// reads the first entry of the root: some architectures tell the level by that entry, others know it from boot.
     fn root_level(first: impl FnOnce() -> u64) -> Level;
 
     /// Returns everything that decoding depends on besides the entry, such as the accesses that the CPU allows to the
-    /// current thread. Called before each window, by the thread that asked for it.
+    /// current thread. Called before each walk, by the thread that asked for it.
     fn context(access: Access) -> <Self::Format as Format>::Context;
 
     /// Returns the `RUST_GUP_FEATURE_*` bits of this machine.

@@ -13,7 +13,7 @@ use crate::{
     sys::{
         held::HeldPages,
         live::{
-            with_irqs_off,
+            with_irqs_off_by_kernel,
             LiveFolios,
             Parking, //
         },
@@ -66,7 +66,7 @@ impl HeldPage<'_> {
     /// Returns whether the page may stay pinned for long where it lies.
     #[doc(alias = "folio_is_longterm_pinnable")]
     pub(crate) fn is_longterm_pinnable(&self) -> bool {
-        with_irqs_off(|irqs_off| {
+        with_irqs_off_by_kernel(|irqs_off| {
             let parking = Parking::default();
             LiveFolios::new(irqs_off, &parking).is_longterm_pinnable(self.page.folio())
         })

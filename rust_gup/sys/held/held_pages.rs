@@ -378,10 +378,14 @@ impl<K: RefKind> HeldPages<K> {
         // The test is made once here, and not for each run.
         if contents == Contents::Written {
             // SAFETY: The runs are not part of the list any more.
-            self.empty_chunks(|run| unsafe { releaser.release::<K>(run, Contents::Written) });
+            self.empty_chunks::<true>(|run| unsafe {
+                releaser.release::<K>(run, Contents::Written)
+            });
         } else {
             // SAFETY: As above.
-            self.empty_chunks(|run| unsafe { releaser.release::<K>(run, Contents::Unchanged) });
+            self.empty_chunks::<true>(|run| unsafe {
+                releaser.release::<K>(run, Contents::Unchanged)
+            });
         }
     }
 
@@ -390,19 +394,21 @@ impl<K: RefKind> HeldPages<K> {
     fn release_chunks_with_kernel(&mut self) {
         let releaser = Releaser::new();
         // SAFETY: The runs are not part of the list any more.
-        self.empty_chunks(|run| unsafe { releaser.release_with_kernel::<K>(run) });
+        self.empty_chunks::<false>(|run| unsafe { releaser.release_with_kernel::<K>(run) });
     }
 
-    /// Removes all runs but the last one from the list, and hands each of them to `take`.
+    /// Removes all runs but the last one from the list, and hands each of them to `take`. Chooses whether the CPU gets
+    /// hints about pins to come. A plain reference is one locked operation without a look at the folio before, so hints
+    /// gain nothing.
     #[inline(always)]
-    fn empty_chunks(&mut self, mut take: impl FnMut(Run)) {
+    fn empty_chunks<const HINTS: bool>(&mut self, mut take: impl FnMut(Run)) {
         let (current, used) = (self.current, self.used);
         self.current = 0;
         self.used = 0;
         for (i, chunk) in self.chunks.iter().enumerate() {
             let nr_runs = if i == current { used } else { chunk.len() };
             let runs = chunk.get(..nr_runs).unwrap_or_default();
-            if !K::PINS || are_in_order(runs) {
+            if !HINTS || !K::PINS || are_in_order(runs) {
                 runs.iter().copied().for_each(&mut take);
             } else {
                 let memory_map = MemoryMap::get();

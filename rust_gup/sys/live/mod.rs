@@ -12,6 +12,9 @@ pub(in crate::sys) use self::{
         LiveFolios,
         Parking, //
     },
-    irq::with_irqs_off,
+    irq::{
+        with_irqs_off,
+        with_irqs_off_by_kernel, //
+    },
     tables::LiveTables, //
 };

@@ -100,7 +100,7 @@ impl Arch for Arm64 {
 
     #[inline(always)]
     fn prefetch(addr: usize) {
-        // SAFETY: The instruction accesses nothing, and does not fault.
+        // SAFETY: The instruction changes nothing but the caches, and does not fault.
         unsafe {
             core::arch::asm!("prfm pstl1keep, [{}]", in(reg) addr, options(nostack, preserves_flags, readonly))
         };

@@ -99,15 +99,15 @@ impl Arch for X86 {
         unsafe { entry.read_volatile() }
     }
 
-    /// The instructions themselves, as in C. Windows are opened on native machines only, so that nobody virtualizes them
-    /// ([`is_walkable()`](Arch::is_walkable)). A kernel that traces the state of interrupts has to be told.
+    /// The instructions themselves, as in C. A guest of Xen PV may not execute them, and its tables are not walked
+    /// either ([`is_walkable()`](Arch::is_walkable)). A kernel that traces the state of interrupts has to be told.
     #[cfg(not(CONFIG_TRACE_IRQFLAGS))]
     #[doc(alias("native_save_fl", "native_irq_disable"))]
     #[inline(always)]
     fn irq_save() -> usize {
         let flags;
-        // SAFETY: The module runs in ring 0; otherwise the interrupts stay as they are. The compiler moves no access to
-        // memory across the code.
+        // SAFETY: The kernel runs in ring 0, so it may execute the instruction; the program of `BENCH_HOST` may not, and
+        // does not. The compiler moves no access to memory across the code.
         unsafe {
             if cfg!(BENCH_HOST) {
                 core::arch::asm!("pushf", "pop {}", "nop", out(reg) flags);
@@ -141,7 +141,7 @@ impl Arch for X86 {
     /// Every x86-64 CPU has the instruction. `prefetchw`, which is not in all of them, brought nothing more.
     #[inline(always)]
     fn prefetch(addr: usize) {
-        // SAFETY: The instruction accesses nothing, and does not fault.
+        // SAFETY: The instruction changes nothing but the caches, and does not fault.
         unsafe {
             core::arch::asm!("prefetcht0 [{}]", in(reg) addr, options(nostack, preserves_flags, readonly))
         };

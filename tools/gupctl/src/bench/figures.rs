@@ -490,7 +490,7 @@ mod tests {
         let rows = vec![
             row(("anon-4k", "get", "rust"), SIZE_BYTES, 512, [180.0, 60.0]),
             row(("anon-4k", "pin", "rust"), SIZE_BYTES, 512, [349.0, 100.0]),
-            row(("anon-4k", "pin", "rust"), SIZE_BYTES, 1, [200.0, 100.0]),
+            row(("anon-4k", "pin", "rust"), SIZE_BYTES, 1, [210.0, 100.0]),
             row(("mthp-64k", "pin", "rust"), SIZE_BYTES, 512, [9.0, 1.0]),
         ];
         let figures = evaluate(&[&report(256, rows)]);

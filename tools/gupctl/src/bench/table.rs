@@ -117,8 +117,8 @@ pub(crate) fn write_table(reports: &[&Report], output: &mut Output) -> io::Resul
          of releasing, an array or runs, the faster one. of array: the same, of the kernel's release of an array.\n\
          \x20locked: locked operations to take a page, of how many that the kernel needs; derived from the runs that \
          the module counts.\n\
-         \x20irqs off: the longest section with interrupts off, of the longest call of the kernel's function, which \
-         bounds its section from above.\n\
+         \x20irqs off: the longest window, of the longest call of the kernel's function, which bounds its section from \
+         above; - if one entry served each call, which is not timed.\n\
          \x20list: bytes that the list of taken pages needs for one call, of those of the kernel's array.",
         report.machine.unit.explained()
     ))
@@ -159,7 +159,10 @@ fn cells(row: &Row) -> Vec<String> {
                 times(row.array_release_ratio()),
                 percent(*nr_fast, *nr_pages),
                 locked,
-                of(other.irqs_off_cycles, kernel.irqs_off_cycles),
+                match other.irqs_off_cycles {
+                    0 => "-".into(),
+                    cycles => of(cycles, kernel.irqs_off_cycles),
+                },
                 of(
                     size::format(other.bookkeeping_bytes),
                     size::format(kernel.bookkeeping_bytes),

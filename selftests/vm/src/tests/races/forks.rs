@@ -59,6 +59,7 @@ use crate::harness::{
         stats,
         writable, //
     },
+    guard::pin_counters,
     memory::{
         frames,
         has_movable_memory,
@@ -319,6 +320,7 @@ fn against_fork_in_a_window() {
     total::add(nr_forks, 0, 0);
     assert!(met.spoiled > 0, "no fork began in a window");
     assert!(met.refused > 0, "no window was to begin in a fork");
+    assert!(met.spoiled_one > 0, "no fork began while a leaf was taken");
     assert!(
         met.refused_one > 0,
         "no leaf was to be taken alone in a fork"
@@ -334,6 +336,8 @@ struct Met {
     takes: u64,
     spoiled: u64,
     refused: u64,
+    /// Pins of one leaf that were given back at once, because a fork had begun.
+    spoiled_one: u64,
     /// Requests for one leaf that were refused.
     refused_one: u64,
 }
@@ -341,7 +345,8 @@ struct Met {
 impl Met {
     /// Returns how often that happened which happened least often.
     fn rarest(&self) -> u64 {
-        self.spoiled.min(self.refused).min(self.refused_one)
+        let windows = self.spoiled.min(self.refused);
+        windows.min(self.spoiled_one).min(self.refused_one)
     }
 
     /// Takes all of `map`, which has `nr_entries` entries, again and again. It uses MEASURE, which charges only once,
@@ -356,11 +361,13 @@ impl Met {
         };
         let engines = [Engine::Rust; 2];
         let before = stats().expect("STATS");
+        let acquired_before = pin_counters().acquired;
         let request = writable(map.addr, map.len_bytes).how(How::Pin);
         let nr_pages = (map.len_bytes / page_bytes()) as u32;
         let measured = device.measure(&request, engines, nr_rounds, nr_pages);
         measured.expect("all is taken, whatever fork does");
         let after = stats().expect("STATS");
+        let nr_acquired = pin_counters().acquired - acquired_before;
 
         // Each engine runs one more round.
         let nr_takes = 2 * u64::from(nr_rounds) + 2;
@@ -373,7 +380,9 @@ impl Met {
         let spoiled = more.saturating_sub(all - by_fork);
         self.takes += nr_takes;
         if nr_windows == 0 {
-            // Whatever ended, a window was tried next. It does not tell whether it follows a refusal or a spoiled pin.
+            // A pin that is given back was counted as acquired, also that of a window, which stops by the fork then.
+            let nr_pins = nr_acquired / u64::from(nr_pages);
+            self.spoiled_one += (nr_pins - nr_takes).saturating_sub(by_fork);
             self.refused_one += by_fork;
             return;
         }
