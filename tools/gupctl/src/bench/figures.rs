@@ -516,7 +516,7 @@ mod tests {
         let release = find(&figures, "release, worst of all", "pin");
         assert_eq!(
             (release.reached, release.is_reached),
-            (Some(1.0), Some(true))
+            (Some(1.05), Some(true))
         );
         assert_eq!(release.detail, "anon-4k, 2M in calls of 1");
     }
