@@ -269,8 +269,8 @@ impl<'a, K: RefKind> Bench<'a, K> {
         Ok(())
     }
 
-    /// Returns the longest window in one more round. The kernel's functions do not tell it; for
-    /// them this is the longest call, which contains the section.
+    /// Returns the longest window in one more round. The kernel's functions do not tell how long interrupts were off;
+    /// for them this is the longest call, which contains the section.
     fn irqs_off_cycles(&mut self) -> Result<u64> {
         let (cost, longest_window) = stats::longest_window_of(|| self.round());
         let longest_call = cost?.longest_call;

@@ -142,17 +142,12 @@ impl PinnedRange {
     ///
     /// `ENOMEM` if `RLIMIT_MEMLOCK` does not allow that many pages; otherwise as [`take()`].
     pub(crate) fn take(mm: CurrentMm<'_>, request: &Request, taken: &mut Taken) -> Result<Self> {
-        let Request { range, terms, .. } = *request;
         Ok(match request.terms.how {
             How::Get => Self::Get(Pinned::new(mm, request, |pages| {
-                let result;
-                (*taken, result) = take(mm, range, terms, pages);
-                result
+                take_request(mm, request, pages, taken)
             })?),
             How::Pin | How::PinLongterm => Self::Pin(Pinned::new(mm, request, |pages| {
-                let result;
-                (*taken, result) = take(mm, range, terms, pages);
-                result
+                take_request(mm, request, pages, taken)
             })?),
         })
     }
@@ -227,6 +222,18 @@ impl PinnedRange {
             Self::Pin(pinned) => pinned.pages.runs().skip(first).try_for_each(f),
         }
     }
+}
+
+/// Takes the pages of a request with the Rust engine, and fills in `taken`.
+fn take_request<K: RefKind>(
+    mm: CurrentMm<'_>,
+    request: &Request,
+    pages: &mut HeldPages<K>,
+    taken: &mut Taken,
+) -> Result {
+    let result;
+    (*taken, result) = take(mm, request.range, request.terms, pages);
+    result
 }
 
 /// Takes pages with the kernel's functions, in batches.

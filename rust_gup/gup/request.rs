@@ -57,16 +57,11 @@ pub(crate) struct Terms {
 impl Terms {
     /// Returns the flags for the kernel's functions.
     pub(crate) fn foll_flags(&self) -> FollFlags {
-        FollFlags::new(&self.rules(), self.slow_only)
-    }
-
-    /// Returns the rules by which the walk decides about a page.
-    #[inline(always)]
-    pub(crate) fn rules(&self) -> Rules {
-        Rules {
+        let rules = Rules {
             access: self.access,
             longterm: self.how == How::PinLongterm,
-        }
+        };
+        FollFlags::new(&rules, self.slow_only)
     }
 }
 

@@ -41,7 +41,6 @@ use crate::{
         LongWrite,
         Progress,
         RefKind,
-        Rules,
         ShortRead,
         ShortWrite,
         Stop,
@@ -143,6 +142,18 @@ pub(crate) fn take<K: RefKind>(
     (taken, result)
 }
 
+/// Calls a function that is compiled for each kind of reference and for each set of rules.
+macro_rules! call_for {
+    ($kind:ident, $terms:expr, $function:ident($($argument:expr),*)) => {
+        match ($terms.access, $kind::PINS && $terms.how == How::PinLongterm) {
+            (Access::Read, false) => $function::<$kind, ShortRead>($($argument),*),
+            (Access::Write, false) => $function::<$kind, ShortWrite>($($argument),*),
+            (Access::Read, true) => $function::<$kind, LongRead>($($argument),*),
+            (Access::Write, true) => $function::<$kind, LongWrite>($($argument),*),
+        }
+    };
+}
+
 /// Takes all pages of the range if one entry maps them. Returns its level, or `None` if no page was taken.
 #[inline(always)]
 fn take_from_one<K: RefKind>(
@@ -151,14 +162,8 @@ fn take_from_one<K: RefKind>(
     terms: Terms,
     pages: &mut HeldPages<K>,
 ) -> Option<Level> {
-    let (addr, nr) = (range.first(), range.nr_pages());
-    let longterm = K::PINS && terms.how == How::PinLongterm;
-    match (terms.access, longterm) {
-        (Access::Read, false) => take_one::<K, ShortRead>(mm, addr, nr, pages),
-        (Access::Write, false) => take_one::<K, ShortWrite>(mm, addr, nr, pages),
-        (Access::Read, true) => take_one::<K, LongRead>(mm, addr, nr, pages),
-        (Access::Write, true) => take_one::<K, LongWrite>(mm, addr, nr, pages),
-    }
+    let (first, nr_pages) = (range.first(), range.nr_pages());
+    call_for!(K, terms, take_one(mm, first, nr_pages, pages))
 }
 
 /// Takes the pages in windows, and from the slow path where the walk stops.
@@ -174,7 +179,6 @@ fn take_in_windows<K: RefKind>(
     let windows = Windows {
         mm,
         terms,
-        rules: terms.rules(),
         nr_entries: WINDOW_ENTRIES.load(Relaxed) as usize,
     };
     // Most requests are small and find all pages in place, so one window serves them.
@@ -216,7 +220,6 @@ fn may_be_huge_leaf(range: &UserRange) -> bool {
 struct Windows<'a> {
     mm: CurrentMm<'a>,
     terms: Terms,
-    rules: Rules,
     nr_entries: usize,
 }
 
@@ -229,12 +232,7 @@ impl Windows<'_> {
         }
         let (mm, nr, progress) = (self.mm, self.nr_entries, &mut taken.progress);
         let p2pdma = self.terms.slow_only.has(SlowOnly::PCI_P2PDMA);
-        let window = match (self.rules.access, K::PINS && self.rules.longterm) {
-            (Access::Read, false) => walk_window::<K, ShortRead>(mm, nr, p2pdma, progress, pages),
-            (Access::Write, false) => walk_window::<K, ShortWrite>(mm, nr, p2pdma, progress, pages),
-            (Access::Read, true) => walk_window::<K, LongRead>(mm, nr, p2pdma, progress, pages),
-            (Access::Write, true) => walk_window::<K, LongWrite>(mm, nr, p2pdma, progress, pages),
-        };
+        let window = call_for!(K, self.terms, walk_window(mm, nr, p2pdma, progress, pages));
         if window.irqs_off_cycles != 0 {
             stats::count_window(window.irqs_off_cycles);
         }

@@ -18,6 +18,7 @@ use super::{
         Zone, //
     },
     prefetch::{
+        ahead_of,
         Hints,
         InOrder,
         Order,
@@ -64,6 +65,42 @@ impl<S: Copy> FirstEntry<S> {
     }
 }
 
+/// What the walk saw at the first entry that it takes.
+struct FirstLook<S, M: Folios> {
+    first: FirstEntry<S>,
+    sighting: Sighting<M>,
+    is_single: bool,
+}
+
+impl<S: Copy, M: Folios<Slot = S>> FirstLook<S, M> {
+    /// Reads the entry `index`, and looks up its page and the folio, of whatever size that is.
+    #[inline(always)]
+    fn new<F, T>(
+        tables: T,
+        folios: M,
+        entries: T::Entries,
+        index: usize,
+        context: &F::Context,
+    ) -> Result<Self, Stop>
+    where
+        F: Format,
+        T: Tables<F, Slot = S>,
+    {
+        let first = FirstEntry::read::<F, T>(tables, entries, index, context)?;
+        let page = folios.page(first.mapped);
+        let single = folios.single(page);
+        let sighting = match single {
+            Some(folio) => Sighting::of_single(page, folio),
+            None => Sighting::of_large(folios, page).ok_or_else(split)?,
+        };
+        Ok(Self {
+            first,
+            sighting,
+            is_single: single.is_some(),
+        })
+    }
+}
+
 /// Takes one page of a table of base pages, and writes it to `out`. Returns the node and zone of its folio.
 ///
 /// # Errors
@@ -81,13 +118,11 @@ where
     M: Folios<Slot = T::Slot>,
 {
     let index = index.get();
-    let first = FirstEntry::read::<F, T>(tables, entries, index, &context)?;
-    let page = folios.page(first.mapped);
-    let single = folios.single(page);
-    let sighting = match single {
-        Some(folio) => Sighting::of_single(page, folio),
-        None => Sighting::of_large(folios, page).ok_or_else(split)?,
-    };
+    let FirstLook {
+        first,
+        sighting,
+        is_single,
+    } = FirstLook::new::<F, T>(tables, folios, entries, index, &context)?;
     let state = sighting.state(folios);
     if state.is_device() {
         return Err(Stop::Device);
@@ -105,7 +140,7 @@ where
         out,
         nr_grabs: 0,
     };
-    let result = if single.is_some() {
+    let result = if is_single {
         leaves.take_run::<K, R, Small>(&first, &sighting, Ordinary)
     } else {
         leaves.take_run::<K, R, Large>(&first, &sighting, Ordinary)
@@ -173,15 +208,13 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         // The end of the table comes last, so that the compiler sees that no index lies beyond it.
         let end = begin.wrapping_add(nr_wanted).min(F::LEVELS[0].nr_entries());
         let mut index = begin;
-        let mut hinted = begin;
+        let mut hinted = None;
         loop {
-            let first = FirstEntry::read(self.tables, entries, index, &self.context)?;
-            let page = self.folios.page(first.mapped);
-            let single = self.folios.single(page);
-            let sighting = match single {
-                Some(folio) => Sighting::of_single(page, folio),
-                None => Sighting::of_large(self.folios, page).ok_or_else(split)?,
-            };
+            let FirstLook {
+                first,
+                sighting,
+                is_single,
+            } = FirstLook::new::<F, T>(self.tables, self.folios, entries, index, &self.context)?;
             let state = sighting.state(self.folios);
             let mut leaves = Leaves {
                 tables: self.tables,
@@ -205,7 +238,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
                 self.out.go_on_from(ended.out);
                 self.note_device(next.wrapping_sub(index) as u64);
             } else {
-                result = if single.is_some() {
+                result = if is_single {
                     leaves.take_all::<K, R, Small>(&first, &sighting, &mut hinted)
                 } else {
                     leaves.take_all::<K, R, Large>(&first, &sighting, &mut hinted)
@@ -241,21 +274,20 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     /// Most requests are small and end with the first run. Further runs have a function of their own, so that the
     /// compiler keeps its state in registers.
     ///
-    /// `hinted` is the index of the entry up to which hints were given.
+    /// `hinted` is that of [`Hints::begin()`].
     #[inline(always)]
     fn take_all<K: RefKind, R: StaticRules, S: SizeClass>(
         &mut self,
         first: &FirstEntry<T::Slot>,
         sighting: &Sighting<M>,
-        hinted: &mut usize,
+        hinted: &mut Option<usize>,
     ) -> Result<(), LoopEnd> {
         self.take_run::<K, R, S>(first, sighting, Ordinary)?;
         if self.index >= self.end {
             return Ok(());
         }
-        let goes_on = self
-            .hints()
-            .begin::<S>(self.index, self.end, sighting.nr_left, hinted);
+        let step = sighting.nr_left;
+        let goes_on = self.hints().begin::<S>(self.index, self.end, step, hinted);
         // Pass a copy, so that the address of `self` does not escape.
         let more = Leaves {
             out: self.out.reborrow(),
@@ -264,7 +296,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         };
         let ended = if goes_on {
             let ended = more.take_more::<K, R, S, Scattered>();
-            *hinted = (*hinted).max(ended.index);
+            *hinted = Some(ahead_of::<S>(ended.index, step));
             ended
         } else {
             more.take_more::<K, R, S, InOrder>()

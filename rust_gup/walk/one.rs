@@ -14,8 +14,7 @@ use super::{
     leaf_table::take_page,
     walker::{
         walk_down,
-        Bottom,
-        Part, //
+        Bottom, //
     },
     FolioState,
     Folios,
@@ -68,20 +67,11 @@ where
     let (bottom, kept) = walk_down::<F, T>(tables, context, addr).ok()?;
     let mut out = RunWriter::new(Run::EMPTY, &mut []);
     let (run, level, node_and_zone) = match bottom {
-        Bottom::Leaf {
-            seen,
-            mapped,
-            nr_left,
-            level,
-        } => {
-            if nr_pages > nr_left {
+        Bottom::Leaf { mut part, level } => {
+            if nr_pages > part.nr_pages {
                 return None;
             }
-            let part = Part {
-                seen,
-                mapped,
-                nr_pages,
-            };
+            part.nr_pages = nr_pages;
             let sighting = part.sight(folios).ok()?;
             let state = sighting.state(folios);
             if state.is_device() {

@@ -36,14 +36,12 @@ impl Order for Scattered {
     const HINTS: bool = true;
 }
 
-/// Returns how many folios the hints are ahead of the walk: a miss lasts that long. A large folio takes longer.
+/// Returns the entry that is as far ahead of `index` as the hints are: so many folios as the walk takes while a miss
+/// lasts. A large folio takes longer.
 #[inline(always)]
-const fn nr_ahead<S: SizeClass>() -> usize {
-    if S::LARGE {
-        4
-    } else {
-        16
-    }
+pub(super) fn ahead_of<S: SizeClass>(index: usize, step: usize) -> usize {
+    let nr_folios = if S::LARGE { 4 } else { 16 };
+    index.wrapping_add(step.wrapping_mul(nr_folios))
 }
 
 /// For so many entries, the walk looks at two folios, to learn whether the frames are in order.
@@ -58,9 +56,11 @@ pub(super) struct Hints<F: Format, T: Tables<F>, M> {
 }
 
 impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
-    /// Gives the hints for the first folios of the entries from `index` on, unless the frames of the entries appear to
-    /// be in order. `hinted` is the entry up to which hints were given before. The folios are supposed to have `step`
-    /// pages each.
+    /// Gives the hints for the first folios of the entries from `index` on, unless most frames of the table are in
+    /// order. The folios are supposed to have `step` pages each.
+    ///
+    /// `hinted` is the entry up to which hints were given before, or `None` if the walk begins with the table. Only then
+    /// it looks at the order: folios of different nodes, for example, come here one by one.
     ///
     /// Returns whether the walk has to go on giving hints.
     #[inline(always)]
@@ -69,18 +69,20 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
         index: usize,
         end: usize,
         step: usize,
-        hinted: &mut usize,
+        hinted: &mut Option<usize>,
     ) -> bool {
         // The number of pages of a folio that is being torn down is nonsense.
         let step = step.min(F::LEVELS[0].nr_entries());
-        // Folios of different nodes, for example, come here one by one. So where hints were given, do not look again.
-        if *hinted <= index && self.are_in_order(index, end, step) {
+        if hinted.is_none() && self.are_in_order(index, end, step) {
+            *hinted = Some(end);
+        }
+        let begin = hinted.unwrap_or(index).max(index);
+        if begin >= end {
             return false;
         }
-        let until = index.wrapping_add(step.wrapping_mul(nr_ahead::<S>()));
-        let begin = index.max(*hinted);
+        let until = ahead_of::<S>(index, step);
         self.give_all::<S>(begin, until.min(end), step);
-        *hinted = until;
+        *hinted = Some(until.max(begin));
         until < end
     }
 
@@ -111,7 +113,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
     /// request: then it is for the next one. The folios are supposed to have `step` pages each.
     #[inline(always)]
     pub(super) fn go_on<S: SizeClass>(self, index: usize, step: usize) {
-        self.give::<S>(index.wrapping_add(step.wrapping_mul(nr_ahead::<S>())));
+        self.give::<S>(ahead_of::<S>(index, step));
     }
 
     /// Prefetches the page that the entry `index` maps. Of a large folio, it prefetches the next page as well, where

@@ -89,7 +89,7 @@ pub struct Walker<'w, 'r, F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> {
     pub admits_p2pdma: bool,
 }
 
-/// The wanted part of a huge leaf, and the leaf as it was read.
+/// A part of a huge leaf, and the leaf as it was read.
 pub(super) struct Part<S> {
     pub(super) seen: Seen<S>,
     pub(super) mapped: Mapped<S>,
@@ -110,14 +110,8 @@ impl<S: Copy> Part<S> {
 
 /// What the walk found at the end of its way down from the root.
 pub(super) enum Bottom<S, E> {
-    /// A huge leaf of this level, the page that it maps at the address, and the number of pages from that one to its
-    /// end.
-    Leaf {
-        seen: Seen<S>,
-        mapped: Mapped<S>,
-        nr_left: u64,
-        level: Level,
-    },
+    /// A huge leaf of this level: the part from the page that it maps at the address to its end.
+    Leaf { part: Part<S>, level: Level },
     /// A table of base pages, and the entry that points to it.
     Table { parent: Seen<S>, entries: E },
 }
@@ -160,9 +154,9 @@ pub(super) fn walk_down<F: Format, T: Tables<F>>(
                             return Err(Stop::Range);
                         }
                         let seen = Seen::read(tables, tables.entries(&table), geometry.index(addr));
-                        if let Some((mapped, nr_left)) = seen.interior(tables, Level::$level, addr, context)? {
-                            let level = Level::$level;
-                            let leaf = Bottom::Leaf { seen, mapped, nr_left, level };
+                        if let Some((mapped, nr_pages)) = seen.interior(tables, Level::$level, addr, context)? {
+                            let part = Part { seen, mapped, nr_pages };
+                            let leaf = Bottom::Leaf { part, level: Level::$level };
                             return Ok((leaf, Kept(None, table)));
                         }
                         let below = tables.descend(&seen, Level::$level, context)?;
@@ -203,17 +197,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
     fn take_next<K: RefKind, R: StaticRules>(&mut self) -> Result<(), Stop> {
         let (bottom, kept) = walk_down::<F, T>(self.tables, &self.context, self.progress.next)?;
         let result = match bottom {
-            Bottom::Leaf {
-                seen,
-                mapped,
-                nr_left,
-                level,
-            } => {
-                let part = Part {
-                    seen,
-                    mapped,
-                    nr_pages: nr_left.min(self.progress.nr_left),
-                };
+            Bottom::Leaf { mut part, level } => {
+                part.nr_pages = part.nr_pages.min(self.progress.nr_left);
                 self.take_huge_leaf::<K, R>(part, level)
             }
             Bottom::Table { parent, entries } => self.take_table::<K, R>(&parent, entries),

@@ -138,7 +138,7 @@ impl Arch for X86 {
     #[inline(always)]
     fn after_atomic() {}
 
-    /// Every x86-64 CPU has the instruction. `prefetchw`, which is not in all of them, brought nothing more.
+    /// Every x86-64 CPU has the instruction; `prefetchw` is not in all of them.
     #[inline(always)]
     fn prefetch(addr: usize) {
         // SAFETY: The instruction changes nothing but the caches, and does not fault.

@@ -119,6 +119,31 @@ fn pages_in_order_get_no_hints() {
 }
 
 #[test]
+fn the_order_is_looked_at_once() {
+    // Folios of one page and of two, in turn. Each ends the loop over those of its size.
+    let nr_points = |nr_folios: usize| {
+        let sizes = [1, 2].into_iter().cycle().take(nr_folios);
+        let nr_pages = sizes.clone().sum();
+        let machine = Machine::<X86_64>::new(
+            Level::P4D,
+            Pfn::new(FIRST_PFN),
+            nr_pages,
+            X86_64::context(Access::Read),
+        );
+        let mut first = 0;
+        for size in sizes {
+            machine.memmap().build(first, Build::anon(size));
+            first += size;
+        }
+        machine.map(BEGIN, (0..nr_pages as u64).map(|nr| rw(FIRST_PFN + nr)));
+        assert_eq!(hints(&machine, nr_pages, 512).1, 0);
+        machine.nr_points()
+    };
+    let (few, many) = (nr_points(160), nr_points(320));
+    assert!(many <= 2 * few, "{few} and {many} accesses");
+}
+
+#[test]
 fn a_page_alone_gets_no_hint() {
     assert_eq!(hints(&build(1, &shuffled(64)), 1, 256).1, 0);
 }

@@ -380,10 +380,11 @@ impl Met {
         let spoiled = more.saturating_sub(all - by_fork);
         self.takes += nr_takes;
         if nr_windows == 0 {
-            // A pin that is given back was counted as acquired, also that of a window, which stops by the fork then.
-            let nr_pins = nr_acquired / u64::from(nr_pages);
-            self.spoiled_one += (nr_pins - nr_takes).saturating_sub(by_fork);
-            self.refused_one += by_fork;
+            // A pin that is given back was counted as acquired. So was that of a window, which stops by the fork then.
+            let given_back = nr_acquired / u64::from(nr_pages) - nr_takes;
+            self.spoiled_one += given_back.saturating_sub(by_fork);
+            // Windows follow requests that one entry did not serve: its pin was given back, or not even tried.
+            self.refused_one += (after.nr_windows - before.nr_windows).saturating_sub(given_back);
             return;
         }
         self.spoiled += spoiled;
