@@ -44,8 +44,12 @@ pub(super) fn ahead_of<S: SizeClass>(index: usize, step: usize) -> usize {
     index.wrapping_add(step.wrapping_mul(nr_folios))
 }
 
-/// For so many entries, the walk looks at two folios, to learn whether the frames are in order.
-const SAMPLE_ENTRIES: usize = 32;
+/// How many pairs of neighbouring folios tell whether the frames are in order.
+const NR_SAMPLES: usize = 8;
+
+/// The least number of entries from one pair to the next. All of them are entries that the walk comes to soon: others
+/// may be in no cache.
+const SAMPLE_ENTRIES: usize = 8;
 
 /// A table of base pages, and what it takes to give hints about the pages that it maps.
 pub(super) struct Hints<F: Format, T: Tables<F>, M> {
@@ -86,19 +90,21 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
         until < end
     }
 
-    /// Returns whether most of the folios appear to follow each other, by a sample of them.
+    /// Returns whether most of the folios appear to follow each other, by a sample of the first ones.
     #[inline(always)]
     fn are_in_order(&self, begin: usize, end: usize, step: usize) -> bool {
         let distance = F::PAGE_STEP.wrapping_mul(step as u64);
         let mut balance = 0isize;
         let mut index = begin;
-        while index.wrapping_add(step) < end {
-            let moved = self
-                .raw(index.wrapping_add(step))
-                .wrapping_sub(self.raw(index));
+        for _ in 0..NR_SAMPLES {
+            let next = index.wrapping_add(step);
+            if next >= end {
+                break;
+            }
+            let moved = self.raw(next).wrapping_sub(self.raw(index));
             let in_order = moved == distance || moved == distance.wrapping_neg();
             balance = balance.wrapping_add(if in_order { 1 } else { -1 });
-            index = index.wrapping_add(SAMPLE_ENTRIES);
+            index = index.wrapping_add(step.max(SAMPLE_ENTRIES));
         }
         balance >= 0
     }

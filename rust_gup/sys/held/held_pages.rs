@@ -434,15 +434,17 @@ impl<K: RefKind> HeldPages<K> {
 /// How many runs ahead their `struct page`s are prefetched.
 const NR_AHEAD: usize = 12;
 
-/// For so many runs, a sample of two is looked at.
-const SAMPLE_RUNS: usize = 32;
+/// How many pairs of neighbouring runs tell whether the runs are in order, and the number of runs from one pair to the
+/// next. As in the walk, they are the first ones.
+const NR_SAMPLES: usize = 8;
+const SAMPLE_RUNS: usize = 8;
 
-/// Returns whether most runs follow each other, upwards or downwards, by a sample of them. The CPU then prefetches
-/// their `struct page`s by itself.
+/// Returns whether most runs follow each other, upwards or downwards, by a sample of the first ones. The CPU then
+/// prefetches their `struct page`s by itself.
 #[inline(always)]
 fn are_in_order(runs: &[Run]) -> bool {
     let mut balance = 0isize;
-    for sample in runs.chunks(SAMPLE_RUNS) {
+    for sample in runs.chunks(SAMPLE_RUNS).take(NR_SAMPLES) {
         if let [a, b, ..] = sample {
             let (a, b, nr_pages) = (a.first().as_u64(), b.first().as_u64(), a.nr_pages());
             let in_order = b == a.wrapping_add(nr_pages) || a == b.wrapping_add(nr_pages);
