@@ -19,10 +19,14 @@ use super::{
     },
     prefetch::{
         ahead_of,
+        Downwards,
+        Frames,
+        Hint,
         Hints,
-        InOrder,
         Order,
-        Scattered, //
+        Quiet,
+        Scattered,
+        Upwards, //
     },
     FolioState,
     Folios,
@@ -208,7 +212,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         // The end of the table comes last, so that the compiler sees that no index lies beyond it.
         let end = begin.wrapping_add(nr_wanted).min(F::LEVELS[0].nr_entries());
         let mut index = begin;
-        let mut hinted = None;
+        let mut frames = None;
         loop {
             let FirstLook {
                 first,
@@ -239,9 +243,9 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
                 self.note_device(next.wrapping_sub(index) as u64);
             } else {
                 result = if is_single {
-                    leaves.take_all::<K, R, Small>(&first, &sighting, &mut hinted)
+                    leaves.take_all::<K, R, Small>(&first, &sighting, &mut frames)
                 } else {
-                    leaves.take_all::<K, R, Large>(&first, &sighting, &mut hinted)
+                    leaves.take_all::<K, R, Large>(&first, &sighting, &mut frames)
                 };
                 (next, nr_grabs) = (leaves.index, leaves.nr_grabs);
                 let out = leaves.out.finish();
@@ -273,34 +277,41 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
     ///
     /// Most requests are small and end with the first run. Further runs have a function of their own, so that the
     /// compiler keeps its state in registers.
-    ///
-    /// `hinted` is that of [`Hints::begin()`].
     #[inline(always)]
     fn take_all<K: RefKind, R: StaticRules, S: SizeClass>(
         &mut self,
         first: &FirstEntry<T::Slot>,
         sighting: &Sighting<M>,
-        hinted: &mut Option<usize>,
+        frames: &mut Option<Frames>,
     ) -> Result<(), LoopEnd> {
         self.take_run::<K, R, S>(first, sighting, Ordinary)?;
         if self.index >= self.end {
             return Ok(());
         }
         let step = sighting.nr_left;
-        let goes_on = self.hints().begin::<S>(self.index, self.end, step, hinted);
+        let order = self
+            .hints()
+            .begin::<S>(self.index, self.end, step, frames.take());
         // Pass a copy, so that the address of `self` does not escape.
         let more = Leaves {
             out: self.out.reborrow(),
             nr_grabs: 0,
             ..*self
         };
-        let ended = if goes_on {
-            let ended = more.take_more::<K, R, S, Scattered>();
-            *hinted = Some(ahead_of::<S>(ended.index, step));
-            ended
-        } else {
-            more.take_more::<K, R, S, InOrder>()
+        let ended = match order {
+            Frames::Scattered(hinted) if hinted < self.end => {
+                more.take_more::<K, R, S, Scattered>()
+            }
+            Frames::Upwards if !S::LARGE => more.take_more::<K, R, S, Upwards>(),
+            Frames::Downwards if !S::LARGE => more.take_more::<K, R, S, Downwards>(),
+            _ => more.take_more::<K, R, S, Quiet>(),
         };
+        *frames = Some(match order {
+            Frames::Scattered(hinted) => {
+                Frames::Scattered(hinted.max(ahead_of::<S>(ended.index, step)))
+            }
+            in_order => in_order,
+        });
         let nr_grabs = if S::LARGE {
             ended.nr_grabs
         } else {
@@ -343,8 +354,10 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         while self.index < self.end {
             let first = self.read().map_err(LoopEnd::Stop)?;
             let sighting = self.look::<S>(first.mapped).ok_or_else(other_folio)?;
-            if O::HINTS {
-                self.hints().go_on::<S>(self.index, sighting.nr_left);
+            match O::HINT {
+                Hint::None => {}
+                Hint::Entry => self.hints().go_on::<S>(self.index, sighting.nr_left),
+                Hint::Page(nr_pages) => self.folios.prefetch_beside(sighting.page, nr_pages),
             }
             self.take_run::<K, R, S>(&first, &sighting, Another)?;
         }

@@ -16,24 +16,60 @@ use super::{
     Tables, //
 };
 
-/// The order of the frames that a table maps. It is a type, so that the common case pays for no hint.
+/// The order of the frames that a table maps.
+pub(super) enum Frames {
+    /// Most follow each other.
+    Upwards,
+    /// Most follow each other, backwards.
+    Downwards,
+    /// Any other order. Hints were given about the folios up to this entry.
+    Scattered(usize),
+}
+
+/// Which hint a loop gives with each folio.
+pub(super) enum Hint {
+    None,
+    /// About the folio that an entry further on maps, see [`ahead_of()`].
+    Entry,
+    /// About the page that is so many places on in the memory map, or back. This costs no look at an entry.
+    Page(isize),
+}
+
+/// The order of the frames, as a loop knows it. It is a type, so that the common case pays for one hint at most.
 pub(super) trait Order {
-    /// Whether the walk gives hints.
-    const HINTS: bool;
+    /// The hint that the loop gives.
+    const HINT: Hint;
 }
 
-/// Frames most of which follow each other, upwards or downwards. The CPU prefetches by itself.
-pub(super) enum InOrder {}
+/// The CPU prefetches pages in order by itself, but not beyond the 4 KiB that it reads: of the memory map, 64 pages.
+const NR_AHEAD_IN_ORDER: isize = 32;
 
-impl Order for InOrder {
-    const HINTS: bool = false;
+/// Small folios, as [`Frames::Upwards`].
+pub(super) enum Upwards {}
+
+impl Order for Upwards {
+    const HINT: Hint = Hint::Page(NR_AHEAD_IN_ORDER);
 }
 
-/// Frames in any other order.
+/// Small folios, as [`Frames::Downwards`].
+pub(super) enum Downwards {}
+
+impl Order for Downwards {
+    const HINT: Hint = Hint::Page(-NR_AHEAD_IN_ORDER);
+}
+
+/// As [`Frames::Scattered`].
 pub(super) enum Scattered {}
 
 impl Order for Scattered {
-    const HINTS: bool = true;
+    const HINT: Hint = Hint::Entry;
+}
+
+/// All hints were given before. Or the folios are large and in order: a hint costs more than it gains there.
+pub(super) enum Quiet {}
+
+impl Order for Quiet {
+    const HINT: Hint = Hint::None;
 }
 
 /// Returns the entry that is as far ahead of `index` as the hints are: so many folios as the walk takes while a miss
@@ -60,41 +96,38 @@ pub(super) struct Hints<F: Format, T: Tables<F>, M> {
 }
 
 impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
-    /// Gives the hints for the first folios of the entries from `index` on, unless most frames of the table are in
-    /// order. The folios are supposed to have `step` pages each.
+    /// Tells the order of the frames. `known` is what it told before about this table, or `None` if the walk begins with
+    /// the table. Only then it looks at them: folios of different nodes, for example, come here one by one.
     ///
-    /// `hinted` is the entry up to which hints were given before, or `None` if the walk begins with the table. Only then
-    /// it looks at the order: folios of different nodes, for example, come here one by one.
-    ///
-    /// Returns whether the walk has to go on giving hints.
+    /// If the frames are scattered, it gives the hints for the first folios of the entries from `index` on. The folios
+    /// are supposed to have `step` pages each.
     #[inline(always)]
     pub(super) fn begin<S: SizeClass>(
         self,
         index: usize,
         end: usize,
         step: usize,
-        hinted: &mut Option<usize>,
-    ) -> bool {
+        known: Option<Frames>,
+    ) -> Frames {
         // The number of pages of a folio that is being torn down is nonsense.
         let step = step.min(F::LEVELS[0].nr_entries());
-        if hinted.is_none() && self.are_in_order(index, end, step) {
-            *hinted = Some(end);
-        }
-        let begin = hinted.unwrap_or(index).max(index);
-        if begin >= end {
-            return false;
-        }
+        let frames = known.unwrap_or_else(|| self.order(index, end, step));
+        let Frames::Scattered(hinted) = frames else {
+            return frames;
+        };
+        let hinted = hinted.max(index);
         let until = ahead_of::<S>(index, step);
-        self.give_all::<S>(begin, until.min(end), step);
-        *hinted = Some(until.max(begin));
-        until < end
+        if hinted < end {
+            self.give_all::<S>(hinted, until.min(end), step);
+        }
+        Frames::Scattered(until.max(hinted))
     }
 
-    /// Returns whether most of the folios appear to follow each other, by a sample of the first ones.
+    /// Tells the order of the frames by a sample of the first folios.
     #[inline(always)]
-    fn are_in_order(&self, begin: usize, end: usize, step: usize) -> bool {
-        let distance = F::PAGE_STEP.wrapping_mul(step as u64);
-        let mut balance = 0isize;
+    fn order(&self, begin: usize, end: usize, step: usize) -> Frames {
+        let up = F::PAGE_STEP.wrapping_mul(step as u64);
+        let (mut nr_up, mut nr_down, mut nr_other) = (0u32, 0u32, 0u32);
         let mut index = begin;
         for _ in 0..NR_SAMPLES {
             let next = index.wrapping_add(step);
@@ -102,11 +135,23 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
                 break;
             }
             let moved = self.raw(next).wrapping_sub(self.raw(index));
-            let in_order = moved == distance || moved == distance.wrapping_neg();
-            balance = balance.wrapping_add(if in_order { 1 } else { -1 });
+            let nr = if moved == up {
+                &mut nr_up
+            } else if moved == up.wrapping_neg() {
+                &mut nr_down
+            } else {
+                &mut nr_other
+            };
+            *nr = nr.wrapping_add(1);
             index = index.wrapping_add(step.max(SAMPLE_ENTRIES));
         }
-        balance >= 0
+        if nr_other > nr_up.wrapping_add(nr_down) {
+            Frames::Scattered(begin)
+        } else if nr_up >= nr_down {
+            Frames::Upwards
+        } else {
+            Frames::Downwards
+        }
     }
 
     #[inline(always)]

@@ -174,6 +174,10 @@ pub trait Folios: Copy {
     #[inline(always)]
     fn prefetch(self, _pfn: Pfn) {}
 
+    /// As [`prefetch()`](Self::prefetch), for the page that is `nr_pages` pages after this one, or before it.
+    #[inline(always)]
+    fn prefetch_beside(self, _page: Self::Page, _nr_pages: isize) {}
+
     /// Returns the page that comes `n` after `page` in its folio.
     #[doc(alias = "folio_page")]
     fn nth(self, page: Self::Page, n: usize) -> Self::Page;

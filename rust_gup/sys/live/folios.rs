@@ -133,6 +133,11 @@ impl<'irq> Folios for LiveFolios<'irq> {
     }
 
     #[inline(always)]
+    fn prefetch_beside(self, page: PagePtr, nr_pages: isize) {
+        page.prefetch_beside(nr_pages);
+    }
+
+    #[inline(always)]
     fn nth(self, page: PagePtr, n: usize) -> PagePtr {
         page.nth(n)
     }

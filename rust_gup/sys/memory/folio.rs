@@ -21,6 +21,10 @@ use super::{
 };
 use crate::{
     sys::{
+        arch::{
+            Arch,
+            Live, //
+        },
         machine,
         raw, //
     },
@@ -72,6 +76,12 @@ impl PagePtr {
     #[inline(always)]
     pub(crate) fn as_ptr(self) -> *mut bindings::page {
         self.0
+    }
+
+    /// Asks the CPU to fetch the `struct page` that is `nr_pages` places on, or back, if there is one.
+    #[inline(always)]
+    pub(in crate::sys) fn prefetch_beside(self, nr_pages: isize) {
+        Live::prefetch(self.0.wrapping_offset(nr_pages) as usize);
     }
 
     /// Returns the page `n` pages after this one.

@@ -160,6 +160,11 @@ impl Memmap {
         }
     }
 
+    /// Returns the frame of the first page.
+    pub fn first(&self) -> Pfn {
+        self.first
+    }
+
     /// Returns the page of a frame. Panics if the frame has none.
     pub fn nr(&self, pfn: Pfn) -> PageNr {
         self.lookup(pfn)

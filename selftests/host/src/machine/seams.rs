@@ -166,6 +166,12 @@ impl<F: Encode> Folios for &Machine<F> {
         self.hints.borrow_mut().push(pfn);
     }
 
+    fn prefetch_beside(self, page: PageNr, nr_pages: isize) {
+        let first = self.memmap.borrow().first();
+        let nr = (page as u64).wrapping_add_signed(nr_pages as i64);
+        self.prefetch(Pfn::new(first.as_u64().wrapping_add(nr)));
+    }
+
     fn nth(self, page: PageNr, n: usize) -> PageNr {
         page.wrapping_add(n)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hints about the pages that the walk will touch next. They cost time where the CPU prefetches by itself.
+//! Hints about the pages that the walk will touch next. Where the CPU prefetches by itself, they must cost little.
 
 use std::collections::BTreeSet;
 
@@ -49,24 +49,23 @@ fn build(nr_pages: usize, folios: &[usize]) -> Machine<X86_64> {
     machine
 }
 
-/// Takes all pages in windows of `nr_entries`. Returns the pages, by their number, about which there were hints, and
-/// the number of hints.
-fn hints(
-    machine: &Machine<X86_64>,
-    nr_pages: usize,
-    nr_entries: usize,
-) -> (BTreeSet<usize>, usize) {
+/// Takes all pages in windows of `nr_entries`. Returns the numbers of the pages about which there were hints. A number
+/// may be one of no page.
+fn hints(machine: &Machine<X86_64>, nr_pages: usize, nr_entries: usize) -> Vec<usize> {
     let ask = Ask::read(Kind::Get, BEGIN, nr_pages as u64).in_windows(nr_entries, 4096);
     machine.record(BEGIN, ask.nr_pages);
     let got = walk(machine, &ask);
     assert_eq!(got.pages.len(), nr_pages);
     machine.audit(&ask, &got);
-    let hints = machine.take_hints();
-    let nr = hints.len();
-    let pages = hints
-        .into_iter()
-        .map(|pfn| (pfn.as_u64() - FIRST_PFN) as usize);
-    (pages.collect(), nr)
+    let hints = machine.take_hints().into_iter();
+    hints
+        .map(|pfn| pfn.as_u64().wrapping_sub(FIRST_PFN) as usize)
+        .collect()
+}
+
+/// Returns the numbers of the pages, each once.
+fn pages(hints: &[usize]) -> BTreeSet<usize> {
+    hints.iter().copied().collect()
 }
 
 /// Returns the numbers below `nr`, a power of two, in an order without neighbours.
@@ -78,7 +77,8 @@ fn shuffled(nr: usize) -> Vec<usize> {
 fn each_scattered_page_gets_a_hint_but_the_first() {
     for nr_entries in [512, 256] {
         let order = shuffled(512);
-        let (pages, nr) = hints(&build(1, &order), 512, nr_entries);
+        let hints = hints(&build(1, &order), 512, nr_entries);
+        let (pages, nr) = (pages(&hints), hints.len());
         let first = order[0];
         assert!((0..512).all(|nr| nr == first || pages.contains(&nr)));
         // At the end of the table, the hint about the page that would come next is wasted.
@@ -89,33 +89,46 @@ fn each_scattered_page_gets_a_hint_but_the_first() {
 #[test]
 fn a_small_request_gets_its_hints_at_once_and_no_others() {
     let order = shuffled(64);
-    let (pages, nr) = hints(&build(1, &order), 9, 256);
-    assert_eq!(pages, order[1..9].iter().copied().collect());
-    assert_eq!(nr, 8);
+    assert_eq!(hints(&build(1, &order), 9, 256), order[1..9]);
 }
 
 #[test]
 fn large_folios_get_hints_about_their_first_two_pages() {
     let order = shuffled(32);
-    let (pages, _) = hints(&build(16, &order), 512, 512);
+    let pages = pages(&hints(&build(16, &order), 512, 512));
     let wanted = order[1..].iter().flat_map(|nr| [nr * 16, nr * 16 + 1]);
     assert!(wanted.clone().all(|nr| pages.contains(&nr)));
     assert!(pages.iter().all(|nr| nr % 16 < 2));
 }
 
+/// Checks the hints about pages that are mapped in this order of their frames, and most of which follow each other.
+fn assert_one_hint_a_page(order: &[usize], distance: isize) {
+    let ahead = order[1..].iter().map(|nr| nr.wrapping_add_signed(distance));
+    assert_eq!(
+        hints(&build(1, order), order.len(), 512),
+        ahead.collect::<Vec<_>>()
+    );
+}
+
 #[test]
-fn pages_in_order_get_no_hints() {
+fn each_page_in_order_gets_one_hint_in_its_direction() {
     let ascending = (0..512).collect::<Vec<_>>();
     let descending = (0..512).rev().collect::<Vec<_>>();
-    // Most of the pages are in order.
-    let mut broken = descending.clone();
-    broken.rotate_left(100);
-    broken[200..300].reverse();
-    for order in [ascending, descending, broken] {
-        assert_eq!(hints(&build(1, &order), 512, 512).1, 0);
+    assert_one_hint_a_page(&ascending, 32);
+    assert_one_hint_a_page(&descending, -32);
+    for (order, distance) in [(ascending, 32), (descending, -32)] {
+        let mut broken = order;
+        broken.rotate_left(100);
+        broken[200..300].reverse();
+        broken.swap(9, 300);
+        assert_one_hint_a_page(&broken, distance);
     }
+}
+
+#[test]
+fn large_folios_in_order_get_no_hints() {
     let folios = (0..32).rev().collect::<Vec<_>>();
-    assert_eq!(hints(&build(16, &folios), 512, 512).1, 0);
+    assert_eq!(hints(&build(16, &folios), 512, 512), []);
 }
 
 #[test]
@@ -136,7 +149,7 @@ fn the_order_is_looked_at_once() {
             first += size;
         }
         machine.map(BEGIN, (0..nr_pages as u64).map(|nr| rw(FIRST_PFN + nr)));
-        assert_eq!(hints(&machine, nr_pages, 512).1, 0);
+        hints(&machine, nr_pages, 512);
         machine.nr_points()
     };
     let (few, many) = (nr_points(160), nr_points(320));
@@ -145,5 +158,5 @@ fn the_order_is_looked_at_once() {
 
 #[test]
 fn a_page_alone_gets_no_hint() {
-    assert_eq!(hints(&build(1, &shuffled(64)), 1, 256).1, 0);
+    assert_eq!(hints(&build(1, &shuffled(64)), 1, 256), []);
 }
