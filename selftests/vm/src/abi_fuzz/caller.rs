@@ -57,6 +57,9 @@ pub(super) struct Caller<'w> {
     pub(super) world: &'w World,
     pub(super) thread: usize,
     pub(super) own: [OwnFile; NR_OWN_FILES],
+    /// Files that take the place of own files. They were opened before there was another thread: a thread that uses a
+    /// shared file which was closed meanwhile must not meet the descriptor of an own file there.
+    spare: Vec<c_int>,
     /// Contents of [`Region::Stable`].
     pub(super) stable: Vec<u8>,
     /// The caller is a child, so the parent may use the same files. Nothing is predicted.
@@ -72,6 +75,17 @@ pub(super) struct OwnFile {
     pub(super) held: Vec<Held>,
     released: Vec<u64>,
     last: u64,
+}
+
+impl OwnFile {
+    fn new(fd: c_int) -> Self {
+        Self {
+            fd,
+            held: Vec::new(),
+            released: Vec::new(),
+            last: 0,
+        }
+    }
 }
 
 /// A handle that a file holds.
@@ -168,16 +182,17 @@ pub(super) struct Prepared {
 }
 
 impl<'w> Caller<'w> {
-    pub(super) fn new(world: &'w World, thread: usize, fds: [c_int; NR_OWN_FILES]) -> Self {
+    pub(super) fn new(
+        world: &'w World,
+        thread: usize,
+        fds: [c_int; NR_OWN_FILES],
+        spare: Vec<c_int>,
+    ) -> Self {
         Self {
             world,
             thread,
-            own: fds.map(|fd| OwnFile {
-                fd,
-                held: Vec::new(),
-                released: Vec::new(),
-                last: 0,
-            }),
+            own: fds.map(OwnFile::new),
+            spare,
             stable: stable_bytes(thread),
             is_child: false,
             has_forked: false,
@@ -232,14 +247,10 @@ impl<'w> Caller<'w> {
         }
     }
 
-    /// Forgets the handles of a file that was opened anew.
-    pub(super) fn renew(&mut self, nr: usize, fd: c_int) {
-        self.own[nr] = OwnFile {
-            fd,
-            held: Vec::new(),
-            released: Vec::new(),
-            last: 0,
-        };
+    /// Puts a new file in the place of one that was closed.
+    pub(super) fn renew(&mut self, nr: usize) {
+        let fd = self.spare.pop().expect("a file for each renewal");
+        self.own[nr] = OwnFile::new(fd);
     }
 
     /// Returns the number of pages that the handles of the thread's own files hold.

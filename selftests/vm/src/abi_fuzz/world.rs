@@ -156,8 +156,17 @@ pub(super) fn run(
     };
     let mut callers: Vec<Caller<'_>> = (0..script.threads.len())
         .map(|thread| {
-            let fds = [(); NR_OWN_FILES].map(|()| open_device(libc::O_RDWR | libc::O_CLOEXEC));
-            Caller::new(&world, thread, fds)
+            let open = || open_device(libc::O_RDWR | libc::O_CLOEXEC);
+            let is_renewal = |operation: &&Operation| {
+                matches!(operation, Operation::File(FileOperation::Renew(_)))
+            };
+            let nr_renewals = script.threads[thread].iter().filter(is_renewal).count();
+            Caller::new(
+                &world,
+                thread,
+                [(); NR_OWN_FILES].map(|()| open()),
+                (0..nr_renewals).map(|_| open()).collect(),
+            )
         })
         .collect();
     if inherited {
@@ -401,9 +410,12 @@ impl Caller<'_> {
                 put(to, unsafe { libc::dup(shared(from).load(Relaxed)) });
             }
             FileOperation::Replace(from, to) => {
-                let (from, to) = (shared(from).load(Relaxed), shared(to).load(Relaxed));
+                let from = shared(from).load(Relaxed);
+                // Out of its place, the descriptor stays open until the call closes it.
+                let fd = shared(to).swap(-1, Relaxed);
                 // SAFETY: `dup2()` takes no pointers.
-                unsafe { libc::dup2(from, to) };
+                unsafe { libc::dup2(from, fd) };
+                put(to, fd);
             }
             FileOperation::Pass(nr) => {
                 let fd = shared(nr).load(Relaxed);
@@ -418,13 +430,11 @@ impl Caller<'_> {
                 drop(copy);
                 put(nr, receive(&self.world.socket.1).0.into_raw_fd());
             }
-            FileOperation::Renew(nr) if can_open => {
-                let fd = open_device(libc::O_RDWR | libc::O_CLOEXEC);
+            FileOperation::Renew(nr) => {
                 // SAFETY: `close()` takes no pointers. The descriptor belongs to this thread.
                 check(unsafe { libc::close(self.own[nr].fd) }).expect("close");
-                self.renew(nr, fd);
+                self.renew(nr);
             }
-            FileOperation::Renew(_) => {}
         }
     }
 
