@@ -38,7 +38,8 @@ const CHUNK_RUNS: usize = 512;
 /// - If one of the pages is device memory, `has_device` is set. Each page of device memory also carries one reference
 ///   on its page map. No run has pages of two page maps, or pages with and pages without a page map.
 /// - The runs are all runs of `chunks[..current]`, which are full, the first `used` of `chunks[current]`, and `last` if
-///   it is not empty. If `last` is empty, the list has no runs.
+///   it is not empty. If `last` is empty, the list has no runs. No other run is empty.
+/// - `nr_pages` is the number of all their pages.
 pub(crate) struct HeldPages<K: RefKind> {
     chunks: KVVec<KVec<Run>>,
     current: usize,
@@ -305,6 +306,20 @@ impl<K: RefKind> HeldPages<K> {
     /// Must be called in process context. May sleep if the pages were written to.
     #[inline(always)]
     pub(crate) fn release(&mut self, contents: Contents) {
+        if self.nr_pages != 1 || self.has_device || contents == Contents::Written {
+            return self.release_all(contents);
+        }
+        // SAFETY: By the invariants, the page is the last run. The list is empty below.
+        unsafe { Releaser::new().release_one::<K>(self.last) };
+        // INVARIANT: The list has no runs.
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+    }
+
+    /// Does what [`release()`](Self::release) promises. One page has a way of its own, because a call that releases one
+    /// page costs more than the page.
+    #[inline(never)]
+    fn release_all(&mut self, contents: Contents) {
         if self.has_device {
             // SAFETY: By the invariant; the list is empty afterwards.
             return self.release_with_device(|releaser, run| unsafe {

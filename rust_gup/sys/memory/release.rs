@@ -171,17 +171,6 @@ impl Releaser {
             return;
         }
         let mut nr_left = run.nr_pages() as usize;
-        if !K::PINS && nr_left == 1 {
-            // As in `put_page()`, the size of the folio does not matter.
-            let folio = if page.is_tail() {
-                page.folio()
-            } else {
-                page.as_head()
-            };
-            // SAFETY: As for this function.
-            unsafe { folio.put_refs(1) };
-            return;
-        }
         while nr_left != 0 {
             let (folio, index) = if page.is_tail() {
                 let folio = page.folio();
@@ -203,6 +192,25 @@ impl Releaser {
                 return;
             }
             page = page.nth(nr);
+        }
+    }
+
+    /// Gives back the one page of `run`.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns one reference of kind `K` on the page, and gives it up.
+    #[doc(alias("put_page", "unpin_user_page"))]
+    #[inline(always)]
+    pub(in crate::sys) unsafe fn release_one<K: RefKind>(&mut self, run: Run) {
+        let folio = self.memory_map.page(run.first()).folio();
+        if K::PINS {
+            // SAFETY: As for this function.
+            unsafe { self.release_pages::<K>(folio, folio.state(), 1) };
+        } else {
+            // As in `put_page()`, the size of the folio does not matter.
+            // SAFETY: As for this function.
+            unsafe { folio.put_refs(1) };
         }
     }
 
