@@ -2,12 +2,11 @@
 
 //! The calls of the ABI, one function each. `uapi/rust_gup.h` says what they do.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        Arc, //
-    },
+    sync::Arc, //
 };
 
 use super::{
@@ -22,9 +21,7 @@ use crate::{
         self,
         stats::{
             Counter,
-            IRQS_OFF_MAX_CYCLES,
-            NR_HANDLES,
-            NR_HELD_PAGES, //
+            IRQS_OFF_MAX_CYCLES, //
         },
         PinnedRange,
         Taken,
@@ -64,7 +61,7 @@ pub(super) fn info() -> uapi::rust_gup_info {
         levels: root_level.index() as u32 + 1,
         features: convert::features(),
         cycles_khz: machine::cycles_khz(),
-        window_entries: WINDOW_ENTRIES.load(core::sync::atomic::Ordering::Relaxed),
+        window_entries: WINDOW_ENTRIES.load(Relaxed),
         reserved: 0,
         module_version,
         user_limit: machine::user_limit(),
@@ -306,14 +303,14 @@ pub(super) fn stats() -> uapi::rust_gup_stats {
     let mut stats = uapi::rust_gup_stats {
         nr_fast: Counter::Fast.sum(),
         nr_slow: Counter::Slow.sum(),
-        nr_handles: NR_HANDLES.load(Relaxed),
-        nr_held_pages: NR_HELD_PAGES.load(Relaxed),
+        nr_handles: Counter::Handles.sum(),
+        nr_held_pages: Counter::HeldPages.sum(),
         ..uapi::rust_gup_stats::default()
     };
     // A window ends where there is no room for a run, so the number of windows also tells about runs.
     if task::is_admin() {
         stats.nr_runs = Counter::Grabs.sum();
-        stats.irqs_off_max_cycles = IRQS_OFF_MAX_CYCLES.load(core::sync::atomic::Ordering::Relaxed);
+        stats.irqs_off_max_cycles = IRQS_OFF_MAX_CYCLES.load(Relaxed);
         for (bucket, nr_windows) in stats.irqs_off.iter_mut().enumerate() {
             *nr_windows = Counter::IrqsOff(bucket).sum();
             stats.nr_windows = stats.nr_windows.wrapping_add(*nr_windows);
