@@ -16,7 +16,7 @@ use super::{
         with_irqs_off,
         LiveFolios,
         LiveTables,
-        Parking, //
+        Scratch, //
     },
     machine::LiveFormat,
     memory::{
@@ -72,7 +72,7 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
 
     let before = K::PINS.then_some(*progress);
     let (nr_left_before, nr_device_before) = (progress.nr_left, progress.nr_device);
-    let parking = Parking::default();
+    let scratch = Scratch::default();
     let context = Live::context(R::RULES.access);
     let mut window = Window {
         result: Ok(()),
@@ -86,7 +86,7 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
                 let begin = Live::cycles();
                 window.result = Walker::<LiveFormat, _, _> {
                     tables: LiveTables::new(irqs_off, mm),
-                    folios: LiveFolios::new(irqs_off, &parking),
+                    folios: LiveFolios::new(irqs_off, &scratch),
                     context,
                     out,
                     progress,
@@ -102,7 +102,7 @@ pub(crate) fn walk_window<K: RefKind, R: StaticRules>(
             }
         })
     };
-    parking.empty();
+    scratch.give_back_surplus();
 
     if let (Some(seq), Some(before)) = (seq, before) {
         if mm.write_protect_retry(seq) {
@@ -153,16 +153,16 @@ fn take_one_unless_forked<K: RefKind, R: StaticRules>(
     } else {
         None
     };
-    let parking = Parking::default();
+    let scratch = Scratch::default();
     let context = Live::context(R::RULES.access);
     let one = with_irqs_off(|irqs_off| {
         let tables = LiveTables::new(irqs_off, mm);
-        let folios = LiveFolios::new(irqs_off, &parking);
+        let folios = LiveFolios::new(irqs_off, &scratch);
         walk::take_one::<K, R, LiveFormat, _, _>(tables, folios, &context, addr, nr_pages)
     });
     let Some(one) = one else {
         // What was taken and not handed out is parked. If everything was handed out, nothing is.
-        parking.empty();
+        scratch.give_back_surplus();
         return None;
     };
     if seq.is_some_and(|seq| mm.write_protect_retry(seq)) {

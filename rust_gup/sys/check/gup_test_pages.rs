@@ -15,7 +15,7 @@ use crate::{
         live::{
             with_irqs_off_by_kernel,
             LiveFolios,
-            Parking, //
+            Scratch, //
         },
         memory::{
             MemoryMap,
@@ -67,8 +67,8 @@ impl HeldPage<'_> {
     #[doc(alias = "folio_is_longterm_pinnable")]
     pub(crate) fn is_longterm_pinnable(&self) -> bool {
         with_irqs_off_by_kernel(|irqs_off| {
-            let parking = Parking::default();
-            LiveFolios::new(irqs_off, &parking).is_longterm_pinnable(self.page.folio())
+            let scratch = Scratch::default();
+            LiveFolios::new(irqs_off, &scratch).is_longterm_pinnable(self.page.folio())
         })
     }
 

@@ -46,16 +46,30 @@ use crate::{
     },
 };
 
-/// Surplus references, which are given back after the section with interrupts off.
-///
-/// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` these locks sleep.
-/// Holding a reference a little longer harms nobody. A window gives back at most one run, because the walk stops when
-/// it has something to give back.
-///
-/// Once interrupts are on, references on device memory do not keep the device and its `struct page`s from going away
-/// (`memunmap_pages()`). Therefore device memory is parked together with a reference on its page map.
+/// What the folios keep for one section with interrupts off.
 #[derive(Default)]
-pub(in crate::sys) struct Parking(Cell<Option<Surplus>>);
+pub(in crate::sys) struct Scratch {
+    /// Surplus references, which are given back after the section.
+    ///
+    /// Giving back the last reference frees the folio, which takes locks; on a kernel with `PREEMPT_RT` these locks
+    /// sleep. Holding a reference a little longer harms nobody. A window gives back at most one run, because the walk
+    /// stops when it has something to give back.
+    ///
+    /// Once interrupts are on, references on device memory do not keep the device and its `struct page`s from going
+    /// away (`memunmap_pages()`). Therefore device memory is parked together with a reference on its page map.
+    parked: Cell<Option<Surplus>>,
+    /// The file that owned the last folio that was asked for: the next folio mostly belongs to it, too.
+    ///
+    /// What a mapping is never changes, and no other one can come to lie at its address: inodes are freed through RCU,
+    /// and interrupts are off (`mm/gup.c:2764`).
+    known_file: Cell<Option<KnownFile>>,
+}
+
+#[derive(Clone, Copy)]
+struct KnownFile {
+    mapping: usize,
+    owner: Owner,
+}
 
 #[derive(Clone, Copy)]
 struct Surplus {
@@ -77,18 +91,18 @@ impl Surplus {
     }
 }
 
-impl Parking {
+impl Scratch {
     /// Gives back the parked references. Must be called with interrupts on, in process context.
     #[inline(always)]
-    pub(in crate::sys) fn empty(&self) {
-        if self.0.get().is_some() {
+    pub(in crate::sys) fn give_back_surplus(&self) {
+        if self.parked.get().is_some() {
             self.give_back();
         }
     }
 
     #[cold]
     fn give_back(&self) {
-        if let Some(surplus) = self.0.take() {
+        if let Some(surplus) = self.parked.take() {
             surplus.give_back();
         }
     }
@@ -98,17 +112,17 @@ impl Parking {
 #[derive(Clone, Copy)]
 pub(in crate::sys) struct LiveFolios<'irq> {
     memory_map: MemoryMap,
-    parking: &'irq Parking,
+    scratch: &'irq Scratch,
     irqs_off: PhantomData<&'irq IrqsOff>,
 }
 
 impl<'irq> LiveFolios<'irq> {
-    /// Returns the folios for one window. Surplus references go to `parking`.
+    /// Returns the folios for one window. `scratch` is new.
     #[inline(always)]
-    pub(in crate::sys) fn new(_irqs_off: &'irq IrqsOff, parking: &'irq Parking) -> Self {
+    pub(in crate::sys) fn new(_irqs_off: &'irq IrqsOff, scratch: &'irq Scratch) -> Self {
         Self {
             memory_map: MemoryMap::get(),
-            parking,
+            scratch,
             irqs_off: PhantomData,
         }
     }
@@ -226,8 +240,8 @@ impl<'irq> Folios for LiveFolios<'irq> {
                 return;
             }
         }
-        if let Some(earlier) = self.parking.0.replace(Some(surplus)) {
-            // This does not happen, see `Parking`. `mm/gup.c` always gives back at once.
+        if let Some(earlier) = self.scratch.parked.replace(Some(surplus)) {
+            // This does not happen, see `Scratch`. `mm/gup.c` always gives back at once.
             earlier.give_back();
         }
     }
@@ -259,20 +273,12 @@ impl<'irq> Folios for LiveFolios<'irq> {
         state.may_stay() || (state.is_device() && is_device_pinnable(folio))
     }
 
-    #[cold]
-    #[inline(never)]
+    #[inline(always)]
     fn owner(self, folio: FolioPtr) -> Owner {
-        if folio.is_slab() {
-            return Owner::Other;
+        match self.scratch.known_file.get() {
+            Some(known) if !folio.is_slab() && folio.mapping() == known.mapping => known.owner,
+            _ => self.look_up_owner(folio),
         }
-        let mapping = folio.mapping();
-        if mapping & raw::MAPPING_ANON != 0 {
-            return Owner::Anon;
-        }
-        if mapping & raw::MAPPING_FLAGS != 0 {
-            return Owner::Other;
-        }
-        file_owner(folio, mapping)
     }
 
     #[inline(always)]
@@ -321,6 +327,30 @@ impl<'irq> Folios for LiveFolios<'irq> {
         unsafe {
             raw::rust_gup_count_pinned(State::node_of(node_and_zone) as i32, nr_pages as isize)
         };
+    }
+}
+
+impl LiveFolios<'_> {
+    #[cold]
+    #[inline(never)]
+    fn look_up_owner(self, folio: FolioPtr) -> Owner {
+        if folio.is_slab() {
+            return Owner::Other;
+        }
+        let mapping = folio.mapping();
+        if mapping & raw::MAPPING_ANON != 0 {
+            return Owner::Anon;
+        }
+        if mapping & raw::MAPPING_FLAGS != 0 {
+            return Owner::Other;
+        }
+        let owner = file_owner(folio, mapping);
+        if matches!(owner, Owner::File | Owner::Shmem) {
+            self.scratch
+                .known_file
+                .set(Some(KnownFile { mapping, owner }));
+        }
+        owner
     }
 }
 

@@ -10,7 +10,7 @@ mod tables;
 pub(in crate::sys) use self::{
     folios::{
         LiveFolios,
-        Parking, //
+        Scratch, //
     },
     irq::{
         with_irqs_off,
