@@ -167,7 +167,7 @@ fn take_one_unless_forked<K: RefKind, R: StaticRules>(
     };
     if seq.is_some_and(|seq| mm.write_protect_retry(seq)) {
         // SAFETY: The references are new, and nobody else knows of them.
-        unsafe { release_one::<K>(one) };
+        unsafe { release_entry::<K>(one) };
         return None;
     }
     Some(one)
@@ -180,7 +180,7 @@ fn take_one_unless_forked<K: RefKind, R: StaticRules>(
 /// The caller owns the references, and gives them up.
 #[cold]
 #[inline(never)]
-unsafe fn release_one<K: RefKind>(one: One) {
+unsafe fn release_entry<K: RefKind>(one: One) {
     // SAFETY: As for this function.
     unsafe { Releaser::new().release::<K>(one.run(), Contents::Unchanged) };
 }

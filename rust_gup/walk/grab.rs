@@ -204,6 +204,17 @@ impl<M: Folios> Sighting<M> {
         })
     }
 
+    /// Returns the number of pages of the folio, which appears to be of size class `S`. The number is nonsense if the folio
+    /// is being torn down right now.
+    #[inline(always)]
+    pub(super) fn nr_folio_pages<S: SizeClass>(&self, folios: M) -> usize {
+        if S::LARGE {
+            folios.nr_pages(self.folio)
+        } else {
+            1
+        }
+    }
+
     /// Returns the flags of the folio.
     #[inline(always)]
     pub(super) fn state(&self, folios: M) -> M::State {

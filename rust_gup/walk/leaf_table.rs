@@ -26,7 +26,8 @@ use super::{
         Order,
         Quiet,
         Scattered,
-        Upwards, //
+        Upwards,
+        NR_AHEAD_IN_ORDER, //
     },
     FolioState,
     Folios,
@@ -212,7 +213,7 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
         // The end of the table comes last, so that the compiler sees that no index lies beyond it.
         let end = begin.wrapping_add(nr_wanted).min(F::LEVELS[0].nr_entries());
         let mut index = begin;
-        let mut frames = None;
+        let (mut small, mut large) = (None, None);
         loop {
             let FirstLook {
                 first,
@@ -243,9 +244,9 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Walker<'_, '_, F, T, M>
                 self.note_device(next.wrapping_sub(index) as u64);
             } else {
                 result = if is_single {
-                    leaves.take_all::<K, R, Small>(&first, &sighting, &mut frames)
+                    leaves.take_all::<K, R, Small>(&first, &sighting, &mut small)
                 } else {
-                    leaves.take_all::<K, R, Large>(&first, &sighting, &mut frames)
+                    leaves.take_all::<K, R, Large>(&first, &sighting, &mut large)
                 };
                 (next, nr_grabs) = (leaves.index, leaves.nr_grabs);
                 let out = leaves.out.finish();
@@ -288,7 +289,8 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
         if self.index >= self.end {
             return Ok(());
         }
-        let step = sighting.nr_left;
+        let step = sighting.nr_folio_pages::<S>(self.folios);
+        let step = step.clamp(1, F::LEVELS[0].nr_entries());
         let order = self
             .hints()
             .begin::<S>(self.index, self.end, step, frames.take());
@@ -298,12 +300,14 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Leaves<'_, F, T, M> {
             nr_grabs: 0,
             ..*self
         };
+        let nr_more = self.end.wrapping_sub(self.index);
+        let reaches = !S::LARGE && nr_more > NR_AHEAD_IN_ORDER.unsigned_abs();
         let ended = match order {
             Frames::Scattered(hinted) if hinted < self.end => {
                 more.take_more::<K, R, S, Scattered>()
             }
-            Frames::Upwards if !S::LARGE => more.take_more::<K, R, S, Upwards>(),
-            Frames::Downwards if !S::LARGE => more.take_more::<K, R, S, Downwards>(),
+            Frames::Upwards if reaches => more.take_more::<K, R, S, Upwards>(),
+            Frames::Downwards if reaches => more.take_more::<K, R, S, Downwards>(),
             _ => more.take_more::<K, R, S, Quiet>(),
         };
         *frames = Some(match order {

@@ -42,7 +42,7 @@ pub(super) trait Order {
 }
 
 /// The CPU prefetches pages in order by itself, but not beyond the 4 KiB that it reads: of the memory map, 64 pages.
-const NR_AHEAD_IN_ORDER: isize = 32;
+pub(super) const NR_AHEAD_IN_ORDER: isize = 32;
 
 /// Small folios, as [`Frames::Upwards`].
 pub(super) enum Upwards {}
@@ -65,7 +65,8 @@ impl Order for Scattered {
     const HINT: Hint = Hint::Entry;
 }
 
-/// All hints were given before. Or the folios are large and in order: a hint costs more than it gains there.
+/// All hints were given before, or they would be about pages beyond the request. Or the folios are large and in order: a
+/// hint costs more than it gains there.
 pub(super) enum Quiet {}
 
 impl Order for Quiet {
@@ -83,8 +84,8 @@ pub(super) fn ahead_of<S: SizeClass>(index: usize, step: usize) -> usize {
 /// How many pairs of neighbouring folios tell whether the frames are in order.
 const NR_SAMPLES: usize = 8;
 
-/// The least number of entries from one pair to the next. All of them are entries that the walk comes to soon: others
-/// may be in no cache.
+/// The least number of entries from one pair to the next. The pairs are the first ones, because entries that the walk
+/// comes to late may be in no cache.
 const SAMPLE_ENTRIES: usize = 8;
 
 /// A table of base pages, and what it takes to give hints about the pages that it maps.
@@ -96,11 +97,11 @@ pub(super) struct Hints<F: Format, T: Tables<F>, M> {
 }
 
 impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
-    /// Tells the order of the frames. `known` is what it told before about this table, or `None` if the walk begins with
-    /// the table. Only then it looks at them: folios of different nodes, for example, come here one by one.
+    /// Tells the order of the frames from `index` on, and gives the first hints if they are scattered. A folio begins at
+    /// `index`, and all are supposed to have `step` pages.
     ///
-    /// If the frames are scattered, it gives the hints for the first folios of the entries from `index` on. The folios
-    /// are supposed to have `step` pages each.
+    /// `known` is what the function told before about folios of this size class in this table. Only for the first ones
+    /// it looks at the frames: folios of different nodes, for example, come here one by one.
     #[inline(always)]
     pub(super) fn begin<S: SizeClass>(
         self,
@@ -109,8 +110,6 @@ impl<F: Format, T: Tables<F>, M: Folios<Slot = T::Slot>> Hints<F, T, M> {
         step: usize,
         known: Option<Frames>,
     ) -> Frames {
-        // The number of pages of a folio that is being torn down is nonsense.
-        let step = step.min(F::LEVELS[0].nr_entries());
         let frames = known.unwrap_or_else(|| self.order(index, end, step));
         let Frames::Scattered(hinted) = frames else {
             return frames;

@@ -306,11 +306,14 @@ impl<K: RefKind> HeldPages<K> {
     /// Must be called in process context. May sleep if the pages were written to.
     #[inline(always)]
     pub(crate) fn release(&mut self, contents: Contents) {
+        if self.is_empty() {
+            return;
+        }
         if self.nr_pages != 1 || self.has_device || contents == Contents::Written {
             return self.release_all(contents);
         }
         // SAFETY: By the invariants, the page is the last run. The list is empty below.
-        unsafe { Releaser::new().release_one::<K>(self.last) };
+        unsafe { Releaser::new().release_page::<K>(self.last.first()) };
         // INVARIANT: The list has no runs.
         self.last = Run::EMPTY;
         self.nr_pages = 0;

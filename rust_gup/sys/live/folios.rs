@@ -92,9 +92,10 @@ impl Surplus {
 }
 
 impl Scratch {
-    /// Gives back the parked references. Must be called with interrupts on, in process context.
+    /// Gives back the parked references. Must be called with interrupts on, in process context. The value is used up, so
+    /// that the next section does not begin with a file that may have been freed.
     #[inline(always)]
-    pub(in crate::sys) fn give_back_surplus(&self) {
+    pub(in crate::sys) fn give_back_surplus(self) {
         if self.parked.get().is_some() {
             self.give_back();
         }
@@ -117,7 +118,7 @@ pub(in crate::sys) struct LiveFolios<'irq> {
 }
 
 impl<'irq> LiveFolios<'irq> {
-    /// Returns the folios for one window. `scratch` is new.
+    /// Returns the folios for one section, for which `scratch` was made.
     #[inline(always)]
     pub(in crate::sys) fn new(_irqs_off: &'irq IrqsOff, scratch: &'irq Scratch) -> Self {
         Self {

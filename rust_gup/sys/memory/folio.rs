@@ -81,7 +81,8 @@ impl PagePtr {
     /// Asks the CPU to fetch the `struct page` that is `nr_pages` places on, or back, if there is one.
     #[inline(always)]
     pub(in crate::sys) fn prefetch_beside(self, nr_pages: isize) {
-        Live::prefetch(self.0.wrapping_offset(nr_pages) as usize);
+        let nr_bytes = nr_pages.wrapping_mul(raw::SIZEOF_PAGE as isize);
+        Live::prefetch((self.0 as usize).wrapping_add_signed(nr_bytes));
     }
 
     /// Returns the page `n` pages after this one.

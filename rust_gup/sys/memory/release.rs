@@ -22,6 +22,7 @@ use crate::{
     sys::raw,
     walk::{
         FolioState,
+        Pfn,
         RefKind,
         Run, //
     },
@@ -195,15 +196,15 @@ impl Releaser {
         }
     }
 
-    /// Gives back the one page of `run`.
+    /// Gives back one page.
     ///
     /// # Safety
     ///
     /// The caller owns one reference of kind `K` on the page, and gives it up.
     #[doc(alias("put_page", "unpin_user_page"))]
     #[inline(always)]
-    pub(in crate::sys) unsafe fn release_one<K: RefKind>(&mut self, run: Run) {
-        let folio = self.memory_map.page(run.first()).folio();
+    pub(in crate::sys) unsafe fn release_page<K: RefKind>(&mut self, pfn: Pfn) {
+        let folio = self.memory_map.page(pfn).folio();
         if K::PINS {
             // SAFETY: As for this function.
             unsafe { self.release_pages::<K>(folio, folio.state(), 1) };

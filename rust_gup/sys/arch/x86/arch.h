@@ -8,8 +8,10 @@
 static const unsigned long CONST_PHYSICAL_MASK = __PHYSICAL_MASK;
 #endif
 
-/* The flag that tells whether interrupts are on. */
+/* The flag that tells whether interrupts are on. A kernel that traces interrupts is asked itself. */
+#ifndef CONFIG_TRACE_IRQFLAGS
 static const unsigned long CONST_EFLAGS_IF = X86_EFLAGS_IF;
+#endif
 
 bool rust_gup_x86_is_xen_pv(void);
 bool rust_gup_x86_pgtable_l5_enabled(void);

@@ -57,6 +57,11 @@ fn hints(machine: &Machine<X86_64>, nr_pages: usize, nr_entries: usize) -> Vec<u
     let got = walk(machine, &ask);
     assert_eq!(got.pages.len(), nr_pages);
     machine.audit(&ask, &got);
+    numbers(machine)
+}
+
+/// Returns the numbers of the pages about which there were hints.
+fn numbers(machine: &Machine<X86_64>) -> Vec<usize> {
     let hints = machine.take_hints().into_iter();
     hints
         .map(|pfn| pfn.as_u64().wrapping_sub(FIRST_PFN) as usize)
@@ -64,7 +69,7 @@ fn hints(machine: &Machine<X86_64>, nr_pages: usize, nr_entries: usize) -> Vec<u
 }
 
 /// Returns the numbers of the pages, each once.
-fn pages(hints: &[usize]) -> BTreeSet<usize> {
+fn pages_of(hints: &[usize]) -> BTreeSet<usize> {
     hints.iter().copied().collect()
 }
 
@@ -78,7 +83,7 @@ fn each_scattered_page_gets_a_hint_but_the_first() {
     for nr_entries in [512, 256] {
         let order = shuffled(512);
         let hints = hints(&build(1, &order), 512, nr_entries);
-        let (pages, nr) = (pages(&hints), hints.len());
+        let (pages, nr) = (pages_of(&hints), hints.len());
         let first = order[0];
         assert!((0..512).all(|nr| nr == first || pages.contains(&nr)));
         // At the end of the table, the hint about the page that would come next is wasted.
@@ -95,7 +100,7 @@ fn a_small_request_gets_its_hints_at_once_and_no_others() {
 #[test]
 fn large_folios_get_hints_about_their_first_two_pages() {
     let order = shuffled(32);
-    let pages = pages(&hints(&build(16, &order), 512, 512));
+    let pages = pages_of(&hints(&build(16, &order), 512, 512));
     let wanted = order[1..].iter().flat_map(|nr| [nr * 16, nr * 16 + 1]);
     assert!(wanted.clone().all(|nr| pages.contains(&nr)));
     assert!(pages.iter().all(|nr| nr % 16 < 2));
@@ -123,6 +128,50 @@ fn each_page_in_order_gets_one_hint_in_its_direction() {
         broken.swap(9, 300);
         assert_one_hint_a_page(&broken, distance);
     }
+}
+
+#[test]
+fn a_small_request_in_order_gets_no_hints() {
+    let ascending = (0..512).collect::<Vec<_>>();
+    assert_eq!(hints(&build(1, &ascending), 33, 512), []);
+    assert_eq!(hints(&build(1, &ascending), 34, 512).len(), 33);
+}
+
+#[test]
+fn scattered_large_folios_get_hints_wherever_the_request_begins() {
+    let order = shuffled(32);
+    let machine = build(16, &order);
+    let ask = Ask::read(Kind::Get, BEGIN + (11 << 12), 501).in_windows(512, 4096);
+    let got = walk(&machine, &ask);
+    assert_eq!(got.pages.len(), 501);
+    let pages = numbers(&machine);
+    assert!(order[1..].iter().all(|nr| pages.contains(&(nr * 16))));
+}
+
+#[test]
+fn each_size_class_has_an_order_of_its_own() {
+    // Pages in order, and then folios of 16 pages that are scattered.
+    let order = shuffled(16);
+    let machine = Machine::<X86_64>::new(
+        Level::P4D,
+        Pfn::new(FIRST_PFN),
+        512,
+        X86_64::context(Access::Read),
+    );
+    for nr in 0..256 {
+        machine.memmap().build(nr, Build::anon(1));
+    }
+    let large = order.iter().map(|nr| 256 + nr * 16).collect::<Vec<_>>();
+    for first in &large {
+        machine.memmap().build(*first, Build::anon(16));
+    }
+    let pages = large.iter().flat_map(|first| *first..first + 16);
+    machine.map(
+        BEGIN,
+        (0..256).chain(pages).map(|nr| rw(FIRST_PFN + nr as u64)),
+    );
+    let hints = pages_of(&hints(&machine, 512, 512));
+    assert!(large[1..].iter().all(|first| hints.contains(first)));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
         File,
         OpenOptions, //
     },
+    ops::Range,
     os::fd::{
         AsRawFd,
         FromRawFd, //
@@ -68,6 +69,7 @@ use crate::harness::{
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("secret", secret),
+    Situation::new("secret_in_a_file", secret_in_a_file),
     Situation::new("vdso", vdso),
     Situation::new("vvar", vvar),
     Situation::new("pages_of_a_driver", pages_of_a_driver),
@@ -103,6 +105,36 @@ fn secret() -> Scene {
     let words = fill(&map);
     assert!(map.line().contains("secretmem"), "{}", map.line());
     Scene::new(map, words, |_, _| Page::refused(SECRET, libc::EFAULT))
+}
+
+/// Secret memory between pages of a file: what is known of the file must not be taken for true of its neighbours.
+fn secret_in_a_file() -> Scene {
+    const SECRET_PAGES: Range<usize> = 6..10;
+    let len_bytes = SECRET_PAGES.len() * page_bytes();
+    let Ok(secret) = file::secret(len_bytes) else {
+        skip("no secret memory: boot with secretmem.enable=1, CONFIG_SECRETMEM");
+    };
+    let file = file::memfd(MemfdFlags::empty(), NR_PAGES * page_bytes()).expect("memfd_create");
+    let map = Map::guarded(
+        NR_PAGES * page_bytes(),
+        page_bytes(),
+        RW,
+        libc::MAP_SHARED,
+        (file.as_raw_fd(), 0),
+    )
+    .expect("mmap");
+    let begin = map.addr + SECRET_PAGES.start * page_bytes();
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    let inner = Map::new(begin, len_bytes, RW, flags, secret.as_raw_fd()).expect("mmap");
+    let words = fill(&map);
+    Scene::new(map, words, |_, page| {
+        if SECRET_PAGES.contains(&page) {
+            Page::refused(SECRET, libc::EFAULT)
+        } else {
+            Page::fast(0)
+        }
+    })
+    .keep(inner)
 }
 
 /// Whether the fast walks take small pages without a `mapping`, mm/gup.c:2792.
