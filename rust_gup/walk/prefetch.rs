@@ -82,7 +82,7 @@ pub(super) fn ahead_of<S: SizeClass>(index: usize, step: usize) -> usize {
 }
 
 /// How many pairs of neighbouring folios tell whether the frames are in order.
-const NR_SAMPLES: usize = 8;
+const NR_SAMPLES: usize = 4;
 
 /// The least number of entries from one pair to the next. The pairs are the first ones, because entries that the walk
 /// comes to late may be in no cache.

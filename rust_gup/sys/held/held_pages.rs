@@ -306,23 +306,15 @@ impl<K: RefKind> HeldPages<K> {
     /// Must be called in process context. May sleep if the pages were written to.
     #[inline(always)]
     pub(crate) fn release(&mut self, contents: Contents) {
-        if self.is_empty() {
+        // Releasing one page must not cost more than the page.
+        if self.nr_pages == 1 && !self.has_device && contents == Contents::Unchanged {
+            // SAFETY: By the invariants, the page is the last run. The list is empty below.
+            unsafe { Releaser::new().release_page::<K>(self.last.first()) };
+            // INVARIANT: The list has no runs.
+            self.last = Run::EMPTY;
+            self.nr_pages = 0;
             return;
         }
-        if self.nr_pages != 1 || self.has_device || contents == Contents::Written {
-            return self.release_all(contents);
-        }
-        // SAFETY: By the invariants, the page is the last run. The list is empty below.
-        unsafe { Releaser::new().release_page::<K>(self.last.first()) };
-        // INVARIANT: The list has no runs.
-        self.last = Run::EMPTY;
-        self.nr_pages = 0;
-    }
-
-    /// Does what [`release()`](Self::release) promises. One page has a way of its own, because a call that releases one
-    /// page costs more than the page.
-    #[inline(never)]
-    fn release_all(&mut self, contents: Contents) {
         if self.has_device {
             // SAFETY: By the invariant; the list is empty afterwards.
             return self.release_with_device(|releaser, run| unsafe {
@@ -454,8 +446,8 @@ const NR_AHEAD: usize = 12;
 
 /// How many pairs of neighbouring runs tell whether the runs are in order, and the number of runs from one pair to the
 /// next. As in the walk, they are the first ones.
-const NR_SAMPLES: usize = 8;
-const SAMPLE_RUNS: usize = 8;
+const NR_SAMPLES: usize = 4;
+const SAMPLE_RUNS: usize = 16;
 
 /// Returns whether most runs follow each other, upwards or downwards, by a sample of the first ones. The CPU then
 /// prefetches their `struct page`s by itself.

@@ -172,6 +172,11 @@ impl Releaser {
             return;
         }
         let mut nr_left = run.nr_pages() as usize;
+        if !K::PINS && nr_left == 1 {
+            // SAFETY: As for this function.
+            unsafe { self.release_page::<K>(run.first()) };
+            return;
+        }
         while nr_left != 0 {
             let (folio, index) = if page.is_tail() {
                 let folio = page.folio();
@@ -204,7 +209,12 @@ impl Releaser {
     #[doc(alias("put_page", "unpin_user_page"))]
     #[inline(always)]
     pub(in crate::sys) unsafe fn release_page<K: RefKind>(&mut self, pfn: Pfn) {
-        let folio = self.memory_map.page(pfn).folio();
+        let page = self.memory_map.page(pfn);
+        let folio = if page.is_tail() {
+            page.folio()
+        } else {
+            page.as_head()
+        };
         if K::PINS {
             // SAFETY: As for this function.
             unsafe { self.release_pages::<K>(folio, folio.state(), 1) };

@@ -114,7 +114,7 @@ const FIGURES: [Figure; 14] = [
         Kind::Anon4k,
         Engine::Rust,
         512,
-        Some([2.85, 3.8]),
+        Some([2.95, 3.9]),
     ),
     take(
         "4 KiB folios, scattered",
