@@ -386,8 +386,10 @@ impl Met {
             // A pin that is given back was counted as acquired. So was that of a window, which stops by the fork then.
             let given_back = nr_acquired / u64::from(nr_pages) - nr_takes;
             self.spoiled_one += given_back.saturating_sub(by_fork);
-            // Windows follow requests that one entry did not serve: its pin was given back, or not even tried.
-            self.refused_one += (after.nr_windows - before.nr_windows).saturating_sub(given_back);
+            // Windows follow requests that one entry did not serve: its pin was given back, or not even tried. Windows
+            // may also follow any other stop.
+            let others = given_back + (all - by_fork);
+            self.refused_one += (after.nr_windows - before.nr_windows).saturating_sub(others);
             return;
         }
         self.spoiled += spoiled;
