@@ -175,11 +175,13 @@ const FIGURES: [Figure; 14] = [
         Quantity::ReleaseOfLarge,
         Wanted::AtLeast(1.0),
     ),
-    both(
-        "release of an array, worst of large folios",
-        Quantity::ArrayReleaseOfLarge,
-        Wanted::AtLeast(10.0),
-    ),
+    // A pinned folio takes two locked operations, which are the limit in time: see Documentation/performance.rst.
+    Figure {
+        name: "release of an array, worst of large folios",
+        quantity: Quantity::ArrayReleaseOfLarge,
+        get: Wanted::AtLeast(10.0),
+        pin: Wanted::AtLeast(6.5),
+    },
     both(
         "list of 1 GiB in folios of 2 MiB",
         Quantity::ListBytes,
@@ -491,7 +493,7 @@ mod tests {
             row(("anon-4k", "get", "rust"), SIZE_BYTES, 512, [180.0, 60.0]),
             row(("anon-4k", "pin", "rust"), SIZE_BYTES, 512, [349.0, 100.0]),
             row(("anon-4k", "pin", "rust"), SIZE_BYTES, 1, [250.0, 100.0]),
-            row(("mthp-64k", "pin", "rust"), SIZE_BYTES, 512, [9.0, 1.0]),
+            row(("mthp-64k", "pin", "rust"), SIZE_BYTES, 512, [6.0, 1.0]),
         ];
         let figures = evaluate(&[&report(256, rows)]);
         let is_reached = |name, how| find(&figures, name, how).is_reached;
@@ -502,7 +504,7 @@ mod tests {
         let release = find(&figures, "release, worst of large folios", "pin");
         assert_eq!(
             (release.reached, release.is_reached),
-            (Some(4.5), Some(true))
+            (Some(3.0), Some(true))
         );
         let release = find(
             &figures,
@@ -511,7 +513,7 @@ mod tests {
         );
         assert_eq!(
             (release.reached, release.is_reached),
-            (Some(9.0), Some(false))
+            (Some(6.0), Some(false))
         );
         let release = find(&figures, "release, worst of all", "pin");
         assert_eq!(
