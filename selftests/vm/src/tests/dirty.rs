@@ -69,34 +69,33 @@ struct CleanFile {
 }
 
 impl CleanFile {
-    fn on(disk: &Disk) -> Self {
+    fn on(disk: &Disk, len_bytes: usize) -> Self {
         let path = Path::new(disk.mounted).join("file");
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true);
         let file = options.open(path).expect("a file");
-        file.write_all_at(&pattern(0, len_bytes()), 0)
-            .expect("write");
-        let map = Map::new(0, len_bytes(), RW, libc::MAP_SHARED, file.as_raw_fd()).expect("mmap");
+        file.write_all_at(&pattern(0, len_bytes), 0).expect("write");
+        let map = Map::new(0, len_bytes, RW, libc::MAP_SHARED, file.as_raw_fd()).expect("mmap");
         Self { file, map }
     }
 
     fn request(&self, how: How) -> Request {
-        writable(self.map.addr, len_bytes()).how(how)
+        writable(self.map.addr, self.map.len_bytes).how(how)
     }
 
     /// Makes the file system write the file out, and give up as many of its pages as it can.
     fn clean(&self) {
         self.file.sync_all().expect("fsync");
-        self.map.advise(0, len_bytes(), libc::MADV_PAGEOUT);
+        self.map.advise(0, self.map.len_bytes, libc::MADV_PAGEOUT);
     }
 
     /// Returns the contents of the file on the disk.
     fn read_from_disk(self) -> Vec<u8> {
+        let mut found = vec![0; self.map.len_bytes];
         drop(self.map);
         self.file.sync_all().expect("fsync");
         // Drop the clean pages, so that they are read from the disk again.
         fs::write("/proc/sys/vm/drop_caches", "1").expect("drop_caches");
-        let mut found = vec![0; len_bytes()];
         self.file.read_exact_at(&mut found, 0).expect("read");
         found
     }
@@ -111,17 +110,18 @@ fn refuses_to_be_written_to(taken: &Pinned<'_>) {
 fn written_to_a_file() {
     let disk = Disk::new(8 << 20);
     let device = open();
-    for engine in ENGINES {
-        let file = CleanFile::on(&disk);
+    let cases = ENGINES.map(|engine| [(engine, len_bytes()), (engine, page_bytes())]);
+    for (engine, len_bytes) in cases.into_iter().flatten() {
+        let file = CleanFile::on(&disk, len_bytes);
         let pinned = device.pin(&file.request(How::Pin), engine).expect("PIN");
         // From here on the file is clean, and no fault tells the file system about a write.
         file.clean();
-        let new = pattern(1, len_bytes());
+        let new = pattern(1, len_bytes);
         store(&pinned, 0, &new);
         drop(pinned);
         assert!(
             file.read_from_disk() == new,
-            "{engine:?}: what was written got lost"
+            "{engine:?}, {len_bytes} bytes: what was written got lost"
         );
     }
 }
@@ -130,7 +130,7 @@ fn file_by_plain_references() {
     let disk = Disk::new(8 << 20);
     let device = open();
     for engine in ENGINES {
-        let file = CleanFile::on(&disk);
+        let file = CleanFile::on(&disk, len_bytes());
         let taken = device.pin(&file.request(How::Get), engine).expect("GET");
         file.clean();
         refuses_to_be_written_to(&taken);
