@@ -89,7 +89,7 @@ impl Guard {
         }
         let (records, lost) = read_records(&mut self.kmsg);
         found.extend(lost);
-        for record in records {
+        for record in without_races_of_the_kernel(&records) {
             if record.text.starts_with(MISCOUNTED)
                 || expected.iter().any(|e| record.text.contains(e))
             {
@@ -106,6 +106,36 @@ impl Guard {
         }
         found
     }
+}
+
+/// Drops KCSAN's reports about two functions of the kernel itself. A report counts if it shows a module, or does not know
+/// one of the sides, since that may be a module in Rust.
+fn without_races_of_the_kernel(mut records: &[Record]) -> Vec<&Record> {
+    let mut kept = Vec::new();
+    while let [record, rest @ ..] = records {
+        let report = race_report(records);
+        if report.is_some_and(|report| !report.iter().any(Record::shows_a_module)) {
+            records = &records[report.map_or(0, <[Record]>::len)..];
+        } else {
+            kept.push(record);
+            records = rest;
+        }
+    }
+    kept
+}
+
+/// Returns the records of the data race with which these records begin, if KCSAN has reported one.
+fn race_report(records: &[Record]) -> Option<&[Record]> {
+    let is_rule =
+        |record: &Record| !record.text.is_empty() && record.text.bytes().all(|b| b == b'=');
+    let [rule, title, rest @ ..] = records else {
+        return None;
+    };
+    if !is_rule(rule) || !title.text.starts_with("BUG: KCSAN: data-race in ") {
+        return None;
+    }
+    let nr = rest.iter().position(is_rule)? + 3;
+    Some(&records[..nr])
 }
 
 /// Reads the records that are available, one for each read. Also returns a complaint if records may be missing.
@@ -154,6 +184,12 @@ impl Record {
             level: priority & 7,
             text: rest.lines().next().unwrap_or_default().to_owned(),
         })
+    }
+
+    /// Returns whether a line of a report by KCSAN names a module, or says that one of the sides is not known.
+    fn shows_a_module(&self) -> bool {
+        let is_in_a_module = self.text.ends_with(']') && self.text.contains(" [");
+        is_in_a_module || self.text.contains("unknown origin")
     }
 
     fn is_suspicious(&self) -> bool {
@@ -231,7 +267,7 @@ fn nothing_held() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{read_records, Record};
+    use super::{read_records, without_races_of_the_kernel, Record};
     use std::io::{self, Read};
 
     /// A fake log. It holds the results of the reads, the last one first.
@@ -266,6 +302,34 @@ mod tests {
         assert_eq!(record.level, 4);
         assert_eq!(record.text, "WARNING: at x");
         assert!(record.is_suspicious());
+    }
+
+    #[test]
+    fn races_of_the_kernel_itself_do_not_count() {
+        let log = |side: &str| -> Vec<Record> {
+            let lines = [
+                "before",
+                "==================",
+                "BUG: KCSAN: data-race in osq_lock / osq_lock",
+                "",
+                "write (marked) to 0xff3a95243db29f48 of 8 bytes by task 737 on cpu 0:",
+                " osq_lock+0x244/0x270",
+                side,
+                "Tainted: [O]=OOT_MODULE",
+                "==================",
+                "behind",
+            ];
+            let records = lines.map(|line| Record::parse(&format!("3,1,2,-;{line}")).unwrap());
+            records.into()
+        };
+        let nr_kept = |records: &[Record]| without_races_of_the_kernel(records).len();
+        assert_eq!(nr_kept(&log(" osq_lock+0xd4/0x270")), 2);
+        assert_eq!(nr_kept(&log(" rust_gup_put_pages+0x1/0x2 [rust_gup]")), 10);
+        let unknown = "race at unknown origin, with read to 0xff3a95243db29f48 of 8 bytes:";
+        assert_eq!(nr_kept(&log(unknown)), 10);
+        // A report that is not complete counts.
+        assert_eq!(nr_kept(&log(" osq_lock+0xd4/0x270")[..8]), 8);
+        assert_eq!(nr_kept(&log(" osq_lock+0xd4/0x270")[2..]), 8);
     }
 
     #[test]
