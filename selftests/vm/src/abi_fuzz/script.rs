@@ -198,7 +198,7 @@ pub(super) enum FileOperation {
     Replace(usize, usize),
     /// Sends the file over a socket, and receives the file that was sent before.
     Pass(usize),
-    /// Closes a file of the thread's own, with all its handles, and opens it anew.
+    /// Closes a file of the thread's own, with all its handles, and goes on with another one.
     Renew(usize),
 }
 

@@ -173,7 +173,7 @@ impl Folios {
     }
 }
 
-fn map_file(file: &File, len: usize, prot: c_int, flags: c_int) -> Map {
+pub(super) fn map_file(file: &File, len: usize, prot: c_int, flags: c_int) -> Map {
     Map::guarded(len, page_bytes(), prot, flags, (file.as_raw_fd(), 0)).expect("mmap")
 }
 

@@ -38,6 +38,7 @@ use rustix::fs::{
 };
 
 use super::{
+    file::map_file,
     situation::{
         fill,
         touch,
@@ -94,14 +95,7 @@ fn secret() -> Scene {
     let Ok(file) = file::secret(NR_PAGES * page_bytes()) else {
         skip("no secret memory: boot with secretmem.enable=1, CONFIG_SECRETMEM");
     };
-    let map = Map::guarded(
-        NR_PAGES * page_bytes(),
-        page_bytes(),
-        RW,
-        libc::MAP_SHARED,
-        (file.as_raw_fd(), 0),
-    )
-    .expect("mmap");
+    let map = map_file(&file, NR_PAGES * page_bytes(), RW, libc::MAP_SHARED);
     let words = fill(&map);
     assert!(map.line().contains("secretmem"), "{}", map.line());
     Scene::new(map, words, |_, _| Page::refused(SECRET, libc::EFAULT))
@@ -115,14 +109,7 @@ fn secret_in_a_file() -> Scene {
         skip("no secret memory: boot with secretmem.enable=1, CONFIG_SECRETMEM");
     };
     let file = file::memfd(MemfdFlags::empty(), NR_PAGES * page_bytes()).expect("memfd_create");
-    let map = Map::guarded(
-        NR_PAGES * page_bytes(),
-        page_bytes(),
-        RW,
-        libc::MAP_SHARED,
-        (file.as_raw_fd(), 0),
-    )
-    .expect("mmap");
+    let map = map_file(&file, NR_PAGES * page_bytes(), RW, libc::MAP_SHARED);
     let begin = map.addr + SECRET_PAGES.start * page_bytes();
     let flags = libc::MAP_SHARED | libc::MAP_FIXED;
     let inner = Map::new(begin, len_bytes, RW, flags, secret.as_raw_fd()).expect("mmap");
