@@ -3,9 +3,10 @@
 # The targets that people type; scripts/ does the work. Kbuild lists the parts of
 # the module.
 #
-# ARCH=amd64 | arm64		the architecture, one of scripts/arch (amd64)
+# ARCH=amd64 | arm64 | armhf	the architecture, one of scripts/arch (amd64)
 # KVER=7.2 | 7.2.12 | RELEASE	the stock kernel (the newest one)
 # FLAVOUR=amd64 | kasan | kcsan	its flavour (the one for clouds); kasan and kcsan are built here, from its source
+# RUST=kernel | static		use the crates of the kernel, or link them into the module (what the stock kernel allows)
 # KDIR=DIR			build for this prepared kernel tree, with the host's own tools
 # MIRROR=URL			the Debian mirror (the one the host's apt uses)
 # SEED=N			seed of the random tests (a new one each time); they also run with a fixed seed
@@ -15,7 +16,7 @@
 S := scripts
 
 # Make hands command-line variables to the scripts through the environment.
-export ARCH KVER FLAVOUR KDIR MIRROR ORACLE SEED RUST_GUP_CACHE
+export ARCH KVER FLAVOUR RUST KDIR MIRROR ORACLE SEED RUST_GUP_CACHE
 
 .DEFAULT_GOAL := module
 # The scripts share the cache, the build directories and the processors.

@@ -34,6 +34,8 @@ check_path cache "$CACHE"
 # The architecture of the module and of the machines. Each has one file in scripts/arch, which sets
 #   SRCARCH        the kernel's name for it: the value of ARCH=, and the folder below arch/
 #   STOCK_FLAVOUR  the flavour of Debian's kernel that is used unless FLAVOUR names another one
+#   STOCK_RUST     how a module is linked unless RUST says so: "kernel", to the crates of the stock kernel, or "static",
+#                  with crates of its own, if the stock kernel has none or was built by another version of rustc
 #   TRIPLE         the target of the C compiler, and of bindgen
 #   RUST_TARGET    the target of user land; the kernel knows its own
 #   IMAGE          the path of the image in the build directory of a kernel
@@ -51,6 +53,11 @@ ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 . "$ARCH_FILE"
 
 FLAVOUR=${FLAVOUR:-$STOCK_FLAVOUR}
+RUST=${RUST:-$STOCK_RUST}
+case $RUST in kernel | static) ;; *) die "RUST=$RUST is neither kernel nor static" ;; esac
+# Directories for a kernel have its release as their name, and this suffix.
+SUFFIX_OF_RUST=
+[ "$RUST" = "$STOCK_RUST" ] || SUFFIX_OF_RUST=-$RUST
 # The configurations of the debug flavours.
 KERNELS=$TOP/selftests/vm/kernels/$ARCH
 # User land for the VM is linked statically, so it runs in the initramfs of any kernel. The scripts that

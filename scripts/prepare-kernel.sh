@@ -91,20 +91,27 @@ configure() {
 	cp "$DIR/headers/.config" "$DIR/build/.config"
 	kmake olddefconfig
 	kmake rustavailable
-	# The compilers must be those of the stock kernel, otherwise the metadata would not fit it.
 	if ! grep -q '^CONFIG_RUST=y' "$DIR/build/.config"; then
 		echo "CONFIG_RUST is lost: the stock configuration does not fit this root's tools"
 		return 1
 	fi
-	if [ "$(rustc_of "$DIR/build/.config")" != "$(rustc_of "$DIR/headers/.config")" ]; then
+	# The metadata must fit the stock kernel's, so the compiler must be the same.
+	if [ "$RUST" = kernel ] && [ "$(rustc_of "$DIR/build/.config")" != "$(rustc_of "$DIR/headers/.config")" ]; then
 		echo "its Rust is of rustc $(rustc_of "$DIR/headers/.config"), and the build root has" \
 			"$(rustc_of "$DIR/build/.config"): no Rust module would fit"
 		return 1
 	fi
 }
 
+# metadata: builds what the modules need of the kernel's crates. For static linking each function gets
+# a section of its own.
 metadata() {
-	kmake prepare
+	local sections=()
+	if [ "$RUST" = static ]; then
+		export KRUSTFLAGS=-Zfunction-sections=y
+		sections=('CFLAGS_helpers/helpers.o=-ffunction-sections -fdata-sections')
+	fi
+	kmake "${sections[@]}" prepare
 	kmake modules_prepare
 }
 
@@ -124,7 +131,7 @@ adopt() {
 ready() {
 	[ -s "$CHOICE" ] || return 1
 	read_choice "$CHOICE"
-	DIR=$CACHE/kernel/$RELEASE
+	DIR=$CACHE/kernel/$RELEASE$SUFFIX_OF_RUST
 	[ -e "$DIR/.complete" ]
 }
 

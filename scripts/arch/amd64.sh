@@ -5,6 +5,7 @@
 
 SRCARCH=x86
 STOCK_FLAVOUR=cloud-amd64
+STOCK_RUST=kernel
 TRIPLE=x86_64-linux-gnu
 RUST_TARGET=x86_64-unknown-linux-gnu
 IMAGE=arch/x86/boot/bzImage

@@ -5,6 +5,7 @@
 
 SRCARCH=arm64
 STOCK_FLAVOUR=cloud-arm64
+STOCK_RUST=kernel
 TRIPLE=aarch64-linux-gnu
 RUST_TARGET=aarch64-unknown-linux-gnu
 IMAGE=arch/arm64/boot/Image.gz
