@@ -40,7 +40,7 @@ check_tree() {
 
 check_config() {
 	local option
-	for option in CONFIG_RUST CONFIG_MODULES CONFIG_64BIT; do
+	for option in CONFIG_RUST CONFIG_MODULES CONFIG_HAVE_GUP_FAST; do
 		if [ "$(config $option)" = y ]; then
 			found $option y
 		else

@@ -201,5 +201,7 @@ fn now() -> Instant<Monotonic> {
 
 /// Returns whole microseconds, as `ktime_us_delta()` does.
 fn micros(time: Delta) -> u64 {
-    (time.as_nanos() / 1000) as u64
+    // `Delta` can only round up.
+    let rounded_down = Delta::from_nanos(time.as_nanos() - 999);
+    rounded_down.as_micros_ceil() as u64
 }

@@ -79,12 +79,10 @@ impl Engine {
                 // An interrupt that an earlier copy left behind does not count.
                 bar.write32(regs::IRQ_DMA, regs::IRQ_ACK);
                 self.interrupted.reset();
-                // The offsets are checked at run time, because the type of a BAR does not promise that it is aligned to
-                // 8 bytes.
-                bar.try_write64(copy.from, regs::DMA_SRC)?;
-                bar.try_write64(copy.to, regs::DMA_DST)?;
-                bar.try_write64(copy.len_bytes as u64, regs::DMA_COUNT)?;
-                bar.try_write64(cmd, regs::DMA_CMD)
+                write_wide(bar, copy.from, regs::DMA_SRC)?;
+                write_wide(bar, copy.to, regs::DMA_DST)?;
+                write_wide(bar, copy.len_bytes as u64, regs::DMA_COUNT)?;
+                write_wide(bar, cmd, regs::DMA_CMD)
             })
             .ok_or(ENODEV)??;
         let start = Instant::<Monotonic>::now();
@@ -122,7 +120,7 @@ impl Engine {
     /// the device.
     pub(crate) fn is_busy(&self) -> bool {
         self.bar
-            .try_access_with(|bar| bar.try_read64(regs::DMA_CMD))
+            .try_access_with(|bar| read_wide(bar, regs::DMA_CMD))
             .is_none_or(|cmd| cmd.map_or(true, |cmd| cmd & regs::CMD_RUN != 0))
     }
 
@@ -141,4 +139,23 @@ impl Engine {
         }
         reasons != 0
     }
+}
+
+/// Writes to one of the registers of 64 bits. A CPU of 32 bits can only write to all of such a register at once by
+/// writing its lower half: the device sets the upper half to zero.
+///
+/// The offset is checked at run time, because the type of a BAR does not promise that it is aligned to 8 bytes.
+fn write_wide(bar: &Bar<'_>, value: u64, register: usize) -> Result {
+    #[cfg(CONFIG_64BIT)]
+    return bar.try_write64(value, register);
+    #[cfg(not(CONFIG_64BIT))]
+    return bar.try_write32(u32::try_from(value)?, register);
+}
+
+/// Reads one of the registers of 64 bits. A CPU of 32 bits reads its lower half.
+fn read_wide(bar: &Bar<'_>, register: usize) -> Result<u64> {
+    #[cfg(CONFIG_64BIT)]
+    return bar.try_read64(register);
+    #[cfg(not(CONFIG_64BIT))]
+    return Ok(bar.try_read32(register)?.into());
 }

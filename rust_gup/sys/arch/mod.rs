@@ -5,6 +5,8 @@
 //! Each architecture has a folder, under the kernel's name for it (`SRCARCH`). [`machine`](super::machine) asks C for
 //! everything that C knows on every architecture. [`Arch`] has items only for the rest.
 
+#[cfg(CONFIG_ARM)]
+mod arm;
 #[cfg(CONFIG_ARM64)]
 mod arm64;
 #[cfg(CONFIG_X86_64)]
@@ -15,7 +17,10 @@ use core::sync::atomic::{
     Ordering, //
 };
 
-use super::raw;
+use super::{
+    machine,
+    raw, //
+};
 use crate::walk::{
     Access,
     Format,
@@ -23,14 +28,17 @@ use crate::walk::{
 };
 
 /// The architecture that this kernel runs on.
+#[cfg(CONFIG_ARM)]
+pub(crate) type Live = arm::Arm;
+/// The architecture that this kernel runs on.
 #[cfg(CONFIG_ARM64)]
 pub(crate) type Live = arm64::Arm64;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_X86_64)]
 pub(crate) type Live = x86::X86;
 
-/// An architecture. The defaults are right on every 64-bit architecture. An architecture that can do with less
-/// overrides them.
+/// An architecture. The defaults are right on every 64-bit architecture. An architecture that can do with less, or that
+/// needs more, overrides them.
 pub(crate) trait Arch {
     /// The format of its page tables.
     type Format: Format;
@@ -80,6 +88,25 @@ pub(crate) trait Arch {
         Self::read_barrier();
         raw
     }
+
+    /// Returns an address through which the entries of a table can be read. `addr` is the physical address of the table.
+    /// Called with interrupts off.
+    #[doc(alias("pte_offset_map", "phys_to_virt"))]
+    #[inline(always)]
+    fn map_table(addr: u64) -> *const u64 {
+        machine::direct_map().wrapping_add(addr as usize) as *const u64
+    }
+
+    /// Gives back the result of [`map_table()`](Self::map_table), in the reverse order of the calls of that function.
+    /// Called only if tables can lie in high memory (`CONFIG_HIGHPTE`).
+    ///
+    /// # Safety
+    ///
+    /// No entry of the table is read through this address afterwards.
+    #[cfg_attr(not(CONFIG_HIGHPTE), expect(dead_code))]
+    #[doc(alias = "pte_unmap")]
+    #[inline(always)]
+    unsafe fn unmap_table(_table: *const u64) {}
 
     /// Switches interrupts off on this CPU. Returns their state before, for [`irq_restore()`](Self::irq_restore).
     #[doc(alias = "local_irq_save")]

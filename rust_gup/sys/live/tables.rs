@@ -14,10 +14,7 @@ use crate::{
             Arch,
             Live, //
         },
-        machine::{
-            self,
-            LiveFormat, //
-        },
+        machine::LiveFormat, //
     },
     walk::{
         Format,
@@ -29,8 +26,18 @@ use crate::{
     },
 };
 
-/// A page table. All memory that holds tables is in the direct map, so there is nothing to unmap.
+/// A page table. If it lies in high memory, it is mapped as long as this value exists.
 pub(in crate::sys) struct Table<'irq>(Entries<'irq>);
+
+#[cfg(CONFIG_HIGHPTE)]
+impl Drop for Table<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: The walk keeps a table until it has read its entries for the last time, and drops the lower table
+        // first (`Tables::Table`).
+        unsafe { Live::unmap_table(self.0 .0) };
+    }
+}
 
 /// The entries of a page table.
 ///
@@ -104,10 +111,9 @@ impl<'irq> Tables<LiveFormat> for LiveTables<'irq> {
         context: &<LiveFormat as Format>::Context,
     ) -> Result<Table<'irq>, Stop> {
         let table = <LiveFormat as Format>::table(entry.raw(), level, context).ok_or(Stop::Bad)?;
-        let virt = machine::direct_map().wrapping_add(table.as_u64() as usize);
         // INVARIANT: The entry was read from a live table while interrupts were off (`Seen`), and pointed to a table
         // then. A table that is taken out of the tree afterwards is not freed before interrupts are on again: it is
-        // freed through RCU, or after `tlb_remove_table_sync_one()`. All memory is in the direct map.
-        Ok(Table(Entries(virt as *const u64, PhantomData)))
+        // freed through RCU, or after `tlb_remove_table_sync_one()`.
+        Ok(Table(Entries(Live::map_table(table.as_u64()), PhantomData)))
     }
 }

@@ -36,6 +36,12 @@ const MAX_SEGMENT_BYTES: usize = 1 << 30;
 ///
 /// `EINVAL` for an impossible width, `EIO` if the machine does not support the width.
 pub(crate) fn set_mask(pdev: &pci::Device<Core<'_>>, bits: u32) -> Result {
+    // A CPU of 32 bits writes only the lower halves of the device's registers for addresses.
+    let bits = if cfg!(CONFIG_64BIT) {
+        bits
+    } else {
+        bits.min(32)
+    };
     let mask = DmaMask::try_new(bits)?;
     // SAFETY: The device is being probed: nothing is mapped for it yet.
     unsafe {

@@ -6,11 +6,25 @@ use libc::c_int;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(target_arch = "arm")]
+mod arm;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{
+    execute_only,
+    format,
+    has_pkeys,
+    nr_levels,
+    AUDIT_ARCH,
+    COMPAT,
+    HAS_CONTIGUOUS_LEAVES,
+    IGNORES_TOP_BYTE,
+    LEVELS, //
+};
+#[cfg(target_arch = "arm")]
+pub(crate) use arm::{
     execute_only,
     format,
     has_pkeys,

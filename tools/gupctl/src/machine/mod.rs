@@ -4,6 +4,8 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(target_arch = "arm")]
+mod arm;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -15,6 +17,8 @@ use std::{
 
 #[cfg(target_arch = "aarch64")]
 use aarch64 as arch;
+#[cfg(target_arch = "arm")]
+use arm as arch;
 
 use serde::{
     Deserialize,
@@ -29,7 +33,7 @@ use x86_64 as arch;
 pub(crate) enum Unit {
     /// Cycles of the time stamp counter, on x86-64.
     TscCycles,
-    /// Ticks of the generic timer, on arm64.
+    /// Ticks of the generic timer, on Arm.
     TimerTicks,
     /// Instructions. An emulator derives the counter from them.
     Instructions,

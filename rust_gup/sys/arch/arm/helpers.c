@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+/* As sys/helpers.c, for 32-bit Arm only. */
+#include "../../kernel_api.h"
+
+#include <linux/highmem.h>
+#include <asm/arch_timer.h>
+
+/* Without LPAE there is no fast GUP, and an entry has 32 bits. */
+static_assert(IS_ENABLED(CONFIG_ARM_LPAE));
+/* The read of an entry is not torn. */
+static_assert(!IS_ENABLED(CONFIG_GUP_GET_PXX_LOW_HIGH));
+
+void *rust_gup_arm_map_table(unsigned long pfn)
+{
+	return kmap_local_pfn(pfn);
+}
+
+void rust_gup_arm_unmap_table(const void *table)
+{
+	kunmap_local(table);
+}
+
+/* get_cycles() has 32 bits, which wrap around within a minute or two. */
+u64 rust_gup_arm_timer_ticks(void)
+{
+	return __arch_counter_get_cntvct();
+}
+
+u64 rust_gup_arm_timer_hz(void)
+{
+	return arch_timer_get_cntfrq();
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! 32-bit Arm with LPAE.
+//!
+//! As on arm64, no CPU waits for a walk before it takes a page away. Two things are different. Page tables can lie in
+//! high memory, which has no address before it is mapped. And words have 32 bits, but entries have 64.
+
+use super::Arch;
+use crate::{
+    sys::raw,
+    uapi,
+    walk::{
+        format::arm_lpae::{
+            ArmLpae,
+            Context, //
+        },
+        Access,
+        Format,
+        Level, //
+    },
+};
+
+/// The architecture.
+pub(crate) enum Arm {}
+
+impl Arch for Arm {
+    type Format = ArmLpae;
+
+    const FORMAT: u32 = uapi::RUST_GUP_FORMAT_ARM_LPAE;
+
+    #[inline(always)]
+    fn root_level(_first: impl FnOnce() -> u64) -> Level {
+        Level::PUD
+    }
+
+    #[inline(always)]
+    fn context(access: Access) -> Context {
+        Context::new(access)
+    }
+
+    /// Reads both halves with one instruction: a CPU with LPAE does not tear the `LDRD` of an aligned doubleword (Arm
+    /// Architecture Reference Manual for ARMv7-A, section A3.5.3).
+    #[inline(always)]
+    unsafe fn load(entry: *const u64) -> u64 {
+        let (low, high): (u32, u32);
+        // SAFETY: By the contract of this function, `entry` is readable, and it is aligned as a `u64`. The instruction
+        // wants two registers in a row, of which the first is even.
+        unsafe {
+            core::arch::asm!(
+                "ldrd r2, r3, [{}]",
+                in(reg) entry,
+                out("r2") low,
+                out("r3") high,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        Self::read_barrier();
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    #[doc(alias = "kmap_local_pfn")]
+    #[inline(always)]
+    fn map_table(addr: u64) -> *const u64 {
+        let pfn = addr >> ArmLpae::LEVELS[0].shift;
+        // SAFETY: The function only makes an address for a frame.
+        unsafe { raw::rust_gup_arm_map_table(pfn as usize) }.cast()
+    }
+
+    #[doc(alias = "kunmap_local")]
+    #[inline(always)]
+    unsafe fn unmap_table(table: *const u64) {
+        // SAFETY: By the contract of this function. An address of the direct map is allowed, and ignored.
+        unsafe { raw::rust_gup_arm_unmap_table(table.cast()) };
+    }
+
+    #[inline(always)]
+    fn prefetch(addr: usize) {
+        // SAFETY: The instruction changes nothing but the caches, and does not fault.
+        unsafe {
+            core::arch::asm!("pld [{}]", in(reg) addr, options(nostack, preserves_flags, readonly))
+        };
+    }
+
+    fn cycles() -> u64 {
+        // SAFETY: Always safe to call.
+        unsafe { raw::rust_gup_arm_timer_ticks() }
+    }
+
+    #[doc(alias = "arch_timer_get_cntfrq")]
+    fn cycles_khz() -> u64 {
+        // SAFETY: Always safe to call.
+        let timer_hz = unsafe { raw::rust_gup_arm_timer_hz() };
+        // The rate has 32 bits (CNTFRQ). The compiler would call a function that the kernel does not have for a
+        // division of 64 bits.
+        u64::from(timer_hz as u32 / 1000)
+    }
+}

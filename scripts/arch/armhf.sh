@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034
+#
+# 32-bit Arm with LPAE. scripts/lib.sh explains the variables.
+
+SRCARCH=arm
+STOCK_FLAVOUR=armmp-lpae
+# The stock kernel was built by another version of rustc than the build root has.
+STOCK_RUST=static
+TRIPLE=arm-linux-gnueabihf
+RUST_TARGET=armv7-unknown-linux-gnueabihf
+IMAGE=arch/arm/boot/zImage
+PACKAGES='busybox-static:armhf gcc-arm-linux-gnueabihf libc6-dev-armhf-cross libstd-rust-dev:armhf qemu-system-arm'
+QEMU_SYSTEM=qemu-system-arm
+MACHINE=virt
+CONSOLE=ttyAMA0
+# The stock kernel has no driver for such a device. The log shows a panic, and panic=-1 switches
+# the machine off.
+PANIC_DEVICE=
+PANIC_MODULE=
+CLOCK=
+CPU_FLAGS=
+NO_RANDOM=

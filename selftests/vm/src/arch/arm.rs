@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! 32-bit Arm with LPAE.
+
+use std::ops::RangeInclusive;
+
+use rust_gup_uapi::raw;
+
+use super::Compat;
+
+/// `AUDIT_ARCH_ARM`
+pub(crate) const AUDIT_ARCH: u32 = 0x4000_0028;
+
+pub(crate) const COMPAT: Option<Compat> = None;
+
+/// How many levels the page tables may have.
+pub(crate) const LEVELS: RangeInclusive<u32> = 3..=3;
+
+/// Whether the CPU ignores the top byte of an address of user space.
+pub(crate) const IGNORES_TOP_BYTE: bool = false;
+
+/// Whether several entries can map one huge page: Linux does not use the contiguous bit here.
+pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = false;
+
+/// Returns the number of the page-table format.
+pub(crate) fn format() -> u32 {
+    raw::RUST_GUP_FORMAT_ARM_LPAE
+}
+
+/// Returns how many levels the page tables have.
+pub(crate) fn nr_levels() -> u32 {
+    3
+}
+
+/// Returns whether the kernel uses protection keys.
+pub(crate) fn has_pkeys() -> bool {
+    false
+}
+
+/// Returns the stop reason of reading memory that may only be executed, if it cannot be read.
+pub(crate) fn execute_only(_can_read: impl FnOnce() -> bool) -> Option<u32> {
+    None
+}
