@@ -137,7 +137,7 @@ pub(super) fn script(
     let nr_groups = NR_OPERATIONS / nr_threads / NR_TOGETHER;
     let threads = vec(vec(operations, 0..=2 * nr_groups), nr_threads);
     let end = (0..8_u8, any::<Index>());
-    let signal_us = (any::<bool>(), 500..3000_u32);
+    let signal_us = (any::<bool>(), 500..3000_u16);
     (threads, end, signal_us, weighted(1.0 / 16.0), 0..4_usize)
         .prop_map(
             move |(threads, (end, at), signal_us, with_secret, limit_choice)| {

@@ -20,7 +20,7 @@ pub(super) struct Script {
     pub(super) threads: Vec<Vec<Operation>>,
     pub(super) end: End,
     /// Time between signals that interrupt, in microseconds; 0 for no signals.
-    pub(super) signal_us: u32,
+    pub(super) signal_us: u16,
     pub(super) with_secret: bool,
     /// Selects one of several limits, for a persona that has a limit.
     pub(super) limit_choice: usize,

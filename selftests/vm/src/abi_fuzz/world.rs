@@ -255,7 +255,7 @@ fn become_another_program() -> ! {
 extern "C" fn do_nothing(_: c_int) {}
 
 /// Makes signals interrupt the process at a regular interval.
-fn interrupt_every(period_us: u32) {
+fn interrupt_every(period_us: u16) {
     let period = libc::timeval {
         tv_sec: 0,
         tv_usec: period_us.into(),

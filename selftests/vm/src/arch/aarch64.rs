@@ -27,6 +27,16 @@ pub(crate) const COMPAT: Option<Compat> = None;
 /// `HWCAP2_POE`
 const HAS_OVERLAYS: libc::c_ulong = 1 << 63;
 
+/// Addresses that are not user space.
+pub(crate) const KERNEL_ADDRESSES: &[usize] = &[
+    0x8000_0000_0000_0000,
+    0xfff0_0000_0000_0000,
+    0xffff_8000_8000_0000,
+];
+
+/// Other architectures show a page to all processes beyond user space. Here it is any address.
+pub(crate) const GATE_ADDR: usize = 0xffff_ffff_ff60_0000;
+
 /// How many levels the page tables may have.
 pub(crate) const LEVELS: RangeInclusive<u32> = 3..=5;
 

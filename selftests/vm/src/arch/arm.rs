@@ -13,6 +13,12 @@ pub(crate) const AUDIT_ARCH: u32 = 0x4000_0028;
 
 pub(crate) const COMPAT: Option<Compat> = None;
 
+/// Addresses that are not user space.
+pub(crate) const KERNEL_ADDRESSES: &[usize] = &[0xbf00_0000, 0xc000_8000, 0xffc0_0000];
+
+/// The page that the kernel shows to all processes beyond user space: the vectors.
+pub(crate) const GATE_ADDR: usize = 0xffff_0000;
+
 /// How many levels the page tables may have.
 pub(crate) const LEVELS: RangeInclusive<u32> = 3..=3;
 

@@ -19,8 +19,10 @@ pub(crate) use aarch64::{
     nr_levels,
     AUDIT_ARCH,
     COMPAT,
+    GATE_ADDR,
     HAS_CONTIGUOUS_LEAVES,
     IGNORES_TOP_BYTE,
+    KERNEL_ADDRESSES,
     LEVELS, //
 };
 #[cfg(target_arch = "arm")]
@@ -31,8 +33,10 @@ pub(crate) use arm::{
     nr_levels,
     AUDIT_ARCH,
     COMPAT,
+    GATE_ADDR,
     HAS_CONTIGUOUS_LEAVES,
     IGNORES_TOP_BYTE,
+    KERNEL_ADDRESSES,
     LEVELS, //
 };
 #[cfg(target_arch = "x86_64")]
@@ -43,8 +47,10 @@ pub(crate) use x86_64::{
     nr_levels,
     AUDIT_ARCH,
     COMPAT,
+    GATE_ADDR,
     HAS_CONTIGUOUS_LEAVES,
     IGNORES_TOP_BYTE,
+    KERNEL_ADDRESSES,
     LEVELS, //
 };
 

@@ -45,6 +45,17 @@ pub(crate) const COMPAT: Option<Compat> = Some(Compat {
     },
 });
 
+/// Addresses that are not user space, and the end of user space.
+pub(crate) const KERNEL_ADDRESSES: &[usize] = &[
+    0x7fff_ffff_f000,
+    0x8000_0000_0000_0000,
+    0xffff_8880_0000_0000,
+    0xffff_ffff_8100_0000,
+];
+
+/// The page that the kernel shows to all processes beyond user space: vsyscall.
+pub(crate) const GATE_ADDR: usize = 0xffff_ffff_ff60_0000;
+
 /// How many levels the page tables may have.
 pub(crate) const LEVELS: RangeInclusive<u32> = 4..=5;
 

@@ -74,7 +74,7 @@ impl Owner {
             let nr_bytes = check(unsafe {
                 match access {
                     Access::Write => {
-                        libc::preadv(self.words.as_raw_fd(), batch.as_ptr(), nr, offset)
+                        libc::preadv64(self.words.as_raw_fd(), batch.as_ptr(), nr, offset)
                     }
                     Access::Read => libc::pwritev(self.scratch.as_raw_fd(), batch.as_ptr(), nr, 0),
                 }
@@ -103,7 +103,8 @@ impl Owner {
     pub(super) fn write(&self, addr: usize, salt: usize) -> Option<[u8; WORD]> {
         let offset = (salt % BATCH * WORD) as u64;
         // SAFETY: The call writes only to memory of the arena, to which there are no references.
-        let nr = unsafe { libc::pread(self.words.as_raw_fd(), pointer(addr), WORD, offset as i64) };
+        let nr =
+            unsafe { libc::pread64(self.words.as_raw_fd(), pointer(addr), WORD, offset as i64) };
         if nr != WORD as isize {
             return None;
         }

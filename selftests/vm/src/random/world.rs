@@ -325,7 +325,7 @@ fn map(piece: Piece, rights: Rights, flags: i32, fd: RawFd, offset: i64) -> io::
     let (start, len) = parts(piece);
     let flags = flags | libc::MAP_FIXED;
     // SAFETY: The call replaces only memory of the arena, to which there are no references.
-    let at = unsafe { libc::mmap(start, len, rights.bits(), flags, fd, offset) };
+    let at = unsafe { libc::mmap64(start, len, rights.bits(), flags, fd, offset) };
     if at == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

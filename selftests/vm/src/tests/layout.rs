@@ -18,21 +18,24 @@ use rust_gup_uapi::{
     Device, //
 };
 
-use crate::harness::{
-    fixture::{
-        bytes_of,
-        call,
-        call_at,
-        open,
-        pin,
-        stats,
-        writable, //
-    },
-    memory::{
-        Map,
-        RW, //
-    },
-    runner::tests, //
+use crate::{
+    arch::KERNEL_ADDRESSES,
+    harness::{
+        fixture::{
+            bytes_of,
+            call,
+            call_at,
+            open,
+            pin,
+            stats,
+            writable, //
+        },
+        memory::{
+            Map,
+            RW, //
+        },
+        runner::tests, //
+    }, //
 };
 
 tests![
@@ -353,22 +356,17 @@ fn beyond_the_end_of_a_page() {
     }
 }
 
-/// Addresses at which there can be no structure.
-const BAD_ADDRESSES: [usize; 7] = [
-    0,
-    8,
-    0x7fff_ffff_f000,
-    0x8000_0000_0000_0000,
-    0xffff_8880_0000_0000,
-    0xffff_ffff_8100_0000,
-    usize::MAX - 7,
-];
+/// Returns addresses at which there can be no structure.
+fn no_structure() -> impl Iterator<Item = usize> {
+    let always = [0, 8, usize::MAX - 7];
+    always.into_iter().chain(KERNEL_ADDRESSES.iter().copied())
+}
 
 fn bad_addresses() {
     for c in &CALLS {
         let scene = Scene::new();
         let before = nr_handles();
-        for addr in BAD_ADDRESSES {
+        for addr in no_structure() {
             assert_eq!(
                 scene.call(c.number, addr),
                 libc::EFAULT,
@@ -406,7 +404,7 @@ fn bad_buffers() {
     let hole = Map::anon(2);
     hole.unmap(page_bytes(), page_bytes());
     let straddling = [hole.addr + page_bytes() - 8];
-    for addr in BAD_ADDRESSES.into_iter().chain(straddling) {
+    for addr in no_structure().chain(straddling) {
         let buf = addr as u64;
         for number in [raw::RUST_GUP_IOC_READ, raw::RUST_GUP_IOC_WRITE] {
             let mut copy = raw::rust_gup_copy {

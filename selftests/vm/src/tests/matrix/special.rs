@@ -48,23 +48,26 @@ use super::{
     Scene,
     Situation, //
 };
-use crate::harness::{
-    fixture::{
-        check,
-        kernel_is_at_least,
-        open,
-        refused,
-        ACCESSES,
-        HOWS, //
-    },
-    memory::{
-        Map,
-        RW, //
-    },
-    proof::kpf,
-    runner::{
-        skip,
-        Test, //
+use crate::{
+    arch::GATE_ADDR,
+    harness::{
+        fixture::{
+            check,
+            kernel_is_at_least,
+            open,
+            refused,
+            ACCESSES,
+            HOWS, //
+        },
+        memory::{
+            Map,
+            RW, //
+        },
+        proof::kpf,
+        runner::{
+            skip,
+            Test, //
+        }, //
     }, //
 };
 
@@ -82,7 +85,7 @@ const NR_PAGES: usize = 16;
 
 /// Returns a test of addresses that are not user space for either engine.
 pub(super) fn tests() -> Vec<Test> {
-    vec![Test::new("matrix", "vsyscall", vsyscall)]
+    vec![Test::new("matrix", "gate_page", gate_page)]
 }
 
 /// Returns the file of a descriptor that a system call has returned.
@@ -246,12 +249,11 @@ fn dev_mem() -> Scene {
     Scene::new(map, words, |_, _| Page::refused(SPECIAL, libc::EFAULT))
 }
 
-fn vsyscall() {
-    const ADDR: usize = 0xffff_ffff_ff60_0000;
+fn gate_page() {
     let device = open();
     for how in HOWS {
         for access in ACCESSES {
-            let request = Request::new(ADDR, 1).how(how).access(access);
+            let request = Request::new(GATE_ADDR, 1).how(how).access(access);
             for engine in [Engine::Kernel, Engine::Rust] {
                 let what = format!("{how:?}, {access:?}, {engine:?}");
                 refused(device.pin(&request, engine), libc::EFAULT, &what);
