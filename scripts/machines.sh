@@ -37,9 +37,10 @@ table() {
 
 # machines: prints the machines for the kernel that FLAVOUR chooses, one a line: its name, and its
 # arguments as the table quotes them. Debug kernels do not get the machines that boot another
-# kernel.
+# kernel. With MACHINES=short it prints those of the table ARCH.short instead.
 machines() {
-	case $FLAVOUR in
+	case ${MACHINES:-$FLAVOUR} in
+	short) table .short ;;
 	kasan) { table '' | grep -v ' --flavour '; table .kasan; } ;;
 	kcsan) table .kcsan ;;
 	*) table '' ;;
