@@ -20,6 +20,12 @@ void rust_gup_arm_unmap_table(const void *table)
 	kunmap_local(table);
 }
 
+/* Whether the offset of a struct page from that of frame 0 has 32 bits at most (MemoryMap::pfn()). */
+bool rust_gup_arm_memory_map_fits(void)
+{
+	return PHYS_PFN_OFFSET + max_mapnr <= ULONG_MAX / sizeof(struct page);
+}
+
 /* get_cycles() has 32 bits, which wrap around within a minute or two. */
 u64 rust_gup_arm_timer_ticks(void)
 {

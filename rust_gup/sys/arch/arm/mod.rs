@@ -5,6 +5,11 @@
 //! As on arm64, no CPU waits for a walk before it takes a page away. Two things are different. Page tables can lie in
 //! high memory, which has no address before it is mapped. And words have 32 bits, but entries have 64.
 
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::Relaxed, //
+};
+
 use super::Arch;
 use crate::{
     sys::raw,
@@ -23,10 +28,26 @@ use crate::{
 /// The architecture.
 pub(crate) enum Arm {}
 
+/// Whether the memory map can be computed with. Does not change after boot.
+static MEMORY_MAP_FITS: AtomicBool = AtomicBool::new(false);
+
 impl Arch for Arm {
     type Format = ArmLpae;
 
     const FORMAT: u32 = uapi::RUST_GUP_FORMAT_ARM_LPAE;
+
+    fn init() {
+        // SAFETY: Always safe to call.
+        let fits = unsafe { raw::rust_gup_arm_memory_map_fits() };
+        MEMORY_MAP_FITS.store(fits, Relaxed);
+    }
+
+    /// Returns false if memory begins so high that a frame number cannot be computed from the address of a `struct
+    /// page`: at 400 GiB and above.
+    #[inline(always)]
+    fn is_walkable() -> bool {
+        MEMORY_MAP_FITS.load(Relaxed)
+    }
 
     #[inline(always)]
     fn root_level(_first: impl FnOnce() -> u64) -> Level {
