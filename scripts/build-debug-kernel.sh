@@ -15,6 +15,7 @@
 
 is_debug_flavour || die "no debug kernel of flavour $FLAVOUR for $ARCH" \
 	"there are: $(cd "$TOP/selftests/vm/kernels" && echo */k*.config | sed 's/\.config\>//g')"
+[ "$RUST" = kernel ] || die "a debug kernel has Rust: RUST=kernel"
 FRAGMENTS=("$KERNELS/base.config" "$KERNELS/$FLAVOUR.config")
 # The key and the version of the source identify a kernel. The key is in the stamp file.
 KEY=$(cat "${FRAGMENTS[@]}" | sha256sum | cut -c1-12)

@@ -86,7 +86,16 @@ rustc_of() {
 	sed -n 's/^CONFIG_RUSTC_VERSION=//p' "$1"
 }
 
+# drift: prints the options that differ from the stock configuration. Versions and abilities of the
+# tools may differ, because no structure depends on them, and so may arm64's vdso for programs of 32
+# bits, for which there is no compiler here.
+drift() {
+	comm -3 <(grep ^CONFIG_ "$DIR/headers/.config" | sort) <(grep ^CONFIG_ "$DIR/build/.config" | sort) |
+		tr -d '\t' | grep -vE '^CONFIG_((AS|BINDGEN|CC|CLANG|GCC|LD|PAHOLE|RUSTC?)_|ARM64_LSUI=|(THUMB2_)?COMPAT_VDSO=)'
+}
+
 configure() {
+	local drift
 	mkdir -p "$DIR/build"
 	cp "$DIR/headers/.config" "$DIR/build/.config"
 	kmake olddefconfig
@@ -99,6 +108,12 @@ configure() {
 	if [ "$RUST" = kernel ] && [ "$(rustc_of "$DIR/build/.config")" != "$(rustc_of "$DIR/headers/.config")" ]; then
 		echo "its Rust is of rustc $(rustc_of "$DIR/headers/.config"), and the build root has" \
 			"$(rustc_of "$DIR/build/.config"): no Rust module would fit"
+		return 1
+	fi
+	drift=$(drift || true)
+	if [ -n "$drift" ]; then
+		echo "the configuration is no longer that of the stock kernel, so structures may differ:"
+		echo "$drift"
 		return 1
 	fi
 }

@@ -6,6 +6,9 @@
  */
 #include "kernel_api.h"
 
+#include <linux/delay.h>
+#include <linux/random.h>
+
 #ifdef NODE_NOT_IN_PAGE_FLAGS
 #error "Released pins are counted by the node number in the page flags."
 #endif
@@ -210,6 +213,14 @@ void rust_gup_warn(const char *text)
 	WARN(1, "%s\n", text);
 }
 
+#ifdef RACE_DELAY
+void rust_gup_wait_for_a_race(void)
+{
+	if (get_random_u32_below(32) == 0)
+		udelay(get_random_u32_below(2000));
+}
+#endif
+
 void rust_gup_count_pinned(int nid, long nr_pages)
 {
 	/* Interrupts are off. */
@@ -234,6 +245,7 @@ void rust_gup_this_cpu_add(unsigned int index, u64 n)
 	this_cpu_add(rust_gup_counters[index], n);
 }
 
+/* A CPU of 32 bits may read the halves of a counter at different times. The sum over all CPUs is a snapshot anyway. */
 u64 rust_gup_counter_of_cpu(unsigned int cpu, unsigned int index)
 {
 	return READ_ONCE(per_cpu(rust_gup_counters, cpu)[index]);

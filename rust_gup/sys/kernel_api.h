@@ -168,6 +168,10 @@ void rust_gup_put_page_range(struct page *page, unsigned long nr_pages);
 bool rust_gup_folio_maybe_dma_pinned(struct folio *folio);
 void rust_gup_warn(const char *text);
 
+#ifdef RACE_DELAY
+void rust_gup_wait_for_a_race(void);
+#endif
+
 /* Statistics. */
 #define RUST_GUP_NR_COUNTERS 64
 static const unsigned long CONST_NR_COUNTERS = RUST_GUP_NR_COUNTERS;

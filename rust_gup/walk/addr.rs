@@ -67,6 +67,9 @@ pub struct UserRange {
     offset: u64,
 }
 
+/// The highest address that there can be.
+const MAX_ADDR: u64 = usize::MAX as u64;
+
 impl UserRange {
     /// Makes the range of the pages of `1 << page_shift` bytes that hold the bytes `[addr, addr + len_bytes)`.
     ///
@@ -80,6 +83,10 @@ impl UserRange {
             None => return Err(RangeError::Empty),
             Some(len) => addr.checked_add(len).ok_or(RangeError::Overflow)?,
         };
+        // C computes in an `unsigned long` (`mm/gup.c:3203`).
+        if addr <= MAX_ADDR && last > MAX_ADDR {
+            return Err(RangeError::Overflow);
+        }
         if last >= limit {
             return Err(RangeError::BeyondUserSpace);
         }

@@ -21,12 +21,14 @@ void __wrap__dev_printk(const char *level, const struct device *dev, const char 
 /* rust/kernel/print.rs */
 char *rust_fmt_argument(char *buf, char *end, const void *ptr);
 
-/* Formats a value of Rust. A text that is too long is cut off. */
+/* Formats a value of Rust. A text that is too long is cut off, and still ends its line. */
 static void format_rust(char text[TEXT_SIZE], const void *arguments)
 {
-	char *last = text + TEXT_SIZE - 1;
+	char *last = text + TEXT_SIZE - 1, *end = rust_fmt_argument(text, last, arguments);
 
-	*min(rust_fmt_argument(text, last, arguments), last) = '\0';
+	if (end > last)
+		last[-1] = '\n';
+	*min(end, last) = '\0';
 }
 
 static __printf(1, 2) int print(const char *format, ...)
@@ -60,7 +62,7 @@ int __wrap__printk(const char *format, ...)
 	return len;
 }
 
-/* Stands for _dev_printk(). The format of Rust is "%pA". */
+/* Stands for _dev_printk(). The format of Rust is "%pA", and the device is not NULL then. */
 void __wrap__dev_printk(const char *level, const struct device *dev, const char *format, ...)
 {
 	char text[TEXT_SIZE];
@@ -73,7 +75,10 @@ void __wrap__dev_printk(const char *level, const struct device *dev, const char 
 		dev_printk_emit(level[1] - '0', dev, "%s %s: %s", dev_driver_string(dev), dev_name(dev), text);
 	} else {
 		vaf.va = &args;
-		dev_printk_emit(level[1] - '0', dev, "%s %s: %pV", dev_driver_string(dev), dev_name(dev), &vaf);
+		if (dev)
+			dev_printk_emit(level[1] - '0', dev, "%s %s: %pV", dev_driver_string(dev), dev_name(dev), &vaf);
+		else
+			print("%s(NULL device *): %pV", level, &vaf);
 	}
 	va_end(args);
 }

@@ -50,6 +50,11 @@ pub(crate) trait Arch {
     /// that of the folio's first page.
     const HUGETLB_IN_BASE_TABLES: bool = false;
 
+    /// Returns whether the module can work on this machine at all. Called once, before it does anything else.
+    fn is_supported() -> bool {
+        true
+    }
+
     /// Prepares the other functions. Called once, when the module is loaded, before any of them.
     fn init() {}
 

@@ -4,7 +4,13 @@
 
 use kernel::prelude::*;
 
-use crate::sys::raw;
+use crate::sys::{
+    arch::{
+        Arch,
+        Live, //
+    },
+    raw, //
+};
 
 /// The offsets of the fields that the walk reads, as clang saw them through bindgen, in the order of `rust_gup_layout`.
 const LAYOUT: [usize; raw::NR_LAYOUT] = [
@@ -24,12 +30,17 @@ const LAYOUT: [usize; raw::NR_LAYOUT] = [
     raw::MM_WRITE_PROTECT_SEQ,
 ];
 
-/// Compares these offsets with those that the kernel's compiler saw.
+/// Compares these offsets with those that the kernel's compiler saw, and asks whether the module can work here.
 ///
 /// # Errors
 ///
-/// `ENOEXEC` if they differ: the walk would read fields at wrong offsets.
+/// `ENOEXEC` if they differ: the walk would read fields at wrong offsets. Also `ENOEXEC` on a machine for which
+/// [`Arch::is_supported()`] says no.
 pub(crate) fn check() -> Result {
+    if !Live::is_supported() {
+        pr_err!("this machine has its memory where this module cannot compute with it\n");
+        return Err(ENOEXEC);
+    }
     // SAFETY: A constant of `helpers.c`, and a function that is always safe to call.
     let agree = unsafe {
         raw::rust_gup_layout == LAYOUT

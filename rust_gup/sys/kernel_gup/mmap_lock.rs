@@ -64,7 +64,9 @@ impl<K: RefKind> HeldPages<K> {
         flags: FollFlags,
     ) -> Result<usize> {
         let nr_pages = nr_pages.min(array.capacity());
-        let (addr, flags, pages) = (addr as usize, flags.bits(), array.pages.as_mut_ptr());
+        // On 32 bits there is no such address.
+        let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
+        let (flags, pages) = (flags.bits(), array.pages.as_mut_ptr());
         // SAFETY: `pages` has room for `nr_pages`, `mmap_lock` is held, and the flags are for this kind of reference.
         let ret = unsafe {
             if K::PINS {

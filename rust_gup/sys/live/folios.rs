@@ -129,6 +129,13 @@ impl<'irq> LiveFolios<'irq> {
     }
 }
 
+/// Waits for up to two milliseconds, in one of 32 calls.
+#[cfg(RACE_DELAY)]
+fn wait_for_a_race() {
+    // SAFETY: Always safe to call.
+    unsafe { raw::rust_gup_wait_for_a_race() };
+}
+
 impl<'irq> Folios for LiveFolios<'irq> {
     type Slot = Slot<'irq>;
     type Page = PagePtr;
@@ -195,6 +202,8 @@ impl<'irq> Folios for LiveFolios<'irq> {
 
     #[inline(always)]
     fn try_add_refs(self, folio: FolioPtr, n: u32) -> bool {
+        #[cfg(RACE_DELAY)]
+        wait_for_a_race();
         let refcount = folio.refcount();
         let now = refcount.load(Ordering::Relaxed);
         let added = may_be_referenced(now)
@@ -209,6 +218,8 @@ impl<'irq> Folios for LiveFolios<'irq> {
                 || try_add_contended(refcount, n));
         if added {
             Live::after_atomic();
+            #[cfg(RACE_DELAY)]
+            wait_for_a_race();
         }
         added
     }

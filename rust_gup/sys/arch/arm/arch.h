@@ -8,7 +8,5 @@ void *rust_gup_arm_map_table(unsigned long pfn);
 void rust_gup_arm_unmap_table(const void *table);
 
 bool rust_gup_arm_memory_map_fits(void);
-u64 rust_gup_arm_timer_ticks(void);
-u64 rust_gup_arm_timer_hz(void);
 
 #endif /* RUST_GUP_ARCH_H */

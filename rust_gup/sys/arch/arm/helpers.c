@@ -3,16 +3,16 @@
 #include "../../kernel_api.h"
 
 #include <linux/highmem.h>
-#include <asm/arch_timer.h>
 
 /* Without LPAE there is no fast GUP, and an entry has 32 bits. */
 static_assert(IS_ENABLED(CONFIG_ARM_LPAE));
 /* The read of an entry is not torn. */
 static_assert(!IS_ENABLED(CONFIG_GUP_GET_PXX_LOW_HIGH));
 
+/* A page in low memory gets no mapping, so without CONFIG_HIGHPTE there is nothing to unmap. */
 void *rust_gup_arm_map_table(unsigned long pfn)
 {
-	return kmap_local_pfn(pfn);
+	return kmap_local_page(pfn_to_page(pfn));
 }
 
 void rust_gup_arm_unmap_table(const void *table)
@@ -24,15 +24,4 @@ void rust_gup_arm_unmap_table(const void *table)
 bool rust_gup_arm_memory_map_fits(void)
 {
 	return PHYS_PFN_OFFSET + max_mapnr <= ULONG_MAX / sizeof(struct page);
-}
-
-/* get_cycles() has 32 bits, which wrap around within a minute or two. */
-u64 rust_gup_arm_timer_ticks(void)
-{
-	return __arch_counter_get_cntvct();
-}
-
-u64 rust_gup_arm_timer_hz(void)
-{
-	return arch_timer_get_cntfrq();
 }

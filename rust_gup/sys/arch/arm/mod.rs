@@ -5,11 +5,6 @@
 //! As on arm64, no CPU waits for a walk before it takes a page away. Two things are different. Page tables can lie in
 //! high memory, which has no address before it is mapped. And words have 32 bits, but entries have 64.
 
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering::Relaxed, //
-};
-
 use super::Arch;
 use crate::{
     sys::raw,
@@ -28,25 +23,16 @@ use crate::{
 /// The architecture.
 pub(crate) enum Arm {}
 
-/// Whether the memory map can be computed with. Does not change after boot.
-static MEMORY_MAP_FITS: AtomicBool = AtomicBool::new(false);
-
 impl Arch for Arm {
     type Format = ArmLpae;
 
     const FORMAT: u32 = uapi::RUST_GUP_FORMAT_ARM_LPAE;
 
-    fn init() {
-        // SAFETY: Always safe to call.
-        let fits = unsafe { raw::rust_gup_arm_memory_map_fits() };
-        MEMORY_MAP_FITS.store(fits, Relaxed);
-    }
-
     /// Returns false if memory begins so high that a frame number cannot be computed from the address of a `struct
     /// page`: at 400 GiB and above.
-    #[inline(always)]
-    fn is_walkable() -> bool {
-        MEMORY_MAP_FITS.load(Relaxed)
+    fn is_supported() -> bool {
+        // SAFETY: Always safe to call.
+        unsafe { raw::rust_gup_arm_memory_map_fits() }
     }
 
     #[inline(always)]
@@ -79,11 +65,11 @@ impl Arch for Arm {
         u64::from(high) << 32 | u64::from(low)
     }
 
-    #[doc(alias = "kmap_local_pfn")]
+    #[doc(alias = "kmap_local_page")]
     #[inline(always)]
     fn map_table(addr: u64) -> *const u64 {
         let pfn = addr >> ArmLpae::LEVELS[0].shift;
-        // SAFETY: The function only makes an address for a frame.
+        // SAFETY: The frame holds a page table, so it has a `struct page`.
         unsafe { raw::rust_gup_arm_map_table(pfn as usize) }.cast()
     }
 
@@ -102,17 +88,15 @@ impl Arch for Arm {
         };
     }
 
+    /// Reads a clock of the kernel, in nanoseconds. `get_cycles()` has 32 bits, and not every CPU with LPAE has the
+    /// generic timer, which has more.
+    #[doc(alias = "ktime_get_mono_fast_ns")]
     fn cycles() -> u64 {
-        // SAFETY: Always safe to call.
-        unsafe { raw::rust_gup_arm_timer_ticks() }
+        // SAFETY: Safe to call in any context.
+        unsafe { kernel::bindings::ktime_get_mono_fast_ns() }
     }
 
-    #[doc(alias = "arch_timer_get_cntfrq")]
     fn cycles_khz() -> u64 {
-        // SAFETY: Always safe to call.
-        let timer_hz = unsafe { raw::rust_gup_arm_timer_hz() };
-        // The rate has 32 bits (CNTFRQ). The compiler would call a function that the kernel does not have for a
-        // division of 64 bits.
-        u64::from(timer_hz as u32 / 1000)
+        1_000_000
     }
 }

@@ -26,7 +26,8 @@ use crate::arch;
 
 /// Number of bytes that are watched on each side of a structure or buffer.
 pub(super) const MARGIN: usize = 64;
-/// The lowest kernel address, with any number of page table levels.
+/// The lowest kernel address on a machine of 64 bits, with any number of page table levels. Addresses of 32 bits cannot
+/// be told from numbers.
 const KERNEL: u64 = 0xff00_0000_0000_0000;
 /// A number larger than any count on any machine, and smaller than any kernel address.
 const MANY: u64 = 1 << 52;

@@ -30,7 +30,8 @@ use crate::{
             pin,
             refused,
             user_limit,
-            within, //
+            within,
+            writable, //
         },
         memory::{
             available_kib,
@@ -54,6 +55,7 @@ tests![
     absurdly_long,
     absurdly_long_by_the_kernel,
     no_cut_to_32_bits,
+    no_cut_addresses,
     too_long_to_compare,
 ];
 
@@ -417,6 +419,45 @@ fn no_cut_to_32_bits() {
             );
         }
     }
+}
+
+/// An address with more bits than the machine has is not the address that is left of it.
+fn no_cut_addresses() {
+    if usize::BITS != 32 {
+        skip("addresses have 64 bits");
+    }
+    let page = page_bytes() as u64;
+    let map = Map::anon(4);
+    for high in [1 << 32, 1 << 63, u64::from(u32::MAX) << 32] {
+        let addr = high | map.addr as u64;
+        for len_bytes in [1, page, 2 * page] {
+            all_answer(addr, len_bytes, &[libc::EFAULT]);
+            assert_eq!(compare(&open(), addr, len_bytes).0, libc::EFAULT);
+        }
+        let device = open();
+        let handle = pin(&device, &writable(map.addr, map.len_bytes)).into_handle();
+        let mut copy = raw::rust_gup_copy {
+            handle,
+            len_bytes: 8,
+            buf: addr,
+            ..Default::default()
+        };
+        for number in [raw::RUST_GUP_IOC_READ, raw::RUST_GUP_IOC_WRITE] {
+            assert_eq!(call(&device, number, &mut copy), libc::EFAULT);
+        }
+        let mut runs = raw::rust_gup_runs {
+            handle,
+            capacity: 1,
+            buf: addr,
+            ..Default::default()
+        };
+        assert_eq!(
+            call(&device, raw::RUST_GUP_IOC_RUNS, &mut runs),
+            libc::EFAULT
+        );
+    }
+    // The range ends beyond the last address of 32 bits, as C computes it.
+    all_answer(u64::from(u32::MAX) - page + 1, 2 * page, &[libc::EOVERFLOW]);
 }
 
 fn too_long_to_compare() {
