@@ -17,7 +17,10 @@ use rustix::mm::{
     ProtFlags, //
 };
 
-use super::Compat;
+use super::{
+    Compat,
+    MemoryTags, //
+};
 
 /// `AUDIT_ARCH_AARCH64`
 pub(crate) const AUDIT_ARCH: u32 = 0xc000_00b7;
@@ -26,6 +29,47 @@ pub(crate) const COMPAT: Option<Compat> = None;
 
 /// `HWCAP2_POE`
 const HAS_OVERLAYS: libc::c_ulong = 1 << 63;
+
+/// `HWCAP2_MTE`
+const HAS_MEMORY_TAGS: libc::c_ulong = 1 << 18;
+
+/// `PR_TAGGED_ADDR_ENABLE`, and `PR_MTE_TCF_SYNC` to make a wrong tag an error.
+const TAGGED_ADDRESSES: libc::c_ulong = 1;
+const CHECK_TAGS: libc::c_ulong = 2;
+
+pub(crate) const MEMORY_TAGS: Option<MemoryTags> = Some(MemoryTags {
+    // SAFETY: Takes no pointers.
+    is_there: || unsafe { libc::getauxval(libc::AT_HWCAP2) & HAS_MEMORY_TAGS != 0 },
+    // PROT_MTE
+    prot: 0x20,
+    check: |on| {
+        let control = if on {
+            TAGGED_ADDRESSES | CHECK_TAGS
+        } else {
+            TAGGED_ADDRESSES
+        };
+        // SAFETY: Takes no pointers. The callers do not access memory whose tag their pointers lack.
+        let result = unsafe { libc::prctl(libc::PR_SET_TAGGED_ADDR_CTRL, control, 0, 0, 0) };
+        assert_eq!(result, 0, "prctl");
+    },
+    tagged: |addr, tag| addr | usize::from(tag) << 56,
+    set: set_tag,
+});
+
+/// # Safety
+///
+/// The 16 bytes at `addr` are writable memory with tags.
+unsafe fn set_tag(addr: usize) {
+    // SAFETY: By the contract of this function. The instruction changes no byte of the memory.
+    unsafe {
+        std::arch::asm!(
+            // STG X0, [X0], by its encoding: the assembler need not know the extension.
+            ".inst 0xd9200800",
+            in("x0") addr,
+            options(nostack, preserves_flags)
+        );
+    }
+}
 
 /// Addresses that are not user space.
 pub(crate) const KERNEL_ADDRESSES: &[usize] = &[

@@ -6,12 +6,17 @@ use std::ops::RangeInclusive;
 
 use rust_gup_uapi::raw;
 
-use super::Compat;
+use super::{
+    Compat,
+    MemoryTags, //
+};
 
 /// `AUDIT_ARCH_ARM`
 pub(crate) const AUDIT_ARCH: u32 = 0x4000_0028;
 
 pub(crate) const COMPAT: Option<Compat> = None;
+
+pub(crate) const MEMORY_TAGS: Option<MemoryTags> = None;
 
 /// Addresses that are not user space.
 pub(crate) const KERNEL_ADDRESSES: &[usize] = &[0xbf00_0000, 0xc000_8000, 0xffc0_0000];

@@ -23,7 +23,8 @@ pub(crate) use aarch64::{
     HAS_CONTIGUOUS_LEAVES,
     IGNORES_TOP_BYTE,
     KERNEL_ADDRESSES,
-    LEVELS, //
+    LEVELS,
+    MEMORY_TAGS, //
 };
 #[cfg(target_arch = "arm")]
 pub(crate) use arm::{
@@ -37,7 +38,8 @@ pub(crate) use arm::{
     HAS_CONTIGUOUS_LEAVES,
     IGNORES_TOP_BYTE,
     KERNEL_ADDRESSES,
-    LEVELS, //
+    LEVELS,
+    MEMORY_TAGS, //
 };
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
@@ -51,8 +53,27 @@ pub(crate) use x86_64::{
     HAS_CONTIGUOUS_LEAVES,
     IGNORES_TOP_BYTE,
     KERNEL_ADDRESSES,
-    LEVELS, //
+    LEVELS,
+    MEMORY_TAGS, //
 };
+
+/// Says how a program gives its memory tags, with which addresses must agree.
+pub(crate) struct MemoryTags {
+    /// Whether the CPU can do this.
+    pub(crate) is_there: fn() -> bool,
+    /// For mmap(): memory with tags.
+    pub(crate) prot: c_int,
+    /// Makes an access with another tag an error in this thread, or stops that.
+    pub(crate) check: fn(bool),
+    /// Returns the address with a tag.
+    pub(crate) tagged: fn(addr: usize, tag: u8) -> usize,
+    /// Gives the 16 bytes at a tagged address its tag.
+    ///
+    /// # Safety
+    ///
+    /// They are writable memory with tags.
+    pub(crate) set: unsafe fn(addr: usize),
+}
 
 /// Says how a 64-bit program makes a system call as a 32-bit program does.
 pub(crate) struct Compat {

@@ -10,7 +10,10 @@ use std::{
 use libc::c_int;
 use rust_gup_uapi::raw;
 
-use super::Compat;
+use super::{
+    Compat,
+    MemoryTags, //
+};
 
 /// `AUDIT_ARCH_X86_64`
 pub(crate) const AUDIT_ARCH: u32 = 0xc000_003e;
@@ -44,6 +47,8 @@ pub(crate) const COMPAT: Option<Compat> = Some(Compat {
         result as c_int
     },
 });
+
+pub(crate) const MEMORY_TAGS: Option<MemoryTags> = None;
 
 /// Addresses that are not user space, and the end of user space.
 pub(crate) const KERNEL_ADDRESSES: &[usize] = &[

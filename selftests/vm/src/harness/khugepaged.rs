@@ -39,9 +39,6 @@ impl Khugepaged {
     /// it waits for the first memory to come, and scans that without any delay (`khugepaged_wait_work()`,
     /// `mm/khugepaged.c`).
     ///
-    /// A khugepaged that waits for its next scan is replaced by a new one, which scans at once. With 32 bits a change of
-    /// the interval does not wake it in the first five minutes: it compares `jiffies` with 0 (`khugepaged_should_wakeup()`).
-    ///
     /// Returns `None` if the kernel makes no transparent huge pages.
     pub(crate) fn sleep() -> Option<Self> {
         const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
@@ -59,8 +56,8 @@ impl Khugepaged {
             .try_advise(0, 2 * pmd_bytes(), libc::MADV_HUGEPAGE)
             .ok()?;
         memory.advise(0, 2 * pmd_bytes(), libc::MADV_DONTFORK);
-        memory.set(0, 1);
-        drop(Setting::set(ENABLED, "never"));
+        // The kernel registers the memory when a page of an aligned huge page is touched.
+        memory.set(memory.addr.next_multiple_of(pmd_bytes()) - memory.addr, 1);
         let deadline = Instant::now() + scaled(LIMIT);
         while fs::read_to_string(FULL_SCANS).ok()? == before {
             assert!(Instant::now() < deadline, "khugepaged looks at no memory");

@@ -32,6 +32,7 @@ pub(crate) mod runs;
 mod slow_only;
 mod stops;
 pub(crate) mod swap;
+mod tags;
 mod unload;
 mod unusual;
 
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Test> {
         abi::tests(),
         layout::tests(),
         ranges::tests(),
+        tags::tests(),
         privileges::tests(),
         handles::tests(),
         overflow::tests(),
