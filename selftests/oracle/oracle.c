@@ -182,7 +182,7 @@ static u64 likely_entry(u32 level)
 	if (level != PTE && random & 4)
 		raw |= _PAGE_PSE;
 	if (random & 8)
-		raw |= (random >> 16) & _PAGE_PKEY_MASK;
+		raw |= (random << 16) & _PAGE_PKEY_MASK;
 	for (random >>= 8; flips; flips--, random >>= 6)
 		raw ^= BIT_ULL(random & 63);
 	return raw;
