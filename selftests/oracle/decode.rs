@@ -5,11 +5,12 @@
 #[path = "../../rust_gup/walk/mod.rs"]
 pub mod walk;
 
+#[cfg(CONFIG_X86_64)]
+#[path = "arch/x86/mod.rs"]
+mod arch;
+
+use arch::Live;
 use walk::{
-    format::x86_64::{
-        Context,
-        X86_64, //
-    },
     Access,
     Format,
     Interior,
@@ -29,15 +30,15 @@ fn leaf(leaf: Leaf) -> u64 {
     leaf.first.as_u64() << 8 | kind
 }
 
-fn decode(raw: u64, level: Level, context: &Context) -> Result<u64, Stop> {
+fn decode(raw: u64, level: Level, context: &<Live as Format>::Context) -> Result<u64, Stop> {
     if level == Level::PTE {
-        return X86_64::page(raw, context).map(leaf);
+        return Live::page(raw, context).map(leaf);
     }
-    match X86_64::interior(raw, level, context)? {
+    match Live::interior(raw, level, context)? {
         Interior::Leaf(found) => Ok(leaf(found)),
         Interior::Table => {
-            let table = X86_64::table(raw, level, context).ok_or(Stop::Bad)?;
-            Ok(table.as_u64() >> X86_64::LEVELS[0].shift << 8 | TABLE)
+            let table = Live::table(raw, level, context).ok_or(Stop::Bad)?;
+            Ok(table.as_u64() >> Live::LEVELS[0].shift << 8 | TABLE)
         }
     }
 }
@@ -48,8 +49,9 @@ pub extern "C" fn rust_gup_oracle_decode(
     raw: u64,
     level: u32,
     write: bool,
-    pkru: u32,
-    physical_mask: u64,
+    has_keys: bool,
+    keys: u64,
+    addresses: u64,
 ) -> u64 {
     let access = if write { Access::Write } else { Access::Read };
     let level = match level {
@@ -59,7 +61,8 @@ pub extern "C" fn rust_gup_oracle_decode(
         4 => Level::P4D,
         _ => Level::PGD,
     };
-    match decode(raw, level, &Context::new(access, pkru, physical_mask)) {
+    let context = arch::context(access, has_keys.then_some(keys), addresses);
+    match decode(raw, level, &context) {
         Ok(verdict) => verdict,
         Err(stop) => stop as u64,
     }

@@ -2,7 +2,8 @@
 /*
  * Feeds systematic and random page-table entries to the walker's decoder and to the running
  * kernel's own inline functions, at every level, for both kinds of access and under several values
- * of PKRU. Loading the module fails if the results differ. The kernel log has the first difference.
+ * of the register with protection keys. Loading the module fails if the results differ. The kernel
+ * log has the first difference.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -11,9 +12,8 @@
 #include <linux/pgtable.h>
 #include <linux/random.h>
 #include <linux/sched.h>
-#include <asm/pkru.h>
 
-#include "../../rust_gup/uapi/rust_gup.h"
+#include "oracle.h"
 
 static unsigned long seed;
 module_param(seed, ulong, 0444);
@@ -27,33 +27,18 @@ MODULE_PARM_DESC(entries, "How many entries");
 #define LEAF		0x20
 #define WRITABLE_LEAF	0x60
 #define TABLE		0x80
-u64 rust_gup_oracle_decode(u64 raw, u32 level, bool write, u32 pkru, u64 physical_mask);
+u64 rust_gup_oracle_decode(u64 raw, u32 level, bool write, bool has_keys, u64 keys, u64 addresses);
 
-enum { PTE = 1, PMD, PUD, P4D, PGD, LEVELS = PGD };
-
-struct question {
-	u32 level;
-	bool write;
-	u32 pkru;
-};
-
-static u64 leaf(unsigned long pfn, bool writable)
+static u64 leaf(u64 raw, const struct question *q, unsigned long pfn, bool writable)
 {
-	return (u64)pfn << 8 | (writable ? WRITABLE_LEAF : LEAF);
+	if (is_stricter(raw, q))
+		return 0;
+	return (u64)pfn << 8 | (writable && !is_shadow_stack(raw) ? WRITABLE_LEAF : LEAF);
 }
 
-/*
- * Returns whether an entry that points to a table makes sense. The walker uses the kernel's test of
- * PMDs at all levels. Above PMDs it tests the low flags only, because of the flags that PTI sets.
- */
-static bool is_sane_table(u64 raw, u32 level)
+static u64 table(u64 raw, u32 level)
 {
-	return !pmd_bad(__pmd(level == PMD ? raw : raw & GENMASK_ULL(51, 0)));
-}
-
-static u64 table(unsigned long pfn)
-{
-	return (u64)pfn << 8 | TABLE;
+	return is_sane_table(raw, level) ? (u64)table_pfn(raw, level) << 8 | TABLE : 0;
 }
 
 /*
@@ -68,71 +53,42 @@ static u64 what_is_taken(u64 raw, const struct question *q)
 
 	switch (q->level) {
 	case PTE:
-		/*
-		 * The walker goes by the bits of a shadow stack page: not writable.
-		 */
 		if (!pte_protnone(pte) && pte_access_permitted(pte, q->write) && !pte_special(pte))
-			return leaf(pte_pfn(pte), pte_write(pte) && !pte_shstk(pte));
+			return leaf(raw, q, pte_pfn(pte), pte_write(pte));
 		return 0;
 	case PMD:
 		if (!pmd_present(pmd))
 			return 0;
 		if (!pmd_leaf(pmd))
-			return is_sane_table(raw, PMD) ? table(pmd_pfn(pmd)) : 0;
+			return table(raw, PMD);
 		if (!pmd_protnone(pmd) && pmd_access_permitted(pmd, q->write) && !pmd_special(pmd))
-			return leaf(pmd_pfn(pmd), pmd_write(pmd) && !pmd_shstk(pmd));
+			return leaf(raw, q, pmd_pfn(pmd), pmd_write(pmd));
 		return 0;
 	case PUD:
 		if (!pud_present(pud))
 			return 0;
 		if (!pud_leaf(pud))
-			return is_sane_table(raw, PUD) ? table(pud_pfn(pud)) : 0;
+			return table(raw, PUD);
 		if (pud_access_permitted(pud, q->write) && !pud_special(pud))
-			return leaf(pud_pfn(pud), pud_write(pud));
+			return leaf(raw, q, pud_pfn(pud), pud_write(pud));
 		return 0;
 	case P4D:
-		return p4d_present(__p4d(raw)) && is_sane_table(raw, P4D) ? table(p4d_pfn(__p4d(raw))) : 0;
+		return p4d_present(__p4d(raw)) ? table(raw, P4D) : 0;
 	default:
-		return pgd_present(__pgd(raw)) && is_sane_table(raw, PGD) ? table(pgd_pfn(__pgd(raw))) : 0;
+		return pgd_present(__pgd(raw)) ? table(raw, PGD) : 0;
 	}
-}
-
-/* Returns the stop reason for an entry that is not taken. */
-static u64 why_not(u64 raw, const struct question *q)
-{
-	pte_t pte = __pte(raw);
-
-	if (q->level > PUD && raw & _PAGE_PSE)
-		return RUST_GUP_STOP_BAD;
-	if (pte_protnone(pte))
-		return RUST_GUP_STOP_PROT_NONE;
-	if (!pte_present(pte))
-		/* A huge page that is being split. pmd_present() tests the same bit. */
-		return raw & _PAGE_PSE ? RUST_GUP_STOP_CHANGED : RUST_GUP_STOP_ABSENT;
-	if (q->level != PTE && !pmd_leaf(__pmd(raw)))
-		return RUST_GUP_STOP_BAD;
-	if (!(raw & _PAGE_USER))
-		return RUST_GUP_STOP_NOT_USER;
-	if (q->write && !(raw & _PAGE_RW))
-		return RUST_GUP_STOP_READ_ONLY;
-	if (pte_special(pte))
-		return RUST_GUP_STOP_SPECIAL;
-	if (!__pkru_allows_pkey(pte_flags_pkey(raw), q->write))
-		return RUST_GUP_STOP_PKEY;
-	/* There is no reason left, so this shows as a difference. */
-	return 0;
 }
 
 static bool ask(u64 raw, const struct question *q)
 {
 	u64 taken = what_is_taken(raw, q);
 	u64 kernel = taken ?: why_not(raw, q);
-	u64 walker = rust_gup_oracle_decode(raw, q->level, q->write, q->pkru, __PHYSICAL_MASK);
+	u64 walker = rust_gup_oracle_decode(raw, q->level, q->write, q->has_keys, q->keys, addresses());
 
 	if (likely(kernel == walker))
 		return true;
-	pr_err("raw %#llx level %u %s pkru %#x: kernel %#llx, walker %#llx\n", raw, q->level,
-	       q->write ? "write" : "read", q->pkru, kernel, walker);
+	pr_err("raw %#llx level %u %s %s %#llx: kernel %#llx, walker %#llx\n", raw, q->level,
+	       q->write ? "write" : "read", q->has_keys ? "keys" : "no keys", q->keys, kernel, walker);
 	return false;
 }
 
@@ -148,14 +104,15 @@ static u64 next(void)
 }
 
 #define BATCH		4096
-#define HIGH_PATTERNS	14
+#define HIGH_BITS	(64 - ADDRESS_END)
+#define HIGH_PATTERNS	(HIGH_BITS + 2)
 
 /* Returns a pattern of the bits above the frame: none of them, each one alone, or all of them. */
 static u64 high_bits(unsigned int pattern)
 {
 	if (pattern == 0)
 		return 0;
-	return pattern <= 12 ? BIT_ULL(51 + pattern) : GENMASK_ULL(63, 52);
+	return pattern <= HIGH_BITS ? BIT_ULL(ADDRESS_END - 1 + pattern) : GENMASK_ULL(63, ADDRESS_END);
 }
 
 static u64 frame_bits(void)
@@ -166,23 +123,22 @@ static u64 frame_bits(void)
 	case 0:
 		return 0;
 	case 1:
-		return GENMASK_ULL(51, 12);
+		return ADDRESS_BITS;
 	default:
-		return random & GENMASK_ULL(51, 12);
+		return random & ADDRESS_BITS;
 	}
 }
 
 /* Returns an entry that is valid, or differs from a valid one in up to three bits. */
 static u64 likely_entry(u32 level)
 {
-	u64 raw = frame_bits() | _PAGE_PRESENT | _PAGE_RW | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY;
+	u64 raw = frame_bits();
 	u64 random = next();
 	unsigned int flips = random & 3;
 
-	if (level != PTE && random & 4)
-		raw |= _PAGE_PSE;
+	raw |= likely_flags(level, random & 4);
 	if (random & 8)
-		raw |= (random << 16) & _PAGE_PKEY_MASK;
+		raw |= (random << 16) & KEY_BITS;
 	for (random >>= 8; flips; flips--, random >>= 6)
 		raw ^= BIT_ULL(random & 63);
 	return raw;
@@ -211,16 +167,8 @@ static bool ask_batch(unsigned long pattern, const struct question *q)
 
 static int __init oracle_init(void)
 {
-	/*
-	 * These deny nothing; all access with all keys but the first; writing with all keys; all
-	 * access with all keys; all access with the first key; writing with the first key. The last
-	 * value is replaced by a random one.
-	 */
-	static const u32 pkrus[] = { 0, 0x55555554, 0xaaaaaaaa, 0xffffffff, 0x1, 0x2, 0 };
 	unsigned long batch, nr_batches = DIV_ROUND_UP(entries, BATCH);
-
-	/* With fewer levels, pgd_present() is true for every entry. */
-	unsigned int levels = pgtable_l5_enabled() ? PGD : P4D;
+	unsigned int levels = nr_levels();
 
 	if (!seed)
 		seed = get_random_long() | 1;
@@ -228,26 +176,24 @@ static int __init oracle_init(void)
 	for (batch = 0; batch < nr_batches; batch++) {
 		unsigned long rest = batch;
 		struct question q;
-		u32 old;
+		unsigned int nr;
+		u64 old;
 		bool same;
 
 		q.level = 1 + rest % levels;
 		rest /= levels;
 		q.write = rest % 2;
 		rest /= 2;
-		q.pkru = pkrus[rest % ARRAY_SIZE(pkrus)];
-		if (rest % ARRAY_SIZE(pkrus) == ARRAY_SIZE(pkrus) - 1)
-			q.pkru = next();
-		if (!cpu_feature_enabled(X86_FEATURE_OSPKE))
-			q.pkru = 0;
-		rest /= ARRAY_SIZE(pkrus);
+		nr = rest % ARRAY_SIZE(key_values);
+		q.keys = nr == ARRAY_SIZE(key_values) - 1 ? next() : key_values[nr];
+		settle_keys(&q);
+		rest /= ARRAY_SIZE(key_values);
 
-		/* PKRU belongs to the task, and nothing here touches user memory. */
+		/* The register belongs to the task, and nothing here touches user memory. */
 		preempt_disable();
-		old = read_pkru();
-		write_pkru(q.pkru);
+		old = swap_keys(q.keys);
 		same = ask_batch(rest, &q);
-		write_pkru(old);
+		swap_keys(old);
 		preempt_enable();
 		if (!same) {
 			pr_err("they differ after %lu entries, with seed=%lu\n", batch * BATCH, seed);
@@ -255,8 +201,8 @@ static int __init oracle_init(void)
 		}
 		cond_resched();
 	}
-	pr_info("%lu entries on %u levels, %s protection keys, seed=%lu: no difference\n", nr_batches * BATCH, levels,
-		cpu_feature_enabled(X86_FEATURE_OSPKE) ? "with" : "without", seed);
+	pr_info("%lu entries on %u levels, %s, seed=%lu: no difference\n", nr_batches * BATCH, levels, machine(),
+		seed);
 	return 0;
 }
 module_init(oracle_init);
