@@ -58,7 +58,7 @@ barriers: module ## check that the machine code has the barriers of the walk (AR
 	@$(S)/barriers
 
 .PHONY: oracle
-oracle: ## compare the decoder with the running kernel's inline functions, in a VM
+oracle: ## compare the decoder with the running kernel's inline functions, in VMs
 	@$(S)/oracle
 
 .PHONY: mutants

@@ -5,6 +5,9 @@
 #[path = "../../rust_gup/walk/mod.rs"]
 pub mod walk;
 
+#[cfg(CONFIG_ARM64)]
+#[path = "arch/arm64/mod.rs"]
+mod arch;
 #[cfg(CONFIG_X86_64)]
 #[path = "arch/x86/mod.rs"]
 mod arch;
