@@ -22,8 +22,8 @@ use walk::{
     Stop, //
 };
 
-/// The verdict is one number. Its lowest byte is a `RUST_GUP_STOP_*`, or one of these constants. The bits above are a
-/// frame number.
+/// The verdict is one number. Its lowest byte is a `RUST_GUP_STOP_*`, or one of these constants. The bits above are the
+/// frame number of a leaf, or the address of a table: an address with a low bit that should be clear is a mistake.
 const LEAF: u64 = 0x20;
 const WRITABLE_LEAF: u64 = 0x60;
 const TABLE: u64 = 0x80;
@@ -41,7 +41,7 @@ fn decode(raw: u64, level: Level, context: &<Live as Format>::Context) -> Result
         Interior::Leaf(found) => Ok(leaf(found)),
         Interior::Table => {
             let table = Live::table(raw, level, context).ok_or(Stop::Bad)?;
-            Ok(table.as_u64() >> Live::LEVELS[0].shift << 8 | TABLE)
+            Ok(table.as_u64() << 8 | TABLE)
         }
     }
 }

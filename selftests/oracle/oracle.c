@@ -38,7 +38,7 @@ static u64 leaf(u64 raw, const struct question *q, unsigned long pfn, bool writa
 
 static u64 table(u64 raw, u32 level)
 {
-	return is_sane_table(raw, level) ? (u64)table_pfn(raw, level) << 8 | TABLE : 0;
+	return is_sane_table(raw, level) ? table_address(raw, level) << 8 | TABLE : 0;
 }
 
 /*

@@ -46,8 +46,8 @@ static u64 likely_flags(u32 level, bool is_leaf);
 /* Returns whether an entry that is present and no leaf makes sense as a pointer to a table. */
 static bool is_sane_table(u64 raw, u32 level);
 
-/* Returns the frame of the table that such an entry points to. */
-static unsigned long table_pfn(u64 raw, u32 level);
+/* Returns the physical address of the table that such an entry points to. */
+static u64 table_address(u64 raw, u32 level);
 
 /* Returns whether C calls a leaf writable because the CPU may write to it as a shadow stack. */
 static bool is_shadow_stack(u64 raw);

@@ -92,17 +92,17 @@ static bool is_sane_table(u64 raw, u32 level)
 }
 
 /* pmd_pfn() and pud_pfn() are right for leaves only (pgtable.h:631, 655). */
-static unsigned long table_pfn(u64 raw, u32 level)
+static u64 table_address(u64 raw, u32 level)
 {
 	switch (level) {
 	case PMD:
-		return page_to_pfn(pmd_page(__pmd(raw)));
+		return page_to_phys(pmd_page(__pmd(raw)));
 	case PUD:
-		return page_to_pfn(pud_page(__pud(raw)));
+		return page_to_phys(pud_page(__pud(raw)));
 	case P4D:
-		return page_to_pfn(p4d_page(__p4d(raw)));
+		return page_to_phys(p4d_page(__p4d(raw)));
 	default:
-		return page_to_pfn(pgd_page(__pgd(raw)));
+		return page_to_phys(pgd_page(__pgd(raw)));
 	}
 }
 

@@ -3,6 +3,7 @@
 #ifndef RUST_GUP_ORACLE_ARCH_H
 #define RUST_GUP_ORACLE_ARCH_H
 
+#include <linux/pfn.h>
 #include <linux/pgtable.h>
 #include <asm/cpufeature.h>
 #include <asm/pkru.h>
@@ -65,17 +66,17 @@ static bool is_sane_table(u64 raw, u32 level)
 	return !pmd_bad(__pmd(level == PMD ? raw : raw & GENMASK_ULL(51, 0)));
 }
 
-static unsigned long table_pfn(u64 raw, u32 level)
+static u64 table_address(u64 raw, u32 level)
 {
 	switch (level) {
 	case PMD:
-		return pmd_pfn(__pmd(raw));
+		return PFN_PHYS(pmd_pfn(__pmd(raw)));
 	case PUD:
-		return pud_pfn(__pud(raw));
+		return PFN_PHYS(pud_pfn(__pud(raw)));
 	case P4D:
-		return p4d_pfn(__p4d(raw));
+		return PFN_PHYS(p4d_pfn(__p4d(raw)));
 	default:
-		return pgd_pfn(__pgd(raw));
+		return PFN_PHYS(pgd_pfn(__pgd(raw)));
 	}
 }
 
