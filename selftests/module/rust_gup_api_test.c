@@ -155,15 +155,18 @@ static void test_context(unsigned long addr)
 	expect(!IS_ERR(range));
 	if (IS_ERR(range))
 		return;
-	spin_lock(&lock);
-	refuse_all(range, addr);
-	spin_unlock(&lock);
+	/* Without this option the kernel does not know. */
+	if (IS_ENABLED(CONFIG_PREEMPT_COUNT)) {
+		spin_lock(&lock);
+		refuse_all(range, addr);
+		spin_unlock(&lock);
+		rcu_read_lock();
+		refuse_all(range, addr);
+		rcu_read_unlock();
+	}
 	local_irq_disable();
 	refuse_all(range, addr);
 	local_irq_enable();
-	rcu_read_lock();
-	refuse_all(range, addr);
-	rcu_read_unlock();
 	local_bh_disable();
 	refuse_all(range, addr);
 	local_bh_enable();
