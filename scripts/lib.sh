@@ -57,6 +57,7 @@ RUST=${RUST:-$STOCK_RUST}
 case $RUST in kernel | static) ;; *) die "RUST=$RUST is neither kernel nor static" ;; esac
 # Directories for a kernel have its release as their name, and this suffix.
 SUFFIX_OF_RUST=
+# shellcheck disable=SC2034
 [ "$RUST" = "$STOCK_RUST" ] || SUFFIX_OF_RUST=-$RUST
 # The configurations of the debug flavours.
 KERNELS=$TOP/selftests/vm/kernels/$ARCH
