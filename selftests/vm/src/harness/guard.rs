@@ -108,13 +108,12 @@ impl Guard {
     }
 }
 
-/// Drops KCSAN's reports about two functions of the kernel itself. A report counts if it shows a module, or does not know
-/// one of the sides, since that may be a module in Rust.
+/// Drops KCSAN's reports about two functions of the kernel itself.
 fn without_races_of_the_kernel(mut records: &[Record]) -> Vec<&Record> {
     let mut kept = Vec::new();
     while let [record, rest @ ..] = records {
         let report = race_report(records);
-        if report.is_some_and(|report| !report.iter().any(Record::shows_a_module)) {
+        if report.is_some_and(|report| !is_about_a_module(report)) {
             records = &records[report.map_or(0, <[Record]>::len)..];
         } else {
             kept.push(record);
@@ -122,6 +121,24 @@ fn without_races_of_the_kernel(mut records: &[Record]) -> Vec<&Record> {
         }
     }
     kept
+}
+
+/// Returns whether a report by KCSAN shows a module at work on one of its sides, or does not know one of the sides, since
+/// that may be a module in Rust. A stack begins with the access. Behind an exception or an interrupt it shows what was
+/// interrupted, which has nothing to do with the access: a module that copies to user space, for example.
+fn is_about_a_module(report: &[Record]) -> bool {
+    let mut was_interrupted = false;
+    report.iter().any(|Record { text, .. }| {
+        if !text.starts_with(' ') {
+            // A side begins, or ends.
+            was_interrupted = false;
+        }
+        if text.starts_with(" asm_") {
+            was_interrupted = true;
+        }
+        let is_in_a_module = text.ends_with(']') && text.contains(" [");
+        is_in_a_module && !was_interrupted || text.contains("unknown origin")
+    })
 }
 
 /// Returns the records of the data race with which these records begin, if KCSAN has reported one.
@@ -184,12 +201,6 @@ impl Record {
             level: priority & 7,
             text: rest.lines().next().unwrap_or_default().to_owned(),
         })
-    }
-
-    /// Returns whether a line of a report by KCSAN names a module, or says that one of the sides is not known.
-    fn shows_a_module(&self) -> bool {
-        let is_in_a_module = self.text.ends_with(']') && self.text.contains(" [");
-        is_in_a_module || self.text.contains("unknown origin")
     }
 
     fn is_suspicious(&self) -> bool {
@@ -306,7 +317,7 @@ mod tests {
 
     #[test]
     fn races_of_the_kernel_itself_do_not_count() {
-        let log = |side: &str| -> Vec<Record> {
+        let log = |entry: &str, side: &str| -> Vec<Record> {
             let lines = [
                 "before",
                 "==================",
@@ -314,6 +325,10 @@ mod tests {
                 "",
                 "write (marked) to 0xff3a95243db29f48 of 8 bytes by task 737 on cpu 0:",
                 " osq_lock+0x244/0x270",
+                entry,
+                " rust_gup_copy_to+0x1/0x2 [rust_gup]",
+                "",
+                "write (marked) to 0xff3a95243db29f48 of 8 bytes by task 738 on cpu 1:",
                 side,
                 "Tainted: [O]=OOT_MODULE",
                 "==================",
@@ -323,13 +338,17 @@ mod tests {
             records.into()
         };
         let nr_kept = |records: &[Record]| without_races_of_the_kernel(records).len();
-        assert_eq!(nr_kept(&log(" osq_lock+0xd4/0x270")), 2);
-        assert_eq!(nr_kept(&log(" rust_gup_put_pages+0x1/0x2 [rust_gup]")), 10);
+        let (fault, call) = (" asm_exc_page_fault+0x22/0x30", " _copy_to_user+0x56/0x70");
+        let osq_lock = " osq_lock+0xd4/0x270";
+        assert_eq!(nr_kept(&log(fault, osq_lock)), 2);
+        assert_eq!(nr_kept(&log(call, osq_lock)), 14);
+        let module = " rust_gup_put_pages+0x1/0x2 [rust_gup]";
+        assert_eq!(nr_kept(&log(fault, module)), 14);
         let unknown = "race at unknown origin, with read to 0xff3a95243db29f48 of 8 bytes:";
-        assert_eq!(nr_kept(&log(unknown)), 10);
+        assert_eq!(nr_kept(&log(fault, unknown)), 14);
         // A report that is not complete counts.
-        assert_eq!(nr_kept(&log(" osq_lock+0xd4/0x270")[..8]), 8);
-        assert_eq!(nr_kept(&log(" osq_lock+0xd4/0x270")[2..]), 8);
+        assert_eq!(nr_kept(&log(fault, osq_lock)[..12]), 12);
+        assert_eq!(nr_kept(&log(fault, osq_lock)[2..]), 12);
     }
 
     #[test]
