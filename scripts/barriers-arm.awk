@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# As check() in scripts/barriers, for 32-bit Arm. LLVM ends the loop of an atomic operation with STREX, a comparison of
+# As followed() in scripts/barriers, for 32-bit Arm. LLVM ends the loop of an atomic operation with STREX, a comparison of
 # its result with 0, and a branch: BEQ to the path of success, or BNE back into the loop, so that success follows. The
 # barrier is an instruction for the coprocessor that every CPU since version 6 has.
 

@@ -67,9 +67,6 @@ pub struct UserRange {
     offset: u64,
 }
 
-/// The highest address that there can be.
-const MAX_ADDR: u64 = usize::MAX as u64;
-
 impl UserRange {
     /// Makes the range of the pages of `1 << page_shift` bytes that hold the bytes `[addr, addr + len_bytes)`.
     ///
@@ -84,7 +81,7 @@ impl UserRange {
             Some(len) => addr.checked_add(len).ok_or(RangeError::Overflow)?,
         };
         // C computes in an `unsigned long` (`mm/gup.c:3203`).
-        if addr <= MAX_ADDR && last > MAX_ADDR {
+        if usize::try_from(addr).is_ok() && usize::try_from(last).is_err() {
             return Err(RangeError::Overflow);
         }
         if last >= limit {
