@@ -2,8 +2,8 @@
 
 //! The differences between architectures, for the rest of `sys/`.
 //!
-//! Each architecture has a folder, under the kernel's name for it (`SRCARCH`). [`machine`](super::machine) asks C for
-//! everything that C knows on every architecture. [`Arch`] has items only for the rest.
+//! Each architecture has a folder, under the kernel's name for it (`SRCARCH`). [`machine`] asks C for everything that C
+//! knows on every architecture. [`Arch`] has items only for the rest.
 
 #[cfg(CONFIG_ARM)]
 mod arm;
