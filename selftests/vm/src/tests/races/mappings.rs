@@ -101,6 +101,10 @@ fn against_giving_back_of_few() {
 }
 
 fn against_moving() {
+    // The takers must not get memory where the arena was moved from: it is replaced when the arena comes back, and when
+    // they return it, they take it out of the arena. Without mappings of their own, large allocations lie elsewhere.
+    // SAFETY: Takes no pointers.
+    assert_eq!(unsafe { libc::mallopt(libc::M_MMAP_MAX, 0) }, 1);
     let arena = Arena::small(nr_pages()).may_be_absent();
     let elsewhere = Arena::of(pmd_bytes(), pmd_bytes(), PRIVATE, -1);
     let move_to = |from: usize, to: usize, len: usize| {
