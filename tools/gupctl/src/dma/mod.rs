@@ -353,7 +353,7 @@ pub(crate) fn run(args: &DmaArgs, output: &mut Output) -> io::Result<Verdict> {
     if let Some(folder) = &args.plot {
         let unit = match machine.unit {
             Unit::Instructions => "instructions",
-            Unit::TscCycles | Unit::TimerTicks => "nanoseconds",
+            Unit::TscCycles | Unit::TimerTicks | Unit::Nanoseconds => "nanoseconds",
         };
         plot::write_all(&all, unit, folder)?;
     }
@@ -368,7 +368,7 @@ pub(crate) fn run(args: &DmaArgs, output: &mut Output) -> io::Result<Verdict> {
         Unit::Instructions => {
             "instructions (nanoseconds of a machine that counts instructions as time)"
         }
-        Unit::TscCycles | Unit::TimerTicks => "nanoseconds",
+        Unit::TscCycles | Unit::TimerTicks | Unit::Nanoseconds => "nanoseconds",
     };
     output.line(format!(
         "\n take: pinning; list: making the scatter list; map, unmap: for the device, with its IOMMU; release: unpinning.\n\

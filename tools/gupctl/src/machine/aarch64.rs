@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The generic timer and the name of an arm64 processor.
+//! The generic timer of an arm64 processor.
 
 use std::arch::asm;
 
+pub(super) use super::arm_cpu::cpu_name;
 use super::Unit;
 
 /// The unit of the counter if it does not count instructions.
 pub(super) const COUNTER: Unit = Unit::TimerTicks;
-
-/// Returns the name of the processor. `field` looks up a field of /proc/cpuinfo, which has numbers only.
-pub(super) fn cpu_name<'c>(field: impl Fn(&str) -> &'c str) -> String {
-    match (field("CPU implementer"), field("CPU part")) {
-        // The implementer is one that is reserved for software.
-        ("0x00", "0x051") => "QEMU TCG, all features".to_owned(),
-        (implementer, part) => format!("processor {part} of implementer {implementer}"),
-    }
-}
 
 /// Returns how far the generic timer gets while a loop of two instructions runs `rounds` times.
 pub(super) fn counts_of_loop(rounds: u64) -> u64 {

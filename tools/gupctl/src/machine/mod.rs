@@ -6,6 +6,8 @@
 mod aarch64;
 #[cfg(target_arch = "arm")]
 mod arm;
+#[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+mod arm_cpu;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -33,8 +35,10 @@ use x86_64 as arch;
 pub(crate) enum Unit {
     /// Cycles of the time stamp counter, on x86-64.
     TscCycles,
-    /// Ticks of the generic timer, on Arm.
+    /// Ticks of the generic timer, on arm64.
     TimerTicks,
+    /// Nanoseconds of a clock of the kernel, on 32-bit Arm.
+    Nanoseconds,
     /// Instructions. An emulator derives the counter from them.
     Instructions,
 }
@@ -63,6 +67,7 @@ impl Unit {
         match self {
             Self::TscCycles => "TSC cycles",
             Self::TimerTicks => "timer ticks",
+            Self::Nanoseconds => "nanoseconds",
             Self::Instructions => "instructions",
         }
     }
@@ -72,6 +77,7 @@ impl Unit {
         match self {
             Self::TscCycles => "cycles of the time stamp counter (not of the core's clock)",
             Self::TimerTicks => "ticks of the generic timer (not of the core's clock)",
+            Self::Nanoseconds => "nanoseconds of the kernel's clock",
             Self::Instructions => {
                 "instructions (this emulator drives the time stamp counter with them; cache misses cost nothing)"
             }
