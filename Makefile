@@ -6,7 +6,7 @@
 # ARCH=amd64 | arm64 | armhf	the architecture, one of scripts/arch (amd64)
 # KVER=7.2 | 7.2.12 | RELEASE	the stock kernel (the newest one)
 # FLAVOUR=amd64 | kasan | kcsan	its flavour (the one for clouds); kasan and kcsan are built here, from its source
-# RUST=kernel | static		use the crates of the kernel, or link them into the module (what the stock kernel allows)
+# RUST=kernel | static		use the crates of the kernel, or link them into the module (what the stock kernel needs; not on amd64)
 # KDIR=DIR			build for this prepared kernel tree, with the host's own tools
 # MIRROR=URL			the Debian mirror (the one the host's apt uses)
 # SEED=N			seed of the random tests (a new one each time); they also run with a fixed seed
