@@ -41,7 +41,9 @@ check_path cache "$CACHE"
 #   IMAGE          the path of the image in the build directory of a kernel
 #   PACKAGES       packages of the build root, besides root-packages; those for the guest have its architecture
 #   QEMU_SYSTEM, MACHINE, CONSOLE    QEMU's binary and machine, and the serial line of the kernel's log
-#   PANIC_DEVICE, PANIC_MODULE       the device that makes QEMU fail when the kernel panics, and its driver
+# and these, if the machines have something of the kind:
+#   PANIC_DEVICE, PANIC_MODULE       the device that makes QEMU fail when the kernel panics, and its driver. Without it
+#                  the log shows a panic, and panic=-1 switches the machine off.
 #   CLOCK          kernel parameters for a machine whose clock must not be marked as unstable
 #   CPU_FLAGS      CPU flags that tests use and that not every processor has: for --need of scripts/vm
 #   NO_RANDOM      appended to the CPU model of a machine that has to do the same in each run
@@ -49,6 +51,8 @@ ARCH=${ARCH:-amd64}
 ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 [ -e "$ARCH_FILE" ] || die "no architecture is called $ARCH (ARCH=)" \
 	"there are: $(cd "$TOP/scripts/arch" && echo *.sh | sed 's/\.sh\>//g')"
+# shellcheck disable=SC2034
+PANIC_DEVICE='' PANIC_MODULE='' CLOCK='' CPU_FLAGS='' NO_RANDOM=''
 # shellcheck source=scripts/arch/amd64.sh
 . "$ARCH_FILE"
 

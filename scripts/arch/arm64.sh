@@ -13,10 +13,3 @@ PACKAGES='busybox-static:arm64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross libst
 QEMU_SYSTEM=qemu-system-aarch64
 MACHINE=virt
 CONSOLE=ttyAMA0
-# The stock kernels have no driver for such a device. The log shows a panic, and panic=-1 switches
-# the machine off.
-PANIC_DEVICE=
-PANIC_MODULE=
-CLOCK=
-CPU_FLAGS=
-NO_RANDOM=

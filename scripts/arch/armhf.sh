@@ -14,10 +14,3 @@ PACKAGES='busybox-static:armhf gcc-arm-linux-gnueabihf libc6-dev-armhf-cross lib
 QEMU_SYSTEM=qemu-system-arm
 MACHINE=virt
 CONSOLE=ttyAMA0
-# The stock kernel has no driver for such a device. The log shows a panic, and panic=-1 switches
-# the machine off.
-PANIC_DEVICE=
-PANIC_MODULE=
-CLOCK=
-CPU_FLAGS=
-NO_RANDOM=

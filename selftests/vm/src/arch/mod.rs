@@ -12,37 +12,13 @@ mod arm;
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::{
-    execute_only,
-    format,
-    has_pkeys,
-    nr_levels,
-    AUDIT_ARCH,
-    COMPAT,
-    GATE_ADDR,
-    HAS_CONTIGUOUS_LEAVES,
-    IGNORES_TOP_BYTE,
-    KERNEL_ADDRESSES,
-    LEVELS,
-    MEMORY_TAGS, //
-};
+use aarch64 as this;
 #[cfg(target_arch = "arm")]
-pub(crate) use arm::{
-    execute_only,
-    format,
-    has_pkeys,
-    nr_levels,
-    AUDIT_ARCH,
-    COMPAT,
-    GATE_ADDR,
-    HAS_CONTIGUOUS_LEAVES,
-    IGNORES_TOP_BYTE,
-    KERNEL_ADDRESSES,
-    LEVELS,
-    MEMORY_TAGS, //
-};
+use arm as this;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{
+use x86_64 as this;
+
+pub(crate) use this::{
     execute_only,
     format,
     has_pkeys,
