@@ -6,9 +6,6 @@
  */
 #include "kernel_api.h"
 
-#include <linux/delay.h>
-#include <linux/random.h>
-
 #ifdef NODE_NOT_IN_PAGE_FLAGS
 #error "Released pins are counted by the node number in the page flags."
 #endif
@@ -214,6 +211,9 @@ void rust_gup_warn(const char *text)
 }
 
 #ifdef RACE_DELAY
+#include <linux/delay.h>
+#include <linux/random.h>
+
 void rust_gup_wait_for_a_race(void)
 {
 	if (get_random_u32_below(32) == 0)

@@ -29,7 +29,7 @@ impl Arch for Arm {
     const FORMAT: u32 = uapi::RUST_GUP_FORMAT_ARM_LPAE;
 
     /// Returns false if memory begins so high that a frame number cannot be computed from the address of a `struct
-    /// page`: at 400 GiB and above.
+    /// page`: at 450 GiB and above.
     fn is_supported() -> bool {
         // SAFETY: Always safe to call.
         unsafe { raw::rust_gup_arm_memory_map_fits() }
