@@ -14,3 +14,6 @@ PACKAGES='busybox-static:armhf gcc-arm-linux-gnueabihf libc6-dev-armhf-cross lib
 QEMU_SYSTEM=qemu-system-arm
 MACHINE=virt
 CONSOLE=ttyAMA0
+# The kernel does not migrate huge pages (ARCH_ENABLE_THP_MIGRATION). If one lay in movable memory, a long-term pin would
+# fail, and with it all pages of the same batch, and the engines have batches of different sizes.
+MOVABLE=

@@ -34,7 +34,10 @@ use crate::{
             check,
             pattern, //
         },
-        memory::RW, //
+        memory::{
+            has_secret_memory,
+            RW, //
+        }, //
     }, //
 };
 
@@ -168,7 +171,8 @@ impl Arena {
         }
         let file = memfd(4 * page_bytes() + page_bytes() / 2);
         arena.shared_file(Region::File, 0, &file, RW);
-        if with_secret {
+        // Without secret memory the region stays inaccessible.
+        if with_secret && has_secret_memory() {
             arena.secret();
         }
         arena

@@ -46,6 +46,7 @@ use super::{
     structure::structure,
     world::World, //
 };
+use crate::arch::untagged;
 
 /// Returns how much of each shared page belongs to one thread, for its structure: twice as much as any structure needs.
 fn part_bytes() -> usize {
@@ -128,6 +129,11 @@ impl Range {
 
     pub(super) fn is_by_kernel(&self) -> bool {
         self.engine == raw::RUST_GUP_ENGINE_KERNEL
+    }
+
+    /// Returns the address without a tag. All results speak of such addresses.
+    pub(super) fn untagged_addr(&self) -> u64 {
+        untagged(self.addr)
     }
 
     /// Returns the number of pages. Only for ranges that do not wrap around.
@@ -361,7 +367,8 @@ impl<'w> Caller<'w> {
                     false,
                 )
             }
-            Argument::At(addr) => (self.address(addr), false),
+            // A pointer has no more bits than the machine.
+            Argument::At(addr) => (self.address(addr) as usize as u64, false),
         }
     }
 
@@ -399,10 +406,12 @@ impl<'w> Caller<'w> {
             rounds,
             pages_per_call,
             samples: self.address(samples),
-            nr_takeable: self
-                .world
-                .arena
-                .nr_takeable(self.thread, addr, len_bytes, flags),
+            nr_takeable: self.world.arena.nr_takeable(
+                self.thread,
+                untagged(addr),
+                len_bytes,
+                flags,
+            ),
         }
     }
 

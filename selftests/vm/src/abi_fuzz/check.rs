@@ -317,8 +317,9 @@ fn stop(range: &Range, stop: u32, stop_addr: u64) -> Result<(), String> {
 
 /// Returns whether `addr` is the address of a page of the range.
 fn is_page_of(range: &Range, addr: u64) -> bool {
-    let first = range.addr & !(page_bytes() as u64 - 1);
-    let end = range.addr.saturating_add(range.len_bytes);
+    let start = range.untagged_addr();
+    let first = start & !(page_bytes() as u64 - 1);
+    let end = start.saturating_add(range.len_bytes);
     (first..end).contains(&addr) && addr % page_bytes() as u64 == 0
 }
 
@@ -396,7 +397,7 @@ fn pin(
         nr_runs: now.nr_runs,
         len_bytes,
         writable: range.has(raw::RUST_GUP_PIN) && range.has(raw::RUST_GUP_WRITE),
-        stable: arena.stable_offset(caller.thread, range.addr, len_bytes),
+        stable: arena.stable_offset(caller.thread, range.untagged_addr(), len_bytes),
     }))
 }
 

@@ -131,8 +131,13 @@ impl Caller<'_> {
             wrong = wrong.with(libc::EOPNOTSUPP);
         }
         if let Some(len) = range.len_bytes.checked_sub(1) {
-            match range.addr.checked_add(len) {
+            let addr = range.untagged_addr();
+            match addr.checked_add(len) {
                 None => wrong = wrong.with(libc::EOVERFLOW),
+                // The range wraps around the end of an `unsigned long`.
+                Some(last) if usize::try_from(addr).is_ok() && usize::try_from(last).is_err() => {
+                    wrong = wrong.with(libc::EOVERFLOW);
+                }
                 Some(last) if last >= self.world.arena.user_limit => {
                     wrong = wrong.with(libc::EFAULT);
                 }

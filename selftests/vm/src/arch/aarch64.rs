@@ -81,6 +81,9 @@ pub(crate) const KERNEL_ADDRESSES: &[usize] = &[
 /// Other architectures show a page to all processes beyond user space. Here it is any address.
 pub(crate) const GATE_ADDR: usize = 0xffff_ffff_ff60_0000;
 
+/// The lowest address that a program can map.
+pub(crate) const LOWEST_ADDR: usize = 0;
+
 /// How many levels the page tables may have.
 pub(crate) const LEVELS: RangeInclusive<u32> = 3..=5;
 

@@ -24,6 +24,9 @@ pub(crate) const KERNEL_ADDRESSES: &[usize] = &[0xbf00_0000, 0xc000_8000, 0xffc0
 /// The page that the kernel shows to all processes beyond user space: the vectors.
 pub(crate) const GATE_ADDR: usize = 0xffff_0000;
 
+/// The lowest address that a program can map: `FIRST_USER_ADDRESS`. There may be vectors below it.
+pub(crate) const LOWEST_ADDR: usize = 2 * 0x1000;
+
 /// How many levels the page tables may have.
 pub(crate) const LEVELS: RangeInclusive<u32> = 3..=3;
 

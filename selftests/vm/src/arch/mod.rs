@@ -30,8 +30,19 @@ pub(crate) use this::{
     IGNORES_TOP_BYTE,
     KERNEL_ADDRESSES,
     LEVELS,
+    LOWEST_ADDR,
     MEMORY_TAGS, //
 };
+
+/// Returns the address that the kernel sees: `untagged_addr()`.
+pub(crate) fn untagged(addr: u64) -> u64 {
+    if IGNORES_TOP_BYTE {
+        // The byte becomes a copy of bit 55.
+        addr & ((addr << 8) as i64 >> 8) as u64
+    } else {
+        addr
+    }
+}
 
 /// Says how a program gives its memory tags, with which addresses must agree.
 pub(crate) struct MemoryTags {

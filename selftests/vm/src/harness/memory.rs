@@ -5,7 +5,10 @@
 use std::{
     fs,
     io,
-    os::fd::OwnedFd,
+    os::fd::{
+        AsRawFd,
+        OwnedFd, //
+    },
     ptr::{
         with_exposed_provenance,
         with_exposed_provenance_mut, //
@@ -15,11 +18,13 @@ use std::{
 
 use libc::c_int;
 use rust_gup_memory::{
+    file,
     proc::{
         self,
         PAGEMAP_PRESENT, //
     },
     size::{
+        folder_name,
         page_bytes,
         pmd_bytes, //
     },
@@ -39,6 +44,7 @@ use rustix::mm::UserfaultfdFlags;
 use crate::harness::{
     fixture::{
         check,
+        kernel_is_at_least,
         pattern, //
     },
     runner::skip, //
@@ -298,10 +304,18 @@ impl Drop for Map {
 /// Makes sure that the pool has `nr` huge pages, as long as the result lives. If the pool cannot get them, mapping
 /// memory of that kind reports it.
 pub(crate) fn hugetlb_pool(nr: usize) -> Option<Setting> {
-    const POOL: &str = "/proc/sys/vm/nr_hugepages";
-    let now: usize = fs::read_to_string(POOL).ok()?.trim().parse().ok()?;
+    hugetlb_pool_of(pmd_bytes(), nr)
+}
+
+/// Does the same for the pool of huge pages of this size.
+pub(crate) fn hugetlb_pool_of(leaf_bytes: usize, nr: usize) -> Option<Setting> {
+    let pool = format!(
+        "/sys/kernel/mm/hugepages/{}/nr_hugepages",
+        folder_name(leaf_bytes)
+    );
+    let now: usize = fs::read_to_string(&pool).ok()?.trim().parse().ok()?;
     (now < nr)
-        .then(|| Setting::set(POOL, &nr.to_string()).ok())
+        .then(|| Setting::set(&pool, &nr.to_string()).ok())
         .flatten()
 }
 
@@ -313,6 +327,39 @@ pub(crate) fn has_movable_memory() -> bool {
         .filter(|z| z.contains("zone  Movable"))
         .filter_map(|z| z.lines().find_map(|l| l.trim().strip_prefix("managed")))
         .any(|managed| managed.trim() != "0")
+}
+
+/// Returns whether this kernel has secret memory, and hands it out.
+pub(crate) fn has_secret_memory() -> bool {
+    static HAS_SECRET_MEMORY: OnceLock<bool> = OnceLock::new();
+    *HAS_SECRET_MEMORY.get_or_init(|| file::secret(0).is_ok())
+}
+
+/// Whether the fast walks take small pages without a `mapping` (`gup_fast_folio_allowed()`). Since 7.3 a kernel knows
+/// that they are no secret memory. Without secret memory it need not know.
+pub(crate) fn unowned_is_fast() -> bool {
+    kernel_is_at_least(7, 3) || !has_secret_memory()
+}
+
+/// Returns the stop reason of reading memory that may only be executed, if it cannot be read.
+pub(crate) fn execute_only() -> Option<u32> {
+    static REASON: OnceLock<Option<u32>> = OnceLock::new();
+    *REASON.get_or_init(|| {
+        crate::arch::execute_only(|| {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+            let map = Map::new(0, page_bytes(), libc::PROT_EXEC, flags, -1).expect("mmap");
+            kernel_can_read(map.addr)
+        })
+    })
+}
+
+/// Returns whether the CPU lets the kernel read this byte on behalf of the process.
+fn kernel_can_read(addr: usize) -> bool {
+    let (_read_end, write_end) = rustix::pipe::pipe().expect("pipe");
+    let byte = std::ptr::with_exposed_provenance(addr);
+    // SAFETY: The kernel checks the address.
+    let result = unsafe { libc::write(write_end.as_raw_fd(), byte, 1) };
+    result == 1
 }
 
 /// Returns how much memory is still available, in KiB.

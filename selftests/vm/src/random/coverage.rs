@@ -12,11 +12,20 @@ use rust_gup_uapi::{
 
 use super::{
     files::giant_file,
-    step::Op, //
+    notices,
+    step::{
+        Notice,
+        Op, //
+    }, //
 };
-use crate::harness::{
-    fixture::kernel_is_at_least,
-    memory::has_movable_memory, //
+use crate::{
+    arch::has_pkeys,
+    harness::memory::{
+        execute_only,
+        has_movable_memory,
+        has_secret_memory,
+        unowned_is_fast, //
+    },
 };
 
 /// Prefix of the lines in which a process reports its counts.
@@ -146,15 +155,21 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
         | raw::RUST_GUP_STOP_UNREFERENCED
         | raw::RUST_GUP_STOP_SPLIT
         | raw::RUST_GUP_STOP_FORK => "takes a race",
+        // Memory that may only be executed is no memory of user space there.
+        raw::RUST_GUP_STOP_NOT_USER if execute_only() == Some(raw::RUST_GUP_STOP_NOT_USER) => {
+            return None
+        }
         raw::RUST_GUP_STOP_NOT_USER | raw::RUST_GUP_STOP_BAD => {
             "no entry of user space is like that"
         }
+        raw::RUST_GUP_STOP_PKEY if !has_pkeys() => "there are no protection keys",
+        raw::RUST_GUP_STOP_SECRET if !has_secret_memory() => "there is no secret memory",
         raw::RUST_GUP_STOP_DEVICE => "there is no such memory on this machine",
         raw::RUST_GUP_STOP_LONGTERM if !has_movable_memory() => {
             "there is no movable memory: boot with movablecore=1G"
         }
-        raw::RUST_GUP_STOP_NO_MAPPING if takes_unowned() => {
-            "since 7.3 such pages are taken, and nobody maps them for writing"
+        raw::RUST_GUP_STOP_NO_MAPPING if unowned_is_fast() => {
+            "such pages are taken, and nobody maps them for writing"
         }
         raw::RUST_GUP_STOP_ZERO_PAGE => "its entries are special, which is said first",
         raw::RUST_GUP_STOP_INACCESSIBLE => "not on this architecture",
@@ -170,12 +185,14 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
 pub(super) fn why_not_doable(operation: &str) -> Option<&'static str> {
     match operation {
         "MapGiant" if giant_file().is_none() => Some("there is no page of 1 GiB"),
-        "Notice Accesses" if !kernel_is_at_least(7, 3) => Some("comes with Linux 7.3"),
+        "Map Secret" if !has_secret_memory() => Some("there is no secret memory"),
+        "ProtectByKey" if !has_pkeys() => Some("there are no protection keys"),
+        _ if Notice::ALL.into_iter().any(|notice| {
+            Op::name_of_notice(notice) == operation && !notices::can_be_given(notice)
+        }) =>
+        {
+            Some("the kernel has no such notices")
+        }
         _ => None,
     }
-}
-
-/// Returns whether this kernel's fast path takes small folios without an owner (`gup_fast_folio_allowed()`): since 7.3.
-fn takes_unowned() -> bool {
-    kernel_is_at_least(7, 3)
 }

@@ -109,12 +109,13 @@ fn run(options: &Options) -> io::Result<bool> {
         [] => &[seed::FIXED],
         seeds => seeds,
     };
+    // It may start the program again, so nothing may be changed before it.
+    place::all_free()?;
     let _settings = rest::settings();
     let _khugepaged = Khugepaged::sleep();
     rest::allow_huge_pages(false)?;
     let _swap = crate::harness::swap::swap();
     let _files = FileSystems::new()?;
-    place::all_free()?;
     crate::harness::process::become_subreaper()?;
 
     let mut reporter = Reporter::start(io::stdout(), 2)?;

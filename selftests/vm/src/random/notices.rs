@@ -8,7 +8,8 @@ use std::{
         AsRawFd,
         OwnedFd,
         RawFd, //
-    }, //
+    },
+    sync::OnceLock, //
 };
 
 use super::step::{
@@ -31,6 +32,12 @@ const FEATURE_SIGBUS: u64 = 1 << 7;
 const FEATURE_WP_HUGETLBFS_SHMEM: u64 = 1 << 12;
 const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
 const FEATURE_RWP: u64 = 1 << 17;
+/// Not all kernels have all of them: notices of accesses come with Linux 7.3, and 32-bit Arm has none of writes.
+const WANTED: u64 = FEATURE_PAGEFAULT_FLAG_WP
+    | FEATURE_SIGBUS
+    | FEATURE_WP_HUGETLBFS_SHMEM
+    | FEATURE_WP_UNPOPULATED
+    | FEATURE_RWP;
 const MODE_MISSING: u64 = 1 << 0;
 const MODE_WP: u64 = 1 << 1;
 const MODE_RWP: u64 = 1 << 3;
@@ -64,7 +71,7 @@ impl Notices {
             Notice::Accesses => MODE_RWP,
         };
         let (addr, len) = (piece.addr() as u64, piece.len_bytes() as u64);
-        ioctl(self.fd()?, UFFDIO_REGISTER, [addr, len, mode, 0])?;
+        ioctl(self.fd()?, UFFDIO_REGISTER, &mut [addr, len, mode, 0])?;
         if notice == Notice::Missing {
             return Ok(());
         }
@@ -79,35 +86,43 @@ impl Notices {
             UFFDIO_WRITEPROTECT
         };
         let (addr, len) = (piece.addr() as u64, piece.len_bytes() as u64);
-        ioctl(self.fd()?, number, [addr, len, u64::from(on), 0])
+        ioctl(self.fd()?, number, &mut [addr, len, u64::from(on), 0])
     }
 
     fn fd(&mut self) -> io::Result<RawFd> {
         let fd = match &self.fd {
             Some(fd) => fd,
-            None => self.fd.insert(open()?),
+            None => self.fd.insert(open(WANTED & offered())?.0),
         };
         Ok(fd.as_raw_fd())
     }
 }
 
-fn open() -> io::Result<OwnedFd> {
-    let fd = userfaultfd()?;
-    let features = FEATURE_PAGEFAULT_FLAG_WP
-        | FEATURE_SIGBUS
-        | FEATURE_WP_HUGETLBFS_SHMEM
-        | FEATURE_WP_UNPOPULATED;
-    // Linux 7.2 does not know all of these features.
-    ioctl(
-        fd.as_raw_fd(),
-        UFFDIO_API,
-        [API, features | FEATURE_RWP, 0, 0],
-    )
-    .or_else(|_| ioctl(fd.as_raw_fd(), UFFDIO_API, [API, features, 0, 0]))?;
-    Ok(fd)
+/// Returns whether this kernel can give such a notice.
+pub(super) fn can_be_given(notice: Notice) -> bool {
+    let needed = match notice {
+        Notice::Missing => 0,
+        Notice::Writes | Notice::MissingAndWrites => FEATURE_PAGEFAULT_FLAG_WP,
+        Notice::Accesses => FEATURE_RWP,
+    };
+    offered() & needed == needed
 }
 
-fn ioctl(fd: RawFd, number: u32, mut argument: [u64; 4]) -> io::Result<()> {
+/// Returns the features that the kernel has. It tells them once for each file.
+fn offered() -> u64 {
+    static OFFERED: OnceLock<u64> = OnceLock::new();
+    *OFFERED.get_or_init(|| open(0).map_or(0, |(_, features)| features))
+}
+
+/// Opens a userfaultfd. Returns the features of the kernel, too.
+fn open(features: u64) -> io::Result<(OwnedFd, u64)> {
+    let fd = userfaultfd()?;
+    let mut api = [API, features, 0, 0];
+    ioctl(fd.as_raw_fd(), UFFDIO_API, &mut api)?;
+    Ok((fd, api[1]))
+}
+
+fn ioctl(fd: RawFd, number: u32, argument: &mut [u64; 4]) -> io::Result<()> {
     // SAFETY: None of the structures is larger than `argument`.
     check(unsafe { libc::ioctl(fd, libc::c_ulong::from(number), argument.as_mut_ptr()) }).map(drop)
 }

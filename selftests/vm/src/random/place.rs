@@ -5,7 +5,9 @@
 
 use std::{
     fmt,
-    io, //
+    io,
+    os::unix::process::CommandExt,
+    process::Command, //
 };
 
 use rust_gup_memory::size::{
@@ -14,29 +16,35 @@ use rust_gup_memory::size::{
     pud_bytes, //
 };
 
-use crate::harness::{
-    fixture::{
-        machine,
-        user_limit, //
+use crate::{
+    arch::LOWEST_ADDR,
+    harness::{
+        fixture::{
+            machine,
+            user_limit, //
+        },
+        memory::Map, //
     },
-    memory::Map, //
 };
 
 /// Number of second-level leaves in the arena.
 const NR_LEAVES: usize = 4;
 /// Number of pages at either end of user space.
 const NR_AT_ENDS: usize = 16;
+/// Environment variable that counts how often the program started again.
+const STARTS: &str = "RUST_GUP_RANDOM_STARTS";
+const MAX_STARTS: u32 = 20;
 
 /// A part of the address space in which a sequence may do anything.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     /// Lies under two entries of the root, half under each.
     Arena,
-    /// Begins at address 0.
+    /// Begins at the lowest address.
     Bottom,
     /// Ends with the last page of user space.
     Top,
-    /// Has room for one page of 1 GiB.
+    /// Has room for one page of 1 GiB, on machines that have such pages.
     Giant,
     /// The vDSO and the pages below it. Sequences make no memory there.
     Vdso,
@@ -49,7 +57,10 @@ impl Place {
     pub(super) fn nr_pages(self) -> usize {
         match self {
             Self::Arena => NR_LEAVES * pmd_bytes() / page_bytes(),
-            Self::Bottom | Self::Top => NR_AT_ENDS,
+            Self::Bottom => NR_AT_ENDS - LOWEST_ADDR / page_bytes(),
+            Self::Top => NR_AT_ENDS,
+            // With 32 bits there is no page of 1 GiB, and no room for one. There is always a hole here.
+            Self::Giant if usize::BITS == 32 => NR_AT_ENDS,
             Self::Giant => pud_bytes() / page_bytes(),
             Self::Vdso => 8,
         }
@@ -57,10 +68,10 @@ impl Place {
 
     pub(super) fn addr(self) -> usize {
         match self {
-            Self::Arena => fourth_level_entry() - NR_LEAVES / 2 * pmd_bytes(),
-            Self::Bottom => 0,
+            Self::Arena => root_entry() - NR_LEAVES / 2 * pmd_bytes(),
+            Self::Bottom => LOWEST_ADDR,
             Self::Top => user_limit() - NR_AT_ENDS * page_bytes(),
-            Self::Giant => 2 * fourth_level_entry(),
+            Self::Giant => 2 * root_entry(),
             // SAFETY: `getauxval()` takes no pointers.
             Self::Vdso => unsafe {
                 libc::getauxval(libc::AT_SYSINFO_EHDR) as usize - 6 * page_bytes()
@@ -108,20 +119,36 @@ impl fmt::Debug for Spot {
     }
 }
 
-/// Returns how many bytes an entry of the fourth level maps. With four levels that is the root, with five the table
-/// below.
-fn fourth_level_entry() -> usize {
-    1 << machine().raw.entry_shift[3]
+/// Returns how many bytes an entry of the root maps. If there are five levels, it is the table below: mmap(2) leaves all
+/// but the first entry of the root alone unless it is asked for them.
+fn root_entry() -> usize {
+    let root = machine().raw.levels as usize - 1;
+    1 << machine().raw.entry_shift[root.min(3)]
 }
 
 /// Checks that nothing is mapped where memory is to be made. Sequences replace whatever is mapped there.
+///
+/// With 32 bits the stack and the kernel's page for signals lie at random places in the last 8 MiB of user space, and
+/// sometimes in the way. Then the program starts again, and they lie elsewhere.
 pub(super) fn all_free() -> io::Result<()> {
+    let result = try_all_free();
+    let nr_starts = std::env::var(STARTS).map_or(0, |nr| nr.parse().unwrap_or(MAX_STARTS));
+    let is_in_use = |e: &io::Error| e.kind() == io::ErrorKind::AlreadyExists;
+    if result.as_ref().is_err_and(is_in_use) && usize::BITS == 32 && nr_starts < MAX_STARTS {
+        let mut again = Command::new("/proc/self/exe");
+        again.args(std::env::args_os().skip(1));
+        return Err(again.env(STARTS, (nr_starts + 1).to_string()).exec());
+    }
+    result
+}
+
+fn try_all_free() -> io::Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     for place in Place::OURS {
         let len = place.nr_pages() * page_bytes();
         let flags = flags | libc::MAP_FIXED_NOREPLACE;
         Map::new(place.addr(), len, libc::PROT_NONE, flags, -1)
-            .map_err(|e| io::Error::new(e.kind(), format!("{place:?} is in use: {e}")))?;
+            .map_err(|e| io::Error::new(e.kind(), format!("{place:?} cannot be mapped: {e}")))?;
     }
     Ok(())
 }

@@ -207,7 +207,7 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 4] = [
         Self::Missing,
         Self::Writes,
         Self::MissingAndWrites,
@@ -293,11 +293,14 @@ impl Op {
         let advice = Advice::ALL
             .iter()
             .map(|advice| format!("Advise {advice:?}"));
-        let notices = Notice::ALL
-            .iter()
-            .map(|notice| format!("Notice {notice:?}"));
+        let notices = Notice::ALL.into_iter().map(Self::name_of_notice);
         let plain = PLAIN.iter().map(ToString::to_string);
         memory.chain(advice).chain(notices).chain(plain)
+    }
+
+    /// Returns the short name of registering a piece for notices.
+    pub(super) fn name_of_notice(notice: Notice) -> String {
+        format!("Notice {notice:?}")
     }
 
     /// Returns the short name of the operation, for counting.
@@ -305,7 +308,7 @@ impl Op {
         match self {
             Self::Map { memory, .. } => format!("Map {memory:?}"),
             Self::Advise(_, advice) => format!("Advise {advice:?}"),
-            Self::Notice(_, notice) => format!("Notice {notice:?}"),
+            Self::Notice(_, notice) => Self::name_of_notice(*notice),
             other => {
                 let text = format!("{other:?}");
                 let end = text.find([' ', '(', '{']).unwrap_or(text.len());

@@ -35,8 +35,8 @@ use super::{
     coverage::why_not_reachable,
     kernel::{
         has_flag,
-        is_under_huge_leaf,
-        is_write_only, //
+        is_only_fast,
+        is_under_huge_leaf, //
     },
     place::Place,
     step::{
@@ -110,7 +110,7 @@ impl World {
         self.walked(take, compared.stop(), &c.nr_by_level);
         let is_shorter = !compared.is_equal()
             && c.differences & !SHORTER == 0
-            && self.ends_at_write_only(take, c.nr_pages_rust.min(c.nr_pages_kernel));
+            && self.ends_at_only_fast(take, c.nr_pages_rust.min(c.nr_pages_kernel));
         if !compared.is_equal() && !is_shorter && !self.is_of_slow_path(take, &compared) {
             panic!("take {take:?}\n{}", in_words(&request, &compared));
         }
@@ -264,26 +264,26 @@ impl World {
             return;
         }
         let nr_both = rust.unwrap_or(0).min(kernel.unwrap_or(0));
-        if rust != kernel && !self.ends_at_write_only(take, nr_both) {
+        if rust != kernel && !self.ends_at_only_fast(take, nr_both) {
             panic!("take {take:?}: pages or errno, Rust: {rust:?}, kernel: {kernel:?}");
         }
     }
 
-    /// Returns whether a range to be read has only `nr_pages` pages because a mapping follows that may be written but
-    /// not read.
+    /// Returns whether a range to be read has only `nr_pages` pages because memory follows that only the fast path takes
+    /// (`is_only_fast()`).
     ///
-    /// No entry says that it may not be read, so the fast path takes it. The slow path refuses (`check_vma_flags()`,
-    /// `mm/gup.c`). Whether the slow path is asked depends on the pages before: the kernel lets it take all pages that
-    /// follow, and the walk in Rust goes on with the fast path.
-    fn ends_at_write_only(&mut self, take: &Take, nr_pages: u64) -> bool {
+    /// The slow path refuses it for what its VMA says (`check_vma_flags()`, `mm/gup.c`); no entry says that. Whether the
+    /// slow path is asked depends on the pages before: the kernel lets it take all pages that follow, and the walk in
+    /// Rust goes on with the fast path.
+    fn ends_at_only_fast(&mut self, take: &Take, nr_pages: u64) -> bool {
         let request = take.request();
         let addr = request.addr / page_bytes() * page_bytes() + nr_pages as usize * page_bytes();
         let ends = take.access == Access::Read
             && take.fallback == Fallback::Slow
             && (nr_pages as usize) < nr_pages_of(&request)
-            && is_write_only(addr);
+            && is_only_fast(addr);
         if ends {
-            self.coverage.met("write-only, where the slow path refuses");
+            self.coverage.met("memory that only the fast path takes");
         }
         ends
     }
@@ -299,7 +299,7 @@ impl World {
         };
         assert!(
             device.pin(&next, Engine::Kernel).is_err()
-                || self.ends_at_write_only(take, nr_pages as u64),
+                || self.ends_at_only_fast(take, nr_pages as u64),
             "take {take:?}: {engine:?} took {nr_pages} pages and no more, and the next can be had"
         );
         self.coverage.met("short count");
@@ -323,7 +323,7 @@ impl World {
                 assert_eq!(through(pinned, at, len), data, "{what}: as the owner reads");
             }
             if take.access == Access::Write && take.how != How::Get {
-                let tag = self.salt().to_le_bytes();
+                let tag = (self.salt() as u64).to_le_bytes();
                 store(pinned, at, &tag[..len]);
                 assert_eq!(through(pinned, at, len), tag[..len], "{what}: read back");
                 if let Some(data) = self.owner.read(addr, len) {

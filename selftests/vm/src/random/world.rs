@@ -67,7 +67,8 @@ use crate::harness::{
     }, //
 };
 
-/// Physical address of the hole for a display adapter in the first MiB.
+/// A physical address at which there is no memory: on a PC the hole for a display adapter, on QEMU's `virt` machine the
+/// flash memory for firmware.
 const DEVICE_MEMORY: i64 = 0xa0000;
 /// Prefix of the lines in which a process reports what it is doing.
 pub(super) const AT: &str = "at\t";

@@ -43,7 +43,6 @@ use rust_gup_uapi::{
 
 use super::{
     situation::fill,
-    special::unowned_is_fast,
     Page,
     Scene,
     Situation, //
@@ -62,6 +61,7 @@ use crate::{
         },
         memory::{
             frames,
+            unowned_is_fast,
             Map,
             RW, //
         },

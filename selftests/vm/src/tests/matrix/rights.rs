@@ -38,21 +38,19 @@ use super::{
     Scene,
     Situation, //
 };
-use crate::{
-    arch,
-    harness::{
-        fixture::check,
-        memory::{
-            userfaultfd,
-            Map,
-            RW, //
-        },
-        proof::{
-            kpf,
-            pm, //
-        },
-        runner::skip, //
-    }, //
+use crate::harness::{
+    fixture::check,
+    memory::{
+        self,
+        userfaultfd,
+        Map,
+        RW, //
+    },
+    proof::{
+        kpf,
+        pm, //
+    },
+    runner::skip, //
 };
 
 pub(super) const SITUATIONS: &[Situation] = &[
@@ -147,7 +145,7 @@ fn execute_only() -> Scene {
     map.settle(0, map.len_bytes);
     map.protect(0, map.len_bytes, libc::PROT_EXEC);
     map.prove_rights("--x");
-    let reason = arch::execute_only(|| kernel_can_read(map.addr));
+    let reason = memory::execute_only();
     Scene::new(map, words, move |way, _| match reason {
         // The entry is not one of user space, whatever the access.
         Some(reason @ NOT_USER) => Page::refused(reason, libc::EFAULT),
@@ -155,15 +153,6 @@ fn execute_only() -> Scene {
         Some(reason) => Page::refused(reason, libc::EFAULT),
         None => Page::only_fast(),
     })
-}
-
-/// Returns whether the CPU lets the kernel read this byte on behalf of the process.
-fn kernel_can_read(addr: usize) -> bool {
-    let (_read_end, write_end) = rustix::pipe::pipe().expect("pipe");
-    let byte = std::ptr::with_exposed_provenance(addr);
-    // SAFETY: The kernel checks the address.
-    let result = unsafe { libc::write(write_end.as_raw_fd(), byte, 1) };
-    result == 1
 }
 
 /// Every second page is read-only, so each page has a VMA of its own. The fast walk does not see VMAs.

@@ -53,13 +53,13 @@ use crate::{
     harness::{
         fixture::{
             check,
-            kernel_is_at_least,
             open,
             refused,
             ACCESSES,
             HOWS, //
         },
         memory::{
+            unowned_is_fast,
             Map,
             RW, //
         },
@@ -125,11 +125,6 @@ fn secret_in_a_file() -> Scene {
         }
     })
     .keep(inner)
-}
-
-/// Whether the fast walks take small pages without a `mapping`, mm/gup.c:2792.
-pub(super) fn unowned_is_fast() -> bool {
-    kernel_is_at_least(7, 3)
 }
 
 fn vdso() -> Scene {
