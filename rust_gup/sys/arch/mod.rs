@@ -46,9 +46,9 @@ pub(crate) trait Arch {
     /// The number of that format for user space, a `RUST_GUP_FORMAT_*`.
     const FORMAT: u32;
 
-    /// Whether entries of a table of base pages can map a part of a hugetlb folio. The exclusive flag of such a page is
-    /// that of the folio's first page.
-    const HUGETLB_IN_BASE_TABLES: bool = false;
+    /// Whether an entry can map a part of a hugetlb folio, because several entries map the folio. The exclusive flag of
+    /// each part is that of the folio's first page.
+    const HUGETLB_IN_PARTS: bool = false;
 
     /// Returns whether the module can work on this machine at all. Called once, before it does anything else.
     fn is_supported() -> bool {

@@ -310,7 +310,7 @@ impl<'irq> Folios for LiveFolios<'irq> {
 
     #[inline(always)]
     fn is_anon_exclusive(self, page: PagePtr) -> bool {
-        if Live::HUGETLB_IN_BASE_TABLES {
+        if Live::HUGETLB_IN_PARTS {
             let folio = page.folio();
             if folio.is_hugetlb() {
                 return folio.head().is_anon_exclusive();

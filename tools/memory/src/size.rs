@@ -37,7 +37,7 @@ pub fn pud_bytes() -> usize {
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|entry| bytes_of_name(entry.file_name().to_str()?))
+            .filter_map(|entry| bytes_of_folder(entry.file_name().to_str()?))
             .max()
             .filter(|&bytes| bytes > pmd_bytes())
             .unwrap_or_else(|| pmd_bytes() * (pmd_bytes() / page_bytes()))
@@ -49,7 +49,8 @@ pub fn folder_name(bytes: usize) -> String {
     format!("hugepages-{}kB", bytes >> 10)
 }
 
-fn bytes_of_name(name: &str) -> Option<usize> {
+/// Returns the size of huge pages that such a folder is for.
+pub fn bytes_of_folder(name: &str) -> Option<usize> {
     let kib: usize = name
         .strip_prefix("hugepages-")?
         .strip_suffix("kB")?
@@ -77,9 +78,9 @@ mod tests {
     #[test]
     fn names_of_folders_and_sizes_belong_together() {
         for bytes in [64 << 10, 2 << 20, 1 << 30] {
-            assert_eq!(bytes_of_name(&folder_name(bytes)), Some(bytes));
+            assert_eq!(bytes_of_folder(&folder_name(bytes)), Some(bytes));
         }
-        assert_eq!(bytes_of_name("hugepages-kB"), None);
+        assert_eq!(bytes_of_folder("hugepages-kB"), None);
         assert_eq!(
             [
                 text(64 << 10),

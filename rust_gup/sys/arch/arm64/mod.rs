@@ -56,8 +56,8 @@ impl Arch for Arm64 {
     #[cfg(CONFIG_ARM64_16K_PAGES)]
     const FORMAT: u32 = uapi::RUST_GUP_FORMAT_ARM64_16K;
 
-    /// With the contiguous bit: 64 KiB out of pages of 4 KiB, 2 MiB out of pages of 16 KiB.
-    const HUGETLB_IN_BASE_TABLES: bool = true;
+    /// With the contiguous bit: 64 KiB and 32 MiB with pages of 4 KiB, 2 MiB and 1 GiB with pages of 16 KiB.
+    const HUGETLB_IN_PARTS: bool = true;
 
     #[doc(alias(
         "lpa2_is_enabled",

@@ -11,6 +11,7 @@ use rust_gup_memory::{
     file,
     proc::PAGEMAP_PRESENT,
     size::{
+        bytes_of_folder,
         folder_name,
         page_bytes,
         pmd_bytes,
@@ -30,18 +31,22 @@ use super::{
     Scene,
     Situation, //
 };
-use crate::harness::{
-    memory::{
-        hugetlb_pool,
-        Map,
-        RW, //
+use crate::{
+    arch::HAS_CONTIGUOUS_LEAVES,
+    harness::{
+        fixture::machine,
+        memory::{
+            hugetlb_pool_of,
+            Map,
+            RW, //
+        },
+        process::Sharer,
+        proof::{
+            kpf,
+            pm, //
+        },
+        runner::skip, //
     },
-    process::Sharer,
-    proof::{
-        kpf,
-        pm, //
-    },
-    runner::skip, //
 };
 
 pub(super) const SITUATIONS: &[Situation] = &[
@@ -51,9 +56,10 @@ pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("hugetlb_2m_shared", || {
         filled(pmd_bytes(), 2, libc::MAP_SHARED)
     }),
-    Situation::new("hugetlb_2m_never_touched", never_touched),
-    Situation::new("hugetlb_2m_forked", forked),
-    Situation::new("hugetlb_2m_memfd", memfd),
+    Situation::new("hugetlb_2m_never_touched", || never_touched(pmd_bytes())),
+    Situation::new("hugetlb_2m_forked", || forked(pmd_bytes())),
+    Situation::new("hugetlb_2m_read_only", || read_only(pmd_bytes())),
+    Situation::new("hugetlb_2m_memfd", || memfd(pmd_bytes())),
     Situation::dear("hugetlb_1g_private", || {
         filled(pud_bytes(), 1, libc::MAP_PRIVATE)
     }),
@@ -61,6 +67,63 @@ pub(super) const SITUATIONS: &[Situation] = &[
         filled(pud_bytes(), 1, libc::MAP_SHARED)
     }),
 ];
+
+/// Huge pages that several entries map, with the contiguous bit: several entries of base pages, or several huge leaves.
+pub(super) const CONTIGUOUS: &[Situation] = if HAS_CONTIGUOUS_LEAVES {
+    &[
+        Situation::new("hugetlb_contpte_private", || {
+            filled(contpte_bytes(), 2, libc::MAP_PRIVATE)
+        }),
+        Situation::new("hugetlb_contpte_shared", || {
+            filled(contpte_bytes(), 2, libc::MAP_SHARED)
+        }),
+        Situation::new("hugetlb_contpte_never_touched", || {
+            never_touched(contpte_bytes())
+        }),
+        Situation::new("hugetlb_contpte_forked", || forked(contpte_bytes())),
+        Situation::new("hugetlb_contpte_read_only", || read_only(contpte_bytes())),
+        Situation::new("hugetlb_contpte_memfd", || memfd(contpte_bytes())),
+        Situation::dear("hugetlb_contpmd_private", || {
+            filled(contpmd_bytes(), 1, libc::MAP_PRIVATE)
+        }),
+        Situation::dear("hugetlb_contpmd_shared", || {
+            filled(contpmd_bytes(), 1, libc::MAP_SHARED)
+        }),
+        Situation::dear("hugetlb_contpmd_read_only", || read_only(contpmd_bytes())),
+    ]
+} else {
+    &[]
+};
+
+/// Returns the size of huge pages that several entries of base pages map (`CONT_PTE_SIZE`).
+fn contpte_bytes() -> usize {
+    contiguous_bytes(page_bytes())
+}
+
+/// Returns the size of huge pages that several huge leaves of the second level map (`CONT_PMD_SIZE`).
+fn contpmd_bytes() -> usize {
+    contiguous_bytes(pmd_bytes())
+}
+
+/// Returns the smallest size of huge pages above `leaf_bytes`, of which one entry maps a part.
+fn contiguous_bytes(leaf_bytes: usize) -> usize {
+    let pools = fs::read_dir("/sys/kernel/mm/hugepages").expect("pools of huge pages");
+    pools
+        .filter_map(|pool| bytes_of_folder(pool.expect("a pool").file_name().to_str()?))
+        .filter(|&bytes| bytes > leaf_bytes)
+        .min()
+        .expect("a pool of larger pages")
+}
+
+/// Returns the level of the entries that map huge pages of this size.
+fn level_of(leaf_bytes: usize) -> usize {
+    let raw = machine().raw;
+    let shifts = &raw.entry_shift[..raw.levels as usize];
+    shifts
+        .iter()
+        .rposition(|&shift| 1 << shift <= leaf_bytes)
+        .expect("base pages, at least")
+}
 
 /// Skips the test unless `nr` huge pages of this size are free.
 fn need(leaf_bytes: usize, nr: usize) {
@@ -94,53 +157,79 @@ fn prove(map: &Map, leaf_bytes: usize) {
 }
 
 fn filled(leaf_bytes: usize, nr: usize, flags: libc::c_int) -> Scene {
-    let pool = (leaf_bytes == pmd_bytes()).then(|| hugetlb_pool(2 * nr));
+    // The largest ones come with the boot.
+    let pool = (leaf_bytes != pud_bytes()).then(|| hugetlb_pool_of(leaf_bytes, 2 * nr));
     let map = untouched(leaf_bytes, nr, flags);
     let words = fill(&map);
     prove(&map, leaf_bytes);
-    let level = if leaf_bytes == pud_bytes() { 2 } else { 1 };
+    let level = level_of(leaf_bytes);
     Scene::new(map, words, move |_, _| Page::fast(level)).keep(pool)
 }
 
-fn never_touched() -> Scene {
-    let pool = hugetlb_pool(2);
-    let map = untouched(pmd_bytes(), 1, libc::MAP_PRIVATE);
-    map.prove_smaps("KernelPageSize", pmd_bytes());
+fn never_touched(leaf_bytes: usize) -> Scene {
+    let pool = hugetlb_pool_of(leaf_bytes, 2);
+    let map = untouched(leaf_bytes, 1, libc::MAP_PRIVATE);
+    map.prove_smaps("KernelPageSize", leaf_bytes);
     map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, 0);
     let words = vec![0; map.nr_pages()];
-    Scene::new(map, words, |_, _| Page::readied(ABSENT, 1)).keep(pool)
+    let level = level_of(leaf_bytes);
+    Scene::new(map, words, move |_, _| Page::readied(ABSENT, level)).keep(pool)
 }
 
-fn forked() -> Scene {
-    let pool = hugetlb_pool(4);
-    let map = untouched(pmd_bytes(), 1, libc::MAP_PRIVATE);
+fn forked(leaf_bytes: usize) -> Scene {
+    let pool = hugetlb_pool_of(leaf_bytes, 4);
+    let map = untouched(leaf_bytes, 1, libc::MAP_PRIVATE);
     let words = fill(&map);
     let child = Sharer::fork();
-    prove(&map, pmd_bytes());
+    prove(&map, leaf_bytes);
     map.prove_state(PAGEMAP_PRESENT | pm::EXCLUSIVE, PAGEMAP_PRESENT);
-    Scene::new(map, words, |way, _| {
+    let level = level_of(leaf_bytes);
+    Scene::new(map, words, move |way, _| {
         if way.is_write() {
-            Page::readied(READ_ONLY, 1)
+            Page::readied(READ_ONLY, level)
         } else if way.is_pin() {
-            Page::readied(UNSHARE, 1)
+            Page::readied(UNSHARE, level)
         } else {
-            Page::fast(1)
+            Page::fast(level)
         }
     })
     .keep(child)
     .keep(pool)
 }
 
-fn memfd() -> Scene {
-    let pool = hugetlb_pool(2);
-    need(pmd_bytes(), 2);
-    let huge_flag = MemfdFlags::from_bits_retain(pmd_bytes().ilog2() << libc::MFD_HUGE_SHIFT);
-    let file = file::memfd(MemfdFlags::HUGETLB | huge_flag, 2 * pmd_bytes());
+/// Nobody else has the huge page. Only its first base page is marked so, whatever an entry maps of it.
+fn read_only(leaf_bytes: usize) -> Scene {
+    let pool = hugetlb_pool_of(leaf_bytes, 2);
+    let map = untouched(leaf_bytes, 1, libc::MAP_PRIVATE);
+    let words = fill(&map);
+    map.protect(0, map.len_bytes, libc::PROT_READ);
+    map.prove_rights("r--");
+    prove(&map, leaf_bytes);
+    map.prove_state(
+        PAGEMAP_PRESENT | pm::EXCLUSIVE,
+        PAGEMAP_PRESENT | pm::EXCLUSIVE,
+    );
+    let level = level_of(leaf_bytes);
+    Scene::new(map, words, move |way, _| {
+        if way.is_write() {
+            Page::refused(READ_ONLY, libc::EFAULT)
+        } else {
+            Page::fast(level)
+        }
+    })
+    .keep(pool)
+}
+
+fn memfd(leaf_bytes: usize) -> Scene {
+    let pool = hugetlb_pool_of(leaf_bytes, 2);
+    need(leaf_bytes, 2);
+    let huge_flag = MemfdFlags::from_bits_retain(leaf_bytes.ilog2() << libc::MFD_HUGE_SHIFT);
+    let file = file::memfd(MemfdFlags::HUGETLB | huge_flag, 2 * leaf_bytes);
     let file = file.expect("memfd_create");
     let place = (file.as_raw_fd(), 0);
-    let map =
-        Map::guarded(2 * pmd_bytes(), pmd_bytes(), RW, libc::MAP_SHARED, place).expect("mmap");
+    let map = Map::guarded(2 * leaf_bytes, leaf_bytes, RW, libc::MAP_SHARED, place).expect("mmap");
     let words = fill(&map);
-    prove(&map, pmd_bytes());
-    Scene::new(map, words, |_, _| Page::fast(1)).keep(pool)
+    prove(&map, leaf_bytes);
+    let level = level_of(leaf_bytes);
+    Scene::new(map, words, move |_, _| Page::fast(level)).keep(pool)
 }

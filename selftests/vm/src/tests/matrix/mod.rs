@@ -77,6 +77,7 @@ pub(crate) fn tests() -> Vec<Test> {
         anon::SITUATIONS,
         huge::SITUATIONS,
         hugetlb::SITUATIONS,
+        hugetlb::CONTIGUOUS,
         cow::SITUATIONS,
         rights::SITUATIONS,
         reclaim::SITUATIONS,
