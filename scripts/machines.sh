@@ -27,12 +27,13 @@ disk() {
 }
 
 # table NAME: prints the lines of the table of ARCH and of the table of all architectures, as far as
-# they exist.
+# they exist. A line "-NAME REASON" of the first one removes a line of the second one.
 table() {
-	local file
+	local file files=()
 	for file in "$PROFILES/$ARCH$1" "$PROFILES/common$1"; do
-		[ ! -e "$file" ] || awk '/^[^#]/' "$file"
+		[ ! -e "$file" ] || files+=("$file")
 	done
+	[ ${#files[@]} -eq 0 ] || awk '/^-/ { removed[substr($1, 2)] } /^[^-#]/ && !($1 in removed)' "${files[@]}"
 }
 
 # machines: prints the machines for the kernel that FLAVOUR chooses, one a line: its name, and its
