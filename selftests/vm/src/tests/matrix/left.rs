@@ -22,9 +22,13 @@ use std::{
 };
 
 use rust_gup_memory::{
-    proc::PAGEMAP_PRESENT,
+    proc::{
+        smaps,
+        PAGEMAP_PRESENT, //
+    },
     size::{
         page_bytes,
+        pmd_bytes,
         pud_bytes, //
     },
     Kind, //
@@ -63,7 +67,8 @@ use crate::harness::{
         kpf,
         pm,
         settle_lists, //
-    }, //
+    },
+    runner::skip, //
 };
 
 /// How long the kernel may take to drop its own references.
@@ -99,7 +104,7 @@ impl Met {
 
     /// Returns a description of a folio that is in use although no process maps it and no file contains it.
     fn orphan(&self) -> Option<String> {
-        let memory_map = MemoryMap::open();
+        let memory_map = MemoryMap::open()?;
         self.0.iter().find_map(|head| {
             let page = memory_map.page(*head)?;
             let flags = kpageflags(*head, 1)[0];
@@ -128,9 +133,9 @@ fn settle(mut look: impl FnMut() -> Option<String>) -> Option<String> {
     }
 }
 
-/// The references of a scene at rest.
+/// The references of a scene at rest, as far as the kernel shows them.
 pub(super) struct Refs {
-    memory_map: MemoryMap,
+    memory_map: Option<MemoryMap>,
     of: Vec<(u64, i32)>,
 }
 
@@ -138,15 +143,16 @@ impl Refs {
     pub(super) fn of(scene: &Scene) -> Self {
         settle_lists();
         let memory_map = MemoryMap::open();
-        let refs = |head: u64| Some((head, memory_map.page(head)?.refs));
+        let refs = |head: u64| Some((head, memory_map.as_ref()?.page(head)?.refs));
         let of = Met::of(scene).0.into_iter().filter_map(refs).collect();
         Self { memory_map, of }
     }
 
     /// Returns a description of the first folio whose count has changed.
     fn changed(&self) -> Option<String> {
+        let memory_map = self.memory_map.as_ref()?;
         self.of.iter().find_map(|(head, before)| {
-            let refs = self.memory_map.page(*head)?.refs;
+            let refs = memory_map.page(*head)?.refs;
             let flags = kpageflags(*head, 1)[0];
             (refs != *before).then(|| {
                 format!("frame {head:#x}, flags {flags:#x}: {refs} references, {before} before")
@@ -189,12 +195,9 @@ fn not_pinned(scene: &Scene, what: &str) {
     let child = Sharer::fork();
     let states = pagemap(map.addr, map.nr_pages());
     let states_of_child = child.pagemap(map.addr, map.nr_pages());
-    // A page of 1 GiB may be missing in the child. fork() takes the table for it for a shared one, by `pt_share_count`
-    // of the ptdesc (mm/hugetlb.c:4962). Only tables of PMDs have that count; in tables of PUDs the field contains
-    // whatever the page held before. A pinned page would make fork() fail, because fork() had to copy it and there is
-    // no second one.
-    let is_lost =
-        |page: usize| map.len_bytes >= pud_bytes() && states_of_child[page] & PAGEMAP_PRESENT == 0;
+    // A pinned page of 1 GiB would make fork() fail, because fork() had to copy it and there is no second one.
+    let may_be_lost = may_be_lost(map);
+    let is_lost = |page: usize| may_be_lost && states_of_child[page] & PAGEMAP_PRESENT == 0;
     for page in private {
         let state = states[page];
         assert!(
@@ -205,8 +208,21 @@ fn not_pinned(scene: &Scene, what: &str) {
     drop(child);
 }
 
+/// Returns whether a child may lack the huge pages of a mapping. fork() takes the table for them for a shared one, by
+/// `pt_share_count` of the ptdesc (`mm/hugetlb.c:4962`). Only tables of PMDs have that count. In tables of base pages and
+/// of PUDs the field contains whatever the page held before.
+pub(super) fn may_be_lost(map: &Map) -> bool {
+    let page =
+        smaps(map.addr..map.addr + map.len_bytes, "KernelPageSize").expect("/proc/self/smaps");
+    let has_huge = kpageflags(frames(map.addr, 1)[0], 1)[0] & kpf::HUGE != 0;
+    has_huge && !(pmd_bytes()..pud_bytes()).contains(&page)
+}
+
 /// Checks that held pages are detected, and with which count.
 pub(super) fn what_is_held_is_seen() {
+    if MemoryMap::open().is_none() {
+        skip("no /proc/kcore, so the references of pages at rest were not looked at: CONFIG_PROC_KCORE");
+    }
     let device = open();
     let kinds: [fn() -> Map; 3] = [
         || Map::anon(1),

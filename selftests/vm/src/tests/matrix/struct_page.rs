@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    io,
     os::unix::fs::FileExt, //
 };
 
@@ -42,8 +43,13 @@ pub(super) struct MemoryMap {
 }
 
 impl MemoryMap {
-    pub(super) fn open() -> Self {
-        let kcore = File::open("/proc/kcore").expect("/proc/kcore");
+    /// Opens the file. Returns `None` on kernels that do not have it, such as those of 32-bit Arm.
+    pub(super) fn open() -> Option<Self> {
+        let kcore = match File::open("/proc/kcore") {
+            Ok(kcore) => kcore,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(e) => panic!("/proc/kcore: {e}"),
+        };
         let read = |at: u64, len: u64| {
             let mut bytes = vec![0; len as usize];
             kcore.read_exact_at(&mut bytes, at).expect("/proc/kcore");
@@ -72,14 +78,14 @@ impl MemoryMap {
             let value = value.unwrap_or_else(|| panic!("VMCOREINFO of /proc/kcore: no {name}"));
             u64::from_str_radix(value, radix).expect("a number")
         };
-        Self {
+        Some(Self {
             start: value("SYMBOL(vmemmap)", 16),
             element: value("SIZE(page)", 10),
             refs: value("OFFSET(page._refcount)", 10),
             mapping: value("OFFSET(page.mapping)", 10),
             segments,
             kcore,
-        }
+        })
     }
 
     /// Returns the struct page of a frame, or `None` for device memory, which the file omits.
