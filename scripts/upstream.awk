@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Compares the output of selftests/upstream/run with selftests/upstream/expected:
-#	awk -v kernel=7.3 -v engine=rust -v status=N -f upstream.awk expected output
+#	awk -v arch=amd64 -v kernel=7.3 -v engine=rust -v status=N -f upstream.awk expected output
 # Prints what is wrong, a line for each program, and last "=PASSED FAILED SKIPPED". A missing result
 # is a failure, and so is an additional one. A test that fails as expected does not count as passed.
+# A program that cannot run counts as skipped.
 
 function fail(why) {
 	print "  " why
@@ -28,13 +29,17 @@ function check_walk() {
 { sub(/\r$/, "") }
 
 FNR == NR {
-	if ($0 ~ /^#/ || NF == 0 || ($2 != "*" && $2 != kernel) || $1 in want)
+	if ($0 ~ /^#/ || NF == 0 || ($2 != "*" && $2 != arch) || ($3 != "*" && $3 != kernel) || $1 in want)
 		next
 	order[++nr_names] = $1
-	want[$1] = $3
-	want_xfailed[$1] = $4
-	want_skipped[$1] = $5
-	want_fast[$1] = $6
+	want[$1] = $4
+	if ($4 == "-") {
+		reason[$1] = substr($0, index($0, "\t-\t") + 3)
+		next
+	}
+	want_xfailed[$1] = $5
+	want_skipped[$1] = $6
+	want_fast[$1] = $7
 	next
 }
 
@@ -54,6 +59,8 @@ FNR == NR {
 	results = plan = program_failed = 0
 	if (!(name in want))
 		fail(command ": not in the table")
+	else if (name in reason)
+		fail(command ": it has run, and the table says that it cannot")
 	next
 }
 
@@ -102,6 +109,11 @@ END {
 	}
 	for (i = 1; i <= nr_names; i++) {
 		name = order[i]
+		if (name in reason) {
+			printf "  %-13s skipped on %s: %s\n", name ":", arch, reason[name]
+			all_skipped++
+			continue
+		}
 		if (!amiss[name] && (passed[name] != want[name] || xfailed[name] + 0 != want_xfailed[name] ||
 				     skipped[name] + 0 != want_skipped[name] || fast[name] + 0 != want_fast[name]))
 			fail(name ": expected " want[name] " passed, " want_fast[name] " of them by the fast functions, " \
