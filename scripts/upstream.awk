@@ -19,10 +19,23 @@ function is_fast() {
 	return /GUP-fast/ || command ~ /hmm_gup_test/
 }
 
-# For engine "rust", the walk must have taken pages for each test that calls the fast functions. It
-# takes all pages of gup_test, 16 MiB a run. Most pages of hmm-tests are in a device.
+# How many pages the walk takes at least. It takes all pages of gup_test, 16 MiB a run. gup_longterm
+# pins three kinds of files in four fast ways: the slow path takes shared ones for reading
+# (gup_must_unshare()), and one file system refuses to be written. Most pages of hmm-tests are in a
+# device.
+function least_walked() {
+	if (name == "gup_test")
+		return want_fast[name] * 4096
+	if (name == "gup_longterm")
+		return want_fast[name] * 2 / 3
+	if (name == "hmm")
+		return want_fast[name] > 0
+	return want_fast[name]
+}
+
+# For engine "rust", the walk must have taken the pages.
 function check_walk() {
-	if (walked[name] < (name == "hmm" ? want_fast[name] > 0 : want_fast[name] * (name == "gup_test" ? 4096 : 1)))
+	if (walked[name] < least_walked())
 		fail(name ": the walk took " walked[name] + 0 " pages in " want_fast[name] " tests")
 }
 
