@@ -4,19 +4,19 @@
 
 use std::io;
 
-use rust_gup_memory::{
-    size::page_bytes,
-    Kind, //
-};
+use rust_gup_memory::Kind;
 use rust_gup_uapi::{
     Engine,
     How, //
 };
 use serde::Serialize;
 
-use super::report::{
-    Report,
-    Row, //
+use super::{
+    measure::WHOLE_RANGE,
+    report::{
+        Report,
+        Row, //
+    }, //
 };
 use crate::{
     machine::Unit,
@@ -107,7 +107,7 @@ const fn both(name: &'static str, quantity: Quantity, wanted: Wanted) -> Figure 
     }
 }
 
-/// All figures, with their thresholds for GET and PIN.
+/// All figures, with their thresholds for GET and PIN, which are for x86-64.
 const FIGURES: [Figure; 14] = [
     take(
         "4 KiB folios",
@@ -228,7 +228,7 @@ impl Point<'_> {
         self.row.kind == kind.name()
             && self.row.engine == engine.name()
             && self.row.len_bytes == len_bytes
-            && self.row.pages_per_call == pages_per_call
+            && self.row.is_in_calls_of(pages_per_call)
     }
 
     /// Returns whether one call took 1 GiB of base pages.
@@ -238,12 +238,7 @@ impl Point<'_> {
 
     /// Returns whether one call took 1 GiB of a kind.
     fn is_long_of(&self, kind: Kind) -> bool {
-        self.is(
-            kind,
-            Engine::Rust,
-            LONG_BYTES,
-            (LONG_BYTES / page_bytes() as u64) as u32,
-        )
+        self.is(kind, Engine::Rust, LONG_BYTES, WHOLE_RANGE)
     }
 
     /// Returns whether large folios were taken as a whole.
@@ -268,11 +263,22 @@ impl Point<'_> {
     }
 }
 
+/// Returns whether the thresholds hold for these runs.
+fn have_thresholds(reports: &[&Report]) -> bool {
+    reports.iter().all(|report| report.machine.is_x86_64())
+}
+
 /// Evaluates all figures on these runs.
 pub(crate) fn evaluate(reports: &[&Report]) -> Vec<Evaluated> {
+    let have_thresholds = have_thresholds(reports);
     let mut evaluated = Vec::new();
     for figure in &FIGURES {
         for (how, wanted) in [(How::Get, figure.get), (How::Pin, figure.pin)] {
+            let wanted = if have_thresholds {
+                wanted
+            } else {
+                Wanted::Nothing
+            };
             let points: Vec<_> = reports
                 .iter()
                 .flat_map(|report| {
@@ -439,23 +445,27 @@ pub(crate) fn write_table(
     let Some(report) = reports.first() else {
         return Ok(());
     };
-    let nr_missed = figures
-        .iter()
-        .filter(|f| f.is_reached == Some(false))
-        .count();
-    let nr_reached = figures
-        .iter()
-        .filter(|f| f.is_reached == Some(true))
-        .count();
-    let caution = if report.machine.unit == Unit::Instructions {
-        ""
+    let nr = |is_reached| {
+        figures
+            .iter()
+            .filter(|figure| figure.is_reached == Some(is_reached))
+            .count()
+    };
+    let have_thresholds = have_thresholds(reports);
+    let verdict = if have_thresholds {
+        format!("{} figures reached, {} missed", nr(true), nr(false))
     } else {
+        "No verdict: the thresholds are for x86-64".into()
+    };
+    let caution = if have_thresholds && report.machine.unit != Unit::Instructions {
         " The thresholds are for instructions, on one virtual CPU; see make bench."
+    } else {
+        ""
     };
     output.line(format!(
-        "\n {nr_reached} figures reached, {nr_missed} missed; kernel {}. Ratios: the kernel's {} divided by ours.{caution}",
+        "\n {verdict}; kernel {}. Ratios: the kernel's {} divided by ours.{caution}",
         report.machine.kernel,
-        report.machine.unit.explained()
+        report.machine.unit_explained()
     ))
 }
 
@@ -521,6 +531,25 @@ mod tests {
             (Some(1.25), Some(true))
         );
         assert_eq!(release.detail, "anon-4k, 2M in calls of 1");
+    }
+
+    #[test]
+    fn other_architectures_have_figures_without_thresholds() {
+        let rows = vec![row(
+            ("anon-4k", "get", "rust"),
+            SIZE_BYTES,
+            512,
+            [130.0, 100.0],
+        )];
+        let mut report = report(256, rows);
+        report.machine.arch = "aarch64".into();
+        let figures = evaluate(&[&report]);
+        let figure = find(&figures, "4 KiB folios", "get");
+        assert_eq!(
+            (figure.reached, figure.wanted, figure.is_reached),
+            (Some(1.3), None, None)
+        );
+        assert!(figures.iter().all(|figure| figure.is_reached.is_none()));
     }
 
     #[test]

@@ -20,7 +20,6 @@ use plotters::{
     },
     prelude::*, //
 };
-use rust_gup_memory::size::page_bytes;
 
 use super::report::{
     Report,
@@ -113,9 +112,9 @@ struct CostBySize {
 impl CostBySize {
     fn of(rows: &[&Row], kind: &str) -> Self {
         let mut chart = Self::default();
-        let of_kind = rows.iter().filter(|row| {
-            row.kind == kind && u64::from(row.pages_per_call) * page_bytes() as u64 >= row.len_bytes
-        });
+        let of_kind = rows
+            .iter()
+            .filter(|row| row.kind == kind && row.is_one_call());
         for row in of_kind {
             let Some((kernel, other)) = row.sides() else {
                 continue;
@@ -257,7 +256,7 @@ impl Bars {
         let rows: Vec<_> = rows
             .iter()
             .copied()
-            .filter(|row| row.pages_per_call == BAR_PAGES_PER_CALL && row.len_bytes == 2 << 20)
+            .filter(|row| row.is_in_calls_of(BAR_PAGES_PER_CALL) && row.len_bytes == 2 << 20)
             .collect();
         for kind in kinds(&rows) {
             for how in ["get", "pin"] {

@@ -83,6 +83,20 @@ impl Row {
         }
     }
 
+    /// Returns whether one call took the whole range.
+    pub(crate) fn is_one_call(&self) -> bool {
+        match self.outcome {
+            Outcome::Measured { nr_pages, .. } => u64::from(self.pages_per_call) >= nr_pages,
+            Outcome::NotAvailable { .. } => false,
+        }
+    }
+
+    /// Returns whether the calls took this number of pages, or one call took a range that has fewer.
+    pub(crate) fn is_in_calls_of(&self, pages_per_call: u32) -> bool {
+        self.pages_per_call == pages_per_call
+            || self.pages_per_call < pages_per_call && self.is_one_call()
+    }
+
     /// Returns how many times as fast as the kernel the engine takes pages.
     pub(crate) fn take_ratio(&self) -> Option<f64> {
         let (kernel, other) = self.sides()?;
@@ -190,6 +204,7 @@ pub(super) mod tests {
         Report {
             machine: Machine {
                 kernel: "7.2".into(),
+                arch: "x86_64".into(),
                 cpu: "none".into(),
                 nr_cpus: 1,
                 hypervisor: true,
@@ -248,6 +263,31 @@ pub(super) mod tests {
             *kernel_ranges_release = slower;
         }
         assert_eq!(row.release_ratio(), Some(3.0));
+    }
+
+    #[test]
+    fn calls_take_as_many_pages_as_there_are() {
+        let row = |len_bytes, pages_per_call| {
+            row(
+                ("anon-4k", "get", "rust"),
+                len_bytes,
+                pages_per_call,
+                [2.0, 1.0],
+            )
+        };
+        assert!(row(1 << 21, 512).is_one_call() && row(1 << 21, 512).is_in_calls_of(512));
+        assert!(row(1 << 16, 16).is_one_call() && row(1 << 16, 16).is_in_calls_of(512));
+        assert!(!row(1 << 21, 1).is_one_call() && !row(1 << 21, 1).is_in_calls_of(512));
+        assert!(row(1 << 21, 1).is_in_calls_of(1));
+    }
+
+    #[test]
+    fn reports_without_an_architecture_are_of_the_first_one() {
+        let text = serde_json::to_string(&report(256, Vec::new())).expect("it can be written");
+        let old = text.replace("\"arch\":\"x86_64\",", "");
+        assert_ne!(old, text);
+        let read = read(old.as_bytes()).expect("it can be read");
+        assert!(read[0].machine.is_x86_64());
     }
 
     #[test]

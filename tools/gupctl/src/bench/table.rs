@@ -120,7 +120,7 @@ pub(crate) fn write_table(reports: &[&Report], output: &mut Output) -> io::Resul
          \x20irqs off: the longest window, of the longest call of the kernel's function, which bounds its section from \
          above; - if one entry served each call, which is not timed.\n\
          \x20list: bytes that the list of taken pages needs for one call, of those of the kernel's array.",
-        report.machine.unit.explained()
+        report.machine.unit_explained()
     ))
 }
 
@@ -290,7 +290,7 @@ pub(crate) fn write_short_table(
         "\n kernel, rust: what it costs to take one page, in {}: medians.\n\
          \x20take, release: how many times as fast as the kernel the walk in Rust is; of the kernel's two ways of \
          releasing, an array or runs, the faster one.",
-        machine.unit.explained()
+        machine.unit_explained()
     ))
 }
 

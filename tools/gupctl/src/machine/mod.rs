@@ -45,17 +45,8 @@ pub(crate) enum Unit {
 
 impl Unit {
     /// Finds out the unit.
-    ///
-    /// If the counter counts instructions, a loop of two instructions takes exactly two counts more for each additional
-    /// round. If it counts time, the result comes close to that at best, and not every time.
     pub(crate) fn detect() -> Self {
-        let exact = (0..8)
-            .filter(|_| {
-                let [once, twice] = [10_000, 20_000].map(arch::counts_of_loop);
-                twice.checked_sub(once) == Some(20_000)
-            })
-            .count();
-        if exact >= 4 {
+        if counts_instructions(arch::counts_of_loop) {
             Self::Instructions
         } else {
             arch::COUNTER
@@ -71,24 +62,36 @@ impl Unit {
             Self::Instructions => "instructions",
         }
     }
+}
 
-    /// Returns an exact description of the unit.
-    pub(crate) fn explained(self) -> &'static str {
-        match self {
-            Self::TscCycles => "cycles of the time stamp counter (not of the core's clock)",
-            Self::TimerTicks => "ticks of the generic timer (not of the core's clock)",
-            Self::Nanoseconds => "nanoseconds of the kernel's clock",
-            Self::Instructions => {
-                "instructions (this emulator drives the time stamp counter with them; cache misses cost nothing)"
-            }
-        }
-    }
+/// Finds out whether a counter counts instructions. `counts_of_loop` tells how far it gets while a loop of two instructions
+/// runs that many times.
+///
+/// If it does, the loop takes exactly two counts more for each additional round. If it counts time, the result comes close
+/// to that at best, and not every time. The number of additional rounds is odd, so that a clock with ticks of several
+/// nanoseconds is never exact.
+fn counts_instructions(mut counts_of_loop: impl FnMut(u64) -> u64) -> bool {
+    let nr_exact = (0..8)
+        .filter(|_| {
+            let [few, more] = [10_000, 20_001].map(&mut counts_of_loop);
+            more.checked_sub(few) == Some(2 * 10_001)
+        })
+        .count();
+    nr_exact >= 4
+}
+
+/// Returns the architecture of reports that do not tell theirs: at first there was only one.
+fn first_arch() -> String {
+    "x86_64".into()
 }
 
 /// The machine that gupctl runs on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: String,
+    /// The architecture, by Rust's name.
+    #[serde(default = "first_arch")]
+    pub(crate) arch: String,
     pub(crate) cpu: String,
     pub(crate) nr_cpus: usize,
     /// Whether this is a virtual machine. Its numbers compare the engines, not machines.
@@ -109,10 +112,31 @@ impl Machine {
         };
         Self {
             kernel: kernel.trim().into(),
+            arch: std::env::consts::ARCH.into(),
             cpu: arch::cpu_name(field),
             nr_cpus: std::thread::available_parallelism().map_or(1, usize::from),
             hypervisor: field("flags").split(' ').any(|flag| flag == "hypervisor"),
             unit: Unit::detect(),
+        }
+    }
+
+    /// Returns whether this is an x86-64 machine.
+    pub(crate) fn is_x86_64(&self) -> bool {
+        self.arch == "x86_64"
+    }
+
+    /// Returns an exact description of the unit.
+    pub(crate) fn unit_explained(&self) -> &'static str {
+        match self.unit {
+            Unit::TscCycles => "cycles of the time stamp counter (not of the core's clock)",
+            Unit::TimerTicks => "ticks of the generic timer (not of the core's clock)",
+            Unit::Nanoseconds => "nanoseconds of the kernel's clock",
+            Unit::Instructions if self.is_x86_64() => {
+                "instructions (this emulator drives the time stamp counter with them; cache misses cost nothing)"
+            }
+            Unit::Instructions => {
+                "instructions (this emulator drives the generic timer with them; cache misses cost nothing)"
+            }
         }
     }
 
@@ -145,5 +169,31 @@ pub(crate) fn stay_on_this_cpu() -> io::Result<usize> {
     match unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &set) } {
         0 => Ok(cpu),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the counter of a machine that executes an instruction each nanosecond, with ticks of `tick_ns`.
+    fn counter(tick_ns: u64) -> impl FnMut(u64) -> u64 {
+        let mut now_ns = 3;
+        move |rounds| {
+            let before = now_ns / tick_ns;
+            now_ns += 2 * rounds + 7;
+            (now_ns / tick_ns - before) * tick_ns
+        }
+    }
+
+    #[test]
+    fn only_a_fine_clock_counts_instructions() {
+        assert!(counts_instructions(counter(1)));
+        assert!(!counts_instructions(counter(16)));
+        // Ticks instead of nanoseconds.
+        let mut ticks = counter(16);
+        assert!(!counts_instructions(|rounds| ticks(rounds) / 16));
+        // A processor that needs a nanosecond for three instructions.
+        assert!(!counts_instructions(|rounds| 2 * rounds / 3));
     }
 }
