@@ -47,13 +47,14 @@ check_path cache "$CACHE"
 #   CLOCK          kernel parameters for a machine whose clock must not be marked as unstable
 #   CPU_FLAGS      CPU flags that tests use and that not every processor has: for --need of scripts/vm
 #   MOVABLE        kernel parameters that set memory aside for pages that can be moved; none where huge pages cannot
-#   NO_RANDOM      appended to the CPU model of a machine that has to do the same in each run
+#   COUNTING_CPU   appended to the CPU model of a machine that counts instructions: it does the same in each run, and
+#                  its clock has a tick for each instruction
 ARCH=${ARCH:-amd64}
 ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 [ -e "$ARCH_FILE" ] || die "no architecture is called $ARCH (ARCH=)" \
 	"there are: $(cd "$TOP/scripts/arch" && echo *.sh | sed 's/\.sh\>//g')"
 # shellcheck disable=SC2034
-PANIC_DEVICE='' PANIC_MODULE='' CLOCK='' CPU_FLAGS='' MOVABLE=movablecore=1G NO_RANDOM=''
+PANIC_DEVICE='' PANIC_MODULE='' CLOCK='' CPU_FLAGS='' MOVABLE=movablecore=1G COUNTING_CPU=''
 # shellcheck source=scripts/arch/amd64.sh
 . "$ARCH_FILE"
 

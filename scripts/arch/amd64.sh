@@ -18,4 +18,4 @@ PANIC_MODULE=pvpanic-mmio
 # On a busy host the kernel would otherwise mark the time stamp counter as unstable.
 CLOCK='tsc=reliable'
 CPU_FLAGS=la57,pku,pdpe1gb
-NO_RANDOM=,-rdrand,-rdseed
+COUNTING_CPU=,-rdrand,-rdseed

@@ -13,3 +13,5 @@ PACKAGES='busybox-static:arm64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross libst
 QEMU_SYSTEM=qemu-system-aarch64
 MACHINE=virt
 CONSOLE=ttyAMA0
+# The generic timer of many models has ticks of 16 ns.
+COUNTING_CPU=,cntfrq=1000000000

@@ -17,3 +17,5 @@ CONSOLE=ttyAMA0
 # The kernel does not migrate huge pages (ARCH_ENABLE_THP_MIGRATION). If one lay in movable memory, a long-term pin would
 # fail, and with it all pages of the same batch, and the engines have batches of different sizes.
 MOVABLE=
+# The generic timer of many models has ticks of 16 ns.
+COUNTING_CPU=,cntfrq=1000000000
