@@ -93,6 +93,9 @@ pub(crate) const IGNORES_TOP_BYTE: bool = true;
 /// Whether several entries can map one huge page: with the contiguous bit.
 pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = true;
 
+/// Whether processes can have a table of huge pages of the pool in common.
+pub(crate) const SHARES_TABLES: bool = true;
+
 /// Returns the number of the page-table format.
 pub(crate) fn format() -> u32 {
     match page_bytes() {

@@ -31,7 +31,8 @@ pub(crate) use this::{
     KERNEL_ADDRESSES,
     LEVELS,
     LOWEST_ADDR,
-    MEMORY_TAGS, //
+    MEMORY_TAGS,
+    SHARES_TABLES, //
 };
 
 /// Returns the address that the kernel sees: `untagged_addr()`.

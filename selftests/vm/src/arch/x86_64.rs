@@ -73,6 +73,9 @@ pub(crate) const IGNORES_TOP_BYTE: bool = false;
 /// Whether several entries can map one huge page.
 pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = false;
 
+/// Whether processes can have a table of huge pages of the pool in common.
+pub(crate) const SHARES_TABLES: bool = true;
+
 /// Returns the number of the page-table format.
 pub(crate) fn format() -> u32 {
     raw::RUST_GUP_FORMAT_X86_64

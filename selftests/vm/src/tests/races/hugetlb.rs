@@ -36,22 +36,25 @@ use super::{
     races,
     squatter::Squatter, //
 };
-use crate::harness::{
-    fixture::{
-        field,
-        punch, //
-    },
-    memory::{
-        frames,
-        hugetlb_pool,
-        pagemap,
-        RW, //
-    },
-    process::{
-        Child,
-        Rendezvous, //
-    },
-    runner::skip, //
+use crate::{
+    arch::SHARES_TABLES,
+    harness::{
+        fixture::{
+            field,
+            punch, //
+        },
+        memory::{
+            frames,
+            hugetlb_pool,
+            pagemap,
+            RW, //
+        },
+        process::{
+            Child,
+            Rendezvous, //
+        },
+        runner::skip, //
+    }, //
 };
 
 races![against_huge_faults, against_unsharing];
@@ -126,6 +129,11 @@ fn is_table_shared(addr: usize) -> bool {
 
 /// Two processes that map the same GiB of a file share the table with its entries, until one of them needs its own.
 fn against_unsharing() {
+    if !SHARES_TABLES {
+        skip(
+            "processes have no common tables of huge pages: CONFIG_HUGETLB_PMD_PAGE_TABLE_SHARING",
+        );
+    }
     let _pool = pool();
     let before = nr_free();
     let file = file(pud_bytes(), MemfdFlags::HUGETLB);
