@@ -5,6 +5,9 @@
 #[path = "../../rust_gup/walk/mod.rs"]
 pub mod walk;
 
+#[cfg(CONFIG_ARM)]
+#[path = "arch/arm/mod.rs"]
+mod arch;
 #[cfg(CONFIG_ARM64)]
 #[path = "arch/arm64/mod.rs"]
 mod arch;
