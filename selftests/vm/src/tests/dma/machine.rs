@@ -39,6 +39,11 @@ use crate::harness::{
 
 const DRIVER: &str = "/sys/bus/pci/drivers/edu_dma";
 const MODULE: &str = "/lib/edu_dma.ko";
+/// How the kernel logs that an IOMMU has stopped a device, Intel's or Arm's: the driver, and one line for each access.
+const FAULTS: [(&str, &str); 2] = [
+    ("DMAR:", "fault addr"),
+    ("arm-smmu-v3", "event: F_TRANSLATION"),
+];
 
 /// Returns the folder of the PCI device in sysfs, if the machine has it.
 pub(super) fn pci_device() -> Option<PathBuf> {
@@ -65,10 +70,13 @@ pub(super) fn has_iommu() -> bool {
 /// Counts the DMA faults in the kernel's log.
 pub(super) fn dma_faults() -> usize {
     let log = Command::new("dmesg").output().expect("dmesg").stdout;
-    String::from_utf8_lossy(&log)
-        .lines()
-        .filter(|line| line.contains("DMAR:") && line.contains("fault addr"))
-        .count()
+    let is_fault = |line: &str| {
+        FAULTS
+            .iter()
+            .any(|(driver, fault)| line.contains(driver) && line.contains(fault))
+    };
+    let log = String::from_utf8_lossy(&log);
+    log.lines().filter(|line| is_fault(line)).count()
 }
 
 pub(super) fn unbind() {

@@ -52,8 +52,8 @@ use crate::harness::{
     runner::Test, //
 };
 
-/// The kernel logs this when the IOMMU stops the device.
-const FAULTS: &[&str] = &["DMAR:"];
+/// The kernel logs one of these when the IOMMU stops the device.
+const FAULTS: &[&str] = &["DMAR:", "arm-smmu-v3"];
 /// Long enough for a transfer to have begun, and too short for it to end.
 const IN_FLIGHT: Duration = Duration::from_millis(60);
 
