@@ -96,6 +96,12 @@ pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = true;
 /// Whether processes can have a table of huge pages of the pool in common.
 pub(crate) const SHARES_TABLES: bool = true;
 
+/// Whether a huge leaf can be special (`CONFIG_ARCH_SUPPORTS_PMD_PFNMAP`).
+pub(crate) const HAS_SPECIAL_LEAVES: bool = true;
+
+/// Whether the kernel can remove the access rights of a transparent huge page under one entry.
+pub(crate) const HAS_INACCESSIBLE_LEAVES: bool = true;
+
 /// Returns the number of the page-table format.
 pub(crate) fn format() -> u32 {
     match page_bytes() {

@@ -55,15 +55,18 @@ use super::{
         Sizes, //
     }, //
 };
-use crate::harness::{
-    fixture::{
-        call,
-        check,
-        open, //
-    },
-    process::{
-        Child,
-        Rendezvous, //
+use crate::{
+    arch::HAS_INACCESSIBLE_LEAVES,
+    harness::{
+        fixture::{
+            call,
+            check,
+            open, //
+        },
+        process::{
+            Child,
+            Rendezvous, //
+        }, //
     }, //
 };
 
@@ -360,9 +363,24 @@ pub(super) fn unmap(piece: Piece) -> io::Result<()> {
 }
 
 fn protect(piece: Piece, rights: Rights) -> io::Result<()> {
+    if rights == Rights::None && !HAS_INACCESSIBLE_LEAVES {
+        split(piece)?;
+    }
     let (start, len) = parts(piece);
     // SAFETY: The call changes no contents.
     check(unsafe { libc::mprotect(start, len, rights.bits()) }).map(drop)
+}
+
+/// Splits each huge leaf of a piece by giving one of its pages other rights.
+fn split(piece: Piece) -> io::Result<()> {
+    let first = (0..piece.len_bytes()).step_by(pmd_bytes());
+    first
+        .map(|offset| piece.addr() + offset)
+        .try_for_each(|addr| {
+            let page = with_exposed_provenance_mut(addr);
+            // SAFETY: The call changes no contents.
+            check(unsafe { libc::mprotect(page, page_bytes(), libc::PROT_READ) }).map(drop)
+        })
 }
 
 fn relocate(from: Piece, to: Spot, leaves: bool) -> io::Result<()> {

@@ -53,6 +53,7 @@ use crate::harness::{
     disks,
     fixture::check,
     memory::{
+        has_secret_memory,
         Map,
         RW, //
     },
@@ -348,7 +349,9 @@ fn shm_locked() -> Scene {
     let Ok(id) = id else {
         skip("no shared memory of System V: CONFIG_SYSVIPC");
     };
-    let map = anon::untouched(NR_PAGES);
+    // SHMLBA, to which the address must be aligned, is four pages on 32-bit Arm.
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let map = Map::guarded(len_bytes(), 4 * page_bytes(), RW, flags, (-1, 0)).expect("mmap");
     let place = std::ptr::with_exposed_provenance(map.addr);
     // SAFETY: The call replaces memory of our own that is not in use.
     let at = unsafe { libc::shmat(id, place, libc::SHM_REMAP) };
@@ -369,11 +372,13 @@ fn ramfs() -> Scene {
     let map = map_file(&file, len_bytes(), RW, libc::MAP_SHARED);
     let words = fill(&map);
     Folios::Small.prove(&map);
-    Scene::new(map, words, |way, _| {
-        if way.how == How::LongTerm && way.is_write() {
-            Page::refused(SECRET, libc::EFAULT)
-        } else {
-            Page::stricter(SECRET, Parity::Unevictable)
+    let may_be_secret = has_secret_memory();
+    Scene::new(map, words, move |way, _| {
+        match (way.how == How::LongTerm && way.is_write(), may_be_secret) {
+            (true, true) => Page::refused(SECRET, libc::EFAULT),
+            (true, false) => Page::refused(FILE_LONGTERM, libc::EFAULT),
+            (false, true) => Page::stricter(SECRET, Parity::Unevictable),
+            (false, false) => Page::fast(0),
         }
     })
 }

@@ -31,20 +31,23 @@ use super::{
     Scene,
     Situation, //
 };
-use crate::harness::{
-    memory::{
-        Map,
-        RW, //
-    },
-    process::{
-        Child,
-        Sharer, //
-    },
-    proof::{
-        kpf,
-        pm, //
-    },
-    runner::skip, //
+use crate::{
+    arch::HAS_SPECIAL_LEAVES,
+    harness::{
+        memory::{
+            Map,
+            RW, //
+        },
+        process::{
+            Child,
+            Sharer, //
+        },
+        proof::{
+            kpf,
+            pm, //
+        },
+        runner::skip, //
+    }, //
 };
 
 pub(super) const SITUATIONS: &[Situation] = &[
@@ -113,7 +116,7 @@ fn thp_never_touched() -> Scene {
     let map = untouched(1);
     map.prove_state(PAGEMAP_PRESENT | pm::SWAPPED, 0);
     Scene::new(map, vec![0; pages_of_huge()], |way, _| {
-        if way.is_write() || way.how == How::LongTerm {
+        if way.is_write() || way.how == How::LongTerm || !HAS_SPECIAL_LEAVES {
             Page::readied(ABSENT, 1)
         } else {
             // The huge zero page. Unlike the small one it is counted like any other folio.
@@ -130,9 +133,11 @@ fn thp_huge_zero_page() -> Scene {
         if way.is_write() {
             Page::readied(READ_ONLY, 1)
         } else if way.how == How::LongTerm {
-            Page::readied(SPECIAL, 1)
-        } else {
+            Page::readied(if HAS_SPECIAL_LEAVES { SPECIAL } else { UNSHARE }, 1)
+        } else if HAS_SPECIAL_LEAVES {
             Page::slow(SPECIAL)
+        } else {
+            Page::fast(1)
         }
     })
 }

@@ -32,6 +32,7 @@ use crate::harness::{
         pm,
         settle_lists, //
     },
+    runner::skip,
     swap::swap, //
 };
 
@@ -108,9 +109,15 @@ fn poison(map: &Map, page: usize) {
     let survive = survive as extern "C" fn(libc::c_int);
     // SAFETY: The handler does nothing. Only the call below can raise the signal.
     unsafe { libc::signal(libc::SIGBUS, survive as libc::sighandler_t) };
-    map.advise(page * page_bytes(), page_bytes(), libc::MADV_HWPOISON);
+    let poisoned = map.try_advise(page * page_bytes(), page_bytes(), libc::MADV_HWPOISON);
     // SAFETY: As above.
     unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+    match poisoned {
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            skip("no MADV_HWPOISON: CONFIG_MEMORY_FAILURE")
+        }
+        result => result.expect("MADV_HWPOISON"),
+    }
     let flags = crate::harness::proof::kpageflags(frame, 1)[0];
     assert_ne!(flags & kpf::HWPOISON, 0, "/proc/kpageflags is {flags:#x}");
     map.part(page * page_bytes(), page_bytes())

@@ -38,24 +38,27 @@ use super::{
     Scene,
     Situation, //
 };
-use crate::harness::{
-    fixture::check,
-    memory::{
-        self,
-        userfaultfd,
-        Map,
-        RW, //
-    },
-    proof::{
-        kpf,
-        pm, //
-    },
-    runner::skip, //
+use crate::{
+    arch::HAS_INACCESSIBLE_LEAVES,
+    harness::{
+        fixture::check,
+        memory::{
+            self,
+            userfaultfd,
+            Map,
+            RW, //
+        },
+        proof::{
+            kpf,
+            pm, //
+        },
+        runner::skip, //
+    }, //
 };
 
 pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("prot_none", || prot_none(filled(NR_PAGES))),
-    Situation::new("prot_none_thp", || prot_none(huge::filled(1))),
+    Situation::new("prot_none_thp", prot_none_thp),
     Situation::new("read_only", read_only),
     Situation::new("read_only_thp", read_only_thp),
     Situation::new("write_only", write_only),
@@ -81,6 +84,13 @@ fn prot_none((map, words): (Map, Vec<u64>)) -> Scene {
     map.protect(0, map.len_bytes, libc::PROT_NONE);
     map.prove_kind(kpf::ANON, kpf::ANON);
     Scene::new(map, words, |_, _| Page::refused(PROT_NONE, libc::EFAULT))
+}
+
+fn prot_none_thp() -> Scene {
+    if !HAS_INACCESSIBLE_LEAVES {
+        skip("the kernel loses huge pages whose access rights are removed");
+    }
+    prot_none(huge::filled(1))
 }
 
 fn read_only() -> Scene {
@@ -227,6 +237,9 @@ fn pkey((map, words): (Map, Vec<u64>), level: usize, denied: u32) -> Scene {
     scene.around(move |within| key.deny(if within { denied } else { 0 }))
 }
 
+/// `UFFDIO_REGISTER_MODE_WP`
+const MODE_WP: u64 = 1 << 1;
+
 /// A userfaultfd without a reader. A fault that it would have to handle fails.
 struct Uffd(OwnedFd);
 
@@ -235,25 +248,30 @@ impl Uffd {
     fn register(map: &Map, mode: u64) -> Self {
         const API: u32 = 0xc018_aa3f;
         const REGISTER: u32 = 0xc020_aa00;
+        const FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
         const FEATURE_SIGBUS: u64 = 1 << 7;
         let Ok(fd) = userfaultfd() else {
             skip("no userfaultfd: CONFIG_USERFAULTFD");
         };
         let uffd = Self(fd);
-        uffd.call(API, [0xaa, FEATURE_SIGBUS, 0, 0])
-            .expect("UFFDIO_API");
-        uffd.call(REGISTER, [map.addr as u64, map.len_bytes as u64, mode, 0])
-            .expect("UFFDIO_REGISTER");
+        let mut api = [0xaa, FEATURE_SIGBUS, 0, 0];
+        uffd.call(API, &mut api).expect("UFFDIO_API");
+        if mode & MODE_WP != 0 && api[1] & FEATURE_PAGEFAULT_FLAG_WP == 0 {
+            skip("userfaultfd gives no notice of writes: CONFIG_HAVE_ARCH_USERFAULTFD_WP");
+        }
+        let mut range = [map.addr as u64, map.len_bytes as u64, mode, 0];
+        uffd.call(REGISTER, &mut range).expect("UFFDIO_REGISTER");
         uffd
     }
 
     fn protect(&self, map: &Map) {
         const WRITEPROTECT: u32 = 0xc018_aa06;
-        self.call(WRITEPROTECT, [map.addr as u64, map.len_bytes as u64, 1, 0])
+        let mut range = [map.addr as u64, map.len_bytes as u64, 1, 0];
+        self.call(WRITEPROTECT, &mut range)
             .expect("UFFDIO_WRITEPROTECT");
     }
 
-    fn call(&self, number: u32, mut argument: [u64; 4]) -> io::Result<c_int> {
+    fn call(&self, number: u32, argument: &mut [u64; 4]) -> io::Result<c_int> {
         // SAFETY: None of the structures is larger than `argument`.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), number.into(), argument.as_mut_ptr()) })
     }
@@ -261,7 +279,6 @@ impl Uffd {
 
 /// Memory whose second half is write-protected by userfaultfd.
 fn write_protected((map, words): (Map, Vec<u64>), level: usize) -> Scene {
-    const MODE_WP: u64 = 2;
     let half = map.nr_pages() / 2;
     let protected = map.part(half * page_bytes(), half * page_bytes());
     let uffd = Uffd::register(&map, MODE_WP);
