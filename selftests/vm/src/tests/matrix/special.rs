@@ -53,6 +53,7 @@ use crate::{
     harness::{
         fixture::{
             check,
+            kernel_is_at_least,
             open,
             refused,
             ACCESSES,
@@ -151,11 +152,14 @@ fn vvar() -> Scene {
     };
     let map = map.part(0, page_bytes());
     let words = touch(&map);
-    // Before 7.3 it also counted as memory of a device (VM_IO), lib/vdso/datastore.c.
+    // Before 7.3 it also counted as memory of a device (VM_IO, lib/vdso/datastore.c), which the slow path refuses.
+    let is_device = !kernel_is_at_least(7, 3);
     let is_fast = unowned_is_fast();
     Scene::new(map, words, move |way, _| match (way.is_write(), way.how) {
         (true, _) => Page::refused(READ_ONLY, libc::EFAULT),
         (false, _) if !is_fast => Page::refused(NO_MAPPING, libc::EFAULT),
+        (false, How::LongTerm) if is_device => Page::refused(UNSHARE, libc::EFAULT),
+        (false, _) if is_device => Page::only_fast(),
         // The process may never write to the page, so no copy is needed. Only the VMA says so.
         (false, How::LongTerm) => Page::slow(UNSHARE),
         (false, _) => Page::fast(0),
