@@ -28,7 +28,10 @@ use rust_gup_uapi::raw;
 use rustix::fs::MemfdFlags;
 
 use crate::{
-    arch::COMPAT,
+    arch::{
+        COMPAT,
+        HAS_INACCESSIBLE_LEAVES, //
+    },
     harness::{
         fixture::{
             check,
@@ -150,6 +153,10 @@ impl Arena {
             start: start.next_multiple_of(pmd_bytes()),
             user_limit,
         };
+        if !HAS_INACCESSIBLE_LEAVES {
+            // With FORCE the kernel would make a huge page there, and fault on it for ever.
+            arena.advise_at(start, len_bytes, libc::MADV_NOHUGEPAGE);
+        }
         for thread in 0..nr_threads {
             arena.set_up_thread(thread);
         }
@@ -278,7 +285,11 @@ impl Arena {
         writes: bool,
     ) -> Outlook {
         if len_bytes == 0 {
-            return Outlook::Works;
+            // An address that is no pointer on this machine may be refused first.
+            return match usize::try_from(addr) {
+                Ok(_) => Outlook::Works,
+                Err(_) => Outlook::Unknown,
+            };
         }
         let is_out_of_reach = |addr: u64| addr < LOWEST_MAPPED || addr >= self.user_limit;
         let last = addr.checked_add(len_bytes - 1);
