@@ -23,8 +23,6 @@ use crate::harness::{
     memory::userfaultfd, //
 };
 
-const API: u64 = 0xaa;
-const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
 const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
 const UFFDIO_WAKE: libc::c_ulong = 0x8010_aa02;
 const UFFDIO_ZEROPAGE: libc::c_ulong = 0xc020_aa04;
@@ -35,17 +33,13 @@ const MESSAGE_WORDS: usize = 4;
 
 /// Makes faults in [`Region::Blocked`] wait until a thread answers them. Needs privileges.
 pub(super) fn register(arena: &Arena) -> OwnedFd {
-    let file = userfaultfd().expect("userfaultfd");
+    let (file, _) = userfaultfd(0).expect("userfaultfd");
     let start = arena.addr(0, Region::Blocked, 0) as u64;
     let len_bytes = Region::Blocked.len_bytes() as u64;
-    let mut api = [API, 0, 0];
     let mut register = [start, len_bytes, MODE_MISSING, 0];
-    // SAFETY: Both structures have this many 64-bit fields.
-    unsafe {
-        check(libc::ioctl(file.as_raw_fd(), UFFDIO_API, &mut api)).expect("UFFDIO_API");
-        let result = libc::ioctl(file.as_raw_fd(), UFFDIO_REGISTER, &mut register);
-        check(result).expect("UFFDIO_REGISTER");
-    }
+    // SAFETY: The structure has this many 64-bit fields.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), UFFDIO_REGISTER, &mut register) };
+    check(result).expect("UFFDIO_REGISTER");
     file
 }
 

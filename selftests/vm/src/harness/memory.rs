@@ -393,8 +393,18 @@ pub(crate) fn pagemap_of(process: &str, addr: usize, nr_pages: usize) -> Vec<u64
     proc::pagemap(process, addr, nr_pages).expect("pagemap entries")
 }
 
-/// Opens a userfaultfd.
-pub(crate) fn userfaultfd() -> io::Result<OwnedFd> {
+/// Opens a userfaultfd with these features, `UFFD_FEATURE_*`. Returns all features that the kernel has, too.
+///
+/// # Errors
+///
+/// `EINVAL` if the kernel does not have one of the features. Other errors mean that it has no userfaultfd.
+pub(crate) fn userfaultfd(features: u64) -> io::Result<(OwnedFd, u64)> {
+    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
+    const UFFD_API: u64 = 0xaa;
     // SAFETY: A userfaultfd has no effect on memory that is not registered with it.
-    Ok(unsafe { rustix::mm::userfaultfd(UserfaultfdFlags::CLOEXEC) }?)
+    let fd = unsafe { rustix::mm::userfaultfd(UserfaultfdFlags::CLOEXEC) }?;
+    let mut api = [UFFD_API, features, 0];
+    // SAFETY: The structure has this many 64-bit fields.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), UFFDIO_API, api.as_mut_ptr()) })?;
+    Ok((fd, api[1]))
 }

@@ -22,11 +22,9 @@ use crate::harness::{
 };
 
 // From include/uapi/linux/userfaultfd.h.
-const UFFDIO_API: u32 = 0xc018_aa3f;
 const UFFDIO_REGISTER: u32 = 0xc020_aa00;
 const UFFDIO_WRITEPROTECT: u32 = 0xc018_aa06;
 const UFFDIO_RWPROTECT: u32 = 0xc018_aa09;
-const API: u64 = 0xaa;
 const FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
 const FEATURE_SIGBUS: u64 = 1 << 7;
 const FEATURE_WP_HUGETLBFS_SHMEM: u64 = 1 << 12;
@@ -71,7 +69,7 @@ impl Notices {
             Notice::Accesses => MODE_RWP,
         };
         let (addr, len) = (piece.addr() as u64, piece.len_bytes() as u64);
-        ioctl(self.fd()?, UFFDIO_REGISTER, &mut [addr, len, mode, 0])?;
+        ioctl(self.fd()?, UFFDIO_REGISTER, [addr, len, mode, 0])?;
         if notice == Notice::Missing {
             return Ok(());
         }
@@ -86,13 +84,13 @@ impl Notices {
             UFFDIO_WRITEPROTECT
         };
         let (addr, len) = (piece.addr() as u64, piece.len_bytes() as u64);
-        ioctl(self.fd()?, number, &mut [addr, len, u64::from(on), 0])
+        ioctl(self.fd()?, number, [addr, len, u64::from(on), 0])
     }
 
     fn fd(&mut self) -> io::Result<RawFd> {
         let fd = match &self.fd {
             Some(fd) => fd,
-            None => self.fd.insert(open(WANTED & offered())?.0),
+            None => self.fd.insert(userfaultfd(WANTED & offered())?.0),
         };
         Ok(fd.as_raw_fd())
     }
@@ -111,18 +109,10 @@ pub(super) fn can_be_given(notice: Notice) -> bool {
 /// Returns the features that the kernel has. It tells them once for each file.
 fn offered() -> u64 {
     static OFFERED: OnceLock<u64> = OnceLock::new();
-    *OFFERED.get_or_init(|| open(0).map_or(0, |(_, features)| features))
+    *OFFERED.get_or_init(|| userfaultfd(0).map_or(0, |(_, features)| features))
 }
 
-/// Opens a userfaultfd. Returns the features of the kernel, too.
-fn open(features: u64) -> io::Result<(OwnedFd, u64)> {
-    let fd = userfaultfd()?;
-    let mut api = [API, features, 0, 0];
-    ioctl(fd.as_raw_fd(), UFFDIO_API, &mut api)?;
-    Ok((fd, api[1]))
-}
-
-fn ioctl(fd: RawFd, number: u32, argument: &mut [u64; 4]) -> io::Result<()> {
+fn ioctl(fd: RawFd, number: u32, mut argument: [u64; 4]) -> io::Result<()> {
     // SAFETY: None of the structures is larger than `argument`.
     check(unsafe { libc::ioctl(fd, libc::c_ulong::from(number), argument.as_mut_ptr()) }).map(drop)
 }

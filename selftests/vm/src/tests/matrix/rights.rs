@@ -246,32 +246,31 @@ struct Uffd(OwnedFd);
 impl Uffd {
     /// Registers the memory for missing pages, or for writes to protected ones, depending on `mode`.
     fn register(map: &Map, mode: u64) -> Self {
-        const API: u32 = 0xc018_aa3f;
         const REGISTER: u32 = 0xc020_aa00;
         const FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
         const FEATURE_SIGBUS: u64 = 1 << 7;
-        let Ok(fd) = userfaultfd() else {
-            skip("no userfaultfd: CONFIG_USERFAULTFD");
+        let (fd, offered) = match userfaultfd(FEATURE_SIGBUS) {
+            Err(e) if e.raw_os_error() != Some(libc::EINVAL) => {
+                skip("no userfaultfd: CONFIG_USERFAULTFD")
+            }
+            result => result.expect("UFFDIO_API"),
         };
-        let uffd = Self(fd);
-        let mut api = [0xaa, FEATURE_SIGBUS, 0, 0];
-        uffd.call(API, &mut api).expect("UFFDIO_API");
-        if mode & MODE_WP != 0 && api[1] & FEATURE_PAGEFAULT_FLAG_WP == 0 {
+        if mode & MODE_WP != 0 && offered & FEATURE_PAGEFAULT_FLAG_WP == 0 {
             skip("userfaultfd gives no notice of writes: CONFIG_HAVE_ARCH_USERFAULTFD_WP");
         }
-        let mut range = [map.addr as u64, map.len_bytes as u64, mode, 0];
-        uffd.call(REGISTER, &mut range).expect("UFFDIO_REGISTER");
+        let uffd = Self(fd);
+        uffd.call(REGISTER, [map.addr as u64, map.len_bytes as u64, mode, 0])
+            .expect("UFFDIO_REGISTER");
         uffd
     }
 
     fn protect(&self, map: &Map) {
         const WRITEPROTECT: u32 = 0xc018_aa06;
-        let mut range = [map.addr as u64, map.len_bytes as u64, 1, 0];
-        self.call(WRITEPROTECT, &mut range)
+        self.call(WRITEPROTECT, [map.addr as u64, map.len_bytes as u64, 1, 0])
             .expect("UFFDIO_WRITEPROTECT");
     }
 
-    fn call(&self, number: u32, argument: &mut [u64; 4]) -> io::Result<c_int> {
+    fn call(&self, number: u32, mut argument: [u64; 4]) -> io::Result<c_int> {
         // SAFETY: None of the structures is larger than `argument`.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), number.into(), argument.as_mut_ptr()) })
     }

@@ -78,12 +78,10 @@ fn against_ksm() {
 
 /// The parts of userfaultfd(2) that these races use: `include/uapi/linux/userfaultfd.h`.
 mod uffd {
-    pub(super) const API: libc::c_ulong = 0xc018_aa3f;
     pub(super) const REGISTER: libc::c_ulong = 0xc020_aa00;
     pub(super) const COPY: libc::c_ulong = 0xc028_aa03;
     pub(super) const MOVE: libc::c_ulong = 0xc028_aa05;
     pub(super) const WRITEPROTECT: libc::c_ulong = 0xc018_aa06;
-    pub(super) const VERSION: u64 = 0xaa;
     pub(super) const FEATURE_SIGBUS: u64 = 1 << 7;
     pub(super) const FEATURE_WP_ASYNC: u64 = 1 << 15;
     pub(super) const FEATURE_MOVE: u64 = 1 << 16;
@@ -97,16 +95,13 @@ struct Uffd(File);
 
 impl Uffd {
     fn new(features: u64) -> Self {
-        let Ok(fd) = userfaultfd() else {
-            skip("no userfaultfd: CONFIG_USERFAULTFD");
-        };
-        let uffd = Self(fd.into());
-        if uffd.call(uffd::API, &mut [uffd::VERSION, features, 0]) != 0 {
-            skip(&format!(
+        match userfaultfd(features) {
+            Ok((fd, _)) => Self(fd.into()),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => skip(&format!(
                 "userfaultfd without features {features:#x}: Linux 6.8 has them"
-            ));
+            )),
+            Err(_) => skip("no userfaultfd: CONFIG_USERFAULTFD"),
         }
-        uffd
     }
 
     fn register(&self, arena: &Arena, mode: u64) {
