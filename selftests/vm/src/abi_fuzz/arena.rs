@@ -285,11 +285,7 @@ impl Arena {
         writes: bool,
     ) -> Outlook {
         if len_bytes == 0 {
-            // An address that is no pointer on this machine may be refused first.
-            return match usize::try_from(addr) {
-                Ok(_) => Outlook::Works,
-                Err(_) => Outlook::Unknown,
-            };
+            return Outlook::Works;
         }
         let is_out_of_reach = |addr: u64| addr < LOWEST_MAPPED || addr >= self.user_limit;
         let last = addr.checked_add(len_bytes - 1);

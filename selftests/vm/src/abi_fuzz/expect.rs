@@ -204,6 +204,10 @@ impl Caller<'_> {
                 if call == Call::Write && !held.writable {
                     wrong = wrong.with(libc::EACCES);
                 }
+                // An address that is no pointer on this machine is refused even if nothing is to be copied.
+                if usize::try_from(using.buf).is_err() {
+                    wrong = wrong.with(libc::EFAULT);
+                }
                 (using.len_bytes, call == Call::Read)
             }
         };
