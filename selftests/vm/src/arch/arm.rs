@@ -39,11 +39,12 @@ pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = false;
 /// Whether processes can have a table of huge pages of the pool in common.
 pub(crate) const SHARES_TABLES: bool = false;
 
-/// Whether a huge leaf can be special (`CONFIG_ARCH_SUPPORTS_PMD_PFNMAP`). It cannot here, so the fast paths take the huge zero page.
+/// Whether a huge leaf can be special (`CONFIG_ARCH_SUPPORTS_PMD_PFNMAP`). It cannot here, so the fast paths take the
+/// huge zero page.
 pub(crate) const HAS_SPECIAL_LEAVES: bool = false;
 
-/// Whether the kernel can remove the access rights of a transparent huge page under one entry. Here it takes the leaf for
-/// an absent one when it is unmapped, warns, and loses the page (`mm/huge_memory.c:2478`).
+/// Whether the kernel can remove the access rights of a transparent huge page under one entry. Here it takes the leaf
+/// for an absent one when it is unmapped, warns, and loses the page (`mm/huge_memory.c:2478`).
 pub(crate) const HAS_INACCESSIBLE_LEAVES: bool = false;
 
 /// Returns the number of the page-table format.

@@ -39,8 +39,8 @@ impl Khugepaged {
     /// it waits for the first memory to come, and scans that without any delay (`khugepaged_wait_work()`,
     /// `mm/khugepaged.c`).
     ///
-    /// On a kernel of 32 bits this works once within the first five minutes. Later calls would have to wake khugepaged, which
-    /// compares jiffies with 0 then (`khugepaged_should_wakeup()`), and these begin below zero.
+    /// On a kernel of 32 bits this works once within the first five minutes. Later calls would have to wake khugepaged,
+    /// which compares jiffies with 0 then (`khugepaged_should_wakeup()`), and these begin below zero.
     ///
     /// Returns `None` if the kernel makes no transparent huge pages.
     pub(crate) fn sleep() -> Option<Self> {

@@ -64,11 +64,11 @@ impl Unit {
     }
 }
 
-/// Finds out whether a counter counts instructions. `counts_of_loop` tells how far it gets while a loop of two instructions
-/// runs that many times.
+/// Finds out whether a counter counts instructions. `counts_of_loop` tells how far it gets while a loop of two
+/// instructions runs that many times.
 ///
-/// If it does, the loop takes exactly two counts more for each additional round. If it counts time, the result comes close
-/// to that at best, and not every time. The number of additional rounds is odd, so that a clock with ticks of several
+/// If it does, the loop takes exactly two counts more for each additional round. If it counts time, the result comes
+/// close to that at best, and not every time. The number of additional rounds is odd, so that a clock with ticks of several
 /// nanoseconds is never exact.
 fn counts_instructions(mut counts_of_loop: impl FnMut(u64) -> u64) -> bool {
     let nr_exact = (0..8)
