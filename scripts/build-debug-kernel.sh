@@ -6,17 +6,22 @@
 # kernel. prepare-kernel.sh calls this script and describes the layout.
 #
 # The source is the one of the stock kernel that KVER chooses. The options are in base.config and
-# FLAVOUR.config of selftests/vm/kernels/ARCH. A kernel that was built with other versions of these
-# files is built again.
+# FLAVOUR.config of selftests/vm/kernels, and in the files of these names for ARCH. A kernel that
+# was built with other versions of these files is built again.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/apt.sh"
 . "$(dirname "$0")/kernel.sh"
 
 is_debug_flavour || die "no debug kernel of flavour $FLAVOUR for $ARCH" \
-	"there are: $(cd "$TOP/selftests/vm/kernels" && echo */k*.config | sed 's/\.config\>//g')"
+	"there are: $(cd "$KERNELS" && echo k*.config | sed 's/\.config\>//g'), for $(cd "$KERNELS" && echo */)"
 [ "$RUST" = kernel ] || die "a debug kernel has Rust: RUST=kernel"
-FRAGMENTS=("$KERNELS/base.config" "$KERNELS/$FLAVOUR.config")
+FRAGMENTS=()
+for name in base "$FLAVOUR"; do
+	for file in "$KERNELS/$name.config" "$KERNELS/$ARCH/$name.config"; do
+		[ ! -e "$file" ] || FRAGMENTS+=("$file")
+	done
+done
 # The key and the version of the source identify a kernel. The key is in the stamp file.
 KEY=$(cat "${FRAGMENTS[@]}" | sha256sum | cut -c1-12)
 
@@ -86,7 +91,7 @@ ready() {
 # prepare-kernel.sh decides on the version and stores the choice.
 FLAVOUR=$STOCK_FLAVOUR "$TOP/scripts/prepare-kernel.sh" "$@" >/dev/null
 read_choice "$CACHE/kernel/choice-${KVER:-newest}-$STOCK_FLAVOUR"
-RELEASE=${RELEASE%"-$STOCK_FLAVOUR"}-$FLAVOUR
+RELEASE=${RELEASE%"-$STOCK_FLAVOUR"}-$FLAVOUR-$ARCH
 DIR=$CACHE/kernel/$RELEASE
 if ! ready; then
 	lock "kernel-$FLAVOUR"

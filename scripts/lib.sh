@@ -66,7 +66,7 @@ SUFFIX_OF_RUST=
 # shellcheck disable=SC2034
 [ "$RUST" = "$STOCK_RUST" ] || SUFFIX_OF_RUST=-$RUST
 # The configurations of the debug flavours.
-KERNELS=$TOP/selftests/vm/kernels/$ARCH
+KERNELS=$TOP/selftests/vm/kernels
 # User land for the VM is linked statically, so it runs in the initramfs of any kernel. The scripts that
 # source this file read the variable.
 # shellcheck disable=SC2034
@@ -83,7 +83,7 @@ random_seed() {
 
 # is_debug_flavour: is FLAVOUR a debug kernel, which is built here?
 is_debug_flavour() {
-	[ "$FLAVOUR" != base ] && [ -e "$KERNELS/$FLAVOUR.config" ]
+	[ "$FLAVOUR" != base ] && [ -e "$KERNELS/$FLAVOUR.config" ] && [ -d "$KERNELS/$ARCH" ]
 }
 
 # is_native: can this machine run the programs that are built?
