@@ -8,6 +8,10 @@ use std::{
         AsRawFd,
         OwnedFd, //
     },
+    sync::{
+        Arc,
+        Barrier, //
+    },
     thread,
     time::Duration, //
 };
@@ -43,9 +47,15 @@ pub(super) fn register(arena: &Arena) -> OwnedFd {
     file
 }
 
-/// Starts the thread that answers the faults.
+/// Starts the thread that answers the faults, and returns when it runs.
 pub(super) fn start(file: OwnedFd) {
-    thread::spawn(move || answer(&file));
+    let running = Arc::new(Barrier::new(2));
+    let here = Arc::clone(&running);
+    thread::spawn(move || {
+        running.wait();
+        answer(&file);
+    });
+    here.wait();
 }
 
 /// Answers faults until the process ends, or closes all its files.

@@ -15,10 +15,13 @@ use std::{
         null_mut,
         with_exposed_provenance_mut, //
     },
-    sync::atomic::{
-        AtomicI32,
-        AtomicU64,
-        Ordering::Relaxed, //
+    sync::{
+        atomic::{
+            AtomicI32,
+            AtomicU64,
+            Ordering::Relaxed, //
+        },
+        Barrier, //
     },
     thread, //
 };
@@ -178,9 +181,13 @@ pub(super) fn run(
     if script.signal_us != 0 {
         interrupt_every(script.signal_us);
     }
+    // A thread that starts maps a stack for signals. That could lie in memory that another thread has just unmapped, and
+    // will map or unmap again. So all threads run before the first one does something.
+    let running = &Barrier::new(script.threads.len());
     thread::scope(|scope| {
         for (caller, operations) in callers.iter_mut().zip(&script.threads) {
             scope.spawn(move || {
+                running.wait();
                 persona.assume_in_thread();
                 for (at, operation) in operations.iter().enumerate() {
                     if caller.thread == 0 {
