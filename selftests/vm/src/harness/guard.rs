@@ -78,8 +78,14 @@ impl Guard {
     }
 
     /// Returns what the test did to the kernel and should not have done, one line each. Log records that contain one of
-    /// `allowed` are accepted unless they are warnings. Records that contain one of `expected` are always accepted.
-    pub(crate) fn complaints(&mut self, allowed: &[&str], expected: &[&str]) -> Vec<String> {
+    /// `allowed` are accepted unless they are warnings. Records that contain one of `expected` are always accepted, and
+    /// all records of a warning that contains one of `warnings`.
+    pub(crate) fn complaints(
+        &mut self,
+        allowed: &[&str],
+        expected: &[&str],
+        warnings: &[&str],
+    ) -> Vec<String> {
         let mut found = Vec::new();
         if let Err(complaint) = pins_balance() {
             found.push(complaint);
@@ -89,7 +95,8 @@ impl Guard {
         }
         let (records, lost) = read_records(&mut self.kmsg);
         found.extend(lost);
-        for record in without_races_of_the_kernel(&records) {
+        let records = without_races_of_the_kernel(&records);
+        for record in without_warnings(&records, warnings) {
             if record.text.starts_with(MISCOUNTED)
                 || expected.iter().any(|e| record.text.contains(e))
             {
@@ -117,6 +124,27 @@ fn without_races_of_the_kernel(mut records: &[Record]) -> Vec<&Record> {
             records = &records[report.map_or(0, <[Record]>::len)..];
         } else {
             kept.push(record);
+            records = rest;
+        }
+    }
+    kept
+}
+
+/// Drops the warnings (`WARN()`) that contain one of `expected`.
+fn without_warnings<'a>(mut records: &[&'a Record], expected: &[&str]) -> Vec<&'a Record> {
+    let mut kept = Vec::new();
+    while let [record, rest @ ..] = records {
+        let is_end = |record: &&Record| record.text.starts_with("---[ end trace ");
+        let len = match records.iter().position(is_end) {
+            Some(end) if record.text.starts_with("------------[ cut here ]") => end + 1,
+            _ => 1,
+        };
+        let (warning, behind) = records.split_at(len);
+        let is_expected = |record: &&Record| expected.iter().any(|text| record.text.contains(text));
+        if len > 1 && warning.iter().any(is_expected) {
+            records = behind;
+        } else {
+            kept.push(*record);
             records = rest;
         }
     }
@@ -278,7 +306,7 @@ fn nothing_held() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{read_records, without_races_of_the_kernel, Record};
+    use super::{read_records, without_races_of_the_kernel, without_warnings, Record};
     use std::io::{self, Read};
 
     /// A fake log. It holds the results of the reads, the last one first.
@@ -313,6 +341,32 @@ mod tests {
         assert_eq!(record.level, 4);
         assert_eq!(record.text, "WARNING: at x");
         assert!(record.is_suspicious());
+    }
+
+    #[test]
+    fn a_warning_is_accepted_as_a_whole() {
+        let records = [
+            "before",
+            "------------[ cut here ]------------",
+            "WARNING: a.c:1 at first+0x1/0x2, CPU#0: x/1",
+            " first+0x1/0x2 (P)",
+            "---[ end trace 0000000000000000 ]---",
+            "------------[ cut here ]------------",
+            "WARNING: a.c:1 at second+0x1/0x2, CPU#0: x/1",
+            "---[ end trace 0000000000000000 ]---",
+            "behind first+",
+        ]
+        .map(|line| Record::parse(&format!("4,1,2,-;{line}")).unwrap());
+        let all: Vec<&Record> = records.iter().collect();
+        let lines = |expected: &[&str]| -> Vec<usize> {
+            let kept = without_warnings(&all, expected);
+            let place = |record: &&Record| all.iter().position(|r| std::ptr::eq(*r, *record));
+            kept.iter().map(|record| place(record).unwrap()).collect()
+        };
+        assert_eq!(lines(&["at first+"]), [0, 5, 6, 7, 8]);
+        assert_eq!(lines(&["at second+"]), [0, 1, 2, 3, 4, 8]);
+        assert_eq!(lines(&["behind"]).len(), records.len());
+        assert_eq!(lines(&[]).len(), records.len());
     }
 
     #[test]

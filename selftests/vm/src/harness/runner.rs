@@ -82,9 +82,9 @@ pub(crate) struct Test {
     run: Box<dyn Fn()>,
     allowed_log: &'static [&'static str],
     expected_log: Vec<&'static str>,
-    /// The reasons for which the kernel may dump pages. A leaked reference causes the same dumps, so the test announces
-    /// them to the host.
-    dumps: &'static [&'static str],
+    /// Texts in reports of the kernel that the test provokes. A mistake could cause such a report, too, so the test
+    /// announces them to the host.
+    reports: &'static [&'static str],
     time_limit: Duration,
 }
 
@@ -97,7 +97,7 @@ impl Test {
             run: Box::new(run),
             allowed_log: &[],
             expected_log: Vec::new(),
-            dumps: &[],
+            reports: &[],
             time_limit: TIME_LIMIT,
         }
     }
@@ -116,8 +116,14 @@ impl Test {
 
     /// Expects the kernel to dump pages for one of these reasons. `scripts/vm` learns this from the log.
     pub(crate) fn expect_dump(mut self, reasons: &'static [&'static str]) -> Self {
-        self.dumps = reasons;
+        self.reports = reasons;
         self.expect_log(&PAGE_DUMP).expect_log(reasons)
+    }
+
+    /// Expects the kernel to warn (`WARN()`) at these places. `scripts/vm` learns this from the log.
+    pub(crate) fn expect_warning(mut self, places: &'static [&'static str]) -> Self {
+        self.reports = places;
+        self
     }
 
     /// Accepts log records that contain one of `allowed`, unless they are warnings.
@@ -156,8 +162,8 @@ pub(crate) fn run_all(
     let mut reporter = Reporter::start(io::stdout(), tests.len())?;
     for test in tests {
         let started = Instant::now();
-        for dump in test.dumps {
-            guard::announce(&format!("{} expects: {dump}", test.name))?;
+        for report in test.reports {
+            guard::announce(&format!("{} expects: {report}", test.name))?;
         }
         let mut guard = Guard::begin()?;
         let (mut outcome, mut notes) = match run_one(test) {
@@ -168,8 +174,8 @@ pub(crate) fn run_all(
                 return Err(e);
             }
         };
-        let complaints = guard.complaints(test.allowed_log, &test.expected_log);
-        if !test.dumps.is_empty() {
+        let complaints = guard.complaints(test.allowed_log, &test.expected_log, test.reports);
+        if !test.reports.is_empty() {
             guard::announce(&format!("{} is over", test.name))?;
         }
         if !complaints.is_empty() {

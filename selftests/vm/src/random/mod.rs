@@ -277,7 +277,7 @@ impl Player {
         let last = said.iter().rposition(|l| l.starts_with(world::AT));
         let last = last.map(|i| said[i].replacen(world::AT, "while at ", 1));
         said.retain(|l| !l.starts_with(world::AT));
-        let complaints = self.guard.complaints(&[], &[]);
+        let complaints = self.guard.complaints(&[], &[], &[]);
         self.is_broken |= !complaints.is_empty();
         said.extend(complaints);
         if outcome == Outcome::Pass {

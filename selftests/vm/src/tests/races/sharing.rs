@@ -28,20 +28,28 @@ use super::{
     },
     counts::no_reference_left,
     frame::Race,
-    races, //
+    race, //
 };
 use crate::harness::{
     fixture::check,
     memory::userfaultfd,
-    runner::skip, //
+    runner::{
+        skip,
+        Test, //
+    }, //
 };
 
-races![
-    against_ksm,
-    against_write_protection,
-    against_userfaultfd_move,
-    against_userfaultfd_copy,
-];
+pub(super) fn races() -> Vec<Test> {
+    vec![
+        race("against_ksm", against_ksm),
+        // With CONFIG_DEBUG_VM, arm64 warns when the kernel writes an entry of a page that was not accessed lately
+        // (`__check_safe_pte_update()`). The kernel does that when it removes the protection (`do_wp_page()`).
+        race("against_write_protection", against_write_protection)
+            .expect_warning(&["at __set_ptes_anysz+"]),
+        race("against_userfaultfd_move", against_userfaultfd_move),
+        race("against_userfaultfd_copy", against_userfaultfd_copy),
+    ]
+}
 
 fn against_ksm() {
     const FILES: [(&str, &str); 4] = [
