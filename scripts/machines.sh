@@ -42,7 +42,7 @@ table() {
 machines() {
 	case ${MACHINES:-$FLAVOUR} in
 	short) table .short ;;
-	kasan) { table '' | grep -v ' --flavour '; table .kasan; } ;;
+	kasan) { table '' | grep -v '[[:space:]]--flavour '; table .kasan; } ;;
 	kcsan) table .kcsan ;;
 	*) table '' ;;
 	esac
