@@ -25,6 +25,7 @@ use std::{
     }, //
 };
 
+use rust_gup_memory::size::pmd_bytes;
 use rustix::{
     fs::{
         fcntl_setfl,
@@ -209,7 +210,9 @@ pub(crate) fn run_one(test: &Test) -> io::Result<(Outcome, Vec<String>)> {
     let _ = setpgid(Some(pid), Some(pid));
 
     let mut said = Vec::new();
-    let limit = fixture::scaled(test.time_limit);
+    // Tests fill huge pages, and those of 32 MiB (with pages of 16 KiB) take longer.
+    let size_factor = (pmd_bytes() / (2 << 20)).clamp(1, 4) as u32;
+    let limit = fixture::scaled(test.time_limit * size_factor);
     let status = wait_within(pid, limit, || read_available(&output, &mut said))?;
     // Fails if no process is left in the group.
     let _ = kill_process_group(pid, Signal::KILL);

@@ -72,7 +72,10 @@ tests![
     comparing_and_measuring,
 ];
 
-const PAGE_KIB: u64 = 4;
+/// Returns the size of a page, in KiB.
+fn page_kib() -> u64 {
+    page_bytes() as u64 / 1024
+}
 
 fn charge_is_what_was_taken() {
     let device = open();
@@ -89,7 +92,7 @@ fn charge_is_what_was_taken() {
                 let pinned = device.pin(&request, engine).expect("PIN");
                 assert_eq!(
                     pinned_kib(),
-                    nr_pages * PAGE_KIB,
+                    nr_pages * page_kib(),
                     "{request:x?} by {engine:?}"
                 );
                 pinned.release().expect("UNPIN");
@@ -107,7 +110,7 @@ fn charge_of_a_short_count() {
         for request in [map.request().how(how), fast_only(map.request().how(how))] {
             let pinned = pin(&device, &request);
             assert_eq!(pinned.nr_pages(), 4);
-            assert_eq!(pinned_kib(), 4 * PAGE_KIB, "{request:x?}");
+            assert_eq!(pinned_kib(), 4 * page_kib(), "{request:x?}");
         }
     }
     let untouched = Map::untouched(4);
@@ -120,9 +123,9 @@ fn charge_per_handle() {
     let map = Map::anon(4);
     let a = pin(&device, &map.request());
     let b = pin(&device, &map.request());
-    assert_eq!(pinned_kib(), 8 * PAGE_KIB, "the same pages twice");
+    assert_eq!(pinned_kib(), 8 * page_kib(), "the same pages twice");
     drop(a);
-    assert_eq!(pinned_kib(), 4 * PAGE_KIB);
+    assert_eq!(pinned_kib(), 4 * page_kib());
     b.into_handle();
     drop(device);
     assert_eq!(pinned_kib(), 0, "after closing the device");
@@ -160,7 +163,7 @@ fn limit_without_privilege() {
                 assert_eq!((held(), pinned_kib()), (before, 0), "after the refusal");
                 let all = try_pin(8).expect("exactly the limit");
                 refused(try_pin(1), libc::ENOMEM, "one page more");
-                assert_eq!(pinned_kib(), 8 * PAGE_KIB);
+                assert_eq!(pinned_kib(), 8 * page_kib());
                 drop(all);
                 let most = try_pin(7).expect("less than the limit");
                 refused(try_pin(2), libc::ENOMEM, "together more than the limit");
@@ -207,7 +210,7 @@ fn limit_of_all_files_together() {
             refused(file.pin(&part(1), Engine::Rust), libc::ENOMEM, "one more");
             refused(file.compare(&part(1)), libc::ENOMEM, "COMPARE");
         }
-        assert_eq!(pinned_kib(), 8 * PAGE_KIB);
+        assert_eq!(pinned_kib(), 8 * page_kib());
         drop(held);
     });
 }
@@ -221,13 +224,13 @@ fn limit_of_all_processes_together() {
         let child = Child::run(|| {
             refused(device.pin(&part(2), Engine::Rust), libc::ENOMEM, "two");
             let theirs = pin(device, &part(1));
-            assert_eq!(pinned_kib(), PAGE_KIB, "the child's own");
+            assert_eq!(pinned_kib(), page_kib(), "the child's own");
             they.signal();
             they.wait();
             drop(theirs);
         });
         we.wait();
-        assert_eq!(pinned_kib(), 3 * PAGE_KIB, "the parent's own");
+        assert_eq!(pinned_kib(), 3 * page_kib(), "the parent's own");
         refused(device.pin(&part(1), Engine::Rust), libc::ENOMEM, "one");
         we.signal();
         child.join();
@@ -364,7 +367,7 @@ fn root_is_not_limited() {
         let device = open();
         let map = Map::anon(10);
         let pinned = pin(&device, &map.request());
-        assert_eq!((pinned.nr_pages(), pinned_kib()), (10, 10 * PAGE_KIB));
+        assert_eq!((pinned.nr_pages(), pinned_kib()), (10, 10 * page_kib()));
         drop(pinned);
         assert_eq!(pinned_kib(), 0);
     })
@@ -376,7 +379,7 @@ fn charge_follows_the_one_who_pinned() {
     Child::run(|| {
         let map = Map::anon(3);
         let pinned = pin(&device, &map.request());
-        assert_eq!(pinned_kib(), 3 * PAGE_KIB);
+        assert_eq!(pinned_kib(), 3 * page_kib());
         pinned.into_handle();
     })
     .join();
@@ -395,7 +398,7 @@ fn charge_returns_when_another_closes() {
         theirs.wait();
         let mut unpin = raw::rust_gup_unpin { handle };
         let second = pin(&device, &request);
-        assert_eq!(pinned_kib(), 6 * PAGE_KIB, "the child's own");
+        assert_eq!(pinned_kib(), 6 * page_kib(), "the child's own");
         second.release().expect("UNPIN");
         assert_eq!(pinned_kib(), 0, "the child's own");
         assert_eq!(
@@ -404,7 +407,7 @@ fn charge_returns_when_another_closes() {
         );
         assert_eq!(pinned_kib(), 0, "the child");
     });
-    assert_eq!(pinned_kib(), 6 * PAGE_KIB);
+    assert_eq!(pinned_kib(), 6 * page_kib());
     ours.signal();
     child.join();
     assert_eq!(pinned_kib(), 0, "released by the child");
@@ -413,7 +416,7 @@ fn charge_returns_when_another_closes() {
     pin(&device, &request).into_handle();
     let child = Child::run(|| theirs.wait());
     drop(device);
-    assert_eq!(pinned_kib(), 6 * PAGE_KIB, "the child has the file open");
+    assert_eq!(pinned_kib(), 6 * page_kib(), "the child has the file open");
     ours.signal();
     child.join();
     assert_eq!(pinned_kib(), 0, "closed by the child");

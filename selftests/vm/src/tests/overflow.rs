@@ -20,6 +20,7 @@ use rust_gup_memory::{
     file::memfd,
     size::{
         page_bytes,
+        pmd_bytes,
         pud_bytes, //
     }, //
 };
@@ -188,7 +189,9 @@ fn by_many_processes() {
     let memory: [(&str, Make); 4] = [
         ("file", page_of_a_file_of_others),
         ("zeros", zeros),
-        ("huge", || Map::huge(4)),
+        ("huge", || {
+            Map::huge(LIMIT_PAGES * page_bytes() / pmd_bytes())
+        }),
         ("small", || Map::anon(LIMIT_PAGES - 1)),
     ];
     for (what, make) in memory {

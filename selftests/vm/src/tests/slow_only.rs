@@ -9,7 +9,10 @@
 //! - PCI_P2PDMA is refused for long-term pins.
 
 use rust_gup_memory::{
-    size::page_bytes,
+    size::{
+        page_bytes,
+        pmd_bytes, //
+    },
     Kind, //
 };
 use rust_gup_uapi::{
@@ -95,7 +98,7 @@ fn engines_agree() {
         || Map::of(Kind::Memfd, 4 * page_bytes()),
         || read_only_of(Map::of(Kind::Memfd, 4 * page_bytes())),
         || read_only_of(Map::of(Kind::FilePrivate, 4 * page_bytes())),
-        || read_only_of(Map::huge(1)),
+        || read_only_of(Map::of(Kind::Thp2m, pmd_bytes())),
     ];
     for flags in 0..1 << FLAGS.len() {
         let flags = (0..FLAGS.len())

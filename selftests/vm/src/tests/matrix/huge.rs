@@ -59,10 +59,12 @@ pub(super) const SITUATIONS: &[Situation] = &[
     Situation::new("thp_partly_given_back", thp_partly_given_back),
     Situation::new("thp_forked", thp_forked),
     Situation::new("thp_pte_forked", || forked_by_pte(filled_by_pte(1))),
-    Situation::new("mthp_64k_forked", || forked_by_pte(filled_with_folios(16))),
+    Situation::new("mthp_64k_forked", || {
+        forked_by_pte(filled_with_folios(SIZE_64K))
+    }),
     Situation::new("mthp_64k_partly_exclusive", partly_exclusive),
-    Situation::new("mthp_64k", || mthp(16)),
-    Situation::new("mthp_1m", || mthp(256)),
+    Situation::new("mthp_64k", || mthp(SIZE_64K)),
+    Situation::new("mthp_1m", || mthp(SIZE_1M)),
     Situation::new("mixed_sizes", mixed_sizes),
 ];
 
@@ -212,19 +214,20 @@ fn forked_by_pte((map, words): (Map, Vec<u64>)) -> Scene {
 /// Folios of which only the first pages are known to be exclusive, under entries that are alike. So the pages that may
 /// be pinned end within a folio.
 fn partly_exclusive() -> Scene {
-    const NR_EXCLUSIVE: usize = 5;
-    let (map, words) = filled_with_folios(16);
+    let (map, words) = filled_with_folios(SIZE_64K);
+    let nr_pages = SIZE_64K / page_bytes();
+    let is_exclusive = move |page| page % nr_pages < nr_pages.div_ceil(3);
     Child::run(|| ()).join();
-    for page in (0..map.nr_pages()).filter(|page| page % 16 < NR_EXCLUSIVE) {
+    for page in (0..map.nr_pages()).filter(|page| is_exclusive(*page)) {
         map.store(page * page_bytes(), &words[page].to_ne_bytes());
     }
     map.protect(0, map.len_bytes, libc::PROT_READ);
     // The kernel reused the pages instead of copying them.
-    map.prove_folios(16);
-    Scene::new(map, words, |way, page| {
+    map.prove_folios(nr_pages);
+    Scene::new(map, words, move |way, page| {
         if way.is_write() {
             Page::refused(READ_ONLY, libc::EFAULT)
-        } else if way.is_pin() && page % 16 >= NR_EXCLUSIVE {
+        } else if way.is_pin() && !is_exclusive(page) {
             Page::readied(UNSHARE, 0)
         } else {
             Page::fast(0)
@@ -232,35 +235,41 @@ fn partly_exclusive() -> Scene {
     })
 }
 
-const SETTING_HUGE: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled";
-const SETTING_64K: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
-const SETTING_1M: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-1024kB/enabled";
+const SIZE_64K: usize = 64 << 10;
+const SIZE_1M: usize = 1 << 20;
 
-/// Fills the memory with folios of `nr` pages each.
-fn fill_with_folios(map: &Map, nr: usize) -> Vec<u64> {
-    let setting = if nr == 16 { SETTING_64K } else { SETTING_1M };
-    if !Path::new(setting).exists() {
+/// Returns the file that says whether the kernel makes folios of this size.
+fn setting_for(folio_bytes: usize) -> String {
+    let folio_kib = folio_bytes >> 10;
+    format!("/sys/kernel/mm/transparent_hugepage/hugepages-{folio_kib}kB/enabled")
+}
+
+/// Fills the memory with folios of this size.
+fn fill_with_folios(map: &Map, folio_bytes: usize) -> Vec<u64> {
+    let setting = setting_for(folio_bytes);
+    if !Path::new(&setting).exists() {
         skip(&format!("no {setting}: Linux 6.8 or newer"));
     }
-    let _not_larger = Setting::set(SETTING_HUGE, "never").expect("a setting of root's");
-    let _wanted = Setting::set(setting, "always").expect("a setting of root's");
+    let _not_larger =
+        Setting::set(&setting_for(pmd_bytes()), "never").expect("a setting of root's");
+    let _wanted = Setting::set(&setting, "always").expect("a setting of root's");
     let words = fill(map);
     map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
     words
 }
 
-/// Returns memory in folios of `nr` pages each, and its words.
-fn filled_with_folios(nr: usize) -> (Map, Vec<u64>) {
+/// Returns memory in folios of this size, and its words.
+fn filled_with_folios(folio_bytes: usize) -> (Map, Vec<u64>) {
     let map = untouched(1);
-    let words = fill_with_folios(&map, nr);
-    map.prove_folios(nr);
+    let words = fill_with_folios(&map, folio_bytes);
+    map.prove_folios(folio_bytes / page_bytes());
     map.prove_kind(kpf::ANON, kpf::ANON);
     (map, words)
 }
 
-/// Memory in folios of `nr` pages each.
-fn mthp(nr: usize) -> Scene {
-    let (map, words) = filled_with_folios(nr);
+/// Memory in folios of this size.
+fn mthp(folio_bytes: usize) -> Scene {
+    let (map, words) = filled_with_folios(folio_bytes);
     Scene::new(map, words, |_, _| Page::fast(0))
 }
 
@@ -271,17 +280,17 @@ fn mixed_sizes() -> Scene {
     part(0).advise(0, pmd_bytes(), libc::MADV_NOHUGEPAGE);
     let mut words = fill(&part(0));
     words.extend(fill(&part(1)));
-    words.extend(fill_with_folios(&part(2), 16));
+    words.extend(fill_with_folios(&part(2), SIZE_64K));
     words.extend(fill(&part(3)));
     let split = part(3);
     split.advise(0, pmd_bytes(), libc::MADV_NOHUGEPAGE);
     split.protect(0, page_bytes(), libc::PROT_READ);
     split.protect(0, pmd_bytes(), RW);
-    for (nr, folio) in [1, pages_of_huge(), 16, pages_of_huge()]
+    for (nr, folio_bytes) in [page_bytes(), pmd_bytes(), SIZE_64K, pmd_bytes()]
         .into_iter()
         .enumerate()
     {
-        part(nr).prove_folios(folio);
+        part(nr).prove_folios(folio_bytes / page_bytes());
     }
     part(1).prove_smaps("AnonHugePages", pmd_bytes());
     part(3).prove_smaps("AnonHugePages", 0);

@@ -134,7 +134,8 @@ impl Orphans {
         let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
         let (anon, frames) = scan().expect("/proc/kpageflags");
         let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
-        let shmem = field(&meminfo, "Shmem:").expect("Shmem in /proc/meminfo") / 4;
+        let shmem_kib = field(&meminfo, "Shmem:").expect("Shmem in /proc/meminfo");
+        let shmem = shmem_kib * 1024 / page_bytes() as u64;
         Self {
             anon,
             shmem: frames as i64 - shmem as i64,

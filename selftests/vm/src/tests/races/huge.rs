@@ -262,20 +262,18 @@ fn against_mthp() {
     if !fs::exists(&enabled).unwrap_or(false) {
         skip("no huge pages of 64 KiB: CONFIG_TRANSPARENT_HUGEPAGE");
     }
+    let larger = format!("{THP}/hugepages-{}kB/enabled", pmd_bytes() >> 10);
     let _settings = [
-        Setting::set(
-            "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled",
-            "always",
-        ),
-        Setting::set(
-            "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled",
-            "never",
-        ),
+        Setting::set(&enabled, "always"),
+        Setting::set(&larger, "never"),
     ];
     let _busy = busy_khugepaged();
     let made = format!("{THP}/hugepages-64kB/stats/anon_fault_alloc");
     let collapsed = format!("{THP}/hugepages-64kB/stats/collapse_alloc");
-    let arena = Arena::untouched(pmd_bytes() / page_bytes()).with_grip(Grip::Brief);
+    // Only the first folios of a huge page, so that the takers meet the one that goes.
+    let arena = Arena::untouched(pmd_bytes() / page_bytes())
+        .first(32 * LEN / page_bytes())
+        .with_grip(Grip::Brief);
     arena
         .map
         .advise(0, arena.map.len_bytes, libc::MADV_HUGEPAGE);
@@ -287,18 +285,17 @@ fn against_mthp() {
         race = race.evidence_of("collapse_alloc", || count(&collapsed));
     }
     race.run(|turn| {
-        let block = turn.random.random_range(0..arena.map.len_bytes / LEN) * LEN;
+        let block = turn.random.random_range(0..32) * LEN;
         let piece = match turn.round % 4 {
             // Some pages of one folio, or of two.
             0 => {
-                let first = turn.random.random_range(0..8) * page_bytes();
-                (block + first, 8 * page_bytes())
+                let nr_pages = turn.random.random_range(0..LEN / 2 / page_bytes());
+                (block + nr_pages * page_bytes(), LEN / 2)
             }
             1 => {
-                arena
-                    .map
-                    .protect(block, 4 * page_bytes(), RW | libc::PROT_EXEC);
-                arena.map.protect(block, 4 * page_bytes(), RW);
+                let map = &arena.map;
+                map.protect(block, LEN / 4, RW | libc::PROT_EXEC);
+                map.protect(block, LEN / 4, RW);
                 if turn.random.random_ratio(1, 4) {
                     split_folios(&arena, 0, 0);
                 }

@@ -18,8 +18,7 @@ use rust_gup_memory::{
     proc::PAGEMAP_PRESENT,
     size::{
         page_bytes,
-        pmd_bytes,
-        pud_bytes, //
+        pmd_bytes, //
     },
     Setting, //
 };
@@ -127,7 +126,8 @@ fn is_table_shared(addr: usize) -> bool {
     u64::from_ne_bytes(count) == 1
 }
 
-/// Two processes that map the same GiB of a file share the table with its entries, until one of them needs its own.
+/// Two processes that map the same part of a file share the table with its entries, until one of them needs its own. The
+/// part is all that one table maps: 1 GiB, and 64 GiB with pages of 16 KiB.
 fn against_unsharing() {
     if !SHARES_TABLES {
         skip(
@@ -136,9 +136,10 @@ fn against_unsharing() {
     }
     let _pool = pool();
     let before = nr_free();
-    let file = file(pud_bytes(), MemfdFlags::HUGETLB);
+    let table_bytes = pmd_bytes() * (page_bytes() / size_of::<u64>());
+    let file = file(table_bytes, MemfdFlags::HUGETLB);
     let flags = libc::MAP_SHARED | libc::MAP_HUGETLB | libc::MAP_NORESERVE;
-    let arena = Arena::of(pud_bytes(), pud_bytes(), flags, file.as_raw_fd())
+    let arena = Arena::of(table_bytes, table_bytes, flags, file.as_raw_fd())
         .first(NR_HUGE * pmd_bytes() / page_bytes())
         .may_be_absent();
     let len = NR_HUGE * pmd_bytes();
@@ -171,7 +172,7 @@ fn against_unsharing() {
             2 => arena.replace((huge, pmd_bytes()), || punch(&file, (huge, pmd_bytes()))),
             // The file keeps the contents of the pages.
             _ => arena.displace((0, len), || {
-                map_over(arena.map.addr, pud_bytes(), RW, flags, file.as_raw_fd()).expect("mmap");
+                map_over(arena.map.addr, table_bytes, RW, flags, file.as_raw_fd()).expect("mmap");
             }),
         }
         arena.stamp(huge, pmd_bytes());
