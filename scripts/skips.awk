@@ -30,7 +30,8 @@ FILENAME == ARGV[1] {
 	else {
 		machine = FILENAME
 		sub(/\.ktap$/, "", machine)
-		skipped[$3] = machine ": " substr($0, index($0, "# SKIP") + 7)
+		# A machine may lack something else than another one does.
+		skipped[$3] = skipped[$3] (skipped[$3] ? "; " : "") machine ": " substr($0, index($0, "# SKIP") + 7)
 	}
 }
 

@@ -4,7 +4,9 @@
 
 use std::{
     fs,
-    os::fd::AsRawFd, //
+    os::fd::AsRawFd,
+    thread,
+    time::Duration, //
 };
 
 use rust_gup_memory::{
@@ -41,7 +43,10 @@ use crate::{
             Map,
             RW, //
         },
-        process::Sharer,
+        process::{
+            Child,
+            Sharer, //
+        },
         proof::{
             kpf,
             pm, //
@@ -201,10 +206,31 @@ fn forked(leaf_bytes: usize) -> Scene {
     .keep(pool)
 }
 
+/// Makes the kernel free tables of PMD entries. Their `struct page`s hold no number (`ptdesc_pmd_pts_init()`) for which
+/// fork() would take the next table in the same place for a shared one.
+fn free_unshared_tables() {
+    const NR_TABLES: usize = 64;
+    let table_bytes = pmd_bytes() * (page_bytes() / size_of::<u64>());
+    let child = Child::run(|| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let map = Map::new(0, NR_TABLES * table_bytes, RW, flags, -1).expect("addresses");
+        map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
+        for table in 0..NR_TABLES {
+            map.get(table * table_bytes);
+        }
+    });
+    child.join();
+    // They are freed after a grace period.
+    thread::sleep(Duration::from_millis(50));
+}
+
 /// Forks children until one of them has the huge page of `map`. fork() may lose it (`left::may_be_lost()`).
 fn shared_with(map: &Map) -> Vec<Sharer> {
     let mut children = Vec::new();
     for _ in 0..MAX_CHILDREN {
+        if may_be_lost(map) {
+            free_unshared_tables();
+        }
         let child = Sharer::fork();
         let has_it = child.pagemap(map.addr, 1)[0] & PAGEMAP_PRESENT != 0;
         children.push(child);
