@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use super::PageArray;
 use crate::{
     sys::memory::{
+        put_runs,
         Contents,
         MemoryMap,
         PageMap,
@@ -179,7 +180,8 @@ impl<K: RefKind> HeldPages<K> {
         };
         // A piece may be left from an earlier use of this list.
         if next == self.chunks.len() {
-            let nr_runs = (CHUNK_RUNS as u64).min(nr_wanted).max(1) as usize;
+            // One more than wanted, for the last run (`put_several()`).
+            let nr_runs = (CHUNK_RUNS as u64).min(nr_wanted.saturating_add(1)) as usize;
             let chunk = KVec::from_elem(Run::EMPTY, nr_runs, GFP_KERNEL_ACCOUNT)?;
             self.chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
         }
@@ -322,6 +324,9 @@ impl<K: RefKind> HeldPages<K> {
             });
         }
         if (self.current, self.used) != (0, 0) {
+            if !K::PINS {
+                return self.put_several();
+            }
             self.release_chunks(contents);
         }
         // SAFETY: By the invariant; the list is empty below.
@@ -381,7 +386,43 @@ impl<K: RefKind> HeldPages<K> {
         self.has_device = false;
     }
 
-    /// Releases all runs but the last one. The caller has to release that one next.
+    /// Gives plain references back. The list must have more than one run, and no device memory.
+    #[inline(never)]
+    fn put_several(&mut self) {
+        let chunk = self.chunks.get_mut(0).filter(|_| self.current == 0);
+        let nr_runs = self.used.wrapping_add(1);
+        let Some(runs) = chunk.and_then(|chunk| chunk.get_mut(..nr_runs)) else {
+            return self.put_pieces();
+        };
+        // The last run joins the others, so that one loop gives all of them back.
+        if let Some(room) = runs.last_mut() {
+            *room = self.last;
+        }
+        // INVARIANT: The list has no runs.
+        self.used = 0;
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+        // SAFETY: The runs belong to the list no more. None of them is empty.
+        unsafe { put_runs(runs) };
+    }
+
+    /// As [`put_several()`](Self::put_several), for a list of several pieces, or with a piece that has no room for the
+    /// last run.
+    #[cold]
+    #[inline(never)]
+    fn put_pieces(&mut self) {
+        for runs in self.slices() {
+            // SAFETY: By the invariants. None of these runs is empty, and the list is empty below.
+            unsafe { put_runs(runs) };
+        }
+        // INVARIANT: The list has no runs.
+        self.current = 0;
+        self.used = 0;
+        self.last = Run::EMPTY;
+        self.nr_pages = 0;
+    }
+
+    /// Unpins all runs but the last one. The caller has to unpin that one next.
     #[inline(never)]
     fn release_chunks(&mut self, contents: Contents) {
         let mut releaser = Releaser::new();

@@ -27,6 +27,7 @@ pub(in crate::sys) use self::{
     },
     release::{
         put_counts,
+        put_runs,
         release_array_with_kernel,
         Releaser, //
     },

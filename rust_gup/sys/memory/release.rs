@@ -22,6 +22,7 @@ use crate::{
     sys::raw,
     walk::{
         FolioState,
+        Get,
         Pfn,
         RefKind,
         Run, //
@@ -141,6 +142,47 @@ unsafe fn unpin_with_kernel(page: PagePtr, run: Run, contents: Contents) {
 unsafe fn unpin_written(page: PagePtr, run: Run) {
     // SAFETY: As for this function.
     unsafe { unpin_with_kernel(page, run, Contents::Written) };
+}
+
+/// Gives plain references back on all pages of some runs, none of which is empty. This is quick if each run is one
+/// page, as it is in a short list of scattered pages.
+///
+/// # Safety
+///
+/// The caller owns one reference on each page of the runs, and gives it up.
+#[doc(alias = "put_page")]
+#[inline(always)]
+pub(in crate::sys) unsafe fn put_runs(runs: &[Run]) {
+    let mut releaser = Releaser::new();
+    let mut left = runs.iter();
+    loop {
+        let here = left.as_slice();
+        let Some(run) = left.next() else {
+            return;
+        };
+        if run.nr_pages() != 1 {
+            // SAFETY: As for this function.
+            return unsafe { put_long_runs(here) };
+        }
+        // SAFETY: As for this function.
+        unsafe { releaser.release_page::<Get>(run.first()) };
+    }
+}
+
+/// As [`put_runs()`], and quick if the runs have many pages. This function is separate, so that the other one has few
+/// registers to save.
+///
+/// # Safety
+///
+/// As for [`put_runs()`].
+#[cold]
+#[inline(never)]
+unsafe fn put_long_runs(runs: &[Run]) {
+    let mut releaser = Releaser::new();
+    for &run in runs {
+        // SAFETY: As for this function.
+        unsafe { releaser.release::<Get>(run, Contents::Unchanged) };
+    }
 }
 
 impl Releaser {
