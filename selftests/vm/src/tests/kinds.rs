@@ -8,7 +8,10 @@
 //! - a hole makes the count short;
 //! - the pages taken are the owner's: the same frames, the same bytes.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    fs, //
+};
 
 use rust_gup_memory::{
     size::{
@@ -43,6 +46,7 @@ use crate::harness::{
         hugetlb_pool,
         Map, //
     },
+    process::Child,
     runner::{
         skip,
         Test, //
@@ -97,9 +101,17 @@ pub(crate) fn tests() -> Vec<Test> {
             tests.push(Test::new(module_path!(), &name, run));
         }
     }
-    let more: [(&str, fn()); 3] = [
+    let more: [(&str, fn()); 5] = [
         ("runs_of_large_folios", runs_of_large_folios),
         ("scattered_frames", scattered_frames),
+        (
+            "references_in_many_runs_come_back",
+            references_in_many_runs_come_back,
+        ),
+        (
+            "references_in_long_runs_come_back",
+            references_in_long_runs_come_back,
+        ),
         ("every_small_range", every_small_range),
     ];
     tests.extend(more.map(|(name, run)| Test::new(module_path!(), name, run)));
@@ -294,6 +306,49 @@ fn scattered_frames() {
         nr_runs > nr_pages / 10 * 9,
         "{nr_pages} pages lie in {nr_runs} runs"
     );
+}
+
+fn references_in_many_runs_come_back() {
+    // The list has one piece, and several.
+    for nr_pages in [2, 8, 1200] {
+        all_come_back(&Map::of(Kind::Anon4kScattered, nr_pages * page_bytes()));
+    }
+}
+
+fn references_in_long_runs_come_back() {
+    let map = Map::of(Kind::Thp2mSplit, pmd_bytes());
+    // Single pages between the long runs, and at the end.
+    for page in [8, 20, 21, map.nr_pages() - 1] {
+        map.advise(page * page_bytes(), page_bytes(), libc::MADV_DONTNEED);
+        map.set(page * page_bytes(), 1);
+    }
+    map.settle(0, map.len_bytes);
+    all_come_back(&map);
+}
+
+/// Fails if a page of the mapping is still held after it was taken and released.
+fn all_come_back(map: &Map) {
+    let device = open();
+    for how in HOWS {
+        let request = map.request().how(how).access(Access::Write);
+        let take = || assert_eq!(pin(&device, &request).nr_pages(), map.nr_pages() as u64);
+        assert!(comes_back(map, take), "{how:?}: {} pages", map.nr_pages());
+    }
+}
+
+/// Returns whether nobody holds a page of the mapping after `take`. The kernel itself may hold one for a moment, so there
+/// are several attempts.
+fn comes_back(map: &Map, take: impl Fn()) -> bool {
+    (0..3).any(|_| {
+        take();
+        // Per-CPU batches hold references on new pages. Compaction moves the pages to their lists.
+        let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+        let before = frames(map.addr, map.nr_pages());
+        Child::run(|| ()).join();
+        // After a fork, the owner writes to a copy of each page that somebody holds.
+        (0..map.nr_pages()).for_each(|page| map.set(page * page_bytes(), 1));
+        frames(map.addr, map.nr_pages()) == before
+    })
 }
 
 fn runs_of_large_folios() {
