@@ -227,6 +227,11 @@ void rust_gup_count_pinned(int nid, long nr_pages)
 	__mod_node_page_state(NODE_DATA(nid), NR_FOLL_PIN_ACQUIRED, nr_pages);
 }
 
+void rust_gup_count_many_pinned(int nid, long nr_pages)
+{
+	node_page_state_add(nr_pages, NODE_DATA(nid), NR_FOLL_PIN_ACQUIRED);
+}
+
 void rust_gup_count_unpinned(int nid, long nr_pages)
 {
 	mod_node_page_state(NODE_DATA(nid), NR_FOLL_PIN_RELEASED, nr_pages);

@@ -180,6 +180,7 @@ u64 rust_gup_counter_of_cpu(unsigned int cpu, unsigned int index);
 unsigned int rust_gup_next_possible_cpu(int cpu);
 void rust_gup_this_cpu_add(unsigned int index, u64 n);
 void rust_gup_count_pinned(int nid, long nr_pages);
+void rust_gup_count_many_pinned(int nid, long nr_pages);
 void rust_gup_count_unpinned(int nid, long nr_pages);
 
 /* sys/arch/$(SRCARCH)/ */

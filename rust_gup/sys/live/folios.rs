@@ -335,12 +335,21 @@ impl<'irq> Folios for LiveFolios<'irq> {
 
     #[inline(always)]
     fn count_pinned(self, node_and_zone: usize, nr_pages: u32) {
+        let (node, nr_pages) = (State::node_of(node_and_zone) as i32, nr_pages as isize);
         // SAFETY: The node number comes from a folio, so the node exists.
         unsafe {
-            raw::rust_gup_count_pinned(State::node_of(node_and_zone) as i32, nr_pages as isize)
-        };
+            if nr_pages > CPU_SHARE_MAX {
+                raw::rust_gup_count_many_pinned(node, nr_pages);
+            } else {
+                raw::rust_gup_count_pinned(node, nr_pages);
+            }
+        }
     }
 }
+
+/// How much a CPU counts for itself before it adds to the counter of the node (`calculate_normal_threshold()`,
+/// `mm/vmstat.c`). A greater number goes to the node's counter at once.
+const CPU_SHARE_MAX: isize = 125;
 
 impl LiveFolios<'_> {
     #[cold]
