@@ -39,6 +39,15 @@ function check_walk() {
 		fail(name ": the walk took " walked[name] + 0 " pages in " want_fast[name] " tests")
 }
 
+# Did as many tests pass, and fail as expected, as the table says? Of a range of numbers, such as 8-12,
+# those that did not fail have passed.
+function is_as_expected(limits, nr_limits, most) {
+	nr_limits = split(want_xfailed[name], limits, "-")
+	most = limits[nr_limits]
+	return xfailed[name] + 0 >= limits[1] + 0 && xfailed[name] + 0 <= most + 0 &&
+	       passed[name] == want[name] + most - xfailed[name]
+}
+
 { sub(/\r$/, "") }
 
 FNR == NR {
@@ -127,8 +136,8 @@ END {
 			all_skipped++
 			continue
 		}
-		if (!amiss[name] && (passed[name] != want[name] || xfailed[name] + 0 != want_xfailed[name] ||
-				     skipped[name] + 0 != want_skipped[name] || fast[name] + 0 != want_fast[name]))
+		if (!amiss[name] && (!is_as_expected() || skipped[name] + 0 != want_skipped[name] ||
+				     fast[name] + 0 != want_fast[name]))
 			fail(name ": expected " want[name] " passed, " want_fast[name] " of them by the fast functions, " \
 			     want_xfailed[name] " failed as expected, " want_skipped[name] " skipped")
 		if (engine == "rust")
