@@ -4,6 +4,7 @@
 
 mod arm64;
 mod arm_lpae;
+mod loongarch;
 mod s390;
 mod x86;
 mod x86_64;

@@ -10,6 +10,7 @@ use crate::{
         format::{
             arm64::{self, Arm64, Granule16K, Granule4K, PhysicalAddresses},
             arm_lpae::ArmLpae,
+            loongarch::LoongArch,
             s390::S390,
             x86_64::{self, X86_64},
             x86_pae::X86Pae,
@@ -20,7 +21,7 @@ use crate::{
 
 pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
     let raw: u64 = bytes.arbitrary()?;
-    match bytes.int_in_range(0..=5)? {
+    match bytes.int_in_range(0..=6)? {
         0 => {
             let pkru = bytes.arbitrary()?;
             let mask = u64::MAX >> bytes.int_in_range(12..=28)?;
@@ -30,7 +31,8 @@ pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
         2 => check_arm64::<Granule4K>(raw, bytes)?,
         3 => check_arm64::<Granule16K>(raw, bytes)?,
         4 => check_format::<ArmLpae>(raw, ArmLpae::context),
-        _ => check_format::<S390>(raw, S390::context),
+        5 => check_format::<S390>(raw, S390::context),
+        _ => check_format::<LoongArch>(raw, LoongArch::context),
     }
     Ok(())
 }

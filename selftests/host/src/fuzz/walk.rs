@@ -16,6 +16,7 @@ use crate::{
     walk::{
         format::{
             arm64::{Arm64, Granule16K},
+            loongarch::LoongArch,
             s390::S390,
             x86_64::X86_64,
             x86_pae::X86Pae,
@@ -33,12 +34,13 @@ const NR_SLOTS: usize = 8;
 const NR_STEPS: usize = 24;
 
 pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
-    match bytes.int_in_range(0..=4)? {
+    match bytes.int_in_range(0..=5)? {
         0 => check_format::<Tiny>(bytes, Level::PUD),
         1 => check_format::<X86_64>(bytes, Level::P4D),
         2 => check_format::<X86Pae>(bytes, Level::PUD),
         3 => check_format::<Arm64<Granule16K>>(bytes, Level::PUD),
-        _ => check_format::<S390>(bytes, Level::PMD),
+        4 => check_format::<S390>(bytes, Level::PMD),
+        _ => check_format::<LoongArch>(bytes, Level::PUD),
     }
 }
 

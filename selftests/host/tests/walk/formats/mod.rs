@@ -5,6 +5,7 @@
 
 mod arm64;
 mod arm_lpae;
+mod loongarch;
 mod s390;
 mod x86_64;
 mod x86_pae;
