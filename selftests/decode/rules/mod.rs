@@ -5,6 +5,7 @@
 mod arm64;
 mod arm_lpae;
 mod loongarch;
+mod ppc64;
 mod s390;
 mod x86;
 mod x86_64;

@@ -11,6 +11,7 @@ use crate::{
             arm64::{self, Arm64, Granule16K, Granule4K, PhysicalAddresses},
             arm_lpae::ArmLpae,
             loongarch::LoongArch,
+            ppc64::{self, Pages4K, Pages64K, Ppc64},
             s390::S390,
             x86_64::{self, X86_64},
             x86_pae::X86Pae,
@@ -21,7 +22,7 @@ use crate::{
 
 pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
     let raw: u64 = bytes.arbitrary()?;
-    match bytes.int_in_range(0..=6)? {
+    match bytes.int_in_range(0..=8)? {
         0 => {
             let pkru = bytes.arbitrary()?;
             let mask = u64::MAX >> bytes.int_in_range(12..=28)?;
@@ -32,7 +33,9 @@ pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
         3 => check_arm64::<Granule16K>(raw, bytes)?,
         4 => check_format::<ArmLpae>(raw, ArmLpae::context),
         5 => check_format::<S390>(raw, S390::context),
-        _ => check_format::<LoongArch>(raw, LoongArch::context),
+        6 => check_format::<LoongArch>(raw, LoongArch::context),
+        7 => check_format::<Ppc64<Pages4K>>(raw, ppc64::Context::new),
+        _ => check_format::<Ppc64<Pages64K>>(raw, ppc64::Context::new),
     }
     Ok(())
 }
@@ -66,9 +69,10 @@ fn check_format<F: Encode>(raw: u64, context: impl Fn(Access) -> F::Context) {
         let table = F::table(raw, level, &read);
         assert_eq!(found == Ok(Interior::Table), table.is_some());
         assert_eq!(table, F::table(raw, level, &write));
-        let page_mask = (1 << F::LEVELS[0].shift) - 1;
-        // A table of base pages takes half a page on s390.
-        assert_eq!(table.map_or(0, |table| table.as_u64() & page_mask >> 1), 0);
+        // A table is aligned to its length, or at least to a page.
+        let nr_entries = F::LEVELS[level.index() - 1].nr_entries() as u64;
+        let align = (8 * nr_entries).min(1 << F::LEVELS[0].shift);
+        assert_eq!(table.map_or(0, |table| table.as_u64() % align), 0);
         assert_eq!(
             found == Ok(Interior::Table),
             found_to_write == Ok(Interior::Table)
