@@ -28,8 +28,8 @@ use crate::walk::{
 
 const PAGE_SHIFT: u32 = 14;
 
-/// Bits of a leaf (`pgtable-bits.h:28`). The valid bit, 0, is also Linux's accessed bit, and the dirty bit, 1, is set by
-/// the first write. So both say nothing: the bits for present and write decide, which hardware that walks the tables
+/// Bits of a leaf (`pgtable-bits.h:28`). The valid bit, 0, is also Linux's accessed bit, and the first write sets the
+/// dirty bit, 1. So both say nothing: the bits for present and write decide, which hardware that walks the tables
 /// reads, too.
 const PRESENT: u64 = 1 << 7;
 const WRITE: u64 = 1 << 8;
@@ -119,8 +119,8 @@ impl Context {
         if raw & PROT_NONE != 0 {
             Stop::ProtNone
         } else if raw & invalidated != 0 {
-            // A huge page that is being migrated is no such entry. Its offset begins at bit 24 (`pgtable.h:332`) and has
-            // 36 bits, the frame and two flags (`SWP_MIG_TOTAL_BITS`, `include/linux/swapops.h:65`).
+            // A huge page that is being migrated is no such entry. Its offset begins at bit 24 (`pgtable.h:332`) and
+            // has 36 bits, the frame and two flags (`SWP_MIG_TOTAL_BITS`, `include/linux/swapops.h:65`).
             Stop::Changed
         } else if raw & PRESENT == 0 {
             Stop::Absent

@@ -135,10 +135,10 @@ impl Context {
     #[cold]
     fn why_not(&self, raw: u64) -> Stop {
         if raw & (PRESENT | LEAF) != PRESENT | LEAF {
-            // A huge page that is being split (`pmdp_invalidate()`, `mm/book3s64/pgtable.c:155`), or a page whose rights
-            // are being changed (`ptep_modify_prot_start()`, `:516`). Such a huge page is refused by C, too
-            // (`pmd_is_serializing()`, `pgtable.h:834`). Such a base page is taken by C (`pte_present()`, `:507`),
-            // although a CPU refuses it. No swap entry has the bit (`:649`).
+            // A huge page that is being split (`pmdp_invalidate()`, `mm/book3s64/pgtable.c:155`), or a page whose
+            // rights are being changed (`ptep_modify_prot_start()`, `:516`). C refuses such a huge page, too
+            // (`pmd_is_serializing()`, `pgtable.h:834`). It takes such a base page (`pte_present()`, `:507`), although
+            // a CPU refuses it. No swap entry has the bit (`:649`).
             return if raw & (INVALID | LEAF) == INVALID | LEAF {
                 Stop::Changed
             } else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! LoongArch: `arch/loongarch/include/asm/pgtable.h`, `pgtable-bits.h` and `addrspace.h`, with pages of 16 KiB and three
-//! levels.
+//! LoongArch: `arch/loongarch/include/asm/pgtable.h`, `pgtable-bits.h` and `addrspace.h`, with pages of 16 KiB and
+//! three levels.
 
 use crate::walk::{
     format::loongarch::{

@@ -7,8 +7,8 @@ use crate::{
     walk::{Level, PhysAddr},
 };
 
-/// The address of the first table, and the distance between tables. The largest table, the root of 64-bit PowerPC, is as
-/// long as that.
+/// The address of the first table, and the distance between tables. The largest table, the root of 64-bit PowerPC, is
+/// as long as that.
 const FIRST: u64 = 0x1_0000_0000;
 const STRIDE: u64 = 0x1_0000;
 

@@ -133,8 +133,8 @@ fn check_rights<P: PageSize>() {
             let raw = 0xc000_0000_4000_0000 | bits;
             refusal::<Ppc64<P>>(level, raw, access)
         };
-        // These bits were seen in kernels: a page for reading and writing, read-only, PROT_NONE, for execution only, and
-        // the zero page.
+        // These bits were seen in kernels: a page for reading and writing, read-only, PROT_NONE, for execution only,
+        // and the zero page.
         for (bits, read, write) in [
             (0x386, None, None),
             (0x384, None, Some(Stop::ReadOnly)),
