@@ -250,8 +250,7 @@ fn fill_with_folios(map: &Map, folio_bytes: usize) -> Vec<u64> {
     if !Path::new(&setting).exists() {
         skip(&format!("no {setting}: Linux 6.8 or newer"));
     }
-    let _not_larger =
-        Setting::set(&setting_for(pmd_bytes()), "never").expect("a setting of root's");
+    let _not_larger = Setting::set(setting_for(pmd_bytes()), "never").expect("a setting of root's");
     let _wanted = Setting::set(&setting, "always").expect("a setting of root's");
     let words = fill(map);
     map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
