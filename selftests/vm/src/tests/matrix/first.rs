@@ -15,7 +15,10 @@ use super::{
         Case,
         State, //
     },
-    left::Met,
+    left::{
+        may_be_lost,
+        Met, //
+    },
     pins::{
         counted,
         Watch, //
@@ -164,7 +167,13 @@ fn take(
         .scene
         .is_visible
         .then_some(request.addr / page_bytes() * page_bytes());
-    let pages = look(&pinned, mapped, mask);
+    // By the field that makes fork() lose such pages, the kernel also takes them for shared (`pagemap_hugetlb_range()`).
+    let states = if mapped.is_some() && may_be_lost(&case.scene.map) {
+        pm::STATE & !pm::EXCLUSIVE
+    } else {
+        pm::STATE
+    };
+    let pages = look(&pinned, mapped, (mask, states));
     let held = watch.map(|watch| watch.taken(&pinned, case.way, &what));
     let nr_given_back = held.as_ref().map(|held| held.nr_given_back);
     if case.scene.is_fast(case.way) {
@@ -182,23 +191,23 @@ fn take(
     }
 }
 
-/// Returns the taken pages with those of their flags that are in `mask`, and with the entries that map them from `addr`
-/// on.
-fn look(pinned: &Pinned<'_>, addr: Option<usize>, mask: u64) -> Vec<Taken> {
+/// Returns the taken pages with those of their flags that are in the first mask, and with the entries that map them from
+/// `addr` on, with those of their bits that are in the second mask.
+fn look(pinned: &Pinned<'_>, addr: Option<usize>, (kinds, states): (u64, u64)) -> Vec<Taken> {
     let nr_pages = pinned.nr_pages() as usize;
     let taken = frames_of(pinned);
-    let (mapped, states) = match addr {
+    let (mapped, entries) = match addr {
         Some(addr) => (frames(addr, nr_pages), pagemap(addr, nr_pages)),
         None => (taken.clone(), vec![0; nr_pages]),
     };
     let runs = pinned.runs().expect("RUNS");
     runs.iter()
         .flat_map(|run| kpageflags(run.pfn.expect("root may see it"), run.nr_pages))
-        .zip(states)
+        .zip(entries)
         .zip(taken.iter().zip(&mapped))
-        .map(|((flags, state), (frame, mapped))| Taken {
-            kind: flags & mask,
-            state: state & pm::STATE,
+        .map(|((flags, entry), (frame, mapped))| Taken {
+            kind: flags & kinds,
+            state: entry & states,
             is_mapped: frame == mapped,
         })
         .collect()

@@ -212,10 +212,12 @@ fn not_pinned(scene: &Scene, what: &str) {
 /// `pt_share_count` of the ptdesc (`mm/hugetlb.c:4962`). Only tables of PMDs have that count. In tables of base pages and
 /// of PUDs the field contains whatever the page held before.
 pub(super) fn may_be_lost(map: &Map) -> bool {
+    if kpageflags(frames(map.addr, 1)[0], 1)[0] & kpf::HUGE == 0 {
+        return false;
+    }
     let page =
         smaps(map.addr..map.addr + map.len_bytes, "KernelPageSize").expect("/proc/self/smaps");
-    let has_huge = kpageflags(frames(map.addr, 1)[0], 1)[0] & kpf::HUGE != 0;
-    has_huge && !(pmd_bytes()..pud_bytes()).contains(&page)
+    !(pmd_bytes()..pud_bytes()).contains(&page)
 }
 
 /// Checks that held pages are detected, and with which count.
