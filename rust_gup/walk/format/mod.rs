@@ -9,6 +9,7 @@ pub mod arm64;
 pub mod arm_lpae;
 pub mod loongarch;
 pub mod ppc64;
+pub mod riscv64;
 pub mod s390;
 pub mod x86_64;
 pub mod x86_pae;

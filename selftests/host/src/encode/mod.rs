@@ -9,6 +9,7 @@ mod arm64;
 mod arm_lpae;
 mod loongarch;
 mod ppc64;
+mod riscv64;
 mod s390;
 mod x86_64;
 mod x86_pae;

@@ -12,6 +12,7 @@ use crate::{
             arm_lpae::ArmLpae,
             loongarch::LoongArch,
             ppc64::{self, Pages4K, Pages64K, Ppc64},
+            riscv64::{self, Riscv64},
             s390::S390,
             x86_64::{self, X86_64},
             x86_pae::X86Pae,
@@ -22,7 +23,7 @@ use crate::{
 
 pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
     let raw: u64 = bytes.arbitrary()?;
-    match bytes.int_in_range(0..=8)? {
+    match bytes.int_in_range(0..=9)? {
         0 => {
             let pkru = bytes.arbitrary()?;
             let mask = u64::MAX >> bytes.int_in_range(12..=28)?;
@@ -35,7 +36,11 @@ pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
         5 => check_format::<S390>(raw, S390::context),
         6 => check_format::<LoongArch>(raw, LoongArch::context),
         7 => check_format::<Ppc64<Pages4K>>(raw, ppc64::Context::new),
-        _ => check_format::<Ppc64<Pages64K>>(raw, ppc64::Context::new),
+        8 => check_format::<Ppc64<Pages64K>>(raw, ppc64::Context::new),
+        _ => {
+            let has_svnapot = bytes.arbitrary()?;
+            check_format::<Riscv64>(raw, |access| riscv64::Context::new(access, has_svnapot));
+        }
     }
     Ok(())
 }
@@ -115,8 +120,9 @@ fn check_neighbour<F: Encode>(raw: u64, context: &F::Context) {
     let Ok(leaf) = F::page(raw, context) else {
         return;
     };
-    // Leave out frame numbers that would carry into higher bits.
-    if leaf.first.as_u64() & 0xff != 0xff {
+    // Leave out frame numbers that would carry into higher bits, and groups, whose entries are all the same.
+    let is_grouped = F::group(raw, F::LEVELS[0].nth(0)).is_some();
+    if !is_grouped && leaf.first.as_u64() & 0xff != 0xff {
         let next = Leaf {
             first: leaf.first.add(1),
             ..leaf

@@ -18,6 +18,7 @@ use crate::{
             arm64::{Arm64, Granule16K},
             loongarch::LoongArch,
             ppc64::{Pages64K, Ppc64},
+            riscv64::Riscv64,
             s390::S390,
             x86_64::X86_64,
             x86_pae::X86Pae,
@@ -35,14 +36,15 @@ const NR_SLOTS: usize = 8;
 const NR_STEPS: usize = 24;
 
 pub(super) fn check(bytes: &mut Unstructured<'_>) -> Result<()> {
-    match bytes.int_in_range(0..=6)? {
+    match bytes.int_in_range(0..=7)? {
         0 => check_format::<Tiny>(bytes, Level::PUD),
         1 => check_format::<X86_64>(bytes, Level::P4D),
         2 => check_format::<X86Pae>(bytes, Level::PUD),
         3 => check_format::<Arm64<Granule16K>>(bytes, Level::PUD),
         4 => check_format::<S390>(bytes, Level::PMD),
         5 => check_format::<LoongArch>(bytes, Level::PUD),
-        _ => check_format::<Ppc64<Pages64K>>(bytes, Level::P4D),
+        6 => check_format::<Ppc64<Pages64K>>(bytes, Level::P4D),
+        _ => check_format::<Riscv64>(bytes, Level::PUD),
     }
 }
 
