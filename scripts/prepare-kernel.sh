@@ -72,6 +72,9 @@ unpack() {
 	done
 	set +f
 	unpack_source "${exclude[@]}"
+	if [ "$RUST" = static ] && [ -e "$TOP/scripts/static/$SRCARCH.patch" ]; then
+		"$IN_ROOT" patch -d "$DIR/source" -p1 <"$TOP/scripts/static/$SRCARCH.patch"
+	fi
 	mkdir -p "$DIR/modules/lib"
 	mv "$DIR/unpacked/usr/lib/modules" "$DIR/modules/lib/modules"
 	cp "$DIR/modules/lib/modules/$RELEASE/vmlinuz" "$DIR/vmlinuz" ||
@@ -87,17 +90,20 @@ rustc_of() {
 }
 
 # drift: prints the options that differ from the stock configuration. Versions and abilities of the
-# tools may differ, because no structure depends on them, and so may arm64's vdso for programs of 32
-# bits, for which there is no compiler here.
+# tools may differ, because no structure depends on them, and so may Rust itself, and arm64's vdso for
+# programs of 32 bits, for which there is no compiler here.
 drift() {
 	comm -3 <(grep ^CONFIG_ "$DIR/headers/.config" | sort) <(grep ^CONFIG_ "$DIR/build/.config" | sort) |
-		tr -d '\t' | grep -vE '^CONFIG_((AS|BINDGEN|CC|CLANG|GCC|LD|PAHOLE|RUSTC?)_|ARM64_LSUI=|(THUMB2_)?COMPAT_VDSO=)'
+		tr -d '\t' | grep -vE '^CONFIG_((AS|BINDGEN|CC|CLANG|GCC|LD|PAHOLE|RUSTC?)_|(HAVE_)?RUST=|TOOLCHAIN_HAS_|TOOLS_SUPPORT_|RISCV_ISA_ZABHA=|ARM64_LSUI=|(THUMB2_)?COMPAT_VDSO=)'
 }
 
 configure() {
 	local drift
 	mkdir -p "$DIR/build"
 	cp "$DIR/headers/.config" "$DIR/build/.config"
+	if [ "$RUST" = static ]; then
+		"$DIR/source/scripts/config" --file "$DIR/build/.config" --enable RUST
+	fi
 	kmake olddefconfig
 	kmake rustavailable
 	if ! grep -q '^CONFIG_RUST=y' "$DIR/build/.config"; then
@@ -119,12 +125,13 @@ configure() {
 }
 
 # metadata: builds what the modules need of the kernel's crates. For static linking each function gets
-# a section of its own.
+# a section of its own, and the helpers are compiled as code of a module.
 metadata() {
 	local sections=()
 	if [ "$RUST" = static ]; then
 		export KRUSTFLAGS=-Zfunction-sections=y
-		sections=('CFLAGS_helpers/helpers.o=-ffunction-sections -fdata-sections')
+		# shellcheck disable=SC2016
+		sections=('CFLAGS_helpers/helpers.o=-ffunction-sections -fdata-sections $(KBUILD_CFLAGS_MODULE)')
 	fi
 	kmake "${sections[@]}" prepare
 	kmake modules_prepare
