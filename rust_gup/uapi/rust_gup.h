@@ -94,6 +94,7 @@
 #define RUST_GUP_FORMAT_ARM64_4K	2U
 #define RUST_GUP_FORMAT_ARM64_16K	3U
 #define RUST_GUP_FORMAT_ARM_LPAE	4U
+#define RUST_GUP_FORMAT_RISCV64		5U
 
 /* rust_gup_info.features */
 #define RUST_GUP_FEATURE_FAST		(1ULL << 0)	/* The fast walk is on. */

@@ -11,6 +11,9 @@ mod arch;
 #[cfg(CONFIG_ARM64)]
 #[path = "arch/arm64/mod.rs"]
 mod arch;
+#[cfg(CONFIG_RISCV)]
+#[path = "arch/riscv/mod.rs"]
+mod arch;
 #[cfg(CONFIG_X86_64)]
 #[path = "arch/x86/mod.rs"]
 mod arch;

@@ -9,6 +9,8 @@
 mod arm;
 #[cfg(CONFIG_ARM64)]
 mod arm64;
+#[cfg(CONFIG_RISCV)]
+mod riscv;
 #[cfg(CONFIG_X86_64)]
 mod x86;
 
@@ -33,6 +35,9 @@ pub(crate) type Live = arm::Arm;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_ARM64)]
 pub(crate) type Live = arm64::Arm64;
+/// The architecture that this kernel runs on.
+#[cfg(CONFIG_RISCV)]
+pub(crate) type Live = riscv::Riscv;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_X86_64)]
 pub(crate) type Live = x86::X86;

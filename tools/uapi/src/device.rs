@@ -229,6 +229,7 @@ impl Info {
             raw::RUST_GUP_FORMAT_X86_64 => "x86-64",
             raw::RUST_GUP_FORMAT_ARM64_4K | raw::RUST_GUP_FORMAT_ARM64_16K => "arm64",
             raw::RUST_GUP_FORMAT_ARM_LPAE => "arm, LPAE",
+            raw::RUST_GUP_FORMAT_RISCV64 => "riscv64",
             _ => "unknown",
         }
     }

@@ -8,6 +8,8 @@ mod aarch64;
 mod arm;
 #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
 mod arm_cpu;
+#[cfg(target_arch = "riscv64")]
+mod riscv64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -21,6 +23,8 @@ use std::{
 use aarch64 as arch;
 #[cfg(target_arch = "arm")]
 use arm as arch;
+#[cfg(target_arch = "riscv64")]
+use riscv64 as arch;
 
 use serde::{
     Deserialize,
@@ -35,7 +39,7 @@ use x86_64 as arch;
 pub(crate) enum Unit {
     /// Cycles of the time stamp counter, on x86-64.
     TscCycles,
-    /// Ticks of the generic timer, on arm64.
+    /// Ticks of a timer: the generic timer on arm64, the `time` register on RISC-V.
     TimerTicks,
     /// Nanoseconds of a clock of the kernel, on 32-bit Arm.
     Nanoseconds,
@@ -129,13 +133,13 @@ impl Machine {
     pub(crate) fn unit_explained(&self) -> &'static str {
         match self.unit {
             Unit::TscCycles => "cycles of the time stamp counter (not of the core's clock)",
-            Unit::TimerTicks => "ticks of the generic timer (not of the core's clock)",
+            Unit::TimerTicks => "ticks of the timer (not of the core's clock)",
             Unit::Nanoseconds => "nanoseconds of the kernel's clock",
             Unit::Instructions if self.is_x86_64() => {
                 "instructions (this emulator drives the time stamp counter with them; cache misses cost nothing)"
             }
             Unit::Instructions => {
-                "instructions (this emulator drives the generic timer with them; cache misses cost nothing)"
+                "instructions (this emulator drives the timer with them; cache misses cost nothing)"
             }
         }
     }
