@@ -93,6 +93,9 @@ pub(crate) const IGNORES_TOP_BYTE: bool = true;
 /// Whether several entries can map one huge page: with the contiguous bit.
 pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = true;
 
+/// Whether these entries are the same number.
+pub(crate) const HAS_EQUAL_LEAVES: bool = false;
+
 /// Whether processes can have a table of huge pages of the pool in common.
 pub(crate) const SHARES_TABLES: bool = true;
 

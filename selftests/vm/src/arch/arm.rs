@@ -36,6 +36,9 @@ pub(crate) const IGNORES_TOP_BYTE: bool = false;
 /// Whether several entries can map one huge page: Linux does not use the contiguous bit here.
 pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = false;
 
+/// Whether these entries are the same number.
+pub(crate) const HAS_EQUAL_LEAVES: bool = false;
+
 /// Whether processes can have a table of huge pages of the pool in common.
 pub(crate) const SHARES_TABLES: bool = false;
 

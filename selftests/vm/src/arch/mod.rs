@@ -8,6 +8,8 @@ use libc::c_int;
 mod aarch64;
 #[cfg(target_arch = "arm")]
 mod arm;
+#[cfg(target_arch = "riscv64")]
+mod riscv64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -15,6 +17,8 @@ mod x86_64;
 use aarch64 as this;
 #[cfg(target_arch = "arm")]
 use arm as this;
+#[cfg(target_arch = "riscv64")]
+use riscv64 as this;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as this;
 
@@ -27,6 +31,7 @@ pub(crate) use this::{
     COMPAT,
     GATE_ADDR,
     HAS_CONTIGUOUS_LEAVES,
+    HAS_EQUAL_LEAVES,
     HAS_INACCESSIBLE_LEAVES,
     HAS_SPECIAL_LEAVES,
     IGNORES_TOP_BYTE,

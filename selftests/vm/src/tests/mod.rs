@@ -3,6 +3,7 @@
 //! The tests of the loaded module. Each file begins with its promises.
 
 mod abi;
+mod blocks;
 mod compare;
 mod concurrency;
 mod cow;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Test> {
         layout::tests(),
         ranges::tests(),
         tags::tests(),
+        blocks::tests(),
         privileges::tests(),
         handles::tests(),
         overflow::tests(),

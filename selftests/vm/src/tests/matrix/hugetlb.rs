@@ -35,7 +35,10 @@ use super::{
     Situation, //
 };
 use crate::{
-    arch::HAS_CONTIGUOUS_LEAVES,
+    arch::{
+        HAS_CONTIGUOUS_LEAVES,
+        HAS_EQUAL_LEAVES, //
+    },
     harness::{
         fixture::machine,
         memory::{
@@ -75,7 +78,8 @@ pub(super) const SITUATIONS: &[Situation] = &[
 ];
 
 /// Huge pages that several entries map, with the contiguous bit: several entries of base pages, or several huge leaves.
-pub(super) const CONTIGUOUS: &[Situation] = if HAS_CONTIGUOUS_LEAVES {
+/// Where the entries are equal, the kernel takes the wrong pages (`tests/blocks.rs`).
+pub(super) const CONTIGUOUS: &[Situation] = if HAS_CONTIGUOUS_LEAVES && !HAS_EQUAL_LEAVES {
     &[
         Situation::new("hugetlb_contpte_private", || {
             filled(contpte_bytes(), 2, libc::MAP_PRIVATE)

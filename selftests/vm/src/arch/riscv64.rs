@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! 64-bit RISC-V.
+
+use std::{
+    fs,
+    ops::RangeInclusive, //
+};
+
+use rust_gup_uapi::raw;
+
+use super::{
+    Compat,
+    MemoryTags, //
+};
+
+/// `AUDIT_ARCH_RISCV64`
+pub(crate) const AUDIT_ARCH: u32 = 0xc000_00f3;
+
+/// A 64-bit program cannot make 32-bit calls.
+pub(crate) const COMPAT: Option<Compat> = None;
+
+pub(crate) const MEMORY_TAGS: Option<MemoryTags> = None;
+
+/// Addresses that are not user space: the end of what five levels reach, the direct map with five and with three levels,
+/// and the kernel's code.
+pub(crate) const KERNEL_ADDRESSES: &[usize] = &[
+    0x0100_0000_0000_0000,
+    0x8000_0000_0000_0000,
+    0xff60_0000_0000_0000,
+    0xffff_ffd6_0000_0000,
+    0xffff_ffff_8000_0000,
+];
+
+/// Other architectures show a page to all processes beyond user space. Here it is any address.
+pub(crate) const GATE_ADDR: usize = 0xffff_ffff_ff60_0000;
+
+/// The lowest address that a program can map.
+pub(crate) const LOWEST_ADDR: usize = 0;
+
+/// How many levels the page tables may have.
+pub(crate) const LEVELS: RangeInclusive<u32> = 3..=5;
+
+/// Whether the CPU ignores the top byte of an address of user space. It may ignore up to 16 bits (Supm), but only for a
+/// program that asks for it.
+pub(crate) const IGNORES_TOP_BYTE: bool = false;
+
+/// Whether several entries can map one huge page: with Svnapot.
+pub(crate) const HAS_CONTIGUOUS_LEAVES: bool = true;
+
+/// Whether these entries are the same number.
+pub(crate) const HAS_EQUAL_LEAVES: bool = true;
+
+/// Whether processes can have a table of huge pages of the pool in common.
+pub(crate) const SHARES_TABLES: bool = true;
+
+/// Whether a huge leaf can be special (`CONFIG_ARCH_SUPPORTS_PMD_PFNMAP`).
+pub(crate) const HAS_SPECIAL_LEAVES: bool = true;
+
+/// Whether the kernel can remove the access rights of a transparent huge page under one entry.
+pub(crate) const HAS_INACCESSIBLE_LEAVES: bool = true;
+
+/// Returns the number of the page-table format.
+pub(crate) fn format() -> u32 {
+    raw::RUST_GUP_FORMAT_RISCV64
+}
+
+/// Returns how many levels the page tables have. The kernel folds what the CPU does not have, or what its command line
+/// says.
+pub(crate) fn nr_levels() -> u32 {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").expect("/proc/cpuinfo");
+    let mmu = cpuinfo.lines().find(|line| line.starts_with("mmu"));
+    match mmu.and_then(|line| line.split_whitespace().last()) {
+        Some("sv57") => 5,
+        Some("sv48") => 4,
+        Some("sv39") => 3,
+        other => panic!("an MMU of the kind {other:?}"),
+    }
+}
+
+/// Returns whether the kernel uses protection keys.
+pub(crate) fn has_pkeys() -> bool {
+    false
+}
+
+/// Returns the stop reason of reading memory that may only be executed, if it cannot be read.
+pub(crate) fn execute_only(_can_read: impl FnOnce() -> bool) -> Option<u32> {
+    None
+}
