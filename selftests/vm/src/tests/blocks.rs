@@ -6,9 +6,13 @@
 //!   and what is read and written through the pages are the owner's bytes;
 //! - a page that is only this process's may be pinned for reading, whatever part of a block is asked for;
 //! - the kernel's functions take these pages, too, or else the first page of the block for each entry, which is a fault
-//!   of the kernel (`pte_pfn()` of RISC-V); a comparison reports a difference if and only if they are other pages.
+//!   of the kernel (`pte_pfn()` of RISC-V); a comparison reports a difference if and only if they are other pages;
+//! - what the walk leaves to the slow path is what that takes.
 
-use rust_gup_memory::size::page_bytes;
+use rust_gup_memory::{
+    size::page_bytes,
+    Setting, //
+};
 use rust_gup_uapi::{
     Access,
     Engine, //
@@ -55,18 +59,25 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new(module_path!(), "each_page", each_page),
         Test::new(module_path!(), "exclusive", exclusive),
         Test::new(module_path!(), "by_the_kernel", by_the_kernel),
+        Test::new(module_path!(), "left_to_the_kernel", left_to_the_kernel),
     ]
 }
 
-/// Calls `body` with memory that blocks map, its contents, and the frame of each of its pages.
-fn with_blocks(body: impl FnOnce(&Map, &[u8], &[u64])) {
+/// Returns memory that blocks map once it is touched, and the setting of their pool.
+fn untouched() -> (Map, Option<Setting>) {
     let block_bytes = NR_IN_BLOCK * page_bytes();
-    let _pool = hugetlb_pool_of(block_bytes, NR_BLOCKS);
+    let pool = hugetlb_pool_of(block_bytes, NR_BLOCKS);
     let size = (block_bytes.ilog2() as libc::c_int) << libc::MAP_HUGE_SHIFT;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | size;
     let Ok(map) = Map::guarded(NR_BLOCKS * block_bytes, block_bytes, RW, flags, (-1, 0)) else {
         skip("no huge pages of 64 KiB: a processor with Svnapot");
     };
+    (map, pool)
+}
+
+/// Calls `body` with memory that blocks map, its contents, and the frame of each of its pages.
+fn with_blocks(body: impl FnOnce(&Map, &[u8], &[u64])) {
+    let (map, _pool) = untouched();
     let contents = map.fill(1);
     let frames = frames(map.addr, NR_PAGES);
     for block in frames.chunks(NR_IN_BLOCK) {
@@ -105,7 +116,7 @@ fn each_page() {
                 }
             }
         }
-        let pinned = pin(&device, &fast_only(map.request()));
+        let pinned = pin(&device, &fast_only(writable(map.addr, map.len_bytes)));
         for nr in 0..NR_PAGES {
             let bytes = pattern(nr, page);
             store(&pinned, nr * page, &bytes);
@@ -149,4 +160,20 @@ fn by_the_kernel() {
         }
         println!("the kernel took other pages in {nr_wrong} ranges");
     });
+}
+
+fn left_to_the_kernel() {
+    let (map, _pool) = untouched();
+    let device = open();
+    let nr = NR_IN_BLOCK / 2;
+    let pinned = pin(
+        &device,
+        &writable(map.addr + nr * page_bytes(), page_bytes()),
+    );
+    assert_eq!(pinned.nr_fast(), 0);
+    let taken = frames_of(&pinned);
+    let frames = frames(map.addr, NR_IN_BLOCK);
+    let is_right = taken == [frames[nr]];
+    assert!(is_right || taken == [frames[0]], "{taken:x?}");
+    println!("the slow path took the right page: {is_right}");
 }
