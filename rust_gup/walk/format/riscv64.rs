@@ -143,6 +143,7 @@ const fn is_leaf(raw: u64) -> bool {
 }
 
 /// Returns the frame bits that are an offset within the memory that an entry of `level` maps.
+#[inline(always)]
 const fn leaf_offset_mask(level: Level) -> u64 {
     (1 << (Riscv64::LEVELS[level.index()].shift - PAGE_SHIFT)) - 1
 }
