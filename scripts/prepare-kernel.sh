@@ -102,7 +102,7 @@ configure() {
 	mkdir -p "$DIR/build"
 	cp "$DIR/headers/.config" "$DIR/build/.config"
 	if [ "$RUST" = static ]; then
-		"$DIR/source/scripts/config" --file "$DIR/build/.config" --enable RUST
+		echo CONFIG_RUST=y >>"$DIR/build/.config"
 	fi
 	kmake olddefconfig
 	kmake rustavailable
