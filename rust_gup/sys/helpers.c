@@ -81,9 +81,13 @@ void rust_gup_local_irq_restore(unsigned long flags)
 	local_irq_restore(flags);
 }
 
+#ifndef RUST_GUP_UNTAGGED_ADDR
+#define RUST_GUP_UNTAGGED_ADDR(addr) untagged_addr(addr)
+#endif
+
 unsigned long rust_gup_untagged_addr(unsigned long addr)
 {
-	return untagged_addr(addr);
+	return RUST_GUP_UNTAGGED_ADDR(addr);
 }
 
 void rust_gup_mm_set_has_pinned(struct mm_struct *mm)

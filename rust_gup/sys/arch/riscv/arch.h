@@ -6,6 +6,9 @@
 /* TASK_SIZE_MAX depends on the task that asks: a 32-bit one sees less (CONFIG_COMPAT). */
 #define RUST_GUP_USER_LIMIT TASK_SIZE_64
 
+/* untagged_addr() asks the address space of the caller (asm/uaccess.h), and a kernel thread has none. */
+#define RUST_GUP_UNTAGGED_ADDR(addr) (current->mm ? untagged_addr(addr) : (addr))
+
 /* Levels of tables, without those that the kernel folded when it booted. */
 unsigned int rust_gup_riscv_nr_levels(void);
 bool rust_gup_riscv_has_svnapot(void);
