@@ -7,7 +7,10 @@
 #define RUST_GUP_USER_LIMIT TASK_SIZE_64
 
 /* untagged_addr() asks the address space of the caller (asm/uaccess.h), and a kernel thread has none. */
-#define RUST_GUP_UNTAGGED_ADDR(addr) (current->mm ? untagged_addr(addr) : (addr))
+#define RUST_GUP_UNTAGGED_ADDR(addr) ({				\
+	unsigned long tagged = (addr);				\
+	current->mm ? untagged_addr(tagged) : tagged;		\
+})
 
 /* Levels of tables, without those that the kernel folded when it booted. */
 unsigned int rust_gup_riscv_nr_levels(void);
