@@ -86,6 +86,8 @@ pub(crate) struct Test {
     /// Texts in reports of the kernel that the test provokes. A mistake could cause such a report, too, so the test
     /// announces them to the host.
     reports: &'static [&'static str],
+    /// Those of the reports that are warnings (`WARN()`), and are accepted as a whole.
+    warnings: &'static [&'static str],
     time_limit: Duration,
 }
 
@@ -99,6 +101,7 @@ impl Test {
             allowed_log: &[],
             expected_log: Vec::new(),
             reports: &[],
+            warnings: &[],
             time_limit: TIME_LIMIT,
         }
     }
@@ -124,6 +127,7 @@ impl Test {
     /// Expects the kernel to warn (`WARN()`) at these places. `scripts/vm` learns this from the log.
     pub(crate) fn expect_warning(mut self, places: &'static [&'static str]) -> Self {
         self.reports = places;
+        self.warnings = places;
         self
     }
 
@@ -175,7 +179,7 @@ pub(crate) fn run_all(
                 return Err(e);
             }
         };
-        let complaints = guard.complaints(test.allowed_log, &test.expected_log, test.reports);
+        let complaints = guard.complaints(test.allowed_log, &test.expected_log, test.warnings);
         if !test.reports.is_empty() {
             guard::announce(&format!("{} is over", test.name))?;
         }
