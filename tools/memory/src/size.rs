@@ -29,7 +29,7 @@ pub fn pmd_bytes() -> usize {
 /// Returns how much one entry of the third level maps: the size of the largest huge pages for which the kernel has a
 /// pool.
 ///
-/// If there is no such pool, this is the size for tables that have as many entries as the tables of the level below.
+/// If there is no such pool, this is [`pmd_table_bytes()`].
 pub fn pud_bytes() -> usize {
     static PUD_BYTES: OnceLock<usize> = OnceLock::new();
     *PUD_BYTES.get_or_init(|| {
@@ -40,8 +40,13 @@ pub fn pud_bytes() -> usize {
             .filter_map(|entry| bytes_of_folder(entry.file_name().to_str()?))
             .max()
             .filter(|&bytes| bytes > pmd_bytes())
-            .unwrap_or_else(|| pmd_bytes() * (pmd_bytes() / page_bytes()))
+            .unwrap_or_else(pmd_table_bytes)
     })
+}
+
+/// Returns how much a table of the second level maps, with all its entries: as many as a table of base pages has.
+pub fn pmd_table_bytes() -> usize {
+    pmd_bytes() * (pmd_bytes() / page_bytes())
 }
 
 /// Returns the name of the sysfs folder for huge pages of this size.

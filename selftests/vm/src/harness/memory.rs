@@ -189,6 +189,13 @@ impl Map {
         }
     }
 
+    /// Maps anonymous memory in `nr` huge pages of the pool for this size, without touching it.
+    pub(crate) fn of_pool(leaf_bytes: usize, nr: usize, flags: c_int) -> io::Result<Self> {
+        let size = (leaf_bytes.ilog2() as c_int) << libc::MAP_HUGE_SHIFT;
+        let flags = flags | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | size;
+        Self::guarded(nr * leaf_bytes, leaf_bytes, RW, flags, (-1, 0))
+    }
+
     /// Maps private anonymous memory in huge pages, and fills it with a pattern.
     pub(crate) fn huge(nr_huge: usize) -> Self {
         let map = Self::of(Kind::Thp2m, nr_huge * pmd_bytes());

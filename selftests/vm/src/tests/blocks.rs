@@ -35,8 +35,7 @@ use crate::{
         memory::{
             frames,
             hugetlb_pool_of,
-            Map,
-            RW, //
+            Map, //
         },
         runner::{
             skip,
@@ -67,9 +66,7 @@ pub(crate) fn tests() -> Vec<Test> {
 fn untouched() -> (Map, Option<Setting>) {
     let block_bytes = NR_IN_BLOCK * page_bytes();
     let pool = hugetlb_pool_of(block_bytes, NR_BLOCKS);
-    let size = (block_bytes.ilog2() as libc::c_int) << libc::MAP_HUGE_SHIFT;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | size;
-    let Ok(map) = Map::guarded(NR_BLOCKS * block_bytes, block_bytes, RW, flags, (-1, 0)) else {
+    let Ok(map) = Map::of_pool(block_bytes, NR_BLOCKS, libc::MAP_PRIVATE) else {
         skip("no huge pages of 64 KiB: a processor with Svnapot");
     };
     (map, pool)

@@ -44,10 +44,7 @@ use crate::harness::{
         refused,
         LASTING, //
     },
-    memory::{
-        Map,
-        RW, //
-    },
+    memory::Map,
     process::{
         become_user,
         limit_locked_memory,
@@ -122,10 +119,7 @@ fn fill(device: &Device, request: &Request, nr_handles: usize) {
 /// A page of 1 GiB is one folio, and its count gets one reference for each base page.
 fn huge_page() {
     // `Kind::Hugetlb1g` would fill the memory, which takes much longer than the rest of the test.
-    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    let size = (pud_bytes().ilog2() as libc::c_int) << libc::MAP_HUGE_SHIFT;
-    let huge = libc::MAP_HUGETLB | size;
-    let Ok(map) = Map::new(0, pud_bytes(), RW, private | huge, -1) else {
+    let Ok(map) = Map::of_pool(pud_bytes(), 1, libc::MAP_PRIVATE) else {
         skip("this machine has no huge pages of 1 GiB: boot with hugepagesz=1G hugepages=1");
     };
     let data = pattern(5, page_bytes());

@@ -17,6 +17,7 @@ use rust_gup_memory::{
         folder_name,
         page_bytes,
         pmd_bytes,
+        pmd_table_bytes,
         pud_bytes, //
     }, //
 };
@@ -156,10 +157,7 @@ fn need(leaf_bytes: usize, nr: usize) {
 /// Returns anonymous memory in huge pages, not touched yet.
 fn untouched(leaf_bytes: usize, nr: usize, flags: libc::c_int) -> Map {
     need(leaf_bytes, nr);
-    let size = (leaf_bytes.ilog2() as libc::c_int) << libc::MAP_HUGE_SHIFT;
-    let flags = flags | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | size;
-    let map = Map::guarded(nr * leaf_bytes, leaf_bytes, RW, flags, (-1, 0));
-    map.expect("memory of huge pages")
+    Map::of_pool(leaf_bytes, nr, flags).expect("memory of huge pages")
 }
 
 /// Fails unless `map` consists of huge pages of this size.
@@ -214,13 +212,12 @@ fn forked(leaf_bytes: usize) -> Scene {
 /// fork() would take the next table in the same place for a shared one.
 fn free_unshared_tables() {
     const NR_TABLES: usize = 64;
-    let table_bytes = pmd_bytes() * (page_bytes() / size_of::<u64>());
     let child = Child::run(|| {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let map = Map::new(0, NR_TABLES * table_bytes, RW, flags, -1).expect("addresses");
+        let map = Map::new(0, NR_TABLES * pmd_table_bytes(), RW, flags, -1).expect("addresses");
         map.advise(0, map.len_bytes, libc::MADV_NOHUGEPAGE);
         for table in 0..NR_TABLES {
-            map.get(table * table_bytes);
+            map.get(table * pmd_table_bytes());
         }
     });
     child.join();

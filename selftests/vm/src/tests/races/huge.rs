@@ -258,6 +258,7 @@ fn against_khugepaged() {
 /// Folios of 64 KiB. Faults make them, and also khugepaged if it can. They are given back in parts, and split.
 fn against_mthp() {
     const LEN: usize = 64 << 10;
+    const NR_FOLIOS: usize = 32;
     let enabled = format!("{THP}/hugepages-64kB/enabled");
     if !fs::exists(&enabled).unwrap_or(false) {
         skip("no huge pages of 64 KiB: CONFIG_TRANSPARENT_HUGEPAGE");
@@ -272,7 +273,7 @@ fn against_mthp() {
     let collapsed = format!("{THP}/hugepages-64kB/stats/collapse_alloc");
     // Only the first folios of a huge page, so that the takers meet the one that goes.
     let arena = Arena::untouched(pmd_bytes() / page_bytes())
-        .first(32 * LEN / page_bytes())
+        .first(NR_FOLIOS * LEN / page_bytes())
         .with_grip(Grip::Brief);
     arena
         .map
@@ -285,7 +286,7 @@ fn against_mthp() {
         race = race.evidence_of("collapse_alloc", || count(&collapsed));
     }
     race.run(|turn| {
-        let block = turn.random.random_range(0..32) * LEN;
+        let block = turn.random.random_range(0..NR_FOLIOS) * LEN;
         let piece = match turn.round % 4 {
             // Some pages of one folio, or of two.
             0 => {

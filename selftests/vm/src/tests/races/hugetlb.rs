@@ -18,7 +18,8 @@ use rust_gup_memory::{
     proc::PAGEMAP_PRESENT,
     size::{
         page_bytes,
-        pmd_bytes, //
+        pmd_bytes,
+        pmd_table_bytes, //
     },
     Setting, //
 };
@@ -136,7 +137,7 @@ fn against_unsharing() {
     }
     let _pool = pool();
     let before = nr_free();
-    let table_bytes = pmd_bytes() * (page_bytes() / size_of::<u64>());
+    let table_bytes = pmd_table_bytes();
     let file = file(table_bytes, MemfdFlags::HUGETLB);
     let flags = libc::MAP_SHARED | libc::MAP_HUGETLB | libc::MAP_NORESERVE;
     let arena = Arena::of(table_bytes, table_bytes, flags, file.as_raw_fd())
