@@ -104,7 +104,7 @@ impl Met {
 
     /// Returns a description of a folio that is in use although no process maps it and no file contains it.
     fn orphan(&self) -> Option<String> {
-        let memory_map = MemoryMap::open()?;
+        let memory_map = MemoryMap::open().ok()?;
         self.0.iter().find_map(|head| {
             let page = memory_map.page(*head)?;
             let flags = kpageflags(*head, 1)[0];
@@ -142,7 +142,7 @@ pub(super) struct Refs {
 impl Refs {
     pub(super) fn of(scene: &Scene) -> Self {
         settle_lists();
-        let memory_map = MemoryMap::open();
+        let memory_map = MemoryMap::open().ok();
         let refs = |head: u64| Some((head, memory_map.as_ref()?.page(head)?.refs));
         let of = Met::of(scene).0.into_iter().filter_map(refs).collect();
         Self { memory_map, of }
@@ -222,8 +222,10 @@ pub(super) fn may_be_lost(map: &Map) -> bool {
 
 /// Checks that held pages are detected, and with which count.
 pub(super) fn what_is_held_is_seen() {
-    if MemoryMap::open().is_none() {
-        skip("no /proc/kcore, so the references of pages at rest were not looked at: CONFIG_PROC_KCORE");
+    if let Err(why) = MemoryMap::open() {
+        skip(&format!(
+            "the references of pages at rest were not looked at: {why}"
+        ));
     }
     let device = open();
     let kinds: [fn() -> Map; 3] = [

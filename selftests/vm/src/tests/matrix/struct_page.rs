@@ -9,9 +9,14 @@ use std::{
     os::unix::fs::FileExt, //
 };
 
-use crate::harness::proof::{
-    kpageflags,
-    kpf, //
+use rust_gup_memory::size::page_bytes;
+
+use crate::harness::{
+    memory::frames,
+    proof::{
+        kpageflags,
+        kpf, //
+    }, //
 };
 
 /// The largest folio has 1 GiB, 2^18 base pages.
@@ -43,11 +48,13 @@ pub(super) struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// Opens the file. Returns `None` on kernels that do not have it, such as those of 32-bit Arm.
-    pub(super) fn open() -> Option<Self> {
+    /// Opens the file. Returns the reason if the kernel does not show the map there.
+    pub(super) fn open() -> Result<Self, &'static str> {
         let kcore = match File::open("/proc/kcore") {
             Ok(kcore) => kcore,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err("no /proc/kcore: CONFIG_PROC_KCORE");
+            }
             Err(e) => panic!("/proc/kcore: {e}"),
         };
         let read = |at: u64, len: u64| {
@@ -78,25 +85,38 @@ impl MemoryMap {
             let value = value.unwrap_or_else(|| panic!("VMCOREINFO of /proc/kcore: no {name}"));
             u64::from_str_radix(value, radix).expect("a number")
         };
-        Some(Self {
+        let map = Self {
             start: value("SYMBOL(vmemmap)", 16),
             element: value("SIZE(page)", 10),
             refs: value("OFFSET(page._refcount)", 10),
             mapping: value("OFFSET(page.mapping)", 10),
             segments,
             kcore,
-        })
+        };
+        // Memory below the direct map has a negative offset (kc_vaddr_to_offset(), fs/proc/kcore.c:45), which pread(2)
+        // refuses. On RISC-V the map is there.
+        let frame = frames(header.as_ptr().addr() / page_bytes() * page_bytes(), 1)[0];
+        match map.offset(frame) {
+            Some(at) if i64::try_from(at).is_err() => {
+                Err("/proc/kcore has the memory map at a negative offset")
+            }
+            _ => Ok(map),
+        }
+    }
+
+    /// Returns where the file has the struct page of a frame.
+    fn offset(&self, frame: u64) -> Option<u64> {
+        let addr = self.start + frame * self.element;
+        let mut segments = self.segments.iter();
+        let segment = segments.find(|s| addr >= s.addr && addr - s.addr < s.len)?;
+        Some(segment.at + (addr - segment.addr))
     }
 
     /// Returns the struct page of a frame, or `None` for device memory, which the file omits.
     pub(super) fn page(&self, frame: u64) -> Option<StructPage> {
-        let addr = self.start + frame * self.element;
-        let mut segments = self.segments.iter();
-        let segment = segments.find(|s| addr >= s.addr && addr - s.addr < s.len)?;
         let mut page = vec![0; self.element as usize];
-        let at = segment.at + (addr - segment.addr);
         self.kcore
-            .read_exact_at(&mut page, at)
+            .read_exact_at(&mut page, self.offset(frame)?)
             .expect("the memory map");
         Some(StructPage {
             refs: number(&page, self.refs as usize, 4) as i32,
