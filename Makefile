@@ -3,7 +3,7 @@
 # The targets that people type; scripts/ does the work. Kbuild lists the parts of
 # the module.
 #
-# ARCH=amd64 | arm64 | armhf | riscv64	the architecture, one of scripts/arch (amd64)
+# ARCH=amd64 | arm64 | armhf | riscv64	the architecture, one of scripts/arch (amd64); all, for make demo
 # KVER=7.2 | 7.2.12 | RELEASE	the stock kernel (the newest one)
 # FLAVOUR=amd64 | kasan | kcsan	its flavour (the one for clouds); kasan and kcsan are built here, from its source
 # RUST=kernel | static		use the crates of the kernel, or link them into the module (what the stock kernel needs; not on amd64)
@@ -38,12 +38,16 @@ vm: user ## boot the stock kernel with the module loaded, and give a shell
 	@$(S)/vm shell
 
 .PHONY: demo
-demo: ## show the walker at work in two VMs, with 5 and with 4 levels of tables
-	@$(S)/demo
+demo: ## show the walker at work in VMs, with 5 and with 4 levels of tables; ARCH=all: on each architecture
+	@$(S)/demo$(if $(filter all,$(ARCH)),-all)
 
 .PHONY: test
 test: ## run all checks and tests; the last line counts them
 	@$(S)/test
+
+.PHONY: test-all
+test-all: ## run all checks and tests on all architectures, and show a table of them (hours)
+	@$(S)/test-all
 
 .PHONY: test-host
 test-host: ## run the walker's tests on this machine, without a kernel

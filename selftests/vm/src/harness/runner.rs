@@ -45,7 +45,8 @@ use rustix::{
     stdio::{
         dup2_stderr,
         dup2_stdout, //
-    }, //
+    },
+    system::uname, //
 };
 
 use crate::harness::{
@@ -162,6 +163,7 @@ pub(crate) fn run_all(
     fixture::stats().map_err(|e| io::Error::other(format!("is the module loaded? {e}")))?;
     // Ask before any other process exists.
     fixture::machine();
+    let begin = Instant::now();
     become_subreaper()?;
     let _khugepaged = Khugepaged::sleep();
     let mut reporter = Reporter::start(io::stdout(), tests.len())?;
@@ -198,7 +200,20 @@ pub(crate) fn run_all(
     if let Some(line) = last_line() {
         reporter.note(&line)?;
     }
+    reporter.note(&machine_line(begin.elapsed()))?;
     reporter.finish()
+}
+
+/// Returns the line that tells `scripts/test-all` on what the tests ran, and for how long.
+fn machine_line(time: Duration) -> String {
+    let info = &fixture::machine().raw;
+    format!(
+        "machine: {} {} {} {}",
+        uname().release().to_string_lossy(),
+        info.page_size_bytes >> 10,
+        info.levels,
+        time.as_secs()
+    )
 }
 
 /// Runs one test in a child process. Returns the outcome, and the lines that the test printed.
