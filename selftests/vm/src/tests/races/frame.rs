@@ -70,7 +70,7 @@ pub(super) const NR_TAKERS: usize = 3;
 /// The time for a race at scale 1, several times as long as an idle machine needs.
 const TIME: Duration = Duration::from_secs(1);
 /// A race may take this many times as long until there is evidence that something raced.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 30;
 /// The values of [`min_part`]: on a stock kernel, and on one that is many times slower.
 const MIN_PARTS: [usize; 2] = [10, 100];
 
