@@ -333,7 +333,7 @@ fn against_fork_in_a_window() {
 }
 
 /// How long the test waits until forks and windows have met.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How forks and windows met.
 #[derive(Debug, Default)]

@@ -418,6 +418,11 @@ impl<'a> Taker<'a> {
             "a child has written {found:#x} to a page that is held: {}",
             self.whose(request, Some(look))
         );
+        let written = look.written.map(|written| {
+            let at = look.nth * page_bytes() + self.words(slot)[0];
+            (written, read(pages, at))
+        });
+        // All that is compared below was read by now, so contents that have not gone yet were there.
         let stamped = look.before.stamped;
         let has_gone = stamped.is_none() || self.arena.stamped(look.page) != stamped;
         if self.arena.may_be_zeroed && has_gone {
@@ -428,8 +433,7 @@ impl<'a> Taker<'a> {
             "the stamp is {stamp:#x} now: {}",
             self.whose(request, Some(look))
         );
-        if let Some(written) = look.written {
-            let found = read(pages, look.nth * page_bytes() + self.words(slot)[0]);
+        if let Some((written, found)) = written {
             assert_eq!(
                 found,
                 written,
