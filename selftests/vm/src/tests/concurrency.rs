@@ -129,6 +129,7 @@ fn use_against_release() {
     let device = open();
     let map = Map::anon(16);
     let data = map.load(0, map.len_bytes);
+    let half = map.len_bytes / 2;
     for _ in 0..60 {
         let handle = pin(&device, &writable(map.addr, map.len_bytes)).into_handle();
         let start = Barrier::new(3);
@@ -138,18 +139,20 @@ fn use_against_release() {
                 assert_eq!(unpin(&device, handle), 0);
                 return;
             }
+            // Thread 1 reads the first half. Thread 2 writes to the second half the bytes that it already contains.
+            let at = (thread - 1) * half;
+            let data = &data[at..at + half];
             for _ in 0..20 {
-                let mut found = vec![0_u8; map.len_bytes];
+                let mut found = vec![0_u8; half];
                 let mut copy = raw::rust_gup_copy {
                     handle,
-                    offset: 0,
+                    offset: at as u64,
                     len_bytes: found.len() as u64,
                     buf: found.as_mut_ptr().expose_provenance() as u64,
                 };
-                // Thread 1 reads. Thread 2 writes the bytes that the pages already contain.
                 let number = [raw::RUST_GUP_IOC_READ, raw::RUST_GUP_IOC_WRITE][thread - 1];
                 if thread == 2 {
-                    found.copy_from_slice(&data);
+                    found.copy_from_slice(data);
                 }
                 match call(&device, number, &mut copy) {
                     0 => assert!(found == data, "the pages of the handle"),

@@ -50,7 +50,7 @@ use crate::harness::{
 };
 
 /// How long the kernel may take to drop its own references.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Fails if a page of private memory has an extra reference: the kernel makes huge pages only of pages without any.
 pub(super) fn no_reference_left(arena: &Arena) {

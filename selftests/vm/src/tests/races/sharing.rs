@@ -45,7 +45,7 @@ pub(super) fn races() -> Vec<Test> {
         // With CONFIG_DEBUG_VM, arm64 warns when the kernel writes an entry of a page that was not accessed lately
         // (`__check_safe_pte_update()`). The kernel does that when it removes the protection (`do_wp_page()`).
         race("against_write_protection", against_write_protection)
-            .expect_warning(&["at __set_ptes_anysz+"]),
+            .expect_warning(&["at __set_ptes_anysz+", "at __check_safe_pte_update+"]),
         race("against_userfaultfd_move", against_userfaultfd_move),
         race("against_userfaultfd_copy", against_userfaultfd_copy),
     ]
