@@ -15,12 +15,12 @@ SUITE=trixie
 packages() {
 	{
 		sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$TOP/scripts/root-packages"
-		tr ' ' '\n' <<<"$PACKAGES"
+		tr ' ' '\n' <<<"$RUST_PACKAGES $PACKAGES"
 	} | sort
 }
 
 root_key() {
-	{ echo "$SUITE"; packages; } | sha256sum | cut -c1-12
+	{ echo "$SUITE"; packages; echo -n "$BARE_PACKAGES"; } | sha256sum | cut -c1-12
 }
 
 # A caller without root needs user namespaces, and mmdebstrap needs a range of ids in them.
@@ -54,6 +54,14 @@ update_if_needed() {
 	"$@" --download-only || apt-get update
 }
 
+# unpack_bare: prints the command that unpacks packages, for mmdebstrap, whose $1 is the root.
+# shellcheck disable=SC2016
+unpack_bare() {
+	echo 'mkdir "$1/tmp/bare" && cd "$1/tmp/bare" &&'
+	echo 'APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get download -o APT::Sandbox::User=root'" $BARE_PACKAGES &&"
+	echo 'for deb in *.deb; do dpkg-deb --extract "$deb" "$1" || exit; done && rm -r "$1/tmp/bare"'
+}
+
 # make_tree DIR: turns the tar archive of mmdebstrap into a tree that the caller owns and may
 # delete. in-root shows the host's device nodes inside.
 make_tree() {
@@ -67,6 +75,9 @@ make_tree() {
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*'
 	is_native || set -- "$@" --architectures="$(dpkg --print-architecture),$ARCH"
+	if [ -n "$BARE_PACKAGES" ]; then
+		set -- "$@" --customize-hook="$(unpack_bare)"
+	fi
 	"$TOP/scripts/apt-source" proxy >"$dir.proxy"
 	if [ -s "$dir.proxy" ]; then
 		set -- "$@" --aptopt="$dir.proxy"

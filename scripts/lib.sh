@@ -41,7 +41,10 @@ check_path cache "$CACHE"
 #   IMAGE          the path of the image in the build directory of a kernel
 #   PACKAGES       packages of the build root, besides root-packages; those for the guest have its architecture
 #   QEMU_SYSTEM, MACHINE, CONSOLE    QEMU's binary and machine, and the serial line of the kernel's log
-# and these, if the machines have something of the kind:
+# and these, if they differ from those below, or if the machines have something of the kind:
+#   RUST_PACKAGES  the compiler with its tools and source. The stock kernels were built with trixie's rustc.
+#   BARE_PACKAGES  packages for the guest that are only unpacked, without those on which they depend, for a mirror that
+#                  lacks some of these
 #   PANIC_DEVICE, PANIC_MODULE       the device that makes QEMU fail when the kernel panics, and its driver. Without it
 #                  the log shows a panic, and panic=-1 switches the machine off.
 #   CLOCK          kernel parameters for a machine whose clock must not be marked as unstable
@@ -54,7 +57,9 @@ ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 [ -e "$ARCH_FILE" ] || die "no architecture is called $ARCH (ARCH=)" \
 	"there are: $(cd "$TOP/scripts/arch" && echo *.sh | sed 's/\.sh\>//g')"
 # shellcheck disable=SC2034
-PANIC_DEVICE='' PANIC_MODULE='' CLOCK='' CPU_FLAGS='' MOVABLE=movablecore=1G COUNTING_CPU=''
+RUST_PACKAGES='rustc rust-src rustfmt rust-clippy cargo'
+# shellcheck disable=SC2034
+BARE_PACKAGES='' PANIC_DEVICE='' PANIC_MODULE='' CLOCK='' CPU_FLAGS='' MOVABLE=movablecore=1G COUNTING_CPU=''
 # shellcheck source=scripts/arch/amd64.sh
 . "$ARCH_FILE"
 
