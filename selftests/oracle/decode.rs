@@ -14,6 +14,9 @@ mod arch;
 #[cfg(CONFIG_RISCV)]
 #[path = "arch/riscv/mod.rs"]
 mod arch;
+#[cfg(CONFIG_S390)]
+#[path = "arch/s390/mod.rs"]
+mod arch;
 #[cfg(CONFIG_X86_64)]
 #[path = "arch/x86/mod.rs"]
 mod arch;

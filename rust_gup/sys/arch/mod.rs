@@ -11,6 +11,8 @@ mod arm;
 mod arm64;
 #[cfg(CONFIG_RISCV)]
 mod riscv;
+#[cfg(CONFIG_S390)]
+mod s390;
 #[cfg(CONFIG_X86_64)]
 mod x86;
 
@@ -38,6 +40,9 @@ pub(crate) type Live = arm64::Arm64;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_RISCV)]
 pub(crate) type Live = riscv::Riscv;
+/// The architecture that this kernel runs on.
+#[cfg(CONFIG_S390)]
+pub(crate) type Live = s390::S390x;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_X86_64)]
 pub(crate) type Live = x86::X86;

@@ -10,6 +10,8 @@ mod arm;
 mod arm_cpu;
 #[cfg(target_arch = "riscv64")]
 mod riscv64;
+#[cfg(target_arch = "s390x")]
+mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -25,6 +27,8 @@ use aarch64 as arch;
 use arm as arch;
 #[cfg(target_arch = "riscv64")]
 use riscv64 as arch;
+#[cfg(target_arch = "s390x")]
+use s390x as arch;
 
 use serde::{
     Deserialize,
@@ -39,7 +43,8 @@ use x86_64 as arch;
 pub(crate) enum Unit {
     /// Cycles of the time stamp counter, on x86-64.
     TscCycles,
-    /// Ticks of a timer: the generic timer on arm64, the `time` register on RISC-V.
+    /// Ticks of a timer: the generic timer on arm64, the `time` register on RISC-V, the TOD
+    /// clock on s390.
     TimerTicks,
     /// Nanoseconds of a clock of the kernel, on 32-bit Arm.
     Nanoseconds,
