@@ -112,7 +112,7 @@ fn main() -> Result<()> {
     cpu::become_cpu(cpus[0], 0)?;
     let (caches, processor) = (Caches::of_cpu(cpus[0])?, processor()?);
     let reports = Reports::read(&args.reports)?;
-    let realloc = realloc as usize as u64;
+    let realloc = realloc as *const () as u64;
     let instead = [
         ("rust_helper_krealloc_node_align", realloc),
         ("rust_helper_kvrealloc_node_align", realloc),

@@ -105,7 +105,9 @@ pub(super) fn fork_and_write(turn: &mut Turn<'_>) {
     let Some(pid) = fork().expect("fork") else {
         let is_copy = |(before, now): &(_, _)| *before != 0 && before != now;
         let nr_copies = before.into_iter().zip(frames()).filter(is_copy).count();
-        pages.map(|page| arena.write(page + children(), MARK));
+        for page in pages {
+            arena.write(page + children(), MARK);
+        }
         let is_right = |page: &usize| {
             arena.read(page + children()) == MARK
                 && arena.read(*page) == arena.stamp_of(page / page_bytes())
