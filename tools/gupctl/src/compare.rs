@@ -13,6 +13,7 @@ use rust_gup_uapi::{
         RUST_GUP_DIFF_PINCOUNT,
         RUST_GUP_DIFF_REFCOUNT,
         RUST_GUP_DIFF_REFERENCED,
+        RUST_GUP_FORMAT_S390,
         RUST_GUP_NR_LEVELS, //
     },
     Access,
@@ -20,6 +21,7 @@ use rust_gup_uapi::{
     Device,
     Fallback,
     How,
+    Info,
     Request,
     Stop,
     StopAt, //
@@ -125,6 +127,8 @@ pub(crate) enum Outcome {
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
     is_equal: bool,
+    /// Whether the engines differ as documented, because the kernel takes what nobody may read.
+    is_documented: bool,
     /// How often the engines were compared. If others change a count meanwhile, it differs in one comparison, but not
     /// in each one.
     nr_tries: u64,
@@ -160,7 +164,12 @@ impl Comparison {
             nr_pages,
             self.nr_fast_by_leaf.text(),
             self.nr_runs.to_string(),
-            if self.is_equal { "yes" } else { "NO" }.into(),
+            match (self.is_equal, self.is_documented) {
+                (true, _) => "yes",
+                (false, true) => "known",
+                (false, false) => "NO",
+            }
+            .into(),
             percent(self.nr_fast, self.nr_pages_rust),
             percent(self.first.nr_fast, self.first.nr_pages),
             self.notes(),
@@ -316,6 +325,8 @@ impl Reach {
 pub(crate) struct Summary {
     pub(crate) nr_compared: usize,
     pub(crate) nr_different: usize,
+    /// Ranges on which the engines differ as documented.
+    nr_documented: usize,
     pub(crate) nr_refused: usize,
     pub(crate) nr_pages: u64,
     pub(crate) nr_fast: u64,
@@ -341,7 +352,9 @@ impl Summary {
                 Outcome::Compared(comparison) => {
                     summary.kinds.insert(row.kind);
                     summary.nr_compared += 1;
-                    summary.nr_different += usize::from(!comparison.is_equal);
+                    let is_different = !comparison.is_equal && !comparison.is_documented;
+                    summary.nr_different += usize::from(is_different);
+                    summary.nr_documented += usize::from(comparison.is_documented);
                     summary.nr_pages += comparison.nr_pages_rust;
                     summary.nr_fast += comparison.nr_fast;
                     summary
@@ -367,6 +380,17 @@ impl Summary {
         }
     }
 
+    /// Returns the exception from the sentence that the engines agree, if there is one.
+    fn documented(&self) -> String {
+        match self.nr_documented {
+            0 => String::new(),
+            nr => format!(
+                ", except {nr} of memory without access rights, which this kernel takes for reading \
+                 (Documentation/parity.rst)"
+            ),
+        }
+    }
+
     pub(crate) fn sentence(&self) -> String {
         let not_available = match self.kinds_not_available.len() {
             0 => String::new(),
@@ -380,8 +404,9 @@ impl Summary {
         match (self.nr_compared, self.nr_different) {
             (0, _) => "Nothing could be compared.".into(),
             (_, 0) => format!(
-                "The walk in Rust and the kernel agree on {over}. The fast walk took {}; before anyone had made the \
+                "The walk in Rust and the kernel agree on {over}{}. The fast walk took {}; before anyone had made the \
                  memory ready, {}.",
+                self.documented(),
                 self.fast.text(),
                 self.fast_at_first.text()
             ),
@@ -418,9 +443,11 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
     let stop = compared.stop().map(|stop| StopReport::of(stop, &request));
     let differences = compared.differences();
     let is_equal = compared.is_equal();
+    let is_documented = !is_equal && is_documented(device, kind, &compared);
     let Compared { raw } = compared;
     Outcome::Compared(Box::new(Comparison {
         is_equal,
+        is_documented,
         nr_tries,
         differences,
         diff_offset: (!is_equal).then(|| raw.diff_addr.saturating_sub(raw.addr)),
@@ -436,6 +463,15 @@ fn outcome(device: &Device, kind: Kind, question: Question) -> Outcome {
         stop,
         first,
     }))
+}
+
+/// Returns whether engines that differ do so as `Documentation/parity.rst` says: the kernel's fast path may take
+/// `PROT_NONE` for readable on s390.
+fn is_documented(device: &Device, kind: Kind, compared: &Compared) -> bool {
+    let is_s390 = |info: Info| info.raw.format == RUST_GUP_FORMAT_S390;
+    kind == Kind::ProtNone
+        && (compared.raw.errno_rust, compared.raw.errno_kernel) == (libc::EFAULT, 0)
+        && device.info().is_ok_and(is_s390)
 }
 
 /// Compares the engines, and repeats that if only counts differ. The kernel itself takes references now and then, for
