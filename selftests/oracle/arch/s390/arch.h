@@ -83,17 +83,31 @@ static bool is_sane_table(u64 raw, u32 level)
 	return is_of_its_table(raw, level) && !(raw & _REGION_ENTRY_INVALID);
 }
 
+/*
+ * Back from an address of the direct map. __pa() takes an address from __kaslr_offset on for one of the
+ * kernel's image, and most frames that an entry can name are beyond that. So the frames of huge leaves are
+ * not taken from the kernel's functions, which use it.
+ */
+static unsigned long physical(unsigned long addr)
+{
+	return addr - (unsigned long)__va(0);
+}
+
+#undef pud_pfn
+#define pud_pfn(pud)	(physical(pud_deref(pud)) >> PAGE_SHIFT)
+#define pmd_pfn(pmd)	(physical(pmd_deref(pmd)) >> PAGE_SHIFT)
+
 static u64 table_address(u64 raw, u32 level)
 {
 	switch (level) {
 	case PMD:
-		return __pa(pmd_deref(__pmd(raw)));
+		return physical(pmd_deref(__pmd(raw)));
 	case PUD:
-		return __pa(pud_deref(__pud(raw)));
+		return physical(pud_deref(__pud(raw)));
 	case P4D:
-		return __pa(p4d_deref(__p4d(raw)));
+		return physical(p4d_deref(__p4d(raw)));
 	default:
-		return __pa(pgd_deref(__pgd(raw)));
+		return physical(pgd_deref(__pgd(raw)));
 	}
 }
 
@@ -122,6 +136,15 @@ static bool is_huge_leaf(u64 raw, u32 level)
 	return level <= PUD && (raw & leaf) == leaf;
 }
 
+/*
+ * Above the region third table C finds an entry absent if it points to address 0 (p4d_present(), pgtable.h:697). No table
+ * lies there, because a CPU has its own data in the first frames, so the walker does not look for that.
+ */
+static bool is_table_of_nothing(u64 raw, u32 level)
+{
+	return level > PUD && is_sane_table(raw, level) && !(raw & _REGION_ENTRY_ORIGIN);
+}
+
 static u64 why_not_page(u64 raw, bool write)
 {
 	if (!(raw & _PAGE_PRESENT))
@@ -137,6 +160,8 @@ static u64 why_not(u64 raw, const struct question *q)
 {
 	if (q->level == PTE)
 		return why_not_page(raw, q->write);
+	if (is_table_of_nothing(raw, q->level))
+		return 0x80; /* TABLE, at address 0 */
 	if (!is_huge_leaf(raw, q->level))
 		return raw & _REGION_ENTRY_INVALID ? RUST_GUP_STOP_ABSENT : RUST_GUP_STOP_BAD;
 	if (!is_of_its_table(raw, q->level))
