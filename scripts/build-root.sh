@@ -84,7 +84,14 @@ make_tree() {
 	fi
 	set -- "$@" "$SUITE" -
 	mirror=$("$TOP/scripts/apt-source" mirror)
-	if [ -n "$mirror" ]; then
+	if [ -n "$GUEST_SUITE" ]; then
+		# That suite also has the packages that are the same for all architectures. Take none of
+		# these, although they are newer. apt checks the signature, but a mirror may lag behind.
+		mirror=${mirror:-http://deb.debian.org/debian}
+		set -- --setup-hook="printf 'Package: *\nPin: release n=$GUEST_SUITE\nPin-Priority: 1\n' >\"\$1\"/etc/apt/preferences.d/$GUEST_SUITE" \
+			--aptopt='Acquire::Check-Valid-Until "false"' \
+			"$@" "deb [arch=$(dpkg --print-architecture)] $mirror $SUITE main" "deb [arch=$ARCH] $mirror $GUEST_SUITE main"
+	elif [ -n "$mirror" ]; then
 		set -- "$@" "deb $mirror $SUITE main"
 	fi
 	mmdebstrap "$@" | tar -C "$dir" -x --no-same-owner --exclude='./dev/*'

@@ -52,6 +52,9 @@ check_path cache "$CACHE"
 #   MOVABLE        kernel parameters that set memory aside for pages that can be moved; none where huge pages cannot
 #   COUNTING_CPU   appended to the CPU model of a machine that counts instructions: it does the same in each run, and
 #                  its clock has a tick for each instruction
+#   GUEST_SUITE    the Debian suite of the packages for the guest, where the suite of the build root has none
+#   BUILD_STD      "yes" if Debian has no standard library of the build root's rustc for RUST_TARGET: it is built, too
+#   FIRMWARE       the firmware, in the build root, where the kernel does not get along without it
 ARCH=${ARCH:-amd64}
 ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 [ -e "$ARCH_FILE" ] || die "no architecture is called $ARCH (ARCH=)" \
@@ -60,6 +63,8 @@ ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 RUST_PACKAGES='rustc rust-src rustfmt rust-clippy cargo'
 # shellcheck disable=SC2034
 BARE_PACKAGES='' PANIC_DEVICE='' PANIC_MODULE='' CLOCK='' CPU_FLAGS='' MOVABLE=movablecore=1G COUNTING_CPU=''
+# shellcheck disable=SC2034
+GUEST_SUITE='' BUILD_STD='' FIRMWARE=''
 # shellcheck source=scripts/arch/amd64.sh
 . "$ARCH_FILE"
 

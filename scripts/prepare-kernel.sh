@@ -125,13 +125,15 @@ configure() {
 }
 
 # metadata: builds what the modules need of the kernel's crates. For static linking each function gets
-# a section of its own, and the helpers are compiled as code of a module.
+# a section of its own, and the helpers are compiled as code of a module. No code may use what is near to
+# the kernel's own code alone: there, LoongArch reaches data of the kernel directly, within 2 GiB.
 metadata() {
 	local sections=()
 	if [ "$RUST" = static ]; then
 		export KRUSTFLAGS=-Zfunction-sections=y
 		# shellcheck disable=SC2016
-		sections=('CFLAGS_helpers/helpers.o=-ffunction-sections -fdata-sections $(KBUILD_CFLAGS_MODULE)')
+		sections=('CFLAGS_helpers/helpers.o=-ffunction-sections -fdata-sections $(KBUILD_CFLAGS_MODULE)'
+			KBUILD_CFLAGS_KERNEL= KBUILD_RUSTFLAGS_KERNEL=)
 	fi
 	kmake "${sections[@]}" prepare
 	kmake modules_prepare
