@@ -95,6 +95,7 @@
 #define RUST_GUP_FORMAT_ARM64_16K	3U
 #define RUST_GUP_FORMAT_ARM_LPAE	4U
 #define RUST_GUP_FORMAT_RISCV64		5U
+#define RUST_GUP_FORMAT_LOONGARCH_16K	6U
 #define RUST_GUP_FORMAT_S390		7U
 
 /* rust_gup_info.features */

@@ -11,6 +11,9 @@ mod arch;
 #[cfg(CONFIG_ARM64)]
 #[path = "arch/arm64/mod.rs"]
 mod arch;
+#[cfg(CONFIG_LOONGARCH)]
+#[path = "arch/loongarch/mod.rs"]
+mod arch;
 #[cfg(CONFIG_RISCV)]
 #[path = "arch/riscv/mod.rs"]
 mod arch;

@@ -9,6 +9,8 @@
 mod arm;
 #[cfg(CONFIG_ARM64)]
 mod arm64;
+#[cfg(CONFIG_LOONGARCH)]
+mod loongarch;
 #[cfg(CONFIG_RISCV)]
 mod riscv;
 #[cfg(CONFIG_S390)]
@@ -37,6 +39,9 @@ pub(crate) type Live = arm::Arm;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_ARM64)]
 pub(crate) type Live = arm64::Arm64;
+/// The architecture that this kernel runs on.
+#[cfg(CONFIG_LOONGARCH)]
+pub(crate) type Live = loongarch::LoongArch;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_RISCV)]
 pub(crate) type Live = riscv::Riscv;

@@ -71,8 +71,10 @@ pub fn memfd(flags: MemfdFlags, len_bytes: usize) -> io::Result<File> {
 
 /// Creates a file of secret memory, memfd_secret(2).
 pub fn secret(len_bytes: usize) -> io::Result<File> {
+    // The number is the same on all architectures here. The libc crate does not know it on LoongArch.
+    const SYS_MEMFD_SECRET: libc::c_long = 447;
     // SAFETY: The call takes no pointers.
-    let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+    let fd = unsafe { libc::syscall(SYS_MEMFD_SECRET, libc::O_CLOEXEC) };
     if fd < 0 {
         return Err(unavailable(format!(
             "{}; boot with secretmem.enable=1, on a kernel with CONFIG_SECRETMEM",

@@ -230,6 +230,7 @@ impl Info {
             raw::RUST_GUP_FORMAT_ARM64_4K | raw::RUST_GUP_FORMAT_ARM64_16K => "arm64",
             raw::RUST_GUP_FORMAT_ARM_LPAE => "arm, LPAE",
             raw::RUST_GUP_FORMAT_RISCV64 => "riscv64",
+            raw::RUST_GUP_FORMAT_LOONGARCH_16K => "loongarch64",
             raw::RUST_GUP_FORMAT_S390 => "s390",
             _ => "unknown",
         }
