@@ -45,7 +45,10 @@ static const char *machine(void)
  * (include/linux/pgtable.h:2101). The walker takes no PUD for a leaf.
  */
 #undef pud_access_permitted
-#define pud_access_permitted(pud, write) false
+static bool pud_access_permitted(pud_t pud, bool write)
+{
+	return false;
+}
 
 /*
  * A huge page begins at a multiple of its size. The walker leaves the other bits out, C does not
