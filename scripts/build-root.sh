@@ -87,7 +87,7 @@ make_tree() {
 	if [ -n "$GUEST_SUITE" ]; then
 		# That suite also has the packages that are the same for all architectures. Take none of
 		# these, although they are newer. apt checks the signature, but a mirror may lag behind.
-		mirror=${mirror:-http://deb.debian.org/debian}
+		[ -n "$mirror" ] || die "no Debian mirror known" "run: make MIRROR=URL"
 		set -- --setup-hook="printf 'Package: *\nPin: release n=$GUEST_SUITE\nPin-Priority: 1\n' >\"\$1\"/etc/apt/preferences.d/$GUEST_SUITE" \
 			--aptopt='Acquire::Check-Valid-Until "false"' \
 			"$@" "deb [arch=$(dpkg --print-architecture)] $mirror $SUITE main" "deb [arch=$ARCH] $mirror $GUEST_SUITE main"
