@@ -8,7 +8,7 @@ PROFILES=$TOP/selftests/vm/profiles
 # disk NAME: prints the arguments of QEMU for a disk with an empty file system of scripts/fs-images.
 # Writes to the disk are lost when the machine ends.
 disk() {
-	printf -- '-drive if=none,id=%s,file=%s/fs/%s.img,format=raw,snapshot=on -device virtio-blk-pci,drive=%s,serial=%s' \
+	printf -- '-drive if=none,id=%s,file=%s/fs/%s.img,format=raw,snapshot=on -device virtio-blk,drive=%s,serial=%s' \
 		"$1" "$BUILD" "$1" "$1" "$1"
 }
 

@@ -7,6 +7,9 @@ use std::{
     sync::OnceLock, //
 };
 
+/// What a table of base pages maps on s390.
+const SEGMENT_BYTES: usize = 1 << 20;
+
 /// Returns the size of a base page.
 pub fn page_bytes() -> usize {
     rustix::param::page_size()
@@ -14,7 +17,8 @@ pub fn page_bytes() -> usize {
 
 /// Returns the size of a transparent huge page, which one entry of the second level maps: `HPAGE_PMD_SIZE`.
 ///
-/// A kernel without huge pages does not report it. Then this is the size of a base page.
+/// A kernel without huge pages does not report it. Then this is the size of a base page. On s390 it is that of a segment,
+/// because there it depends on the machine whether such a kernel has huge pages.
 pub fn pmd_bytes() -> usize {
     static PMD_BYTES: OnceLock<usize> = OnceLock::new();
     *PMD_BYTES.get_or_init(|| {
@@ -22,7 +26,11 @@ pub fn pmd_bytes() -> usize {
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .or_else(|| crate::proc::meminfo("Hugepagesize").ok().flatten())
-            .unwrap_or_else(page_bytes)
+            .unwrap_or_else(if cfg!(target_arch = "s390x") {
+                || SEGMENT_BYTES
+            } else {
+                page_bytes
+            })
     })
 }
 
@@ -44,9 +52,15 @@ pub fn pud_bytes() -> usize {
     })
 }
 
-/// Returns how much a table of the second level maps, with all its entries: as many as a table of base pages has.
+/// Returns how much a table of the second level maps, with all its entries: as many as a table of base pages has, except
+/// on s390.
 pub fn pmd_table_bytes() -> usize {
-    pmd_bytes() * (pmd_bytes() / page_bytes())
+    let nr_entries = if cfg!(target_arch = "s390x") {
+        2048
+    } else {
+        pmd_bytes() / page_bytes()
+    };
+    pmd_bytes() * nr_entries
 }
 
 /// Returns the name of the sysfs folder for huge pages of this size.

@@ -102,7 +102,7 @@ fn addresses(user_limit: u64) -> [u64; 19] {
         user_limit - 1,
         user_limit,
         user_limit + page - 1,
-        user_limit + page,
+        user_limit.wrapping_add(page),
         1 << 63,
         0xffff_8000_0000_0000,
         0xffff_8880_0000_0000,

@@ -10,6 +10,8 @@ mod aarch64;
 mod arm;
 #[cfg(target_arch = "riscv64")]
 mod riscv64;
+#[cfg(target_arch = "s390x")]
+mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -19,6 +21,8 @@ use aarch64 as this;
 use arm as this;
 #[cfg(target_arch = "riscv64")]
 use riscv64 as this;
+#[cfg(target_arch = "s390x")]
+use s390x as this;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as this;
 
@@ -30,6 +34,7 @@ pub(crate) use this::{
     AUDIT_ARCH,
     COMPAT,
     GATE_ADDR,
+    GROWN_ABOVE,
     HAS_CONTIGUOUS_LEAVES,
     HAS_EQUAL_LEAVES,
     HAS_INACCESSIBLE_LEAVES,
@@ -39,6 +44,7 @@ pub(crate) use this::{
     LEVELS,
     LOWEST_ADDR,
     MEMORY_TAGS,
+    READS_PROT_NONE,
     SHARES_TABLES, //
 };
 

@@ -348,6 +348,11 @@ pub(crate) fn unowned_is_fast() -> bool {
     kernel_is_at_least(7, 3) || !has_secret_memory()
 }
 
+/// Whether the kernel's fast path takes memory without access rights for reading. Its slow path never does.
+pub(crate) fn prot_none_is_fast() -> bool {
+    crate::arch::READS_PROT_NONE && !kernel_is_at_least(7, 3)
+}
+
 /// Returns the stop reason of reading memory that may only be executed, if it cannot be read.
 pub(crate) fn execute_only() -> Option<u32> {
     static REASON: OnceLock<Option<u32>> = OnceLock::new();

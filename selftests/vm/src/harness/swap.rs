@@ -35,7 +35,7 @@ pub(crate) fn swap() -> Swap {
         .expect("/dev/zram0");
     // The header of mkswap(8): version 1, number of the last page, no bad pages.
     let mut header = vec![0; page_bytes()];
-    header[1024] = 1;
+    header[1024..1028].copy_from_slice(&1_u32.to_ne_bytes());
     header[1028..1032].copy_from_slice(&((64_u32 << 20) / page_bytes() as u32 - 1).to_ne_bytes());
     header[page_bytes() - 10..].copy_from_slice(b"SWAPSPACE2");
     disk.write_all_at(&header, 0)

@@ -17,6 +17,7 @@ use crate::harness::{
         check,
         kernel_is_at_least, //
     },
+    memory::prot_none_is_fast,
     proof::kpageflags, //
 };
 
@@ -54,9 +55,10 @@ pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
     nr.expect("PAGEMAP_SCAN") != 0
 }
 
-/// Returns whether the slow path refuses to read the memory at an address, and the fast path takes a page that is mapped
-/// there: memory that may be written and not read; before 7.3 also the kernel's data beside the vDSO, which counts as
-/// memory of a device and has pages all the same (`lib/vdso/datastore.c`).
+/// Returns whether the slow path refuses to read the memory at an address, and the kernel's fast path takes a page that
+/// is mapped there: memory that may be written and not read; on some kernels memory without access rights; before 7.3
+/// also the kernel's data beside the vDSO, which counts as memory of a device and has pages all the same
+/// (`lib/vdso/datastore.c`).
 pub(super) fn is_only_fast(addr: usize) -> bool {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
     maps.lines().any(|line| {
@@ -65,8 +67,10 @@ pub(super) fn is_only_fast(addr: usize) -> bool {
         let [start, end] = range
             .map_or(["", ""], |(start, end)| [start, end])
             .map(|number| usize::from_str_radix(number, 16).unwrap_or(0));
-        let is_write_only = words.next().is_some_and(|rights| rights.starts_with("-w"));
+        let rights = words.next().unwrap_or_default();
+        let is_write_only = rights.starts_with("-w");
+        let is_readable_anyway = rights.starts_with("---") && prot_none_is_fast();
         let is_of_kernel = line.ends_with("[vvar]") && !kernel_is_at_least(7, 3);
-        (start..end).contains(&addr) && (is_write_only || is_of_kernel)
+        (start..end).contains(&addr) && (is_write_only || is_readable_anyway || is_of_kernel)
     })
 }

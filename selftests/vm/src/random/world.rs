@@ -63,6 +63,10 @@ use crate::{
             check,
             open, //
         },
+        pkeys::{
+            pkey_alloc,
+            pkey_mprotect, //
+        },
         process::{
             Child,
             Rendezvous, //
@@ -259,7 +263,7 @@ impl World {
         let (start, len) = parts(piece);
         let rights = Rights::ReadWrite.bits();
         // SAFETY: The call changes no contents.
-        let result = unsafe { libc::syscall(libc::SYS_pkey_mprotect, start, len, rights, key) };
+        let result = unsafe { pkey_mprotect(start, len, rights, key) };
         check(result).map(drop)
     }
 
@@ -402,8 +406,7 @@ fn relocate(from: Piece, to: Spot, leaves: bool) -> io::Result<()> {
 /// Allocates a key that denies this thread writing (2) or any access (1).
 fn allocate_key(rights: u32) -> io::Result<i32> {
     // SAFETY: `pkey_alloc()` takes no pointers.
-    let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, rights) })?;
-    Ok(key as i32)
+    check(unsafe { pkey_alloc(0, rights) })
 }
 
 /// Sets the sizes of folios for the whole machine.

@@ -19,6 +19,7 @@ mod isolated;
 mod kernel_api;
 mod kinds;
 mod layout;
+mod levels;
 pub(crate) mod lifetime;
 pub(crate) mod matrix;
 mod measure;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<Test> {
         ranges::tests(),
         tags::tests(),
         blocks::tests(),
+        levels::tests(),
         privileges::tests(),
         handles::tests(),
         overflow::tests(),

@@ -22,7 +22,8 @@ use rust_gup_memory::{
         page_bytes,
         pmd_bytes,
         pud_bytes, //
-    }, //
+    },
+    Kind, //
 };
 use rust_gup_uapi::{
     raw,
@@ -174,6 +175,15 @@ fn zeros() -> Map {
     map
 }
 
+/// Returns memory in huge pages, or in small ones where there are no others.
+fn huge() -> Map {
+    if Kind::Thp2m.map(pmd_bytes()).is_ok() {
+        Map::huge(LIMIT_PAGES * page_bytes() / pmd_bytes())
+    } else {
+        Map::anon(LIMIT_PAGES)
+    }
+}
+
 const LIMIT_PAGES: usize = 2048;
 
 /// Processes without privileges take pages through the same open file and exit, one after the other. Without a limit
@@ -183,9 +193,7 @@ fn by_many_processes() {
     let memory: [(&str, Make); 4] = [
         ("file", page_of_a_file_of_others),
         ("zeros", zeros),
-        ("huge", || {
-            Map::huge(LIMIT_PAGES * page_bytes() / pmd_bytes())
-        }),
+        ("huge", huge),
         ("small", || Map::anon(LIMIT_PAGES - 1)),
     ];
     for (what, make) in memory {

@@ -95,7 +95,12 @@ impl Outlook {
 
     /// Whether the engines take different pages because of a documented difference.
     pub(super) fn differs(&self) -> bool {
-        let is_one = |walk: Walk| matches!(walk, Walk::Stricter(_, Parity::XenUnreadable));
+        let is_one = |walk: Walk| {
+            let Walk::Stricter(_, why) = walk else {
+                return false;
+            };
+            matches!(why, Parity::XenUnreadable | Parity::ProtNone)
+        };
         self.walks().any(is_one) && self.taken(Engine::Kernel) != self.taken(Engine::Rust)
     }
 

@@ -8,13 +8,11 @@ use std::{
         AsRawFd,
         OwnedFd, //
     },
+    ptr::with_exposed_provenance_mut,
     rc::Rc, //
 };
 
-use libc::{
-    c_int,
-    c_uint, //
-};
+use libc::c_int;
 use rust_gup_memory::{
     proc::PAGEMAP_PRESENT,
     size::page_bytes, //
@@ -35,6 +33,7 @@ use super::{
     },
     huge,
     Page,
+    Parity,
     Scene,
     Situation, //
 };
@@ -44,9 +43,16 @@ use crate::{
         fixture::check,
         memory::{
             self,
+            prot_none_is_fast,
             userfaultfd,
             Map,
             RW, //
+        },
+        pkeys::{
+            pkey_alloc,
+            pkey_free,
+            pkey_mprotect,
+            pkey_set, //
         },
         proof::{
             kpf,
@@ -83,7 +89,18 @@ const NR_PAGES: usize = 16;
 fn prot_none((map, words): (Map, Vec<u64>)) -> Scene {
     map.protect(0, map.len_bytes, libc::PROT_NONE);
     map.prove_kind(kpf::ANON, kpf::ANON);
-    Scene::new(map, words, |_, _| Page::refused(PROT_NONE, libc::EFAULT))
+    if !prot_none_is_fast() {
+        return Scene::new(map, words, |_, _| Page::refused(PROT_NONE, libc::EFAULT));
+    }
+    let scene = Scene::new(map, words, |way, _| {
+        if way.is_write() {
+            Page::refused(PROT_NONE, libc::EFAULT)
+        } else {
+            Page::only_kernel(PROT_NONE, Parity::ProtNone)
+        }
+    });
+    // The owner may not look at the contents.
+    scene.unsteady()
 }
 
 fn prot_none_thp() -> Scene {
@@ -180,19 +197,13 @@ fn alternating_rights() -> Scene {
     })
 }
 
-extern "C" {
-    /// A function of the C library that the crate libc does not declare.
-    fn pkey_set(key: c_int, rights: c_uint) -> c_int;
-}
-
 /// A protection key of this thread, and its access rights.
 struct Key(i32);
 
 impl Key {
     fn allocate() -> Option<Self> {
         // SAFETY: The call takes no pointers.
-        let key = check(unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) }).ok()?;
-        Some(Self(key as i32))
+        check(unsafe { pkey_alloc(0, 0) }).ok().map(Self)
     }
 
     /// Sets the rights of the key: bit 0 denies any access, bit 1 denies writing.
@@ -202,9 +213,9 @@ impl Key {
     }
 
     fn protect(&self, map: &Map, at: usize, len: usize) {
+        let start = with_exposed_provenance_mut(map.addr + at);
         // SAFETY: The range lies in the mapping, which is ours.
-        check(unsafe { libc::syscall(libc::SYS_pkey_mprotect, map.addr + at, len, RW, self.0) })
-            .expect("pkey_mprotect");
+        check(unsafe { pkey_mprotect(start, len, RW, self.0) }).expect("pkey_mprotect");
     }
 }
 
@@ -212,7 +223,7 @@ impl Drop for Key {
     fn drop(&mut self) {
         self.deny(0);
         // SAFETY: The call takes no pointers.
-        unsafe { libc::syscall(libc::SYS_pkey_free, self.0) };
+        unsafe { pkey_free(self.0) };
     }
 }
 

@@ -116,6 +116,9 @@ pub(crate) enum Parity {
     /// The same, for memory that may be written or executed but not read. No entry says so. The module asks the slow
     /// path, and that refuses to read the memory.
     XenUnreadable,
+    /// Memory without access rights, where the kernel's fast walk takes it for readable (`prot_none_is_fast()`). The slow
+    /// path refuses it.
+    ProtNone,
 }
 
 /// What a fast walk does with a page.
@@ -218,6 +221,14 @@ impl Page {
             first: off(self.first),
             rest: off(self.rest),
             ..self
+        }
+    }
+
+    /// The kernel's fast walk takes the page. The module leaves it to the slow path, which refuses it.
+    pub(crate) const fn only_kernel(stop: u32, why: Parity) -> Self {
+        Self {
+            errno: libc::EFAULT,
+            ..Self::stricter(stop, why)
         }
     }
 

@@ -125,11 +125,16 @@ impl MemoryMap {
     }
 }
 
-/// Reads a little-endian number of `len` bytes.
+/// Reads a number of `len` bytes, in the byte order of this machine.
 fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
+    let bytes = &bytes[at..at + len];
     let mut number = [0; 8];
-    number[..len].copy_from_slice(&bytes[at..at + len]);
-    u64::from_le_bytes(number)
+    if cfg!(target_endian = "big") {
+        number[8 - len..].copy_from_slice(bytes);
+    } else {
+        number[..len].copy_from_slice(bytes);
+    }
+    u64::from_ne_bytes(number)
 }
 
 /// Returns the first frame of the folio of a frame. A folio begins at a multiple of its size.
