@@ -8,6 +8,8 @@ use libc::c_int;
 mod aarch64;
 #[cfg(target_arch = "arm")]
 mod arm;
+#[cfg(target_arch = "loongarch64")]
+mod loongarch64;
 #[cfg(target_arch = "riscv64")]
 mod riscv64;
 #[cfg(target_arch = "s390x")]
@@ -19,6 +21,8 @@ mod x86_64;
 use aarch64 as this;
 #[cfg(target_arch = "arm")]
 use arm as this;
+#[cfg(target_arch = "loongarch64")]
+use loongarch64 as this;
 #[cfg(target_arch = "riscv64")]
 use riscv64 as this;
 #[cfg(target_arch = "s390x")]
@@ -46,6 +50,14 @@ pub(crate) use this::{
     MEMORY_TAGS,
     READS_PROT_NONE,
     SHARES_TABLES, //
+};
+
+/// The first of a MiB of physical addresses that has no memory in its upper half: on a PC the hole for a display adapter
+/// and the firmware, on QEMU's `virt` machines the flash memory for firmware.
+pub(crate) const FIRMWARE: usize = if cfg!(target_arch = "loongarch64") {
+    0x1c00_0000
+} else {
+    0
 };
 
 /// Returns the address that the kernel sees: `untagged_addr()`.

@@ -56,7 +56,10 @@ use super::{
     }, //
 };
 use crate::{
-    arch::HAS_INACCESSIBLE_LEAVES,
+    arch::{
+        FIRMWARE,
+        HAS_INACCESSIBLE_LEAVES, //
+    },
     harness::{
         fixture::{
             call,
@@ -74,9 +77,8 @@ use crate::{
     }, //
 };
 
-/// A physical address at which there is no memory: on a PC the hole for a display adapter, on QEMU's `virt` machine the
-/// flash memory for firmware.
-const DEVICE_MEMORY: i64 = 0xa0000;
+/// A physical address at which there is no memory.
+const DEVICE_MEMORY: i64 = FIRMWARE as i64 + 0xa0000;
 /// Prefix of the lines in which a process reports what it is doing.
 pub(super) const AT: &str = "at\t";
 /// From include/uapi/asm-generic/mman.h.

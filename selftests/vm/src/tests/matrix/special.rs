@@ -49,7 +49,10 @@ use super::{
     Situation, //
 };
 use crate::{
-    arch::GATE_ADDR,
+    arch::{
+        FIRMWARE,
+        GATE_ADDR, //
+    },
     harness::{
         fixture::{
             check,
@@ -227,14 +230,13 @@ fn udmabuf() -> Scene {
         .keep((memfd, buffer))
 }
 
-/// The PC's firmware, which has no `struct page`.
+/// The firmware, which has no `struct page`.
 fn dev_mem() -> Scene {
-    const FIRMWARE: usize = 0xf_0000;
     let file = OpenOptions::new().read(true).write(true).open("/dev/mem");
     let Ok(file) = file else {
         skip("no /dev/mem: CONFIG_DEVMEM");
     };
-    let at = (file.as_raw_fd(), FIRMWARE);
+    let at = (file.as_raw_fd(), FIRMWARE + 0xf_0000);
     let map = Map::guarded(
         NR_PAGES * page_bytes(),
         page_bytes(),
