@@ -42,9 +42,11 @@ check_path cache "$CACHE"
 #   PACKAGES       packages of the build root, besides root-packages; those for the guest have its architecture
 #   QEMU_SYSTEM, MACHINE, CONSOLE    QEMU's binary and machine, and the serial line of the kernel's log
 # and these, if they differ from those below, or if the machines have something of the kind:
+#   BEST_CPU       QEMU's name for the CPU that can do most
 #   RUST_PACKAGES  the compiler with its tools and source. The stock kernels were built with trixie's rustc.
 #   BARE_PACKAGES  packages for the guest that are only unpacked, without those on which they depend, for a mirror that
 #                  lacks some of these
+#   QEMU_ARGS, BOOT_PARAMETERS       arguments of QEMU and of the kernel without which no machine boots well
 #   PANIC_DEVICE, PANIC_MODULE       the device that makes QEMU fail when the kernel panics, and its driver. Without it
 #                  the log shows a panic, and panic=-1 switches the machine off.
 #   CLOCK          kernel parameters for a machine whose clock must not be marked as unstable
@@ -60,11 +62,11 @@ ARCH_FILE=$TOP/scripts/arch/$ARCH.sh
 [ -e "$ARCH_FILE" ] || die "no architecture is called $ARCH (ARCH=)" \
 	"there are: $(cd "$TOP/scripts/arch" && echo *.sh | sed 's/\.sh\>//g')"
 # shellcheck disable=SC2034
-RUST_PACKAGES='rustc rust-src rustfmt rust-clippy cargo'
+BEST_CPU=max RUST_PACKAGES='rustc rust-src rustfmt rust-clippy cargo' BARE_PACKAGES='' GUEST_SUITE='' BUILD_STD=''
 # shellcheck disable=SC2034
-BARE_PACKAGES='' PANIC_DEVICE='' PANIC_MODULE='' CLOCK='' CPU_FLAGS='' MOVABLE=movablecore=1G COUNTING_CPU=''
+QEMU_ARGS='' BOOT_PARAMETERS='' FIRMWARE='' PANIC_DEVICE='' PANIC_MODULE=''
 # shellcheck disable=SC2034
-GUEST_SUITE='' BUILD_STD='' FIRMWARE=''
+CLOCK='' CPU_FLAGS='' MOVABLE=movablecore=1G COUNTING_CPU=''
 # shellcheck source=scripts/arch/amd64.sh
 . "$ARCH_FILE"
 
