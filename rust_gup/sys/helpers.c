@@ -25,6 +25,9 @@ unsigned long rust_gup_memory_map __ro_after_init;
 unsigned long rust_gup_direct_map __ro_after_init;
 u64 rust_gup_user_limit __ro_after_init;
 unsigned long rust_gup_nr_zero_pages __ro_after_init;
+#ifdef CONFIG_HUGETLB_PAGE_SIZE_VARIABLE
+unsigned long rust_gup_pageblock_order __ro_after_init;
+#endif
 
 /* Sets these variables. Called once, while the module is loaded. */
 void rust_gup_ask_machine(void)
@@ -37,6 +40,12 @@ void rust_gup_ask_machine(void)
 	rust_gup_nr_zero_pages = (zero_page_mask >> PAGE_SHIFT) + 1;
 #else
 	rust_gup_nr_zero_pages = 1;
+#endif
+#ifdef CONFIG_HUGETLB_PAGE_SIZE_VARIABLE
+	/* The kernel does not export its variable. This is set_pageblock_order() (mm/mm_init.c:1498). */
+	rust_gup_pageblock_order = PAGE_BLOCK_MAX_ORDER;
+	if (HPAGE_SHIFT > PAGE_SHIFT && HUGETLB_PAGE_ORDER < rust_gup_pageblock_order)
+		rust_gup_pageblock_order = HUGETLB_PAGE_ORDER;
 #endif
 }
 

@@ -104,7 +104,11 @@ static const unsigned long CONST_PAGES_PER_SECTION = PAGES_PER_SECTION;
 #else
 unsigned long rust_gup_pageblock_bitmap_start(unsigned long pfn);
 #endif
+#ifdef CONFIG_HUGETLB_PAGE_SIZE_VARIABLE
+extern unsigned long rust_gup_pageblock_order;
+#else
 static const unsigned long CONST_PAGEBLOCK_ORDER = pageblock_order;
+#endif
 static const unsigned long CONST_NR_PAGEBLOCK_BITS = NR_PAGEBLOCK_BITS;
 static const unsigned long CONST_PAGEBLOCK_ISO_MASK = PAGEBLOCK_ISO_MASK;
 static const unsigned long CONST_PAGEBLOCK_MIGRATETYPE_MASK = PAGEBLOCK_MIGRATETYPE_MASK;

@@ -84,7 +84,7 @@
 #define RUST_GUP_STOP_INACCESSIBLE	18U	/* The architecture could not make the folio accessible. */
 #define RUST_GUP_STOP_FORK		19U	/* fork() is or was write-protecting the address space. */
 #define RUST_GUP_STOP_RANGE		20U	/* Beyond the reach of this process's page tables. */
-#define RUST_GUP_STOP_OFF		21U	/* The fast walk is off on this machine (Xen PV). */
+#define RUST_GUP_STOP_OFF		21U	/* The fast walk is off (Xen PV; hash tables of PowerPC). */
 #define RUST_GUP_STOP_SIGNAL		22U	/* A fatal signal is pending. */
 #define RUST_GUP_STOP_TOO_MANY_REFS	23U	/* So many references that the count could overflow. */
 #define RUST_GUP_NR_STOPS		24U
@@ -97,6 +97,8 @@
 #define RUST_GUP_FORMAT_RISCV64		5U
 #define RUST_GUP_FORMAT_LOONGARCH_16K	6U
 #define RUST_GUP_FORMAT_S390		7U
+#define RUST_GUP_FORMAT_PPC64_4K	8U
+#define RUST_GUP_FORMAT_PPC64_64K	9U
 
 /* rust_gup_info.features */
 #define RUST_GUP_FEATURE_FAST		(1ULL << 0)	/* The fast walk is on. */

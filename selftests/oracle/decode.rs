@@ -14,6 +14,9 @@ mod arch;
 #[cfg(CONFIG_LOONGARCH)]
 #[path = "arch/loongarch/mod.rs"]
 mod arch;
+#[cfg(CONFIG_PPC64)]
+#[path = "arch/powerpc/mod.rs"]
+mod arch;
 #[cfg(CONFIG_RISCV)]
 #[path = "arch/riscv/mod.rs"]
 mod arch;

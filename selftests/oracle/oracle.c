@@ -43,7 +43,8 @@ static u64 table(u64 raw, u32 level)
 
 /*
  * Makes the tests of gup_fast_pte_range() and of its callers up the tree, in their order. Returns 0
- * if the fast walk ends here.
+ * if the fast walk ends here. Where the address of a huge page has an offset in it, which no kernel
+ * writes, pmd_pfn() and pud_pfn() of PowerPC keep that offset.
  */
 static u64 what_is_taken(u64 raw, const struct question *q)
 {
@@ -62,7 +63,7 @@ static u64 what_is_taken(u64 raw, const struct question *q)
 		if (!pmd_leaf(pmd))
 			return table(raw, PMD);
 		if (!pmd_protnone(pmd) && pmd_access_permitted(pmd, q->write) && !pmd_special(pmd))
-			return leaf(raw, q, pmd_pfn(pmd), pmd_write(pmd));
+			return leaf(raw, q, ALIGN_DOWN(pmd_pfn(pmd), PHYS_PFN(PMD_SIZE)), pmd_write(pmd));
 		return 0;
 	case PUD:
 		if (!pud_present(pud))
@@ -70,7 +71,7 @@ static u64 what_is_taken(u64 raw, const struct question *q)
 		if (!pud_leaf(pud))
 			return table(raw, PUD);
 		if (pud_access_permitted(pud, q->write) && !pud_special(pud))
-			return leaf(raw, q, pud_pfn(pud), pud_write(pud));
+			return leaf(raw, q, ALIGN_DOWN(pud_pfn(pud), PHYS_PFN(PUD_SIZE)), pud_write(pud));
 		return 0;
 	case P4D:
 		return p4d_present(__p4d(raw)) ? table(raw, P4D) : 0;

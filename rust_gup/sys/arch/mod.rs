@@ -11,6 +11,8 @@ mod arm;
 mod arm64;
 #[cfg(CONFIG_LOONGARCH)]
 mod loongarch;
+#[cfg(CONFIG_PPC64)]
+mod powerpc;
 #[cfg(CONFIG_RISCV)]
 mod riscv;
 #[cfg(CONFIG_S390)]
@@ -42,6 +44,9 @@ pub(crate) type Live = arm64::Arm64;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_LOONGARCH)]
 pub(crate) type Live = loongarch::LoongArch;
+/// The architecture that this kernel runs on.
+#[cfg(CONFIG_PPC64)]
+pub(crate) type Live = powerpc::PowerPc;
 /// The architecture that this kernel runs on.
 #[cfg(CONFIG_RISCV)]
 pub(crate) type Live = riscv::Riscv;

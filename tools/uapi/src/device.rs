@@ -232,6 +232,7 @@ impl Info {
             raw::RUST_GUP_FORMAT_RISCV64 => "riscv64",
             raw::RUST_GUP_FORMAT_LOONGARCH_16K => "loongarch64",
             raw::RUST_GUP_FORMAT_S390 => "s390",
+            raw::RUST_GUP_FORMAT_PPC64_4K | raw::RUST_GUP_FORMAT_PPC64_64K => "powerpc, radix",
             _ => "unknown",
         }
     }

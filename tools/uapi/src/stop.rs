@@ -129,7 +129,7 @@ impl Stop {
             ),
             raw::RUST_GUP_STOP_OFF => (
                 "off",
-                "The fast walk is off on this machine (Xen PV): everything takes the slow path.",
+                "The fast walk is off on this machine (Xen PV; hash tables of PowerPC): everything takes the slow path.",
             ),
             raw::RUST_GUP_STOP_SIGNAL => (
                 "signal",

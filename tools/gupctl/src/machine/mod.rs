@@ -10,6 +10,8 @@ mod arm;
 mod arm_cpu;
 #[cfg(target_arch = "loongarch64")]
 mod loongarch64;
+#[cfg(target_arch = "powerpc64")]
+mod powerpc64;
 #[cfg(target_arch = "riscv64")]
 mod riscv64;
 #[cfg(target_arch = "s390x")]
@@ -29,6 +31,8 @@ use aarch64 as arch;
 use arm as arch;
 #[cfg(target_arch = "loongarch64")]
 use loongarch64 as arch;
+#[cfg(target_arch = "powerpc64")]
+use powerpc64 as arch;
 #[cfg(target_arch = "riscv64")]
 use riscv64 as arch;
 #[cfg(target_arch = "s390x")]
@@ -47,8 +51,8 @@ use x86_64 as arch;
 pub(crate) enum Unit {
     /// Cycles of the time stamp counter, on x86-64.
     TscCycles,
-    /// Ticks of a timer: the generic timer on arm64, the `time` register on RISC-V, the stable counter on
-    /// LoongArch, the TOD clock on s390.
+    /// Ticks of a timer: the generic timer on arm64, the `time` register on RISC-V, the stable counter on LoongArch,
+    /// the TOD clock on s390, the time base on PowerPC.
     TimerTicks,
     /// Nanoseconds of a clock of the kernel, on 32-bit Arm.
     Nanoseconds,
