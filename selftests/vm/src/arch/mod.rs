@@ -10,6 +10,8 @@ mod aarch64;
 mod arm;
 #[cfg(target_arch = "loongarch64")]
 mod loongarch64;
+#[cfg(target_arch = "powerpc64")]
+mod powerpc64;
 #[cfg(target_arch = "riscv64")]
 mod riscv64;
 #[cfg(target_arch = "s390x")]
@@ -23,6 +25,8 @@ use aarch64 as this;
 use arm as this;
 #[cfg(target_arch = "loongarch64")]
 use loongarch64 as this;
+#[cfg(target_arch = "powerpc64")]
+use powerpc64 as this;
 #[cfg(target_arch = "riscv64")]
 use riscv64 as this;
 #[cfg(target_arch = "s390x")]

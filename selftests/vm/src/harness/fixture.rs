@@ -79,11 +79,16 @@ pub(crate) fn open() -> Device {
     Device::open().expect("the device opens")
 }
 
-/// Returns whether the module must not walk. In a paravirtualized guest of Xen, entries hold machine frame numbers.
+/// Returns whether the module must not walk. In a paravirtualized guest of Xen, entries hold machine frame numbers. On
+/// PowerPC the page tables are not the walk's if the CPU has a hash table.
 pub(crate) fn walk_is_off() -> bool {
     static IS_OFF: OnceLock<bool> = OnceLock::new();
     *IS_OFF.get_or_init(|| {
-        fs::read_to_string("/sys/hypervisor/guest_type").is_ok_and(|kind| kind.trim() == "PV")
+        let is_xen_pv =
+            fs::read_to_string("/sys/hypervisor/guest_type").is_ok_and(|kind| kind.trim() == "PV");
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").expect("/proc/cpuinfo");
+        let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        is_xen_pv || fields.any(|(key, value)| key.trim() == "MMU" && value.trim() == "Hash")
     })
 }
 

@@ -174,7 +174,7 @@ pub(super) fn why_not_reachable(stop: Stop) -> Option<&'static str> {
         raw::RUST_GUP_STOP_ZERO_PAGE => "its entries are special, which is said first",
         raw::RUST_GUP_STOP_INACCESSIBLE => "not on this architecture",
         raw::RUST_GUP_STOP_RANGE => "such a range is refused before",
-        raw::RUST_GUP_STOP_OFF => "only under Xen",
+        raw::RUST_GUP_STOP_OFF => "only where the walk is off",
         raw::RUST_GUP_STOP_SIGNAL => "takes a process that is being killed",
         raw::RUST_GUP_STOP_TOO_MANY_REFS => "takes half a million pins of one page",
         _ => return None,

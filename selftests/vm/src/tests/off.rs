@@ -5,7 +5,8 @@
 //! - it reports that, takes nothing and turns no interrupts off, whatever the request is;
 //! - the slow path takes all pages, the same ones as the kernel's functions.
 //!
-//! Such a machine is a paravirtualized guest of Xen: its page tables hold the machine's frame numbers, not its own.
+//! Such a machine is a paravirtualized guest of Xen, whose page tables hold the machine's frame numbers, not its own; or
+//! one of PowerPC with hash tables.
 
 use rust_gup_memory::{
     size::page_bytes,

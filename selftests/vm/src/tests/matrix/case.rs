@@ -99,7 +99,7 @@ impl Outlook {
             let Walk::Stricter(_, why) = walk else {
                 return false;
             };
-            matches!(why, Parity::XenUnreadable | Parity::ProtNone)
+            matches!(why, Parity::OffUnreadable | Parity::ProtNone)
         };
         self.walks().any(is_one) && self.taken(Engine::Kernel) != self.taken(Engine::Rust)
     }

@@ -110,12 +110,13 @@ pub(crate) enum Parity {
     /// The module cannot tell them from secret memory and leaves them to the slow path, which does not set the
     /// referenced flag of unevictable folios.
     Unevictable,
-    /// On a paravirtualized Xen guest, entries hold the machine's frame numbers. The kernel's fast walk calls Xen's
-    /// functions for each entry; the module's walk is off.
-    Xen,
+    /// The module's walk is off. On a paravirtualized Xen guest, entries hold the machine's frame numbers, and the
+    /// kernel's fast walk calls Xen's functions for each entry. On PowerPC with hash tables, the kernel's walk knows
+    /// another format.
+    Off,
     /// The same, for memory that may be written or executed but not read. No entry says so. The module asks the slow
     /// path, and that refuses to read the memory.
-    XenUnreadable,
+    OffUnreadable,
     /// Memory without access rights, where the kernel's fast walk takes it for readable (`prot_none_is_fast()`). The slow
     /// path refuses it.
     ProtNone,
@@ -214,8 +215,8 @@ impl Page {
     fn with_walk_off(self) -> Self {
         let off = |walk: Walk| match walk {
             Walk::Stops(_) => Walk::Stops(raw::RUST_GUP_STOP_OFF),
-            _ if self.errno != 0 => Walk::Stricter(raw::RUST_GUP_STOP_OFF, Parity::XenUnreadable),
-            _ => Walk::Stricter(raw::RUST_GUP_STOP_OFF, Parity::Xen),
+            _ if self.errno != 0 => Walk::Stricter(raw::RUST_GUP_STOP_OFF, Parity::OffUnreadable),
+            _ => Walk::Stricter(raw::RUST_GUP_STOP_OFF, Parity::Off),
         };
         Self {
             first: off(self.first),
