@@ -3,7 +3,7 @@
 # The targets that people type; scripts/ does the work. Kbuild lists the parts of
 # the module.
 #
-# ARCH=amd64 | arm64 | armhf | loong64 | riscv64	the architecture, one of scripts/arch (amd64); all, for make demo
+# ARCH=amd64 | arm64 | armhf | loong64 | ppc64el | riscv64 | s390x	the architecture, one of scripts/arch (amd64); all, for make demo
 # KVER=7.2 | 7.2.12 | RELEASE	the stock kernel (the newest one)
 # FLAVOUR=amd64 | kasan | kcsan	its flavour (the one for clouds); kasan and kcsan are built here, from its source
 # RUST=kernel | static		use the crates of the kernel, or link them into the module (what the stock kernel needs; not on amd64)
