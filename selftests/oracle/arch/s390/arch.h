@@ -137,8 +137,8 @@ static bool is_huge_leaf(u64 raw, u32 level)
 }
 
 /*
- * Above the region third table C finds an entry absent if it points to address 0 (p4d_present(), pgtable.h:697). No table
- * lies there, because a CPU has its own data in the first frames, so the walker does not look for that.
+ * Above the region third table C finds an entry absent if it points to address 0 (p4d_present(), pgtable.h:697).
+ * No table lies there, because a CPU has its own data in the first frames, so the walker does not look for that.
  */
 static bool is_table_of_nothing(u64 raw, u32 level)
 {
