@@ -26,7 +26,7 @@ pub(crate) const MEMORY_TAGS: Option<MemoryTags> = None;
 pub(crate) const KERNEL_ADDRESSES: &[usize] = &[0xffff_ffff_ffff_f000];
 
 /// Other architectures show a page to all processes beyond user space. Here it is any address.
-pub(crate) const GATE_ADDR: usize = 0xffff_ffff_ff60_0000;
+pub(crate) const GATE_ADDR: usize = 0xffff_ffff_ffff_f000;
 
 /// The lowest address that a program can map.
 pub(crate) const LOWEST_ADDR: usize = 0;

@@ -149,7 +149,7 @@ fn end_within_a_range() {
 
 /// The tables of a process grow only once for each limit, so many processes do it.
 fn grow_while_pages_are_taken() {
-    const NR_PROCESSES: usize = 30;
+    const NR_PROCESSES: usize = 12;
     for _ in 0..NR_PROCESSES {
         Child::run(grow_between_takers).join();
     }
