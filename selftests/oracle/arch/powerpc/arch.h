@@ -83,8 +83,8 @@ static bool is_bad(u64 raw, u32 level)
 #define RESERVED	BIT_ULL(60)
 
 /*
- * mm/gup.c asks no more than pmd_bad() in the lowest of these levels, and nothing in the others. The CPU indexes as many
- * bits as the entry says, in a table that is aligned to its length.
+ * mm/gup.c asks no more than pmd_bad() in the lowest of these levels, and nothing in the others. The CPU indexes
+ * as many bits as the entry says, in a table that is aligned to its length.
  */
 static bool is_sane_table(u64 raw, u32 level)
 {
