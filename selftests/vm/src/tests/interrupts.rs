@@ -133,7 +133,12 @@ const _: () = assert!(size_of::<Attr>() == 64);
 const PERF_TYPE_SOFTWARE: u32 = 1;
 const PERF_COUNT_SW_CPU_CLOCK: u64 = 0;
 const PERF_SAMPLE_IP: u64 = 1;
-const EXCLUDE_USER: u64 = 1 << 4;
+/// The fifth of the fields of one bit. The compiler begins with the highest bit on a big-endian machine.
+const EXCLUDE_USER: u64 = if cfg!(target_endian = "big") {
+    1 << 59
+} else {
+    1 << 4
+};
 const PERF_RECORD_SAMPLE: u32 = 9;
 /// The offset of `data_head` in `struct perf_event_mmap_page`.
 const DATA_HEAD: usize = 1024;
@@ -177,8 +182,13 @@ impl Clock {
         };
         let records = words(page_bytes(), words(DATA_HEAD, 8)[0] as usize);
         let samples = records.chunks_exact(2).filter(|record| {
-            assert_eq!(record[0] >> 48, RECORD as u64, "size of a record");
-            record[0] as u32 == PERF_RECORD_SAMPLE
+            let (kind, size) = if cfg!(target_endian = "big") {
+                (record[0] >> 32, record[0] & 0xffff)
+            } else {
+                (record[0] & 0xffff_ffff, record[0] >> 48)
+            };
+            assert_eq!(size, RECORD as u64, "size of a record");
+            kind == u64::from(PERF_RECORD_SAMPLE)
         });
         samples.map(|record| record[1]).collect()
     }
