@@ -28,7 +28,7 @@ use crate::harness::{
 };
 
 const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
-const UFFDIO_WAKE: libc::c_ulong = 0x8010_aa02;
+const UFFDIO_WAKE: libc::c_ulong = libc::_IOR::<[u8; 0x10]>(0xaa, 2);
 const UFFDIO_ZEROPAGE: libc::c_ulong = 0xc020_aa04;
 const MODE_MISSING: u64 = 1;
 const EVENT_PAGEFAULT: u8 = 0x12;

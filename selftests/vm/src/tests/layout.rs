@@ -50,8 +50,13 @@ tests![
     bad_buffers,
 ];
 
-/// The largest structure size that fits into a call number, in bytes.
-const MAX_SIZE: usize = (1 << 14) - 1;
+/// The directions in a call number, as the kernel sees it: it reads the structure, or writes it. Architectures differ.
+const READS: u32 = libc::_IOW::<()>(0, 0) as u32;
+const WRITES: u32 = libc::_IOR::<()>(0, 0) as u32;
+const NEITHER: u32 = libc::_IO(0, 0) as u32;
+
+/// The largest structure size that fits into a call number, in bytes. The direction stands above it.
+const MAX_SIZE: usize = (1 << ((READS | WRITES | NEITHER).trailing_zeros() - 16)) - 1;
 const NR_PAGES: usize = 4;
 
 /// Memory of this process, and a handle to it.
@@ -108,12 +113,12 @@ impl Call {
 
     /// Whether the module reads the structure.
     fn reads(&self) -> bool {
-        self.number & (1 << 30) != 0
+        self.number & READS != 0
     }
 
     /// Whether the module writes the structure.
     fn writes(&self) -> bool {
-        self.number & (1 << 31) != 0
+        self.number & WRITES != 0
     }
 }
 

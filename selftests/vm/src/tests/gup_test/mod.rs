@@ -46,9 +46,10 @@ const PIN_LONGTERM_BENCHMARK: u32 = 0xc050_6703;
 const GUP_BASIC_TEST: u32 = 0xc050_6704;
 const PIN_BASIC_TEST: u32 = 0xc050_6705;
 const DUMP_USER_PAGES_TEST: u32 = 0xc050_6706;
-const PIN_LONGTERM_TEST_START: u32 = 0x4018_6707;
-const PIN_LONGTERM_TEST_STOP: u32 = 0x0000_6708;
-const PIN_LONGTERM_TEST_READ: u32 = 0x4008_6709;
+// The directions of these are other numbers on some architectures.
+const PIN_LONGTERM_TEST_START: u32 = libc::_IOW::<[u8; 0x18]>(0x67, 7) as u32;
+const PIN_LONGTERM_TEST_STOP: u32 = libc::_IO(0x67, 8) as u32;
+const PIN_LONGTERM_TEST_READ: u32 = libc::_IOW::<u64>(0x67, 9) as u32;
 
 /// The commands that take a range and log nothing.
 const COMMANDS: [u32; 5] = [

@@ -201,7 +201,7 @@ fn pages_of_a_driver() -> Scene {
 
 /// Pages of a memfd that a driver maps by frame number only.
 fn udmabuf() -> Scene {
-    const UDMABUF_CREATE: u32 = 0x4018_7542;
+    const UDMABUF_CREATE: u32 = libc::_IOW::<[u8; 0x18]>(0x75, 0x42) as u32;
     let Ok(device) = OpenOptions::new().write(true).open("/dev/udmabuf") else {
         skip("no /dev/udmabuf: CONFIG_UDMABUF");
     };
