@@ -36,6 +36,9 @@ pub(crate) const LOWEST_ADDR: usize = 0;
 /// How many levels the page tables may have.
 pub(crate) const LEVELS: RangeInclusive<u32> = 3..=3;
 
+/// The addresses above which a mapping gives the tables of a process another level.
+pub(crate) const GROWN_ABOVE: &[usize] = &[];
+
 /// Whether the CPU ignores the top byte of an address of user space.
 pub(crate) const IGNORES_TOP_BYTE: bool = false;
 
@@ -54,6 +57,9 @@ pub(crate) const HAS_SPECIAL_LEAVES: bool = false;
 
 /// Whether the kernel can remove the access rights of a transparent huge page under one entry.
 pub(crate) const HAS_INACCESSIBLE_LEAVES: bool = true;
+
+/// Whether the kernel's fast path takes memory without access rights for reading, before Linux 7.3.
+pub(crate) const READS_PROT_NONE: bool = false;
 
 /// Returns the number of the page-table format.
 pub(crate) fn format() -> u32 {
