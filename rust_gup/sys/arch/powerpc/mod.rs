@@ -6,9 +6,9 @@
 //! it takes a page away. Only the re-read after the grab protects the page. Tables are freed after an RCU grace period,
 //! which does wait.
 //!
-//! Interrupts that are off are not off in hardware: an interrupt that arrives meanwhile is only noted, and handled when
-//! they are switched on (`arch/powerpc/include/asm/hw_irq.h`). That is enough, since the function that another CPU waits
-//! for has not run before.
+//! Interrupts that are off are not off in hardware: one that arrives meanwhile is only noted, and handled when they are
+//! switched on (`arch/powerpc/include/asm/hw_irq.h`). That is enough: the function that another CPU waits for does not
+//! run before.
 
 use core::sync::atomic::{
     AtomicBool,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Protection keys: functions of the C library that the crate libc does not declare. It does not have the numbers of these
-//! calls on every architecture either.
+//! Protection keys: functions of the C library that the crate libc does not declare. Nor does it have the numbers of
+//! these calls on every architecture.
 
 use libc::{
     c_int,
