@@ -17,7 +17,10 @@ use crate::harness::{
         check,
         kernel_is_at_least, //
     },
-    memory::prot_none_is_fast,
+    memory::{
+        execute_only,
+        prot_none_is_fast, //
+    },
     proof::kpageflags, //
 };
 
@@ -56,8 +59,8 @@ pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
 }
 
 /// Returns whether the slow path refuses to read the memory at an address, and the kernel's fast path takes a page that
-/// is mapped there: memory that may be written and not read; on some kernels memory without access rights; before 7.3
-/// also the kernel's data beside the vDSO, which counts as memory of a device and has pages all the same
+/// is mapped there: memory that may be written and not read, or only executed where the CPU could read it; on some kernels
+/// memory without access rights; before 7.3 also the kernel's data beside the vDSO, which counts as memory of a device and has pages all the same
 /// (`lib/vdso/datastore.c`).
 pub(super) fn is_only_fast(addr: usize) -> bool {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
@@ -69,7 +72,8 @@ pub(super) fn is_only_fast(addr: usize) -> bool {
             .map(|number| usize::from_str_radix(number, 16).unwrap_or(0));
         let rights = words.next().unwrap_or_default();
         let is_write_only = rights.starts_with("-w");
-        let is_readable_anyway = rights.starts_with("---") && prot_none_is_fast();
+        let is_readable_anyway = rights.starts_with("---") && prot_none_is_fast()
+            || rights.starts_with("--x") && execute_only().is_none();
         let is_of_kernel = line.ends_with("[vvar]") && !kernel_is_at_least(7, 3);
         (start..end).contains(&addr) && (is_write_only || is_readable_anyway || is_of_kernel)
     })
