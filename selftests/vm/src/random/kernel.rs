@@ -60,8 +60,8 @@ pub(super) fn is_under_huge_leaf(addr: usize) -> bool {
 
 /// Returns whether the slow path refuses to read the memory at an address, and the kernel's fast path takes a page that
 /// is mapped there: memory that may be written and not read, or only executed where the CPU could read it; on some kernels
-/// memory without access rights; before 7.3 also the kernel's data beside the vDSO, which counts as memory of a device and has pages all the same
-/// (`lib/vdso/datastore.c`).
+/// memory without access rights; before 7.3 also the kernel's data beside the vDSO, which counts as memory of a device
+/// and has pages all the same (`lib/vdso/datastore.c`).
 pub(super) fn is_only_fast(addr: usize) -> bool {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
     maps.lines().any(|line| {

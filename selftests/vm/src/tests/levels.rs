@@ -61,7 +61,7 @@ const NR_BESIDE: usize = 3;
 
 /// Returns the tests, none where all processes have the same number of levels.
 pub(crate) fn tests() -> Vec<Test> {
-    if let [] = GROWN_ABOVE {
+    if GROWN_ABOVE.first().is_none() {
         return Vec::new();
     }
     vec![
