@@ -54,7 +54,7 @@ macro_rules! abi {
 }
 
 abi! {
-    rust_gup_info = 2 + 2 + 1 + 2 + 1 + (RUST_GUP_NR_LEVELS + 1) / 2 => grown by 4;
+    rust_gup_info = 2 + 2 + 1 + 2 + 1 + RUST_GUP_NR_LEVELS.div_ceil(2) => grown by 4;
     rust_gup_pin = 3 + 4 + RUST_GUP_NR_LEVELS + 2;
     rust_gup_unpin = 1;
     rust_gup_copy = 4;

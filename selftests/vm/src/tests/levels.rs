@@ -61,7 +61,9 @@ const NR_BESIDE: usize = 3;
 
 /// Returns the tests, none where all processes have the same number of levels.
 pub(crate) fn tests() -> Vec<Test> {
-    if GROWN_ABOVE.first().is_none() {
+    // It depends on the architecture.
+    #[allow(clippy::const_is_empty)]
+    if GROWN_ABOVE.is_empty() {
         return Vec::new();
     }
     vec![
