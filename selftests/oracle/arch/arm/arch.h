@@ -6,24 +6,10 @@
 #include <linux/pgtable.h>
 
 #include "../../../../rust_gup/uapi/rust_gup.h"
+#include "../../no_keys.h"
 
 #define ADDRESS_END	PHYS_MASK_SHIFT
 #define ADDRESS_BITS	GENMASK_ULL(ADDRESS_END - 1, PAGE_SHIFT)
-
-/* There are no protection keys. */
-#define KEY_BITS	0
-static const u64 key_values[] = { 0 };
-
-static void settle_keys(struct question *q)
-{
-	q->has_keys = false;
-	q->keys = 0;
-}
-
-static u64 swap_keys(u64 keys)
-{
-	return 0;
-}
 
 /* The entries of the root are PUDs: p4d_present() and pgd_present() are true for every entry. */
 static unsigned int nr_levels(void)

@@ -6,6 +6,7 @@
 #include <linux/pgtable.h>
 
 #include "../../../../rust_gup/uapi/rust_gup.h"
+#include "../../no_keys.h"
 
 #define ADDRESS_END	_PAGE_PA_MAX
 #define ADDRESS_BITS	PTE_RPN_MASK
@@ -17,20 +18,6 @@
 bool arch_pte_access_permitted(u64 pte, bool write, bool execute)
 {
 	return true;
-}
-
-#define KEY_BITS	0
-static const u64 key_values[] = { 0 };
-
-static void settle_keys(struct question *q)
-{
-	q->has_keys = false;
-	q->keys = 0;
-}
-
-static u64 swap_keys(u64 keys)
-{
-	return 0;
 }
 
 static unsigned int nr_levels(void)

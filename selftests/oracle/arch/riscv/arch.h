@@ -6,24 +6,10 @@
 #include <linux/pgtable.h>
 
 #include "../../../../rust_gup/uapi/rust_gup.h"
+#include "../../no_keys.h"
 
 #define ADDRESS_END	54
 #define ADDRESS_BITS	_PAGE_PFN_MASK
-
-/* There are no protection keys. */
-#define KEY_BITS	0
-static const u64 key_values[] = { 0 };
-
-static void settle_keys(struct question *q)
-{
-	q->has_keys = false;
-	q->keys = 0;
-}
-
-static u64 swap_keys(u64 keys)
-{
-	return 0;
-}
 
 static unsigned int nr_levels(void)
 {

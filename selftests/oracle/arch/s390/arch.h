@@ -7,25 +7,11 @@
 #include <asm/cpufeature.h>
 
 #include "../../../../rust_gup/uapi/rust_gup.h"
+#include "../../no_keys.h"
 
 /* An address ends with the highest bit of its entry, and oracle.c wants a bit above it. */
 #define ADDRESS_END	63
 #define ADDRESS_BITS	GENMASK_ULL(ADDRESS_END - 1, PAGE_SHIFT)
-
-/* There are no protection keys for user space to set. */
-#define KEY_BITS	0
-static const u64 key_values[] = { 0 };
-
-static void settle_keys(struct question *q)
-{
-	q->has_keys = false;
-	q->keys = 0;
-}
-
-static u64 swap_keys(u64 keys)
-{
-	return 0;
-}
 
 /* Processes have three to five levels, whatever the machine. */
 static unsigned int nr_levels(void)
