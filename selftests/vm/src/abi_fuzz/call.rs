@@ -8,6 +8,8 @@ use rust_gup_uapi::{
     ERRNO_NAMES, //
 };
 
+use crate::harness::number;
+
 /// A call of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
@@ -29,12 +31,6 @@ pub(super) const SLOW_FLAGS: [u32; 4] = [
     raw::RUST_GUP_PCI_P2PDMA,
     raw::RUST_GUP_HONOR_NUMA_FAULT,
 ];
-/// The bits of an ioctl number that hold the size of the structure.
-pub(super) const SIZE_SHIFT: u32 = 16;
-pub(super) const SIZE_MAX: usize = (1 << 14) - 1;
-/// Direction bits of an ioctl number: the module reads the caller's structure, or writes it.
-const DIRECTION_IN: u32 = 1 << 30;
-const DIRECTION_OUT: u32 = 1 << 31;
 
 impl Call {
     pub(super) const ALL: [Self; 9] = [
@@ -66,7 +62,7 @@ impl Call {
 
     /// Returns the call that a number means, whatever size the number gives.
     pub(super) fn of(number: u32) -> Option<Self> {
-        let without_size = |number: u32| number & !((SIZE_MAX as u32) << SIZE_SHIFT);
+        let without_size = |nr: u32| number::resized(nr, 0);
         Self::ALL
             .into_iter()
             .find(|call| without_size(call.number()) == without_size(number))
@@ -74,7 +70,7 @@ impl Call {
 
     /// Returns the size of the call's structure.
     pub(super) fn size(self) -> usize {
-        size_of_number(self.number())
+        number::size(self.number())
     }
 
     /// Returns the size of the structure as first published. The module accepts no smaller one.
@@ -89,11 +85,11 @@ impl Call {
     }
 
     pub(super) fn reads_argument(self) -> bool {
-        self.number() & DIRECTION_IN != 0
+        number::reads(self.number())
     }
 
     pub(super) fn writes_argument(self) -> bool {
-        self.number() & DIRECTION_OUT != 0
+        number::writes(self.number())
     }
 
     /// Returns the errors that `Documentation/uapi.rst` lists for the call. A test compares the two.
@@ -146,11 +142,6 @@ impl Call {
         let never = never.iter().copied();
         never.fold(self.documented(), Errors::without)
     }
-}
-
-/// Extracts the size from an ioctl number.
-pub(super) fn size_of_number(number: u32) -> usize {
-    (number >> SIZE_SHIFT) as usize & SIZE_MAX
 }
 
 /// A set of error numbers. 0 stands for success.

@@ -22,10 +22,7 @@ use super::{
         Region,
         MAX_THREADS, //
     },
-    call::{
-        size_of_number,
-        Call, //
-    },
+    call::Call,
     check::{
         self,
         Outcome, //
@@ -46,7 +43,10 @@ use super::{
     structure::structure,
     world::World, //
 };
-use crate::arch::untagged;
+use crate::{
+    arch::untagged,
+    harness::number, //
+};
 
 /// Returns how much of each shared page belongs to one thread, for its structure: twice as much as any structure needs.
 fn part_bytes() -> usize {
@@ -271,7 +271,7 @@ impl<'w> Caller<'w> {
 
     fn prepare(&self, operation: &CallOperation) -> Prepared {
         let call = Call::of(operation.number);
-        let size = size_of_number(operation.number);
+        let size = number::size(operation.number);
         // The ioctl number may have been replaced, and may mean another call than the fields.
         let subject = match (call, operation.fields) {
             (Some(Call::Pin | Call::Compare | Call::Measure), Fields::Range { .. }) => {

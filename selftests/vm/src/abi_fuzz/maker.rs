@@ -33,8 +33,6 @@ use super::{
     },
     call::{
         Call,
-        SIZE_MAX,
-        SIZE_SHIFT,
         SLOW_FLAGS, //
     },
     plainer::OperationTree,
@@ -60,7 +58,14 @@ use super::{
         NR_SHARED_FILES, //
     }, //
 };
-use crate::harness::fixture::FLAGS;
+use crate::harness::{
+    fixture::FLAGS,
+    number::{
+        resized,
+        DIRECTION_SHIFT,
+        MAX_SIZE, //
+    }, //
+};
 
 /// Average number of operations of a case, of all threads together.
 const NR_OPERATIONS: usize = 1000;
@@ -331,15 +336,13 @@ impl Maker<'_> {
     /// Returns the number of `call`, or sometimes a wrong one.
     fn number(&mut self, call: Call) -> u32 {
         let number = call.number();
-        let with_size = |size: usize| {
-            (number & !((SIZE_MAX as u32) << SIZE_SHIFT)) | ((size as u32) << SIZE_SHIFT)
-        };
+        let with_size = |size: usize| resized(number, size);
         match self.rng.random_range(0..100) {
             0..3 => with_size(call.size() + 1 + self.small(300)),
-            3 => with_size(SIZE_MAX),
+            3 => with_size(MAX_SIZE),
             4 => with_size(self.rng.random_range(0..call.size())),
             5 => with_size(call.size() - 1),
-            6 => number ^ (1 << self.rng.random_range(30..32)),
+            6 => number ^ (1 << self.rng.random_range(DIRECTION_SHIFT..32)),
             7 => (number & !0xff) | self.rng.random_range(0..256),
             // Use another type, but none whose ioctls all files serve.
             8 => number ^ (u32::from(self.pick(&[1_u8, 4, 0x40, 0x80])) << 8),

@@ -11,6 +11,7 @@ pub(crate) mod ktap;
 pub(crate) mod memory;
 pub(crate) mod memory_block;
 pub(crate) mod module;
+pub(crate) mod number;
 pub(crate) mod pkeys;
 pub(crate) mod pmem;
 pub(crate) mod process;

@@ -34,6 +34,10 @@ use crate::{
             Map,
             RW, //
         },
+        number::{
+            self,
+            MAX_SIZE, //
+        },
         runner::tests, //
     }, //
 };
@@ -50,13 +54,6 @@ tests![
     bad_buffers,
 ];
 
-/// The directions in a call number, as the kernel sees it: it reads the structure, or writes it. Architectures differ.
-const READS: u32 = libc::_IOW::<()>(0, 0) as u32;
-const WRITES: u32 = libc::_IOR::<()>(0, 0) as u32;
-const NEITHER: u32 = libc::_IO(0, 0) as u32;
-
-/// The largest structure size that fits into a call number, in bytes. The direction stands above it.
-const MAX_SIZE: usize = (1 << ((READS | WRITES | NEITHER).trailing_zeros() - 16)) - 1;
 const NR_PAGES: usize = 4;
 
 /// Memory of this process, and a handle to it.
@@ -97,7 +94,7 @@ struct Call {
 
 impl Call {
     fn size(&self) -> usize {
-        (self.number >> 16) as usize & MAX_SIZE
+        number::size(self.number)
     }
 
     /// Returns the size that was first published, in bytes.
@@ -107,18 +104,17 @@ impl Call {
 
     /// Returns the number of the same call with a structure of another size.
     fn resized(&self, size: usize) -> u32 {
-        assert!(size <= MAX_SIZE);
-        self.number & !((MAX_SIZE as u32) << 16) | ((size as u32) << 16)
+        number::resized(self.number, size)
     }
 
     /// Whether the module reads the structure.
     fn reads(&self) -> bool {
-        self.number & READS != 0
+        number::reads(self.number)
     }
 
     /// Whether the module writes the structure.
     fn writes(&self) -> bool {
-        self.number & WRITES != 0
+        number::writes(self.number)
     }
 }
 
